@@ -1,0 +1,109 @@
+"""Composition: where `conf/` lies, the resolvers that configs use, and a job's config outside a Hydra run."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from basecaller.data.sources import source_fingerprint
+from basecaller.errors import BasecallerError, SettingError
+from basecaller.hpo.best import best
+from basecaller.hpo.identity import run_id
+from basecaller.settings import data_settings, resolve, user_error
+
+
+def conf_dir() -> str:
+    """The folder of configs: `conf/` of the checkout, or its copy inside an installed wheel."""
+    package = Path(__file__).resolve().parent
+    checkout, installed = package.parent / "conf", package / "conf"
+    return str(checkout if (checkout / "config.yaml").is_file() else installed)
+
+
+def scaled_rate(base: float, factor: float, batch: int = 1, base_batch: int = 1) -> float:
+    """The resolver `${rate:base,factor,batch,base_batch}`: base x factor x sqrt(batch / base_batch), to six digits.
+
+    The square root keeps the variance of an update when the batch grows (Krizhevsky, arXiv:1404.5997, 2014).
+    """
+    return float(f"{base * factor * math.sqrt(batch / base_batch):.6g}")
+
+
+def _run_id(*, _root_: DictConfig) -> str:
+    """The resolver `${run_id:}`: a training's identity, and the name of its folder."""
+    return run_id(job_config(_root_))
+
+
+def _data_fingerprint(*, _root_: DictConfig) -> str:
+    """The resolver `${data_fingerprint:}`: of what the data set is made from."""
+    return source_fingerprint(data_settings(_root_).source)
+
+
+def job_config(config: DictConfig) -> dict[str, Any]:
+    """A config without Hydra's own part, as plain values, all interpolations resolved."""
+    return resolve(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+
+
+def register_resolvers() -> None:
+    """Makes the resolvers known to OmegaConf; again is no harm."""
+    for name, function in (
+        ("best", best),
+        ("rate", scaled_rate),
+        ("run_id", _run_id),
+        ("data_fingerprint", _data_fingerprint),
+    ):
+        OmegaConf.register_resolver(name, function, replace=True)
+
+
+register_resolvers()
+
+
+def compose_config(overrides: list[str]) -> DictConfig:
+    """A job's config from command-line overrides, for the entries that are no Hydra jobs themselves.
+
+    Raises:
+        SettingError: an unknown group or key, or an override that cannot be parsed.
+    """
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(conf_dir()):
+            return compose("config", overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise readable(error) from error
+
+
+def readable(error: Exception) -> BasecallerError:
+    """An error of Hydra or OmegaConf as one of this program: its first cause of ours, or its own words on one line."""
+    if found := user_error(error):
+        return found
+    lines = [line.strip() for line in str(error).splitlines()]
+    noise = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "You may also")
+    return SettingError(" ".join(line for line in lines if line and not line.startswith(noise)))
+
+
+def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes an entry point show a user's error as one message and exit with 2; any other keeps its traceback."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them
+        try:
+            return function(*args, **kwargs)
+        except (BasecallerError, HydraException, OmegaConfBaseException) as error:
+            sys.stdout.flush()
+            print(f"error: {readable(error)}", file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on from here", file=sys.stderr)
+            sys.exit(130)
+
+    return wrapped

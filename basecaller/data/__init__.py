@@ -1,0 +1,5 @@
+"""Reads and their labels: the data set on disk, its sources, its audit and its batches. Nothing here imports torch."""
+
+from basecaller.data.dataset import ALPHABET, SPLITS, Dataset
+
+__all__ = ["ALPHABET", "SPLITS", "Dataset"]

@@ -1,0 +1,111 @@
+"""Batches of chunks of about equal length, cropped or padded to one rectangle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from basecaller.data.dataset import Dataset
+from basecaller.errors import DataError
+from basecaller.geometry import frames_needed, output_length
+
+PADDINGS = ("off", "on", "masked")
+POOL = 32
+"""Batches whose chunks are sorted by length together: large enough to waste little, small enough to stay random."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some chunks as one rectangle.
+
+    Attributes:
+        signal: float32 [batch, samples], zero beyond each chunk's end.
+        lengths: int64 [batch], samples of each chunk.
+        targets: int64 [bases of the batch], the labels concatenated.
+        target_lengths: int64 [batch].
+    """
+
+    signal: np.ndarray
+    lengths: np.ndarray
+    targets: np.ndarray
+    target_lengths: np.ndarray
+
+
+def bucketed(indices: np.ndarray, lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Shuffles chunks into batches of about equal length. It knows nothing of padding: every mode gets the same batches.
+
+    Args:
+        indices: int64 [n], the chunks to deal out; each is in one batch.
+        lengths: int64 [all chunks], samples of each chunk.
+        batch_size: chunks in a batch; the last one of all may hold fewer.
+        rng: decides the order.
+    """
+    order = rng.permutation(indices)
+    pools = np.split(order, np.arange(batch_size * POOL, len(order), batch_size * POOL))
+    by_length = [pool[np.argsort(lengths[pool], kind="stable")] for pool in pools]
+    batches = [batch for pool in by_length for batch in np.split(pool, np.arange(batch_size, len(pool), batch_size))]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def sorted_batches(indices: np.ndarray, lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """All chunks in order of length: the least padding, for validation, where order does not matter."""
+    order = indices[np.argsort(lengths[indices], kind="stable")]
+    return np.split(order, np.arange(batch_size, len(order), batch_size))
+
+
+def crop(labels: np.ndarray, starts: np.ndarray, length: int, begin: int, samples: int) -> np.ndarray:
+    """Labels of the bases that lie whole inside [begin, begin + samples) of a chunk of `length` samples."""
+    ends = np.append(starts[1:], length)
+    return labels[(starts >= begin) & (ends <= begin + samples)]
+
+
+def _cropped_row(dataset: Dataset, index: int, samples: int, stride: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """A chunk cropped at its end or, where the bases left are too many for CTC, at its start; None where both are."""
+    signal, labels, starts = dataset.chunk(index)
+    for begin in (0, len(signal) - samples):
+        target = crop(labels, starts, len(signal), begin, samples)
+        needed = frames_needed(target, np.array([0, len(target)]))[0]
+        if 0 < needed <= output_length(samples, stride):
+            return signal[begin : begin + samples], target
+    return None
+
+
+def collate(dataset: Dataset, indices: np.ndarray, padding: str, stride: int) -> Batch:
+    """Reads the chunks of one batch.
+
+    Args:
+        dataset: where they lie.
+        indices: int64 [batch].
+        padding: `off` crops all to the shortest; `on` and `masked` fill up to the longest with zeros.
+        stride: of the network, to see which crops CTC can align.
+    Raises:
+        DataError: a chunk holds NaN or infinite values.
+    """
+    if padding == "off":
+        shortest = int(dataset.lengths[indices].min())
+        rows = [row for i in indices if (row := _cropped_row(dataset, i, shortest, stride)) is not None]
+    else:
+        rows = [dataset.chunk(i)[:2] for i in indices]
+    lengths = np.array([len(signal) for signal, _ in rows], np.int64)
+    signal = np.zeros((len(rows), lengths.max()), np.float32)
+    for row, (values, _) in zip(signal, rows, strict=True):
+        row[: len(values)] = values
+    if not np.isfinite(signal.sum()):
+        broken = next(i for i in indices if not np.isfinite(dataset.chunk(i)[0]).all())
+        raise DataError(
+            f"{dataset.folder}: NaN or infinite values in chunk {broken} (read {dataset.read_ids[broken].decode()}); "
+            "delete the folder and prepare it again"
+        )
+    targets = np.concatenate([labels for _, labels in rows]).astype(np.int64)
+    return Batch(signal, lengths, targets, np.array([len(labels) for _, labels in rows], np.int64))
+
+
+def training_batches(
+    dataset: Dataset, indices: np.ndarray, batch_size: int, padding: str, stride: int, seed: int, epoch: int
+) -> Iterator[Batch]:
+    """One epoch of batches; the order depends on nothing but the chunks, the batch size, `seed` and `epoch`."""
+    rng = np.random.default_rng([seed, epoch])
+    for batch in bucketed(indices, dataset.lengths, batch_size, rng):
+        yield collate(dataset, batch, padding, stride)

@@ -1,0 +1,237 @@
+"""The data set on disk: flat arrays opened by memory map, written once and then only read.
+
+| file | dtype, shape | what |
+|---|---|---|
+| `signals.npy` | float16 [samples] | all chunks' signals concatenated, median/MAD-normalised |
+| `labels.npy` | uint8 [bases] | all targets concatenated: 1=A 2=C 3=G 4=T (0 is the CTC blank) |
+| `base_starts.npy` | int32 [bases] | first sample of each base, counted from its chunk's start |
+| `signal_offsets.npy`, `label_offsets.npy` | int64 [chunks + 1] | where each chunk starts in the arrays above |
+| `read_ids.npy` | bytes [chunks] | the read each chunk was cut from |
+| `splits.npy` | uint8 [chunks] | index into `SPLITS` |
+| `meta.json` | | source, settings, counts, fingerprint; written last |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from basecaller.errors import DataError
+from basecaller.geometry import frames_needed, output_length
+
+ALPHABET = "ACGT"
+SPLITS = ("train", "validation", "test")
+FORMAT = 1
+DTYPES = {
+    "signals": np.dtype(np.float16),
+    "labels": np.dtype(np.uint8),
+    "base_starts": np.dtype(np.int32),
+    "signal_offsets": np.dtype(np.int64),
+    "label_offsets": np.dtype(np.int64),
+    "splits": np.dtype(np.uint8),
+}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A stretch of one read, with its target.
+
+    Attributes:
+        read_id: the read it was cut from; all chunks of a read lie in one split.
+        signal: float [samples], normalised.
+        labels: uint8 [bases], values 1 to 4.
+        starts: int [bases], the first sample of each base within `signal`, ascending.
+        split: one of `SPLITS`.
+    """
+
+    read_id: str
+    signal: np.ndarray
+    labels: np.ndarray
+    starts: np.ndarray
+    split: str
+
+
+def split_of_read(read_id: str, validation: float, test: float) -> str:
+    """The split of a read, fixed by a hash of its id: it does not depend on which other reads there are."""
+    digest = hashlib.sha1(read_id.encode()).digest()
+    u = int.from_bytes(digest[:8], "big") / 2**64
+    return "test" if u < test else "validation" if u < test + validation else "train"
+
+
+class _Column:
+    """One 1-D array appended to a `.npy` file; the header, rewritten at the end, always takes 128 bytes."""
+
+    HEADER = 128
+
+    def __init__(self, path: Path, dtype: np.dtype) -> None:
+        self.dtype, self.length = dtype, 0
+        self.file: BinaryIO = open(path, "wb")
+        self._header()
+
+    def _header(self) -> None:
+        self.file.seek(0)
+        description = {"descr": npy.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.length,)}
+        npy.write_array_header_1_0(self.file, description)
+        if self.file.tell() != self.HEADER:  # NumPy pads headers so that they can grow in place
+            raise RuntimeError(f"a .npy header of {self.file.tell()} bytes, {self.HEADER} expected")
+
+    def append(self, values: np.ndarray) -> bytes:
+        data = np.ascontiguousarray(values, self.dtype).tobytes()
+        self.file.write(data)
+        self.length += len(values)
+        return data
+
+    def close(self) -> None:
+        self._header()
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+
+
+class DatasetWriter:
+    """Writes a data set beside its place and renames it there when it is whole; on an error nothing is left.
+
+    Example:
+        >>> with DatasetWriter(folder, {"source": "mine"}) as writer:
+        ...     writer.add(chunk)
+
+    Raises:
+        DataError: from `add`, when a chunk is not what a data set may hold.
+    """
+
+    def __init__(self, folder: Path, meta: dict[str, Any]) -> None:
+        self.folder, self.meta = folder, meta
+        self.partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
+        self.hash = hashlib.sha256()
+        self.counts = dict.fromkeys(SPLITS, 0)
+        self.read_ids: list[bytes] = []
+
+    def __enter__(self) -> DatasetWriter:
+        self.partial.mkdir(parents=True)
+        self.columns = {name: _Column(self.partial / f"{name}.npy", dtype) for name, dtype in DTYPES.items()}
+        for name in ("signal_offsets", "label_offsets"):
+            self.columns[name].append(np.zeros(1))
+        return self
+
+    def add(self, chunk: Chunk) -> None:
+        signal = np.asarray(chunk.signal, np.float16)
+        name = f"read {chunk.read_id}"
+        if not len(signal) or not np.isfinite(signal).all():
+            raise DataError(f"{name}: its signal is empty or holds NaN or infinite values; leave it out or repair it")
+        if not len(chunk.labels) or chunk.labels.min() < 1 or chunk.labels.max() > len(ALPHABET):
+            raise DataError(f"{name}: no labels, or labels outside 1..{len(ALPHABET)} ({ALPHABET})")
+        starts = np.asarray(chunk.starts)
+        if len(starts) != len(chunk.labels) or starts[0] < 0 or starts[-1] >= len(signal) or (np.diff(starts) < 0).any():
+            raise DataError(f"{name}: base starts must ascend within the signal, one for each label")
+        split = SPLITS.index(chunk.split)
+        for column, values in (("signals", signal), ("labels", chunk.labels), ("base_starts", starts)):
+            self.hash.update(self.columns[column].append(values))
+        self.columns["signal_offsets"].append(np.array([self.columns["signals"].length]))
+        self.columns["label_offsets"].append(np.array([self.columns["labels"].length]))
+        self.columns["splits"].append(np.array([split]))
+        self.read_ids.append(chunk.read_id.encode())
+        self.hash.update(b"%d %s %d %d;" % (split, self.read_ids[-1], len(signal), len(chunk.labels)))
+        self.counts[chunk.split] += 1
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            for column in self.columns.values():
+                column.close()
+            if kind is None:
+                self._commit()
+        finally:
+            shutil.rmtree(self.partial, ignore_errors=True)
+
+    def _commit(self) -> None:
+        empty = [name for name, count in self.counts.items() if not count]
+        if empty:
+            raise DataError(
+                f"{self.meta.get('source', 'this data')}: no chunk is left for {' and '.join(empty)} "
+                f"({sum(self.counts.values())} chunks in all); give more reads, or other data.validation / data.test"
+            )
+        np.save(self.partial / "read_ids.npy", np.array(self.read_ids))
+        meta = {
+            **self.meta,
+            "format": FORMAT,
+            "alphabet": ALPHABET,
+            "chunks": self.counts,
+            "samples": self.columns["signals"].length,
+            "bases": self.columns["labels"].length,
+            "fingerprint": self.hash.hexdigest()[:16],
+        }
+        (self.partial / "meta.json").write_text(json.dumps(meta, indent=1))
+        os.rename(self.partial, self.folder)
+
+
+class Dataset:
+    """A data set on disk, its arrays read through memory maps.
+
+    Args:
+        folder: a folder written by `DatasetWriter`.
+    Raises:
+        DataError: the folder is no data set, of another format, or cut short.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
+            arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in DTYPES}
+            self.read_ids = np.load(folder / "read_ids.npy", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{folder}: not a whole data set ({error}); delete the folder and prepare it again") from error
+        if self.meta.get("format") != FORMAT:
+            raise DataError(f"{folder}: format {self.meta.get('format')}, this version reads {FORMAT}; prepare it again")
+        self.signals: np.ndarray = arrays["signals"]
+        self.labels: np.ndarray = arrays["labels"]
+        self.base_starts: np.ndarray = arrays["base_starts"]
+        # The small arrays are used by every batch: plain memory is faster than a map.
+        self.signal_offsets = np.array(arrays["signal_offsets"])
+        self.label_offsets = np.array(arrays["label_offsets"])
+        self.splits = np.array(arrays["splits"])
+
+    def __len__(self) -> int:
+        return len(self.splits)
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.meta["fingerprint"])
+
+    def indices(self, split: str) -> np.ndarray:
+        """Chunks of one split: int64 [n], ascending."""
+        return np.flatnonzero(self.splits == SPLITS.index(split))
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Samples in each chunk: int64 [chunks]."""
+        return np.diff(self.signal_offsets)
+
+    @cached_property
+    def target_lengths(self) -> np.ndarray:
+        """Bases in each chunk: int64 [chunks]."""
+        return np.diff(self.label_offsets)
+
+    @cached_property
+    def frames_needed(self) -> np.ndarray:
+        """Fewest output frames for each chunk's target: int64 [chunks]."""
+        return frames_needed(np.asarray(self.labels), self.label_offsets)
+
+    def chunk(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Signal float16 [samples], labels uint8 [bases], base starts int32 [bases] of one chunk."""
+        s = slice(self.signal_offsets[index], self.signal_offsets[index + 1])
+        b = slice(self.label_offsets[index], self.label_offsets[index + 1])
+        return self.signals[s], self.labels[b], self.base_starts[b]
+
+    def infeasible(self, indices: np.ndarray, stride: int) -> np.ndarray:
+        """Those of `indices` whose target needs more frames than the network gives at this stride."""
+        return indices[self.frames_needed[indices] > output_length(self.lengths[indices], stride)]

@@ -1,0 +1,97 @@
+"""Simulated reads of the R9.4 pore: a random genome, the pore's k-mer levels, measured dwell times and noise.
+
+The constants are those of real reads (lambda and klebsiella, R9.4, 4 kHz), see `docs/data.md`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from basecaller.data.dataset import Chunk, split_of_read
+from basecaller.data.signal import kmer_indices, normalise, pore_levels, reverse_complement
+
+VERSION = 1  # part of the data set's key: raise it with any change to what is drawn
+SAMPLE_RATE = 4000.0  # samples per second
+SPEED_MEDIAN, SPEED_SIGMA, SPEED_RANGE = 400.0, 0.2, (210.0, 580.0)  # bases/s of a read, log-normal
+DWELL_SIGMA = 0.65  # log-normal dwell within a read: median below the mean, 99th percentile four times it
+DWELL_LEAST = 3  # samples: the shortest event in the lambda reads
+STALL_RATE, STALL_MEAN = 0.004, 60.0  # now and then a base stays: probability, and mean of the extra samples
+LEVEL_RESIDUAL = 1.6  # pA, standard deviation of an event's level around the table's
+NOISE_STD, NOISE_LAG1 = 1.7, 0.1  # pA within a base, and the lag-1 autocorrelation of that noise
+ADC_STEP = 1443.03 / 8192  # pA per count: range over digitisation of a MinION
+FLANK = 6  # bases around a read, so that its first and last k-mers are whole
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `conf/data/simulated.yaml` sizes.
+
+    Attributes:
+        reads: number of reads over all splits.
+        min_bases, max_bases: read length is uniform between them.
+        genome_bases: length of the random genome; reads come from both strands.
+        simulator_seed: seed of genome and reads; not the seed of training.
+        validation, test: fraction of the reads in those splits.
+    """
+
+    reads: int = field(metadata={"least": 3})
+    min_bases: int = field(metadata={"least": 5})
+    max_bases: int = field(metadata={"least": 5})
+    genome_bases: int = field(metadata={"least": 100})
+    simulator_seed: int = field(metadata={"least": 0})
+    validation: float = field(metadata={"above": 0, "below": 1})
+    test: float = field(metadata={"above": 0, "below": 1})
+
+
+def simulate_read(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The signal of one strand.
+
+    Args:
+        labels: uint8 [FLANK + bases + FLANK], values 1 to 4; the flanks shape the first and last levels only.
+        rng: source of dwell times and noise.
+    Returns:
+        Signal in picoampere, float32 [samples]; first sample of each base, int64 [bases].
+    """
+    bases = len(labels) - 2 * FLANK
+    first = FLANK - 2  # base i lies under seq[i - 2 : i + 4]
+    kmers = kmer_indices(labels)[first : first + bases]
+    mean, _ = pore_levels()
+    speed = np.clip(rng.lognormal(np.log(SPEED_MEDIAN), SPEED_SIGMA), *SPEED_RANGE)
+    # a log-normal of mean m has its median at m exp(-sigma^2 / 2)
+    median = SAMPLE_RATE / speed * np.exp(-(DWELL_SIGMA**2) / 2)
+    dwell = rng.lognormal(np.log(median), DWELL_SIGMA, bases)
+    dwell += rng.exponential(STALL_MEAN, bases) * (rng.random(bases) < STALL_RATE)
+    samples = np.maximum(DWELL_LEAST, np.rint(dwell)).astype(np.int64)
+    levels = mean[kmers] + rng.normal(0, LEVEL_RESIDUAL, bases)
+    white = rng.normal(0, NOISE_STD, int(samples.sum()) + 1)
+    noise = np.sqrt(1 - NOISE_LAG1**2) * white[1:] + NOISE_LAG1 * white[:-1]  # MA(1), lag-1 autocorrelation near 0.1
+    signal = np.repeat(levels, samples) + noise
+    signal = np.rint(signal / ADC_STEP) * ADC_STEP
+    return signal.astype(np.float32), np.cumsum(samples) - samples
+
+
+def simulate(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
+    """All reads of a simulated run, each one chunk; the same settings give the same reads.
+
+    Args:
+        settings: sizes and seed.
+        counts: audit counters, raised in place.
+    """
+    rng = np.random.default_rng(settings.simulator_seed)
+    genome = rng.integers(1, 5, settings.genome_bases, dtype=np.uint8)
+    for number in range(settings.reads):
+        bases = int(rng.integers(settings.min_bases, settings.max_bases + 1))
+        span = bases + 2 * FLANK
+        start = int(rng.integers(0, settings.genome_bases - span + 1))
+        labels = genome[start : start + span]
+        if rng.random() < 0.5:
+            labels = reverse_complement(labels)
+        signal, starts = simulate_read(labels, rng)
+        read_id = f"sim-{settings.simulator_seed}-{number:06d}"
+        split = split_of_read(read_id, settings.validation, settings.test)
+        counts["reads kept"] += 1
+        yield Chunk(read_id, normalise(signal), labels[FLANK:-FLANK], starts, split)

@@ -1,0 +1,72 @@
+"""The network's size and the lengths that follow from it: what model, loss and data audit agree on. No torch here."""
+
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+Lengths = TypeVar("Lengths")  # an int, an array or a tensor of integers
+
+
+@dataclass(frozen=True)
+class Model:
+    """What `conf/model/*.yaml` sets.
+
+    Attributes:
+        name: of the config group's choice.
+        channels: width of the residual path.
+        skip_channels: width of the summed skip path.
+        kernel: width in frames of the dilated convolutions, odd.
+        max_dilation: a stack has dilations 1, 2, 4, ... up to this power of two.
+        stacks: how often the stack is repeated.
+        batch_norm: batch normalisation before each residual block.
+        stride: samples for one output frame, taken by the first convolution (1 as published).
+        projection: a 1x1 convolution on each block's residual path, as published; off, the path is the identity.
+    """
+
+    name: str
+    channels: int = field(metadata={"least": 1})
+    skip_channels: int = field(metadata={"least": 1})
+    kernel: int = field(metadata={"least": 1, "odd": True})
+    max_dilation: int = field(metadata={"least": 1, "power_of_two": True})
+    stacks: int = field(metadata={"least": 1})
+    batch_norm: bool
+    stride: int = field(metadata={"least": 1})
+    projection: bool
+
+
+def stem_kernel(stride: int) -> int:
+    """Width in samples of the first convolution: 1 as published; with a stride, wide enough for windows to overlap."""
+    return 1 if stride == 1 else 2 * stride + 1
+
+
+def output_length(samples: Lengths, stride: int) -> Lengths:
+    """Frames that the network gives for a signal of `samples` samples (odd kernels, 'same' padding): ceil(samples / stride)."""
+    return (samples + (stride - 1)) // stride  # type: ignore[operator, no-any-return]
+
+
+def dilations(max_dilation: int, stacks: int) -> list[int]:
+    """Dilation of every residual block: the input block's 1, then `stacks` times 1, 2, 4, ... `max_dilation`."""
+    return [1] + [1 << i for i in range(max_dilation.bit_length())] * stacks
+
+
+def receptive_field(kernel: int, max_dilation: int, stacks: int, stride: int) -> int:
+    """Samples of signal that one output frame sees."""
+    frames = 1 + sum((kernel - 1) * d for d in dilations(max_dilation, stacks))
+    return (frames - 1) * stride + stem_kernel(stride)
+
+
+def frames_needed(labels: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Fewest frames with which CTC can emit each target: its length, and one blank between every two equal neighbours.
+
+    Args:
+        labels: uint8 [total bases], the targets concatenated.
+        offsets: int64 [N + 1], where each target starts and the last one ends.
+    Returns:
+        int64 [N]. (Graves et al., Connectionist Temporal Classification, ICML 2006.)
+    """
+    equal = np.concatenate([[False], labels[1:] == labels[:-1]])[: len(labels)]  # equal[j]: as its left neighbour
+    before = np.concatenate([[0], np.cumsum(equal)])  # before[i]: how many among the first i
+    starts, stops = offsets[:-1], offsets[1:]
+    repeats = before[stops] - before[np.minimum(starts + 1, stops)]
+    return (stops - starts) + repeats

@@ -1,0 +1,68 @@
+"""What makes two configurations the same: digests of resolved configs, less the keys that cannot change a result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+IGNORED = (
+    "experiment",  # a name
+    "output_dir",
+    "storage",
+    "plan",
+    "search",  # how many workers, what comes after the stages
+    "stage",  # its question and the factors that its other keys are made from
+    "trial",
+    "device",
+    "threads",
+    "train.resume",
+    "data.folder",
+    # what the files hold is told by data.fingerprint, wherever they lie
+    "data.pod5",
+    "data.bam",
+    "data.reference",
+)
+"""Keys that do not change a training's result; they stay out of run ids and study contexts."""
+
+
+TRAINING_CODE = ("geometry.py", "network.py", "decode.py", "metrics.py", "training/*.py", "data/*.py")
+"""The files, below the package, that decide what a training gives."""
+
+
+def digest(content: Any, length: int = 10) -> str:
+    """Short hash of plain values, the same for equal content."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:length]
+
+
+def without(config: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    """A copy of a nested dict less some dotted keys."""
+    copy = {k: dict(v) if isinstance(v, dict) else v for k, v in config.items()}
+    for key in keys:
+        *parents, last = key.split(".")
+        node = copy
+        for parent in parents:
+            below = node.get(parent)
+            if not isinstance(below, dict):
+                break
+            node[parent] = node = dict(below)
+        else:
+            node.pop(last, None)
+    return copy
+
+
+@cache
+def code_digest() -> str:
+    """Hash of the source that trains: a result of other code is not taken over."""
+    package = Path(__file__).resolve().parents[1]
+    hashed = hashlib.sha256()
+    for path in sorted(file for pattern in TRAINING_CODE for file in package.glob(pattern)):
+        hashed.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return hashed.hexdigest()[:10]
+
+
+def run_id(config: dict[str, Any]) -> str:
+    """The identity of one training: its resolved config, data, seed, and the code that trains."""
+    return digest([without(config, IGNORED), code_digest()])

@@ -1,0 +1,123 @@
+"""The grid as a queue: what is missing waits in the study, jobs claim it, and what a dead process left is put back.
+
+A trial is alive as long as its job holds the trial's lock file; the kernel drops the lock when the process dies.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from basecaller.hpo.grid import Point, Space
+from basecaller.hpo.identity import digest
+
+if TYPE_CHECKING:
+    import optuna
+
+log = logging.getLogger(__name__)
+
+CONCLUSIVE = ("diverged", "infeasible")
+"""Outcomes that the same settings would reach again: such a point is not tried again. Others are, by the next sweep."""
+
+CLAIM_TIMEOUT = 10.0
+"""Seconds that a job waits for its own lock, which a neighbour may be probing."""
+
+
+def study_lock(folder: Path, study: str) -> FileLock:
+    """Held while a study's queue is changed."""
+    return _lock(folder, digest(study))
+
+
+def trial_lock(folder: Path, study: str, number: int) -> FileLock:
+    """Held by the job of a trial while it runs."""
+    return _lock(folder, f"{digest(study)}-{number}")
+
+
+def _lock(folder: Path, name: str) -> FileLock:
+    locks = folder / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return FileLock(locks / f"{name}.lock")
+
+
+def fill(study: optuna.Study, space: Space, points: list[Point]) -> None:
+    """Enqueues the points that have no trial which waits, runs, or has ended for good."""
+    from optuna.trial import TrialState, create_trial
+
+    here = set()
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state != TrialState.FAIL or trial.user_attrs.get("outcome") in CONCLUSIVE:
+            here.add(trial.user_attrs.get("point"))
+    for point in points:
+        if point.key not in here:
+            params = {key: float(v) if _is_float(space, key) else v for key, v in point.values.items()}
+            study.add_trial(
+                create_trial(
+                    state=TrialState.WAITING,
+                    params=params,
+                    distributions=space.distributions,
+                    user_attrs={"point": point.key},
+                )
+            )
+
+
+def _is_float(space: Space, key: str) -> bool:
+    return type(space.distributions[key]).__name__ == "FloatDistribution"
+
+
+def waiting(study: optuna.Study, points: list[Point]) -> list[tuple[int, Point]]:
+    """Trial numbers and points that wait in the queue, in the points' order."""
+    from optuna.trial import TrialState
+
+    numbers: dict[Any, int] = {}
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        numbers.setdefault(trial.user_attrs.get("point"), trial.number)
+    return [(numbers[point.key], point) for point in points if point.key in numbers]
+
+
+def running(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Trials that some process works on, or died over."""
+    from optuna.trial import TrialState
+
+    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+
+def release_abandoned(study: optuna.Study, folder: Path) -> list[str]:
+    """Ends the running trials whose process is gone, as failed with outcome `abandoned`.
+
+    A trial of another host, whose lock file does not lie here, is left alone.
+
+    Returns:
+        The points that are free again.
+    """
+    from optuna.trial import TrialState
+
+    freed = []
+    for trial in running(study):
+        lock = trial_lock(folder, study.study_name, trial.number)
+        if not Path(lock.lock_file).exists() and "sweeper" not in trial.user_attrs:
+            continue
+        if "sweeper" in trial.user_attrs and not _is_free(_lock(folder, trial.user_attrs["sweeper"])):
+            continue
+        try:
+            with lock.acquire(timeout=0):
+                if study.trials[trial.number].state != TrialState.RUNNING:
+                    continue
+                study._storage.set_trial_user_attr(trial._trial_id, "outcome", "abandoned")
+                study.tell(trial.number, state=TrialState.FAIL)
+        except Timeout:
+            continue
+        Path(lock.lock_file).unlink(missing_ok=True)
+        freed.append(str(trial.user_attrs.get("point")))
+        log.warning("trial %d (%s) was left by a process that died; it goes back into the queue", trial.number, freed[-1])
+    return freed
+
+
+def _is_free(lock: FileLock) -> bool:
+    try:
+        with lock.acquire(timeout=0):
+            return True
+    except Timeout:
+        return False

@@ -1,0 +1,91 @@
+"""The Optuna storage: opened from a URL, and its studies by experiment and stage."""
+
+from __future__ import annotations
+
+import re
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from basecaller.errors import StorageError
+
+if TYPE_CHECKING:
+    import optuna
+
+SQLITE_TIMEOUT = 120.0
+"""Seconds that one process waits for another's write to an SQLite file."""
+
+
+def without_password(url: str) -> str:
+    """A storage URL as it may be shown."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
+
+
+@lru_cache
+def open_storage(url: str) -> optuna.storages.BaseStorage:
+    """The storage of a URL, kept open for the life of the process.
+
+    Args:
+        url: what SQLAlchemy takes (`sqlite:///FILE`, `postgresql+psycopg://...`), or `journal:///FILE` for Optuna's
+            journal file. A folder that is missing is made.
+    Raises:
+        StorageError: it cannot be opened.
+    """
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    shown = without_password(url)
+    try:
+        scheme, _, path = url.partition(":///")
+        if scheme in ("sqlite", "journal") and path:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        if scheme == "journal":
+            backend = optuna.storages.journal.JournalFileBackend(path)
+            return optuna.storages.JournalStorage(backend)
+        kwargs = {"connect_args": {"timeout": SQLITE_TIMEOUT}} if scheme == "sqlite" else {}
+        return optuna.storages.get_storage(optuna.storages.RDBStorage(url, engine_kwargs=kwargs))
+    except (SQLAlchemyError, OSError, ImportError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0].replace(url, shown)
+        raise StorageError(
+            f"storage={shown}: cannot be opened ({reason}); give a URL such as sqlite:///outputs/optuna.db"
+        ) from None
+
+
+def open_study(url: str, name: str, pruner: Any = None, sampler: Any = None) -> optuna.Study:
+    """The study of that name, made if it is not there.
+
+    Raises:
+        StorageError: the storage cannot be opened or written.
+    """
+    import optuna
+
+    storage = open_storage(url)
+    try:
+        return optuna.create_study(
+            storage=storage,
+            study_name=name,
+            direction="minimize",
+            load_if_exists=True,
+            pruner=pruner or optuna.pruners.NopPruner(),
+            sampler=sampler or optuna.samplers.RandomSampler(),
+        )
+    except optuna.exceptions.StorageInternalError as error:
+        raise StorageError(f"storage={without_password(url)}: {str(error).splitlines()[0]}") from None
+
+
+def mark_asked(study: optuna.Study) -> None:
+    """Makes this study the current one of its stage."""
+    study.set_user_attr("asked", time.time())
+
+
+def current_study(url: str, experiment: str, stage: str) -> optuna.Study | None:
+    """The study of a stage that was asked for last in an experiment; None where there is none."""
+    import optuna
+
+    storage = open_storage(url)
+    prefix = f"{experiment}/{stage}/"
+    names = [name for name in optuna.get_all_study_names(storage) if name.startswith(prefix)]
+    pruner = optuna.pruners.NopPruner()  # load_study's own default prunes
+    studies = [optuna.load_study(study_name=name, storage=storage, pruner=pruner) for name in names]
+    return max(studies, key=lambda study: float(study.user_attrs.get("asked", 0)), default=None)

@@ -1,0 +1,257 @@
+"""The sweeper: a Hydra plugin that turns a stage into a study, its grid into a queue, and the queue into jobs.
+
+`python -m basecaller.train -m ...` ends up here. What the stock OptunaSweeper does otherwise, and why this one does
+not, is in `docs/design.md`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
+
+from basecaller.errors import SettingError, StageError
+
+if TYPE_CHECKING:
+    import optuna
+
+    from basecaller.hpo.grid import Point, Space
+
+log = logging.getLogger(__name__)
+
+POLL = 0.5
+"""Seconds between looks at trials that another process works on."""
+
+ATTEMPTS = 3
+"""How often one sweep launches a point whose process keeps dying."""
+
+
+@dataclass
+class SweeperConfig:
+    """`hydra.sweeper` of this project.
+
+    Attributes:
+        params: the stage's grid and injected settings, by override key.
+        sampler: of Optuna, for spaces that are no grid; chosen with `hydra/sweeper/sampler=...`.
+        n_trials: of such a space, in total.
+    """
+
+    _target_: str = "basecaller.hpo.sweeper.StageSweeper"
+    defaults: list[Any] = field(default_factory=lambda: [{"sampler": None}])
+    params: dict[str, Any] = field(default_factory=dict)
+    sampler: Any = None
+    n_trials: int = 20
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="basecaller", node=SweeperConfig, provider="basecaller")
+
+
+class StageSweeper(Sweeper):
+    """Runs what a sweep still misses, through Hydra's launcher, and returns the study."""
+
+    def __init__(self, params: DictConfig, sampler: Any, n_trials: int) -> None:
+        self.params, self.sampler_config, self.n_trials = params, sampler, n_trials
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config, self.hydra_context, self.task_function = config, hydra_context, task_function
+        self.launcher = Plugins.instance().instantiate_launcher(
+            config=config, hydra_context=hydra_context, task_function=task_function
+        )
+
+    # -- what is asked for
+
+    def _params(self, skip: set[str]) -> list[str]:
+        """The stage's own overrides, `${best:...}` resolved; keys that the command line sets are never looked at."""
+        from basecaller.settings import user_error
+
+        node, lines = self.config.hydra.sweeper.params, []
+        for key in node:
+            if key in skip:
+                continue
+            try:
+                lines.append(f"{key}={node[key]}")
+            except InterpolationResolutionError as error:
+                raise user_error(error) or SettingError(f"stage {self.config.stage.name}, {key}: {error.msg}") from error
+        return lines
+
+    def space(self, arguments: list[str]) -> Space:
+        """The stage's grid merged with the command line, by key; the command line wins."""
+        from basecaller.hpo.grid import parse_overrides, read_space
+
+        command_line = parse_overrides(arguments)
+        overrides = parse_overrides(self._params(set(command_line))) | command_line
+        return read_space(overrides, self.hydra_context.config_loader.get_group_options, self.sampler_config is not None)
+
+    def compose(self, overrides: list[str]) -> dict[str, Any]:
+        """The resolved config of a job."""
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+        return self._plain(config)
+
+    @staticmethod
+    def _plain(config: DictConfig) -> dict[str, Any]:
+        from basecaller.settings import resolve
+
+        return resolve(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+
+    def check(self, space: Space) -> dict[str, Any]:
+        """Holds every swept value against the task's own `check`, before the storage is touched.
+
+        Returns:
+            The resolved config of the first point.
+        """
+        loader, fixed = self.hydra_context.config_loader, list(space.fixed.values())
+        first = space.points()[0] if space.is_grid else None
+        check = getattr(self.task_function, "check", lambda config: None)
+        base = loader.load_sweep_config(self.config, fixed + (first.overrides if first else []))
+        check(base)
+        if first:
+            for key, values in space.axes.items():
+                for value in values[1:]:
+                    varied = type(first)(first.values | {key: value})
+                    check(loader.load_sweep_config(self.config, fixed + varied.overrides))
+        return self._plain(base)
+
+    def context(self, space: Space, config: dict[str, Any]) -> str:
+        """Digest of all that the trials of a study share: two trials that cannot be compared never have the same."""
+        from basecaller.hpo.identity import IGNORED, digest, without
+
+        shared = without(config, (*IGNORED, "seed", *space.distributions))
+        # An override that is computed from swept keys counts as it is written, not with the first point's value; and
+        # overrides below a swept group still hold for every point.
+        written = {key: line for key, line in space.fixed.items() if "${" in line or self._is_below(key, space)}
+        for key in written:
+            shared = without(shared, (key.lstrip("+"),))
+        shape = {} if space.is_grid else {key: repr(d) for key, d in space.distributions.items()}
+        choices = {
+            key: d.choices for key, d in space.distributions.items() if type(d).__name__ == "CategoricalDistribution"
+        }
+        return digest([shared, written, sorted(space.distributions), shape, choices, str(self.sampler_config)])
+
+    @staticmethod
+    def _is_below(key: str, space: Space) -> bool:
+        return any(key.startswith(f"{swept}.") for swept in space.distributions)
+
+    # -- running it
+
+    def sweep(self, arguments: list[str]) -> str:
+        """Runs what is missing.
+
+        Returns:
+            The study's name.
+        Raises:
+            BasecallerError: what was asked for cannot be; nothing was stored.
+        """
+        space = self.space(arguments)
+        config = self.check(space)
+        stage, experiment = self.config.stage.name, config["experiment"]
+        self.folder, self.url = Path(config["output_dir"]), str(config["storage"])
+        from basecaller.hpo.best import standing
+        from basecaller.hpo.storage import mark_asked, open_study
+
+        study = open_study(self.url, f"{experiment}/{stage}/{self.context(space, config)}", sampler=self._sampler())
+        study.set_user_attr("question", str(self.config.stage.question))
+        study.set_user_attr("fixed", space.fixed)
+        study.set_user_attr("arguments", arguments)
+        mark_asked(study)
+        self.done = 0
+        if space.is_grid:
+            self._walk(study, space)
+        else:
+            self._sample(study, space)
+        stand = standing(study)
+        log.info("%s: %d complete, %d failed", study.study_name, len(stand.ranked), len(stand.failed))
+        for point, outcome in stand.failed.items():
+            log.warning("%s: %s", point, outcome)
+        if stand.winner is None:
+            reasons = "; ".join(f"{point or 'its one point'}: {outcome}" for point, outcome in stand.failed.items())
+            raise StageError(f"stage {stage}: none of its trials gave a value ({reasons}); see the messages above")
+        point = stand.winner.user_attrs["point"] or "the one point"
+        log.info("best: %s, val_loss %.4f nats per base", point, stand.winner.value)
+        return study.study_name
+
+    def _sampler(self) -> Any:
+        from hydra.utils import instantiate
+
+        if self.sampler_config is None:
+            return None
+        allowed = ("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*")
+        return instantiate(self.sampler_config, _execution_whitelist_=allowed)
+
+    def _launch(self, study: optuna.Study, space: Space, trials: list[tuple[int, Point]]) -> None:
+        own = [f"trial.study='{study.study_name}'"]
+        fixed = list(space.fixed.values())
+        jobs = [[*fixed, *point.overrides, *own, f"trial.number={number}"] for number, point in trials]
+        try:
+            returned = self.launcher.launch(jobs, initial_job_idx=self.done)
+        except BrokenExecutor as error:
+            log.warning("a worker process died (%s); its trial goes back into the queue", error)
+        else:
+            for job in returned:
+                _ = job.return_value  # raises what a job raised outside its trial
+        self.done += len(jobs)
+
+    def _walk(self, study: optuna.Study, space: Space) -> None:
+        """Launches what waits until every point of the grid has ended, here or in another process."""
+        from basecaller.hpo import queue
+
+        points = space.points()
+        study.set_user_attr("points", [point.key for point in points])
+        study.set_user_attr("axes", space.axes)
+        launches = dict.fromkeys((point.key for point in points), 0)
+        freed = [point.key for point in points]  # at the start every point that misses a trial, later what died
+        while True:
+            with queue.study_lock(self.folder, study.study_name):
+                freed += queue.release_abandoned(study, self.folder)
+                missing = [point for point in points if point.key in freed and launches[point.key] < ATTEMPTS]
+                queue.fill(study, space, missing)
+                freed = []
+            trials = queue.waiting(study, points)
+            if trials:
+                for _, point in trials:
+                    launches[point.key] += 1
+                self._launch(study, space, trials)
+            elif queue.running(study):
+                time.sleep(POLL)
+            else:
+                break
+
+    def _sample(self, study: optuna.Study, space: Space) -> None:
+        """Asks the sampler for points until there are `n_trials` in total."""
+        from optuna.trial import TrialState
+
+        from basecaller.hpo import queue
+        from basecaller.hpo.grid import Point
+        from basecaller.hpo.identity import digest
+
+        study.set_user_attr("n_trials", self.n_trials)
+        me = f"sweeper-{digest([study.study_name, time.time_ns()])}"
+        at_once = max(1, int(OmegaConf.select(self.config, "hydra.launcher.n_jobs") or 1))
+        with queue._lock(self.folder, me):
+            while True:
+                queue.release_abandoned(study, self.folder)
+                counted = [
+                    t for t in study.get_trials(deepcopy=False)
+                    if t.state != TrialState.FAIL or t.user_attrs.get("outcome") != "abandoned"
+                ]  # fmt: skip
+                asked = []
+                for _ in range(min(at_once, self.n_trials - len(counted))):
+                    trial = study.ask()
+                    trial.set_user_attr("sweeper", me)
+                    values = {key: trial._suggest(key, d) for key, d in space.distributions.items()}
+                    point = Point(values)
+                    trial.set_user_attr("point", f"{trial.number}: {point.key}")
+                    asked.append((trial.number, point))
+                if not asked:
+                    break
+                self._launch(study, space, asked)
+        Path(queue._lock(self.folder, me).lock_file).unlink(missing_ok=True)

@@ -1,0 +1,233 @@
+"""One training from a composed config: what `python -m basecaller.train` runs once, and a sweep many times."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import subprocess
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from basecaller.config import job_config
+from basecaller.data.sources import prepare
+from basecaller.errors import DivergedError, InfeasibleError, SettingError
+from basecaller.files import read_json, write_json
+from basecaller.hpo.identity import run_id
+from basecaller.settings import Settings, settings
+from basecaller.workers import threads_of_job
+
+if TYPE_CHECKING:
+    from basecaller.hpo.trial import JobTrial
+    from basecaller.training.fit import Point
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one training gave; `result.json` in its folder holds the same.
+
+    Attributes:
+        metrics: of the best checkpoint on the validation split; `val_loss`, nats per base, is the objective.
+        curve: the learning curve.
+        facts: sizes, counts, and where it ran: see `training.fit.Outcome` and `provenance`.
+        taken_over: it had been trained before and was read from its folder.
+    """
+
+    metrics: dict[str, float]
+    curve: list[Point]
+    facts: dict[str, Any]
+    taken_over: bool = False
+
+    def __str__(self) -> str:
+        m, f = self.metrics, self.facts
+        state = "trained before" if self.taken_over else f"{f['seconds']:.1f} s"
+        blanks = ", only blanks called" if f["only_blanks"] else ""
+        return (
+            f"val_loss {m['val_loss']:.4f} nats/base, identity {m['identity_mean']:.1%} "
+            f"(unrelated {m['identity_floor']:.1%}), {f['updates']} updates, {state}{blanks}"
+        )
+
+
+def provenance(config: dict[str, Any], fingerprint: str) -> dict[str, Any]:
+    """Versions, git commit, and the data set's fingerprint."""
+    folder = Path(__file__).resolve().parent
+    git = subprocess.run(
+        ["git", "-C", str(folder), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
+    packages = ("torch", "hydra-core", "optuna", "numpy")
+    return {
+        "data": fingerprint,
+        "commit": git.stdout.strip() or None,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in ("basecaller", *packages)},
+        "run_id": run_id(config),
+    }
+
+
+def train(cfg: DictConfig, folder: Path, on_point: Callable[[Point], None] = lambda point: None) -> Result:
+    """Trains what a config says, in a folder; goes on from there if it was killed, and only reads it if it had finished.
+
+    Args:
+        cfg: a job's composed config.
+        folder: for checkpoints, the curve and `result.json`. One that holds another training is begun anew.
+        on_point: called with every point of the learning curve, earlier ones included.
+    Raises:
+        BasecallerError: bad settings or data, or the training diverged.
+    """
+    checked = settings(cfg)
+    config = job_config(cfg)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        _own(folder, run_id(config), checked.train.resume)
+        finished = read_json(folder / "result.json")
+        if finished:
+            from basecaller.training.fit import Point
+
+            curve = [Point(**point) for point in finished["curve"]]
+            for point in curve:
+                on_point(point)
+            return Result(finished["metrics"], curve, finished["facts"], taken_over=True)
+        result = _fit(checked, config, folder, on_point)
+        write_json(
+            folder / "result.json",
+            {
+                "metrics": result.metrics,
+                "facts": result.facts,
+                "curve": [asdict(point) for point in result.curve],
+                "config": config,
+            },
+        )
+    return result
+
+
+def _own(folder: Path, identity: str, resume: bool) -> None:
+    """Makes the folder this training's own: leftovers of another one, or all where it shall not resume, go."""
+    marker = folder / "run.json"
+    if not resume or read_json(marker) != {"run_id": identity}:
+        for name in ("result.json", "last.pt", "best.pt", "metrics.csv"):
+            (folder / name).unlink(missing_ok=True)
+        write_json(marker, {"run_id": identity})
+
+
+def _fit(checked: Settings, config: dict[str, Any], folder: Path, on_point: Callable[[Point], None]) -> Result:
+    from basecaller.network import RawCTCNet
+    from basecaller.training.device import choose_device
+    from basecaller.training.fit import Job, fit
+
+    dataset = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
+    device = choose_device(checked.device)
+    network = RawCTCNet(checked.model, seed=checked.seed).to(device)
+    job = Job(
+        optimizer=checked.optimizer,
+        train=checked.train,
+        padding=checked.padding,
+        batch_size=checked.data.batch_size,
+        seed=checked.seed,
+        folder=folder,
+        progress=config["trial"]["study"] is None,
+    )
+    outcome = fit(network, dataset, job, on_point)
+    return Result(outcome.metrics, outcome.curve, outcome.facts | provenance(config, dataset.fingerprint))
+
+
+def _output_dir() -> Path:
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def job(cfg: DictConfig) -> float | None:
+    """What Hydra runs: a single training, or one trial of a sweep.
+
+    Returns:
+        The objective, nats per base; None for a trial that gave none.
+    """
+    import torch
+
+    torch.set_num_threads(threads_of_job(cfg))
+    if cfg.trial.study is not None:
+        return run_trial(cfg)
+    if cfg.stage.name != "none":
+        raise SettingError(f"stage={cfg.stage.name} is a sweep: add -m, as in: python -m basecaller.train -m stage={cfg.stage.name}")
+    folder = _output_dir()
+    result = train(cfg, folder)
+    log.info("%s", result)
+    log.info("in %s", os.path.relpath(folder))
+    if result.taken_over:
+        log.info("it had finished before; train.resume=false trains it again")
+    return result.metrics["val_loss"]
+
+
+def check(cfg: DictConfig) -> None:
+    """What the sweeper holds every swept value against before it stores anything: settings, and the data set.
+
+    Raises:
+        BasecallerError: see `settings.settings` and `data.sources.prepare`.
+    """
+    checked = settings(cfg)
+    prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
+
+
+job.check = check  # type: ignore[attr-defined]
+
+
+def run_trial(cfg: DictConfig) -> float | None:
+    """Claims the config's trial, trains it, and ends it in a named state; a bad trial never ends the search."""
+    import optuna
+    import torch
+
+    from basecaller.hpo.trial import claim
+
+    with claim(str(cfg.storage), cfg.trial.study, cfg.trial.number, Path(cfg.output_dir)) as trial:
+        if trial is None:
+            log.info("trial %s is another process's", cfg.trial.number)
+            return None
+        name = f"{cfg.stage.name} {trial.trial.user_attrs.get('point')}"
+        try:
+            _note_start(trial, cfg)
+            result = train(cfg, _output_dir(), lambda point: trial.report(point.val_loss, round(100 * point.epoch)))
+        except optuna.TrialPruned:
+            trial.end("pruned")
+            log.info("%s: pruned", name)
+        except DivergedError as error:
+            _fail(trial, name, "diverged", error)
+        except InfeasibleError as error:
+            _fail(trial, name, "infeasible", error)
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            _fail(trial, name, "out of memory", error)
+        except Exception as error:
+            log.debug("%s", name, exc_info=True)
+            _fail(trial, name, "failed", error)
+        else:
+            trial.note(result.metrics | result.facts | {"taken_over": result.taken_over})
+            trial.note({"curve": [asdict(point) for point in result.curve]})
+            trial.end("complete", result.metrics["val_loss"])
+            log.info("%s: %s", name, result)
+            return result.metrics["val_loss"]
+    return None
+
+
+def _note_start(trial: JobTrial, cfg: DictConfig) -> None:
+    hydra = HydraConfig.get()
+    groups = {key: choice for key, choice in hydra.runtime.choices.items() if not key.startswith("hydra/")}
+    overrides = [line for line in hydra.overrides.task if not line.startswith(("trial.", "stage=", "storage="))]
+    trial.note(
+        {
+            "config": job_config(cfg),
+            "choices": groups,
+            "overrides": list(overrides),
+            "folder": os.path.relpath(_output_dir()),
+        }
+    )
+
+
+def _fail(trial: JobTrial, name: str, outcome: str, error: Exception) -> None:
+    message = str(error) or type(error).__name__
+    trial.end(outcome, message=message)
+    log.warning("%s: %s: %s", name, outcome, message)

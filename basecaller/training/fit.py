@@ -1,0 +1,279 @@
+"""The training loop: epochs of batches, points of a learning curve, checkpoints, and the final metrics."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from basecaller.data.batches import Batch, training_batches
+from basecaller.data.dataset import Dataset
+from basecaller.errors import DataError, DivergedError, InfeasibleError
+from basecaller.files import replacing
+from basecaller.geometry import output_length, receptive_field
+from basecaller.network import RawCTCNet
+from basecaller.training import checkpoint
+from basecaller.training.device import autocast_type
+from basecaller.training.evaluate import ctc_nats, evaluate
+from basecaller.training.optim import build_optimizer, build_schedule
+from basecaller.training.progress import Meter
+from basecaller.training.settings import Optimizer, Train
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training, as plain values.
+
+    Attributes:
+        optimizer, train: their settings.
+        padding: one of `batches.PADDINGS`.
+        batch_size: chunks in a batch.
+        seed: of the initial weights and the order of the data.
+        folder: where checkpoints and the curve go.
+        progress: show a progress bar.
+    """
+
+    optimizer: Optimizer
+    train: Train
+    padding: str
+    batch_size: int
+    seed: int
+    folder: Path
+    progress: bool = False
+
+
+@dataclass
+class Point:
+    """One point of the learning curve.
+
+    Attributes:
+        epoch: passes over the training chunks so far.
+        updates: optimizer updates so far.
+        reads: chunks seen so far, those of complete passes counted again.
+        samples: signal samples seen so far.
+        train_loss: mean over the batches since the last point, nats per base.
+        val_loss: nats per base.
+        lr: learning rate of the next update.
+        seconds: training time so far, validation and pauses included, time between kill and resume not.
+    """
+
+    epoch: float
+    updates: int
+    reads: int
+    samples: int
+    train_loss: float
+    val_loss: float
+    lr: float
+    seconds: float
+
+
+@dataclass
+class Outcome:
+    """What a finished training gives.
+
+    Attributes:
+        metrics: `val_loss` and the other numbers of the best checkpoint, on the validation split.
+        curve: the learning curve.
+        facts: sizes and counts: parameters, receptive field, updates, reads, samples, chunks left out, seconds.
+    """
+
+    metrics: dict[str, float]
+    curve: list[Point]
+    facts: dict[str, Any]
+
+
+@dataclass
+class _State:
+    """Where the loop stands; with network, optimizer and schedule it is all that a resumed run needs."""
+
+    epoch: int = 0
+    batch: int = 0  # batches of this epoch that are done
+    updates: int = 0
+    reads: int = 0
+    samples: int = 0
+    skipped: int = 0  # cropped chunks left out because CTC could not align them
+    seconds: float = 0.0
+    curve: list[Point] = field(default_factory=list)
+
+
+def choose(dataset: Dataset, split: str, limit: int | None, stride: int, tolerated: float) -> np.ndarray:
+    """The chunks of a split to use: a fixed choice of `limit`, less those whose targets do not fit the output.
+
+    Raises:
+        InfeasibleError: more than the tolerated share does not fit.
+        DataError: the split is empty.
+    """
+    indices = dataset.indices(split)
+    if not len(indices):
+        raise DataError(f"{dataset.folder}: its {split} split is empty; prepare it again with more reads")
+    if limit is not None:
+        indices = np.sort(np.random.default_rng(0).permutation(indices)[:limit])
+    outside = dataset.infeasible(indices, stride)
+    if len(outside) > tolerated * len(indices):
+        worst = outside[np.argmax(dataset.frames_needed[outside])]
+        raise InfeasibleError(
+            f"{len(outside)} of {len(indices)} {split} chunks have more labels than the network gives frames at "
+            f"model.stride={stride}: read {dataset.read_ids[worst].decode()} needs {dataset.frames_needed[worst]} and gets "
+            f"{output_length(int(dataset.lengths[worst]), stride)}; lower model.stride, or leave such chunks out with "
+            f"train.infeasible={np.ceil(len(outside) / len(indices) * 100) / 100:.2f} (the share that may be)"
+        )
+    return np.setdiff1d(indices, outside, assume_unique=True)
+
+
+class _Run:
+    """A training in progress."""
+
+    def __init__(self, network: RawCTCNet, dataset: Dataset, job: Job) -> None:
+        self.network, self.dataset, self.job = network, dataset, job
+        self.device = network.scores.weight.device
+        self.stride = network.settings.stride
+        self.autocast = autocast_type(job.train.precision, self.device)
+        settings = job.train
+        self.train = choose(dataset, "train", settings.chunks, self.stride, settings.infeasible)
+        self.validation = choose(dataset, "validation", settings.validation_chunks, self.stride, settings.infeasible)
+        self.batches = -(-len(self.train) // job.batch_size)
+        self.optimizer = build_optimizer(job.optimizer, network.parameters())
+        self.schedule = build_schedule(job.train, self.optimizer, self.batches * job.train.epochs)
+        self.state = _State()
+        if job.train.resume and (job.folder / "last.pt").exists():
+            self._restore(checkpoint.load(job.folder / "last.pt"))
+
+    def _restore(self, content: dict[str, Any]) -> None:
+        self.network.load_state_dict(content["network"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.schedule.load_state_dict(content["schedule"])
+        state = dict(content["state"])
+        curve = [Point(**point) for point in state.pop("curve")]
+        self.state = _State(**state, curve=curve)
+
+    def _save(self, best: bool) -> None:
+        content = checkpoint.network_content(self.network)
+        if best:
+            checkpoint.save(self.job.folder / "best.pt", content)
+        whole = content | {
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "state": asdict(self.state),
+        }
+        checkpoint.save(self.job.folder / "last.pt", whole)
+        with replacing(self.job.folder / "metrics.csv") as partial, partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(Point.__dataclass_fields__))
+            writer.writeheader()
+            writer.writerows(map(asdict, self.state.curve))
+
+    def step(self, batch: Batch) -> float:
+        """One update; returns the loss in nats per base."""
+        self.network.train()
+        signal = torch.from_numpy(batch.signal).to(self.device)
+        lengths = torch.from_numpy(batch.lengths).to(self.device) if self.job.padding == "masked" else None
+        with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
+            scores = self.network(signal, lengths)
+        loss = ctc_nats(scores, batch, self.network) / len(batch.targets)
+        value = loss.item()
+        if not np.isfinite(value):
+            raise DivergedError(self.state.updates + 1, value)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.job.train.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.job.train.clip)
+        self.optimizer.step()
+        self.schedule.step()
+        return value
+
+    def epoch_batches(self) -> itertools.islice[Batch]:
+        """What is left of this epoch, up to the last point that was saved."""
+        batches = training_batches(
+            self.dataset, self.train, self.job.batch_size, self.job.padding, self.stride, self.job.seed, self.state.epoch
+        )
+        return itertools.islice(batches, self.state.batch, None)
+
+    def milestones(self) -> dict[int, float]:
+        """Numbers of done batches after which a point of the curve is taken, and the share of the epoch that they are."""
+        parts = self.job.train.validations
+        return {-(-self.batches * k // parts): k / parts for k in range(1, parts + 1)}
+
+    def loop(self, on_point: Callable[[Point], None], meter: Meter) -> None:
+        milestones = self.milestones()
+        state, losses = self.state, list[float]()
+        started = time.perf_counter() - state.seconds
+        while state.epoch < self.job.train.epochs:
+            for batch in self.epoch_batches():
+                losses.append(self.step(batch))
+                state.batch += 1
+                state.updates += 1
+                state.reads += len(batch.lengths)
+                state.samples += int(batch.lengths.sum())
+                meter.advance(losses[-1], int(batch.lengths.sum()))
+                if state.batch in milestones:
+                    state.seconds = time.perf_counter() - started
+                    point = self.point(state.epoch + milestones[state.batch], float(np.mean(losses)))
+                    losses.clear()
+                    on_point(point)
+            state.epoch, state.batch = state.epoch + 1, 0
+
+    def point(self, epoch: float, train_loss: float) -> Point:
+        """Validates, adds a point to the curve, and saves it all."""
+        state = self.state
+        before = time.perf_counter()
+        scored = evaluate(self.network, self.dataset, self.validation, self.autocast, decode=False)
+        best = all(scored["loss"] < point.val_loss for point in state.curve)
+        state.seconds += time.perf_counter() - before
+        rate = self.schedule.get_last_lr()[0]
+        point = Point(
+            epoch, state.updates, state.reads, state.samples, train_loss, scored["loss"], rate, round(state.seconds, 3)
+        )
+        state.curve.append(point)
+        self._save(best)
+        return point
+
+
+def fit(
+    network: RawCTCNet, dataset: Dataset, job: Job, on_point: Callable[[Point], None] = lambda point: None
+) -> Outcome:
+    """Trains a network and scores its best checkpoint on the validation split.
+
+    Where `job.folder` holds the last checkpoint of the same training, it goes on from there.
+
+    Args:
+        network: on its device; its weights are changed.
+        dataset: with `train` and `validation` splits.
+        job: how to train.
+        on_point: called with every point of the learning curve, those of an earlier, killed run first; what it
+            raises ends the training, with the checkpoint in place.
+    Raises:
+        DivergedError: the loss stopped being a finite number.
+        InfeasibleError: too many targets are longer than the output.
+        DataError: the data set is broken.
+    """
+    run = _Run(network, dataset, job)
+    for point in run.state.curve:
+        on_point(point)
+    with Meter(run.batches * job.train.epochs, run.state.updates, job.progress) as meter:
+        run.loop(on_point, meter)
+    best = checkpoint.load(job.folder / "best.pt")
+    network.load_state_dict(best["network"])
+    scored = evaluate(network, dataset, run.validation, run.autocast)
+    metrics = {"val_loss": scored.pop("loss"), **scored}
+    size = network.settings
+    facts = {
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "receptive_field": receptive_field(size.kernel, size.max_dilation, size.stacks, size.stride),
+        "updates": run.state.updates,
+        "reads": run.state.reads,
+        "samples": run.state.samples,
+        "chunks": len(run.train),
+        "validation_chunks": len(run.validation),
+        "seconds": round(run.state.seconds, 3),
+        "device": str(run.device),
+        "precision": "bfloat16" if run.autocast else "float32",
+        "threads": torch.get_num_threads(),
+        "only_blanks": scored["blank_fraction"] == 1.0,
+    }
+    return Outcome(metrics, run.state.curve, facts)

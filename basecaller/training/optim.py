@@ -1,0 +1,41 @@
+"""Optimizers and learning-rate schedules, built from settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from basecaller.training.settings import Optimizer, Train
+
+
+def build_optimizer(settings: Optimizer, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer over the given parameters."""
+    # foreach: a few operations over all parameters at once, where a small network has hundreds of tiny ones
+    rates = {"lr": settings.lr, "weight_decay": settings.weight_decay, "foreach": True}
+    if settings.name == "sgd":
+        return torch.optim.SGD(parameters, momentum=settings.momentum, **rates)
+    kinds: dict[str, type[torch.optim.Optimizer]] = {
+        "adam": torch.optim.Adam,
+        "adamax": torch.optim.Adamax,
+        "adagrad": torch.optim.Adagrad,
+        "adamw": torch.optim.AdamW,
+    }
+    return kinds[settings.name](parameters, **rates)  # type: ignore[call-arg]
+
+
+def build_schedule(settings: Train, optimizer: torch.optim.Optimizer, updates: int) -> LambdaLR:
+    """Linear warm-up, then constant or half a cosine down to zero, over `updates` steps in all."""
+    warm = settings.warmup * updates
+
+    def factor(step: int) -> float:
+        if step < warm:
+            return (step + 1) / (warm + 1)
+        if settings.schedule == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1.0, updates - warm)))
+
+    return LambdaLR(optimizer, factor)

@@ -1,0 +1,55 @@
+"""What `conf/optimizer/*.yaml` and the `train` section of `conf/config.yaml` set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+OPTIMIZERS = ("adam", "adamax", "adagrad", "adamw", "sgd")
+SCHEDULES = ("constant", "cosine")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An optimizer of `torch.optim`; what is not named here keeps PyTorch's default.
+
+    Attributes:
+        name: which one.
+        lr: learning rate.
+        weight_decay: L2 penalty (decoupled for adamw).
+        momentum: used by sgd only.
+    """
+
+    name: str = field(metadata={"choices": OPTIMIZERS})
+    lr: float = field(metadata={"above": 0})
+    weight_decay: float = field(metadata={"least": 0})
+    momentum: float = field(metadata={"least": 0, "below": 1})
+
+
+@dataclass(frozen=True)
+class Train:
+    """How long and how to train.
+
+    Attributes:
+        epochs: passes over the training chunks.
+        chunks: train on so many chunks of the training split, the same for every seed; null takes all.
+        validation_chunks: likewise for validation.
+        validations: points of the learning curve in each epoch.
+        clip: largest norm of the gradient; null clips nothing.
+        schedule: of the learning rate: `constant`, or `cosine` down to 0 at the last update (Loshchilov & Hutter, 2017).
+        warmup: share of all updates in which the rate rises linearly from 0.
+        precision: of matrix products; the loss is always float32. `auto` takes bfloat16 on a GPU that has it.
+        infeasible: largest share of chunks that may be left out because their target is longer than the output.
+        resume: go on from the last checkpoint in the run's folder; off, begin again.
+    """
+
+    epochs: int = field(metadata={"least": 1})
+    chunks: int | None = field(metadata={"least": 1})
+    validation_chunks: int | None = field(metadata={"least": 1})
+    validations: int = field(metadata={"least": 1})
+    clip: float | None = field(metadata={"above": 0})
+    schedule: str = field(metadata={"choices": SCHEDULES})
+    warmup: float = field(metadata={"least": 0, "below": 1})
+    precision: str = field(metadata={"choices": PRECISIONS})
+    infeasible: float = field(metadata={"least": 0, "below": 1})
+    resume: bool

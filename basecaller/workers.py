@@ -1,0 +1,73 @@
+"""How many trainings run at once, and how many threads each has: decided here, and nowhere else.
+
+Two processes with two threads each on two cores are a hundred times slower than with one each: cores are divided,
+never oversubscribed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus() -> int:
+    """NVIDIA GPUs that are visible, without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+
+
+@dataclass(frozen=True)
+class Workers:
+    """A division of this machine.
+
+    Attributes:
+        count: trainings at once.
+        threads: of each.
+    """
+
+    count: int
+    threads: int
+
+    @property
+    def overrides(self) -> list[str]:
+        """What makes a sweep run so."""
+        if self.count == 1:
+            return [f"threads={self.threads}"]
+        return [
+            "hydra/launcher=joblib",
+            f"hydra.launcher.n_jobs={self.count}",
+            f"hydra.launcher.inner_max_num_threads={self.threads}",
+            f"threads={self.threads}",
+        ]
+
+
+def divide(workers: int | None, device: str = "auto") -> Workers:
+    """The machine divided among `workers` trainings; None: one for each GPU where GPUs are used, or for each core."""
+    if workers is None:
+        workers = (gpus() if device == "auto" or device.startswith("cuda") else 0) or cores()
+    return Workers(workers, max(1, cores() // workers))
+
+
+def threads_of_job(cfg: DictConfig) -> int:
+    """Threads of a job: `threads`, or its share of the cores among the launcher's jobs."""
+    if cfg.threads is not None:
+        return int(cfg.threads)
+    at_once = int(OmegaConf.select(HydraConfig.get(), "launcher.n_jobs") or 1) if HydraConfig.initialized() else 1
+    if HydraConfig.get().mode is None or HydraConfig.get().mode.name != "MULTIRUN":
+        at_once = 1
+    return max(1, cores() // (at_once if at_once > 0 else cores()))
