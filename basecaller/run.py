@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+OWN_OVERRIDES = ("trial.", "stage=", "storage=", "threads=", "experiment=")
+"""Overrides of a sweep's job that say where and for whom it runs, not what it trains."""
+
+
 @dataclass(frozen=True)
 class Result:
     """What one training gave; `result.json` in its folder holds the same.
@@ -216,12 +220,14 @@ def run_trial(cfg: DictConfig) -> float | None:
 def _note_start(trial: JobTrial, cfg: DictConfig) -> None:
     hydra = HydraConfig.get()
     groups = {key: choice for key, choice in hydra.runtime.choices.items() if not key.startswith("hydra/")}
-    overrides = [line for line in hydra.overrides.task if not line.startswith(("trial.", "stage=", "storage="))]
+    # unresolved: an override that is computed from others stays as it was written
+    written = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    assert isinstance(written, list)
     trial.note(
         {
             "config": job_config(cfg),
             "choices": groups,
-            "overrides": list(overrides),
+            "overrides": [line for line in written if not str(line).startswith(OWN_OVERRIDES)],
             "folder": os.path.relpath(_output_dir()),
         }
     )

@@ -232,6 +232,8 @@ def _import_pair(pod5_entry: str, bam_path: str, settings: Settings, counts: Cou
     fasta = pysam.FastaFile(settings.reference) if settings.reference else None
     found = before = 0
     with pysam.AlignmentFile(bam_path, "rb", check_sq=False) as bam:
+        if not bam.is_bam:
+            raise ValueError(f"{bam_path} is no BAM file")
         index = pysam.IndexedReads(bam)
         index.build()
         if settings.split == "position" and not bam.header.references and settings.labels == "reference":

@@ -35,6 +35,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     shown = without_password(url)
     try:
         scheme, _, path = url.partition(":///")

@@ -79,7 +79,8 @@ class StageSweeper(Sweeper):
             if key in skip:
                 continue
             try:
-                lines.append(f"{key}={node[key]}")
+                value = str(node[key])
+                lines.append(f"{key}='{value}'" if "${" in value else f"{key}={value}")  # quoted: left for the job
             except InterpolationResolutionError as error:
                 raise user_error(error) or SettingError(f"stage {self.config.stage.name}, {key}: {error.msg}") from error
         return lines

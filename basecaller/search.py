@@ -1,0 +1,38 @@
+"""`python -m basecaller.search`: every stage of the plan in order, then the winner, trained longer and tested.
+
+    python -m basecaller.search
+    python -m basecaller.search search.preview=true
+    python -m basecaller.search experiment=phage data=pod5 data.pod5=reads.pod5 data.bam=mappings.bam
+
+Every key=value that `basecaller.train` takes is passed on to every stage. Killed at any point and started again, it
+goes on from there.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from basecaller.config import as_message, compose_config
+from basecaller.driver import Search
+
+
+@as_message
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m basecaller.search", description=__doc__.splitlines()[0])
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for basecaller.train; see conf/config.yaml")
+    overrides = parser.parse_args().overrides
+    started = time.monotonic()
+    search = Search(compose_config(overrides), overrides, Console())
+    if search.cfg.search.preview:
+        search.preview()
+        return
+    stages = [search.run_stage(name) for name in search.plan]
+    winner = search.train_winner()
+    report = search.report(stages, winner, time.monotonic() - started)
+    search.console.print(f"report: {Path(report)}")
+
+
+if __name__ == "__main__":
+    main()

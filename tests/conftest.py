@@ -1,0 +1,58 @@
+"""Fixtures: a small simulated data set, and a working folder in which commands run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from basecaller.data import Dataset, simulator
+from basecaller.data.sources import prepare
+
+SIMULATED = simulator.Settings(
+    reads=80, min_bases=20, max_bases=60, genome_bases=100_000, simulator_seed=3, validation=0.2, test=0.2
+)
+TINY = [
+    "data.reads=60", "data.min_bases=20", "data.max_bases=40", "data.genome_bases=50000", "data.validation=0.2",
+    "data.test=0.2", "model.channels=4", "model.skip_channels=4", "train.validations=2", "train.chunks=null",
+    "train.validation_chunks=null", "search.winner.train.epochs=1",
+]  # fmt: skip
+"""Overrides that make a training a matter of a fraction of a second."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return prepare("simulated", SIMULATED, tmp_path_factory.mktemp("data"))
+
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Command:
+    """Runs `python -m basecaller.<module> arguments...` in an empty folder, as a user would."""
+
+    def command(module: str, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", f"basecaller.{module}", *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"COLUMNS": "160"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if code is not None:
+            assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    return command

@@ -1,0 +1,118 @@
+"""Small POD5 and BAM files of simulated reads, as sequencer and basecaller would write them."""
+
+from __future__ import annotations
+
+import array
+import datetime
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pod5
+import pysam
+
+from basecaller.data.simulator import ADC_STEP, FLANK, simulate_read
+from basecaller.decode import to_string
+
+STRIDE = 5  # of the move tables
+TRIMMED = 25  # samples before the first base
+
+
+@dataclass
+class SimulatedRead:
+    """read_id; labels uint8 [bases] in signal order; starts int64 [bases] in the whole signal; adc int16 [samples]."""
+
+    read_id: str
+    labels: np.ndarray
+    starts: np.ndarray
+    adc: np.ndarray
+
+    @property
+    def sequence(self) -> str:
+        return to_string(self.labels)
+
+    @property
+    def moves(self) -> np.ndarray:
+        """A move table whose blocks hold the bases' starts, two bases never in one block."""
+        blocks = (len(self.adc) - TRIMMED) // STRIDE
+        table = np.zeros(blocks + 1, np.int8)
+        table[0] = STRIDE
+        at = -1
+        for start in self.starts:
+            at = max(at + 1, (int(start) - TRIMMED) // STRIDE)
+            table[1 + at] = 1
+        return table
+
+    @property
+    def move_starts(self) -> np.ndarray:
+        return TRIMMED + np.flatnonzero(self.moves[1:]) * STRIDE
+
+
+def make_reads(count: int, bases: int = 300, seed: int = 0, genome: np.ndarray | None = None) -> list[SimulatedRead]:
+    """Reads of random sequence, or of stretches of a genome, one after the other."""
+    rng = np.random.default_rng(seed)
+    reads = []
+    for number in range(count):
+        labels = rng.integers(1, 5, bases + 2 * FLANK).astype(np.uint8)
+        if genome is not None:
+            at = number * (len(genome) - bases) // max(1, count - 1)
+            labels[FLANK:-FLANK] = genome[at : at + bases]
+        signal, starts = simulate_read(labels, rng)
+        padded = np.concatenate([np.full(TRIMMED, 100.0), signal, np.full(50, 90.0)])
+        read_id = str(uuid.UUID(bytes=rng.bytes(16), version=4))
+        adc = np.rint(padded / ADC_STEP).astype(np.int16)
+        reads.append(SimulatedRead(read_id, labels[FLANK:-FLANK], starts + TRIMMED, adc))
+    return reads
+
+
+def write_pod5(path: Path, reads: list[SimulatedRead], scale: float = ADC_STEP) -> Path:
+    now = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
+    words = ("acquisition_id", "experiment_name", "flow_cell_id", "flow_cell_product_code", "protocol_name", "protocol_run_id",
+             "sample_id", "sequencing_kit", "sequencer_position", "sequencer_position_type", "software", "system_name",
+             "system_type")  # fmt: skip
+    run = pod5.RunInfo(
+        **dict.fromkeys(words, "test"), acquisition_start_time=now, protocol_start_time=now, adc_max=2047, adc_min=-2048,
+        context_tags={}, tracking_id={}, sample_rate=4000,
+    )  # fmt: skip
+    with pod5.Writer(path) as writer:
+        for number, read in enumerate(reads):
+            writer.add_read(
+                pod5.Read(
+                    read_id=uuid.UUID(read.read_id),
+                    pore=pod5.Pore(1, 1, "not_set"),
+                    calibration=pod5.Calibration(0.0, scale),
+                    median_before=200.0,
+                    end_reason=pod5.EndReason(pod5.EndReasonEnum.SIGNAL_POSITIVE, False),
+                    read_number=number,
+                    run_info=run,
+                    start_sample=0,
+                    signal=read.adc,
+                )
+            )
+    return path
+
+
+def write_bam(path: Path, records: list[pysam.AlignedSegment], references: dict[str, int] | None = None) -> Path:
+    header = {"HD": {"VN": "1.6"}, "SQ": [{"SN": name, "LN": length} for name, length in (references or {}).items()]}
+    with pysam.AlignmentFile(str(path), "wb", header=header) as bam:
+        for record in records:
+            bam.write(record)
+    return path
+
+
+def unaligned(read: SimulatedRead, moves: bool = True) -> pysam.AlignedSegment:
+    """A basecaller's record: sequence and move table, no alignment."""
+    record = pysam.AlignedSegment()
+    record.query_name, record.flag, record.query_sequence = read.read_id, 4, read.sequence
+    record.set_tag("ts", TRIMMED)
+    if moves:
+        record.set_tag("mv", array.array("b", read.moves.tolist()))
+    return record
+
+
+def make_source(folder: Path, count: int = 60, bases: int = 300, seed: int = 0) -> tuple[Path, Path, list[SimulatedRead]]:
+    """A POD5 file and its BAM of unaligned basecalls."""
+    folder.mkdir(parents=True, exist_ok=True)
+    reads = make_reads(count, bases, seed)
+    return write_pod5(folder / "reads.pod5", reads), write_bam(folder / "calls.bam", [unaligned(r) for r in reads]), reads

@@ -1,0 +1,154 @@
+"""The data set on disk: whole or not there, the same for the same source, split by read."""
+
+import dataclasses
+import json
+import multiprocessing
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from basecaller.data import Dataset, simulator
+from basecaller.data.audit import audit
+from basecaller.data.dataset import Chunk, DatasetWriter, split_of_read
+from basecaller.data.sources import prepare, source_fingerprint
+from basecaller.errors import DataError
+from tests.conftest import SIMULATED
+
+
+def chunk(split: str = "train", **changed: object) -> Chunk:
+    whole = Chunk("r1", np.ones(10, np.float32), np.array([1, 2, 3], np.uint8), np.array([0, 3, 6]), split)
+    return dataclasses.replace(whole, **changed)
+
+
+def test_what_was_written_is_read_back(tmp_path):
+    with DatasetWriter(tmp_path / "set", {"source": "test"}) as writer:
+        for split in ("train", "validation", "test"):
+            writer.add(chunk(split))
+    dataset = Dataset(tmp_path / "set")
+    signal, labels, starts = dataset.chunk(1)
+    assert signal.dtype == np.float16
+    assert (signal.tolist(), labels.tolist(), starts.tolist()) == ([1.0] * 10, [1, 2, 3], [0, 3, 6])
+    assert dataset.indices("validation").tolist() == [1]
+    assert np.load(tmp_path / "set" / "signals.npy").shape == (30,)  # a plain .npy file
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"signal": np.array([1.0, np.nan] * 5)}, "NaN"),
+        ({"signal": np.zeros(0)}, "empty"),
+        ({"labels": np.array([1, 2, 5], np.uint8)}, "outside"),
+        ({"labels": np.array([1, 0, 2], np.uint8)}, "outside"),
+        ({"starts": np.array([0, 6, 3])}, "ascend"),
+        ({"starts": np.array([0, 3, 10])}, "ascend"),
+    ],
+)
+def test_a_bad_chunk_is_refused_by_name_and_nothing_is_left(tmp_path, changed, message):
+    with pytest.raises(DataError, match=message) as caught, DatasetWriter(tmp_path / "set", {}) as writer:
+        writer.add(chunk(**changed))
+    assert "r1" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_split_is_refused_and_nothing_is_left(tmp_path):
+    with pytest.raises(DataError, match=r"no chunk is left for validation and test"), DatasetWriter(tmp_path / "s", {}) as writer:
+        writer.add(chunk())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_set_that_was_cut_short_is_named(tmp_path):
+    dataset = prepare("simulated", SIMULATED, tmp_path)
+    path = dataset.folder / "labels.npy"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(DataError, match=str(dataset.folder)):
+        Dataset(dataset.folder)
+
+
+def test_a_half_written_data_set_is_never_picked_up(tmp_path):
+    folder = tmp_path / f"simulated-{source_fingerprint(SIMULATED)}"
+    half = folder.with_name(f"{folder.name}.partial-1")
+    half.mkdir()
+    (half / "meta.json").write_text("{}")
+    dataset = prepare("simulated", SIMULATED, tmp_path)
+    assert len(dataset) > 0
+    assert not half.exists()
+
+
+def _prepare(folder: Path) -> str:
+    return prepare("simulated", SIMULATED, folder).fingerprint
+
+
+def test_processes_that_ask_at_once_get_the_same_data_set(tmp_path):
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        assert len(set(pool.map(_prepare, [tmp_path] * 4))) == 1
+
+
+def test_the_same_settings_give_the_same_reads_and_others_do_not(tmp_path):
+    again = prepare("simulated", SIMULATED, tmp_path)
+    assert again.fingerprint == prepare("simulated", SIMULATED, tmp_path / "other").fingerprint
+    other = prepare("simulated", dataclasses.replace(SIMULATED, simulator_seed=4), tmp_path)
+    assert other.fingerprint != again.fingerprint
+
+
+def test_more_reads_keep_the_first_ones_and_their_splits():
+    few = list(simulator.simulate(SIMULATED, Counter()))
+    more = list(simulator.simulate(dataclasses.replace(SIMULATED, reads=100), Counter()))
+    for a, b in zip(few, more, strict=False):
+        assert (a.read_id, a.split) == (b.read_id, b.split)
+        np.testing.assert_array_equal(a.signal, b.signal)
+
+
+def test_splits_follow_the_read_id_alone():
+    splits = Counter(split_of_read(f"read-{i}", 0.1, 0.2) for i in range(4000))
+    assert abs(splits["validation"] / 4000 - 0.1) < 0.02
+    assert abs(splits["test"] / 4000 - 0.2) < 0.02
+    assert split_of_read("a", 0.1, 0.2) == split_of_read("a", 0.1, 0.2)
+
+
+def test_the_source_fingerprint_follows_content_not_place(tmp_path):
+    from basecaller.data import pod5
+    from tests import reads as files
+    from tests.test_pod5 import settings
+
+    path, bam, _ = files.make_source(tmp_path / "a", count=3)
+    first = source_fingerprint(settings(path, bam))
+    moved = (tmp_path / "a").rename(tmp_path / "b")
+    assert source_fingerprint(settings(moved / path.name, moved / bam.name)) == first
+    assert source_fingerprint(dataclasses.replace(settings(moved / path.name, moved / bam.name), chunk_samples=500)) != first
+    files.write_bam(moved / bam.name, [])
+    assert source_fingerprint(settings(moved / path.name, moved / bam.name)) != first
+    with pytest.raises(DataError, match="does not exist"):
+        source_fingerprint(settings(path, bam))
+    assert pod5.SPLIT_BY
+
+
+def test_simulated_dwell_times_are_those_of_real_reads():
+    chosen = dataclasses.replace(SIMULATED, reads=400, min_bases=100, max_bases=200)
+    chunks = list(simulator.simulate(chosen, Counter()))
+    dwell = np.concatenate([np.diff(c.starts) for c in chunks])
+    assert 9 < dwell.mean() < 11.5
+    assert 7 <= np.median(dwell) <= 9
+    assert 33 <= np.percentile(dwell, 99) <= 46  # heavy-tailed
+    speed = [4000 * len(c.labels) / len(c.signal) for c in chunks]
+    assert 330 < np.median(speed) < 450
+
+
+def test_simulated_noise_within_a_base_is_that_of_real_reads():
+    rng = np.random.default_rng(0)
+    signal, starts = simulator.simulate_read(np.full(412, 2, np.uint8), rng)
+    events = [e for e in np.split(signal, starts[1:]) if len(e) >= 10]
+    assert 1.5 < np.median([e.std() for e in events]) < 2.0
+    residual = np.concatenate([e - e.mean() for e in events if len(e) > 20])
+    assert -0.05 < np.corrcoef(residual[1:], residual[:-1])[0, 1] < 0.2
+
+
+def test_the_audit_counts_what_is_there(dataset):
+    facts = audit(dataset)
+    assert sum(split["chunks"] for split in facts["splits"].values()) == len(dataset) == 80
+    assert facts["counts"] == {"reads kept": 80}
+    assert sum(facts["composition"].values()) == pytest.approx(1, abs=1e-3)
+    assert facts["infeasible"][1] == 0
+    assert facts["infeasible"][8] > 0
+    json.dumps(facts)

@@ -1,0 +1,133 @@
+"""The network equals the published one, and masking hides what it says it hides."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from basecaller.geometry import Model, dilations, frames_needed, output_length, receptive_field
+from basecaller.network import MaskedBatchNorm, RawCTCNet
+from tests.reference import PlainRawCTCNet, map_weights
+
+TINY = Model("tiny", channels=6, skip_channels=10, kernel=3, max_dilation=8, stacks=2, batch_norm=True, stride=5, projection=True)
+SHAPES = [
+    TINY,
+    dataclasses.replace(TINY, batch_norm=False),
+    dataclasses.replace(TINY, stride=1),
+    dataclasses.replace(TINY, kernel=5, max_dilation=1, stacks=1, stride=3),
+]
+
+
+@pytest.mark.parametrize("size", SHAPES, ids=str)
+@pytest.mark.parametrize("training", [True, False])
+def test_the_shipped_network_equals_the_published_one_with_mapped_weights(size, training):
+    torch.manual_seed(0)
+    plain, shipped = PlainRawCTCNet(size).double(), RawCTCNet(size).double()
+    for module in plain.modules():
+        if isinstance(module, torch.nn.BatchNorm1d):
+            torch.nn.init.uniform_(module.weight)
+            torch.nn.init.uniform_(module.running_mean)
+    map_weights(plain, shipped)
+    plain.train(training)
+    shipped.train(training)
+    signal = torch.randn(3, 203, dtype=torch.double)
+    torch.testing.assert_close(shipped(signal), plain(signal))
+
+
+def test_gradients_equal_those_of_the_published_network():
+    torch.manual_seed(0)
+    plain, shipped = PlainRawCTCNet(TINY).double(), RawCTCNet(TINY).double()
+    map_weights(plain, shipped)
+    signal = torch.randn(2, 100, dtype=torch.double)
+    for network in (plain, shipped):
+        network(signal).square().sum().backward()
+    taps = [torch.cat([conv.weight.grad[:, :, k] for k in range(3)], 1) for conv in (plain.blocks[1].tanh, plain.blocks[1].sigmoid)]
+    torch.testing.assert_close(shipped.blocks[1].gate.weight.grad, torch.cat(taps))
+    torch.testing.assert_close(shipped.stem.weight.grad, plain.first.weight.grad)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 5, 8])
+def test_output_length_is_the_networks(stride):
+    network = RawCTCNet(dataclasses.replace(TINY, stride=stride)).eval()
+    for samples in (1, 2, stride, stride + 1, 97, 100):
+        assert network(torch.zeros(1, samples)).shape[1] == output_length(samples, stride)
+
+
+def test_receptive_field_is_what_a_frame_sees():
+    size = dataclasses.replace(TINY, batch_norm=False, max_dilation=4, stacks=1)
+    network = RawCTCNet(size, seed=3)
+    signal = torch.randn(1, 601, requires_grad=True)
+    frames = network(signal)
+    frames[0, frames.shape[1] // 2].sum().backward()
+    seen = signal.grad[0].nonzero().flatten()
+    assert len(seen) > 0
+    assert seen[-1] - seen[0] + 1 == receptive_field(size.kernel, size.max_dilation, size.stacks, size.stride)
+
+
+def test_dilations_run_up_to_the_maximum_in_every_stack():
+    assert dilations(8, 2) == [1, 1, 2, 4, 8, 1, 2, 4, 8]
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_masked_scores_do_not_change_with_the_amount_of_padding(batch_norm, training):
+    network = RawCTCNet(dataclasses.replace(TINY, batch_norm=batch_norm)).double().train(training)
+    lengths = torch.tensor([203, 77, 150])
+    signal = torch.randn(3, 203, dtype=torch.double)
+    for row, length in zip(signal, lengths, strict=True):
+        row[length:] = 0
+    state = {k: v.clone() for k, v in network.state_dict().items()}
+    narrow = network(signal, lengths)
+    first = {k: v.clone() for k, v in network.state_dict().items()}
+    network.load_state_dict(state)
+    wide = network(torch.nn.functional.pad(signal, (0, 300)), lengths)
+    for row, length in enumerate(network.frames(lengths)):
+        torch.testing.assert_close(wide[row, :length], narrow[row, :length])
+    for key, value in network.state_dict().items():
+        torch.testing.assert_close(value, first[key])
+
+
+def test_masked_scores_are_those_of_the_read_alone():
+    network = RawCTCNet(TINY).double().eval()
+    lengths = torch.tensor([203, 78])
+    signal = torch.randn(2, 203, dtype=torch.double)
+    signal[1, 78:] = 0
+    together, alone = network(signal, lengths), network(signal[1:, :78])
+    torch.testing.assert_close(together[1, : alone.shape[1]], alone[0])
+    unmasked = network(signal)
+    assert not torch.allclose(unmasked[1, : alone.shape[1]], alone[0])  # without the mask, padding does reach the read
+
+
+def test_masked_batch_norm_takes_its_statistics_from_valid_frames_only():
+    norm, plain = MaskedBatchNorm(4), torch.nn.BatchNorm1d(4)
+    x = torch.randn(3, 9, 4)
+    valid = torch.arange(9) < torch.tensor([9, 4, 1])[:, None]
+    x[~valid] = 1e6
+    out = norm(x, valid)
+    torch.testing.assert_close(out[valid], plain(x[valid]))
+    torch.testing.assert_close(norm.running_var, plain.running_var)
+    assert (out[~valid] == 0).all()
+
+
+def test_weights_of_a_seed_agree_wherever_shapes_do():
+    small, large = RawCTCNet(TINY, seed=7), RawCTCNet(dataclasses.replace(TINY, stacks=3, batch_norm=False), seed=7)
+    torch.testing.assert_close(small.blocks[4].gate.weight, large.blocks[4].gate.weight)
+    assert not torch.equal(small.head.weight, RawCTCNet(TINY, seed=8).head.weight)
+
+
+def test_frames_needed_counts_a_blank_between_equal_neighbours():
+    targets = [[1, 2, 3], [1, 1, 1], [2], [4, 4, 1, 1]]
+    offsets = np.cumsum([0] + [len(t) for t in targets])
+    needed = frames_needed(np.array(sum(targets, []), np.uint8), offsets)
+    assert needed.tolist() == [3, 5, 1, 6]
+
+
+def test_ctc_agrees_with_frames_needed_on_what_is_feasible():
+    for target in ([1, 2, 3], [1, 1, 2], [3, 3, 3]):
+        needed = frames_needed(np.array(target), np.array([0, 3]))[0]
+        for frames in (needed - 1, needed):
+            loss = torch.nn.functional.ctc_loss(
+                torch.zeros(frames, 1, 5).log_softmax(2), torch.tensor([target]), torch.tensor([frames]), torch.tensor([3])
+            )
+            assert torch.isfinite(loss) == (frames >= needed)

@@ -1,0 +1,243 @@
+"""Labels land on the signal where they belong, whatever strand, alignment or move table they come by."""
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pysam
+import pytest
+
+from basecaller.data import pod5
+from basecaller.data.dataset import SPLITS
+from basecaller.data.signal import encode, kmer_indices, pore_levels, reverse_complement
+from basecaller.decode import to_string
+from basecaller.errors import DataError
+from tests import reads as files
+
+SETTINGS = {
+    "reference": None, "labels": "auto", "chunk_samples": 1000, "min_samples": 100, "split": "read",
+    "validation": 0.2, "test": 0.2,
+}  # fmt: skip
+
+
+def settings(pod5_path: Path, bam: Path, **changed: object) -> pod5.Settings:
+    return pod5.Settings(**(SETTINGS | {"pod5": (str(pod5_path),), "bam": (str(bam),)} | changed))
+
+
+def load(chosen: pod5.Settings) -> tuple[list, Counter]:
+    counts: Counter[str] = Counter()
+    return list(pod5.import_pod5(chosen, counts)), counts
+
+
+def aligned(read: files.SimulatedRead, contig: int, position: int, cigar: list[tuple[int, int]], reverse: bool) -> pysam.AlignedSegment:
+    record = files.unaligned(read)
+    if reverse:
+        record.query_sequence = to_string(reverse_complement(read.labels))
+    record.flag = 16 if reverse else 0
+    record.reference_id, record.reference_start, record.cigartuples = contig, position, cigar
+    return record
+
+
+def test_chunks_of_basecalls_rejoin_to_the_read(tmp_path):
+    path, bam, reads = files.make_source(tmp_path, count=5)
+    chunks, counts = load(settings(path, bam))
+    assert counts["reads kept"] == 5
+    for read in reads:
+        own = [chunk for chunk in chunks if chunk.read_id == read.read_id]
+        assert len({chunk.split for chunk in own}) == 1
+        assert np.concatenate([chunk.labels for chunk in own])[: len(read.labels)].tolist() == read.labels.tolist()[: sum(len(c.labels) for c in own)]
+        assert all(100 <= len(chunk.signal) <= 1000 for chunk in own)
+        assert all(chunk.starts[0] == 0 for chunk in own)
+
+
+def test_starts_come_from_the_move_table(tmp_path):
+    path, bam, reads = files.make_source(tmp_path, count=1)
+    chunks, _ = load(settings(path, bam, chunk_samples=100_000))
+    np.testing.assert_array_equal(chunks[0].starts, reads[0].move_starts - reads[0].move_starts[0])
+
+
+def test_event_levels_correlate_with_the_pore_table(tmp_path):
+    path, bam, _ = files.make_source(tmp_path, count=3)
+    for chunk in load(settings(path, bam, chunk_samples=100_000))[0]:
+        means = np.array([s.mean() for s in np.split(chunk.signal, chunk.starts[1:])])
+        level = pore_levels()[0][kmer_indices(chunk.labels)]
+        assert np.corrcoef(means[2:-3], level)[0, 1] > 0.6
+        wrong = pore_levels()[0][kmer_indices(reverse_complement(chunk.labels))]
+        assert abs(np.corrcoef(means[2:-3], wrong)[0, 1]) < 0.3
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("with_fasta", [False, True])
+def test_reference_labels_replace_errors_of_the_call(tmp_path, reverse, with_fasta):
+    # The reference is the read with one base changed, one left out of the read, and one too many in it.
+    (read,) = files.make_reads(1, bases=120)
+    forward = reverse_complement(read.labels) if reverse else read.labels
+    reference = forward.copy()
+    reference[30] = reference[30] % 4 + 1  # mismatch
+    reference = np.insert(reference, 60, reference[60] % 4 + 1)  # deletion in the read
+    reference = np.delete(reference, 91)  # insertion in the read (read base 90)
+    cigar = [(0, 60), (2, 1), (0, 30), (1, 1), (0, 29)]
+    record = aligned(read, 0, 10, cigar, reverse)
+    genome = np.concatenate([np.ones(10, np.uint8), reference, np.ones(10, np.uint8)])
+    fasta = tmp_path / "genome.fasta"
+    fasta.write_text(f">contig\n{to_string(genome)}\n")
+    if not with_fasta:
+        stored = forward
+        deleted = to_string(reference[60:61])
+        tag = f"30{to_string(reference[30:31])}29^{deleted}59"
+        record.set_tag("MD", tag)
+        assert len(stored) == 120
+    path = files.write_pod5(tmp_path / "reads.pod5", [read])
+    bam = files.write_bam(tmp_path / "mapped.bam", [record], {"contig": len(genome)})
+    chosen = settings(path, bam, reference=str(fasta) if with_fasta else None, chunk_samples=100_000, labels="reference")
+    (chunk,), counts = load(chosen)
+    assert counts["labels from the reference"] == 1
+    expected = reverse_complement(reference) if reverse else reference
+    assert to_string(chunk.labels) == to_string(expected)
+    matched = np.concatenate([np.arange(60), np.arange(61, 91), np.arange(91, 120)])  # in reference order
+    called = np.concatenate([np.arange(60), np.arange(60, 90), np.arange(91, 120)])
+    if reverse:
+        matched, called = 119 - matched, 119 - called
+    np.testing.assert_array_equal(chunk.starts[matched], read.move_starts[called] - read.move_starts[0])
+    assert (np.diff(chunk.starts) >= 0).all()
+
+
+def test_soft_clipped_ends_get_no_labels(tmp_path):
+    (read,) = files.make_reads(1, bases=100)
+    record = aligned(read, 0, 0, [(4, 20), (0, 70), (4, 10)], reverse=False)
+    record.set_tag("MD", "70")
+    path = files.write_pod5(tmp_path / "reads.pod5", [read])
+    bam = files.write_bam(tmp_path / "mapped.bam", [record], {"contig": 70})
+    (chunk,), _ = load(settings(path, bam, chunk_samples=100_000))
+    assert to_string(chunk.labels) == read.sequence[20:90]
+    assert len(chunk.signal) == read.move_starts[90] - read.move_starts[20]
+
+
+def test_secondary_and_supplementary_records_are_not_used(tmp_path):
+    reads = files.make_reads(1, bases=200)
+    wrong = files.unaligned(reads[0])
+    wrong.query_sequence = "A" * 200
+    wrong.flag = 256
+    path = files.write_pod5(tmp_path / "reads.pod5", reads)
+    bam = files.write_bam(tmp_path / "calls.bam", [wrong, files.unaligned(reads[0])])
+    chunks, _ = load(settings(path, bam, chunk_samples=100_000))
+    assert [to_string(chunk.labels) for chunk in chunks] == [reads[0].sequence]
+
+
+def test_reads_without_a_record_or_moves_are_counted(tmp_path):
+    reads = files.make_reads(4)
+    short = files.unaligned(reads[2])
+    short.query_sequence = reads[2].sequence[:-5]
+    path = files.write_pod5(tmp_path / "reads.pod5", reads)
+    records = [files.unaligned(reads[0]), files.unaligned(reads[1], moves=False), short]
+    _, counts = load(settings(path, files.write_bam(tmp_path / "calls.bam", records)))
+    assert counts["reads kept"] == 1
+    assert counts["reads dropped: no move table"] == 1
+    assert counts["reads dropped: no record in the BAM"] == 1
+    assert counts["reads dropped: move table and sequence differ in length"] == 1
+
+
+def test_position_splits_never_share_a_place_on_the_genome(tmp_path):
+    genome = np.random.default_rng(5).integers(1, 5, 4000).astype(np.uint8)
+    reads = files.make_reads(30, bases=400, genome=genome)
+    records = []
+    for number, read in enumerate(reads):
+        at = number * (len(genome) - 400) // 29
+        record = aligned(read, 0, at, [(0, 400)], reverse=False)
+        record.set_tag("MD", "400")
+        records.append(record)
+    path = files.write_pod5(tmp_path / "reads.pod5", reads)
+    bam = files.write_bam(tmp_path / "mapped.bam", records, {"contig": len(genome)})
+    chunks, counts = load(settings(path, bam, split="position"))
+    places: dict[str, set[int]] = {split: set() for split in SPLITS}
+    text = to_string(genome)
+    for chunk in chunks:
+        at = text.find(to_string(chunk.labels))
+        places[chunk.split].update(range(at, at + len(chunk.labels)))
+    assert all(places.values())
+    assert max(places["train"]) < min(places["validation"])
+    assert max(places["validation"]) < min(places["test"])
+    assert counts["chunks dropped: across a cut between splits"] > 0
+
+
+def test_several_pairs_are_one_data_set(tmp_path):
+    a, a_bam, _ = files.make_source(tmp_path / "a", count=3, seed=1)
+    b, b_bam, _ = files.make_source(tmp_path / "b", count=4, seed=2)
+    chunks, counts = load(dataclasses.replace(settings(a, a_bam), pod5=(str(a), str(b.parent)), bam=(str(a_bam), str(b_bam))))
+    assert counts["reads kept"] == 7
+    assert len({chunk.read_id for chunk in chunks}) == 7
+
+
+def test_cut_chunks_lie_on_base_boundaries_and_leave_out_what_is_too_long():
+    starts = np.array([0, 10, 20, 500, 510, 520])
+    assert list(pod5.cut_chunks(starts, 530, 30)) == [(0, 2), (3, 6)]
+    assert list(pod5.cut_chunks(starts, 530, 1000)) == [(0, 6)]
+
+
+def test_letters_other_than_acgt_cost_their_chunk_only(tmp_path):
+    (read,) = files.make_reads(1)
+    record = files.unaligned(read)
+    record.query_sequence = read.sequence[:10] + "N" + read.sequence[11:]
+    path = files.write_pod5(tmp_path / "reads.pod5", [read])
+    chunks, counts = load(settings(path, files.write_bam(tmp_path / "calls.bam", [record])))
+    assert counts["chunks dropped: letters other than A, C, G, T"] == 1
+    assert chunks
+
+
+BAD = {
+    "missing": ("does not exist", lambda pod, bam: pod.unlink()),
+    "missing bam": ("is no file", lambda pod, bam: bam.unlink()),
+    "truncated pod5": ("cannot read", lambda pod, bam: pod.write_bytes(pod.read_bytes()[:-2000])),
+    "foreign pod5": ("cannot read", lambda pod, bam: pod.write_text("reads, honestly")),
+    "truncated bam": ("cannot read", lambda pod, bam: bam.write_bytes(bam.read_bytes()[:-500])),
+    "foreign bam": ("cannot read", lambda pod, bam: bam.write_text("@HD nothing of the kind")),
+    "empty bam": ("cannot read", lambda pod, bam: bam.write_bytes(b"")),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_files_are_named(tmp_path, kind):
+    path, bam, _ = files.make_source(tmp_path, count=20)
+    message, spoil = BAD[kind]
+    spoil(path, bam)
+    with pytest.raises(DataError, match=message) as caught:
+        load(settings(path, bam))
+    assert str(path) in str(caught.value) or str(bam) in str(caught.value)
+
+
+def test_a_bam_of_other_reads_is_an_error_that_names_both_files(tmp_path):
+    path, _, _ = files.make_source(tmp_path / "a", count=2, seed=1)
+    _, bam, _ = files.make_source(tmp_path / "b", count=2, seed=2)
+    with pytest.raises(DataError, match="no record for any of the 2 reads") as caught:
+        load(settings(path, bam))
+    assert str(path) in str(caught.value)
+    assert str(bam) in str(caught.value)
+
+
+def test_no_move_table_anywhere_is_an_error_that_says_what_to_do(tmp_path):
+    reads = files.make_reads(2)
+    path = files.write_pod5(tmp_path / "reads.pod5", reads)
+    bam = files.write_bam(tmp_path / "calls.bam", [files.unaligned(read, moves=False) for read in reads])
+    with pytest.raises(DataError, match="--emit-moves"):
+        load(settings(path, bam))
+
+
+def test_nan_in_a_signal_names_the_read(tmp_path):
+    reads = files.make_reads(1)
+    path = files.write_pod5(tmp_path / "reads.pod5", reads, scale=float("nan"))
+    bam = files.write_bam(tmp_path / "calls.bam", [files.unaligned(reads[0])])
+    with pytest.raises(DataError, match=f"read {reads[0].read_id}: NaN"):
+        load(settings(path, bam))
+
+
+def test_fast5_users_are_told_how_to_convert(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "a.fast5").touch()
+    with pytest.raises(DataError, match="pod5 convert fast5"):
+        load(settings(tmp_path / "run", tmp_path))
+
+
+def test_encode_knows_the_projects_label_order():
+    assert encode("ACGTNacgt").tolist() == [1, 2, 3, 4, 0, 1, 2, 3, 4]
+    assert to_string(reverse_complement(encode("AACGT"))) == "ACGTT"
