@@ -1,0 +1,273 @@
+"""The grid as a queue: what is missing runs, once; the command line wins; winners are injected; failures have names."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from basecaller.driver import hydra_app
+from basecaller.errors import DataError, SettingError, StageError, StorageError
+from basecaller.hpo.best import current_study, setting_of, standing, winner_of
+from basecaller.hpo.queue import trial_lock
+from basecaller.hpo.storage import open_storage, open_study, without_password
+from basecaller.run import job
+from tests.conftest import TINY
+
+URL = "sqlite:///outputs/optuna.db"
+RATES = "optimizer.lr=0.01,0.001"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    open_storage.cache_clear()
+    return tmp_path
+
+
+def sweep(*overrides: str) -> optuna.Study:
+    """Runs a sweep in this process; returns its study."""
+    with hydra_app() as app:
+        tiny = [line for line in TINY if "data=pod5" not in overrides or not line.startswith("data.")]
+        name = app.multirun("config", job, ["threads=1", *tiny, *overrides], with_log_configuration=False)
+    return open_study(URL, name)
+
+
+def points(study: optuna.Study, state: TrialState = TrialState.COMPLETE) -> list[str]:
+    return [t.user_attrs["point"] for t in study.get_trials(states=(state,))]
+
+
+def test_a_free_hand_grid_runs_every_point_once(folder):
+    study = sweep("optimizer=adam,adagrad", RATES)
+    assert points(study) == [
+        f"optimizer={name} optimizer.lr={rate}" for name in ("adam", "adagrad") for rate in (0.01, 0.001)
+    ]
+    trial = study.trials[0]
+    assert trial.params == {"optimizer": "adam", "optimizer.lr": 0.01}
+    assert trial.user_attrs["outcome"] == "complete"
+    assert trial.value == trial.user_attrs["val_loss"] == min(trial.intermediate_values.values())
+    assert sorted(trial.intermediate_values) == [50, 100]  # hundredths of an epoch
+    kept = {"identity_mean", "identity_floor", "blank_fraction", "loss_per_read", "updates", "samples", "parameters",
+            "receptive_field", "seconds", "device", "versions", "data", "curve", "config", "overrides"}  # fmt: skip
+    assert kept <= trial.user_attrs.keys()
+    assert (folder / trial.user_attrs["folder"] / "best.pt").exists()
+
+
+def test_a_finished_grid_runs_nothing_and_a_larger_one_only_what_is_new():
+    first = sweep(RATES)
+    again = sweep(RATES)
+    assert len(again.trials) == len(first.trials) == 2
+    larger = sweep("optimizer.lr=0.01,0.001,0.1")
+    assert larger.study_name == first.study_name
+    assert points(larger) == ["optimizer.lr=0.01", "optimizer.lr=0.001", "optimizer.lr=0.1"]
+
+
+def test_another_setting_is_another_study():
+    names = {sweep("optimizer.lr=0.01", *more).study_name for more in ((), ("data.batch_size=4",), ("seed=2",))}
+    assert len(names) == 2  # the batch size does change the question, the seed does not
+
+
+def test_the_command_line_wins_over_the_stage():
+    study = sweep("stage=lr_adam", "padding=on", "model.batch_norm=false", RATES)
+    assert points(study) == ["optimizer.lr=0.01", "optimizer.lr=0.001"]
+    single = sweep("stage=lr_adam", "padding=on", "model.batch_norm=false", "optimizer.lr=0.02")
+    assert [setting_of(t, "optimizer.lr") for t in single.trials] == [0.02]
+
+
+def test_winners_are_injected_into_later_stages():
+    sweep("stage=padding")
+    study = sweep("stage=batch_norm")
+    _, padding = winner_of(URL, "tiny", ["padding"])
+    chosen = setting_of(padding, "padding")
+    assert study.user_attrs["fixed"]["padding"] == f"padding={chosen}"
+    assert {setting_of(t, "padding") for t in study.trials} == {chosen}
+    assert {setting_of(t, "optimizer") for t in study.trials} == {"adam"}
+
+
+def test_rates_follow_the_winner_and_the_batch_size():
+    given = ("padding=on", "model.batch_norm=true")
+    for stage, rate in (("lr_adam", 0.01), ("lr_adamax", 0.004), ("lr_adagrad", 1e-6)):
+        sweep(f"stage={stage}", *given, f"optimizer.lr={rate}")
+    _, best = winner_of(URL, "tiny", ["lr_adam", "lr_adamax", "lr_adagrad"])
+    base = setting_of(best, "optimizer.lr")
+    study = sweep("stage=batch_size", *given, "data.batch_size=2,8")
+    assert {setting_of(t, "optimizer") for t in study.trials} == {setting_of(best, "optimizer")}
+    for trial in study.trials:
+        batch, factor = trial.params["data.batch_size"], trial.params["stage.rate_factor"]
+        assert setting_of(trial, "optimizer.lr") == pytest.approx(base * factor * (batch / 8) ** 0.5, rel=1e-5)
+
+
+def test_the_same_configuration_is_not_trained_twice():
+    sweep("stage=padding", "padding=on")
+    study = sweep("stage=batch_norm")
+    taken = {t.params["model.batch_norm"]: t.user_attrs["taken_over"] for t in study.trials}
+    assert taken == {False: True, True: False}
+    (first,) = current_study(URL, "tiny", "padding").trials
+    assert study.trials[0].value == first.value
+    assert study.trials[0].intermediate_values == first.intermediate_values
+
+
+def test_a_rerun_with_overrides_disturbs_nothing():
+    canonical = sweep("stage=padding")
+    before = [(t.number, t.value) for t in canonical.trials]
+    other = sweep("stage=padding", "train.epochs=2")
+    assert other.study_name != canonical.study_name
+    assert [(t.number, t.value) for t in open_study(URL, canonical.study_name).trials] == before
+    assert current_study(URL, "tiny", "padding").study_name == other.study_name
+    sweep("stage=padding")
+    assert current_study(URL, "tiny", "padding").study_name == canonical.study_name
+
+
+def test_a_missing_stage_is_named_with_the_command_that_runs_it(folder):
+    with pytest.raises(StageError, match=r"stage padding .* was never run; run it with: python -m basecaller.train -m stage=padding"):
+        sweep("stage=batch_norm")
+    study = sweep("stage=padding")
+    study.set_user_attr("points", [*study.user_attrs["points"], "padding=masked"])
+    with pytest.raises(StageError, match=r"stage padding .*: 1 of its points are unfinished; finish them with"):
+        sweep("stage=batch_norm")
+
+
+def test_a_bad_trial_has_a_named_end_and_never_wins():
+    study = sweep("optimizer=sgd", "train.clip=null", "optimizer.lr=1e30,0.001")
+    bad, good = study.trials
+    assert (bad.state, bad.user_attrs["outcome"]) == (TrialState.FAIL, "diverged")
+    assert "update 2" in bad.user_attrs["message"]
+    assert standing(study).winner.number == good.number
+    assert len(sweep("optimizer=sgd", "train.clip=null", "optimizer.lr=1e30,0.001").trials) == 2  # it would diverge again
+
+
+def test_infeasible_targets_end_the_trial_as_infeasible():
+    with pytest.raises(StageError, match="infeasible"):
+        sweep("model.stride=12", "optimizer.lr=0.01,0.001")
+    (study,) = optuna.get_all_study_summaries(URL)
+    assert study.n_trials == 2
+
+
+def test_a_failed_point_is_tried_again_by_the_next_sweep(monkeypatch):
+    from basecaller.training import fit
+
+    real = fit.fit
+    monkeypatch.setattr(fit, "fit", lambda *_: 1 / 0)
+    with pytest.raises(StageError, match="failed"):
+        sweep("optimizer.lr=0.01")
+    monkeypatch.setattr(fit, "fit", real)
+    study = sweep("optimizer.lr=0.01")
+    assert [t.user_attrs["outcome"] for t in study.trials] == ["failed", "complete"]
+    assert "division by zero" in study.trials[0].user_attrs["message"]
+
+
+def test_a_sampled_space_stops_at_its_total():
+    asked = ("hydra/sweeper/sampler=tpe", "optimizer.lr=tag(log,interval(1e-4,1e-2))")
+    study = sweep(*asked, "hydra.sweeper.n_trials=3")
+    assert len(points(study)) == 3
+    assert all(1e-4 <= t.params["optimizer.lr"] <= 1e-2 for t in study.trials)
+    assert len(sweep(*asked, "hydra.sweeper.n_trials=3").trials) == 3
+    assert len(sweep(*asked, "hydra.sweeper.n_trials=4").trials) == 4
+
+
+def test_what_a_dead_process_left_goes_back_into_the_queue(folder):
+    study = sweep(RATES)
+    left = study.ask()  # a trial that runs, whose job is gone: its lock file is there and free
+    left.set_user_attr("point", "optimizer.lr=0.1")
+    Path(trial_lock(folder / "outputs/tiny", study.study_name, left.number).lock_file).touch()
+    study = sweep("optimizer.lr=0.01,0.001,0.1")
+    assert [t.user_attrs["outcome"] for t in study.trials] == ["complete", "complete", "abandoned", "complete"]
+    assert not study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
+
+
+def test_a_trial_that_another_process_works_on_is_waited_for_not_repeated(folder):
+    study = sweep(RATES)
+    other = study.ask()
+    other.set_user_attr("point", "optimizer.lr=0.1")
+    lock = trial_lock(folder / "outputs/tiny", study.study_name, other.number)
+
+    def finish() -> None:
+        with lock:
+            held.set()
+            time.sleep(1)
+            other.set_user_attr("outcome", "complete")
+            study.tell(other, 0.5)
+
+    held = threading.Event()
+    thread = threading.Thread(target=finish)
+    thread.start()
+    held.wait()
+    again = sweep("optimizer.lr=0.01,0.001,0.1")
+    thread.join()
+    assert len(again.trials) == 3
+    assert standing(again).open == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        (("optimizer.lr=0.01,-1",), SettingError, r"optimizer\.lr=-1.*above 0"),
+        (("optimizer=adam,nonesuch",), SettingError, r"optimizer=nonesuch: no such option"),
+        (("data.batch_size=0,1",), SettingError, r"data\.batch_size=0: must be at least 1"),
+        (("model.channels=4,many",), SettingError, r"model\.channels"),
+        (("data=pod5", "data.pod5=no.pod5", "data.bam=no.bam", RATES), DataError, r"no\.pod5 does not exist"),
+    ],
+)
+def test_bad_points_are_refused_before_anything_is_stored(folder, overrides, error, message):
+    with pytest.raises(error, match=message):
+        sweep(*overrides)
+    assert not (folder / "outputs" / "optuna.db").exists()
+
+
+def test_a_storage_that_cannot_be_opened_is_named_without_its_password(folder):
+    (folder / "text.db").write_text("this is no database, and long enough that SQLite looks at its header")
+    with pytest.raises(StorageError, match=r"storage=sqlite:///text\.db"):
+        sweep("storage=sqlite:///text.db", RATES)
+    assert without_password("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+    with pytest.raises(StorageError) as caught:
+        open_storage("nonesuch://me:secret@host/db")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_journal_file_serves_as_storage(folder):
+    with hydra_app() as app:
+        name = app.multirun("config", job, [*TINY, "storage=journal:///log/journal.log", RATES], with_log_configuration=False)
+    assert points(open_study("journal:///log/journal.log", name)) == ["optimizer.lr=0.01", "optimizer.lr=0.001"]
+
+
+def wait_for(condition, process: subprocess.Popen) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        assert process.poll() is None, "the sweep ended before it could be killed"
+        time.sleep(0.05)
+    raise AssertionError("nothing happened in half a minute")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_sweep_killed_in_mid_trial_continues_with_what_is_missing(folder, run, workers):
+    command = ["-m", *TINY, "train.epochs=8", "model.channels=16", "optimizer.lr=0.01,0.005,0.001,0.0005"]
+    if workers == 2:
+        command += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "basecaller.train", *command], cwd=folder, start_new_session=True, stderr=subprocess.DEVNULL
+    )
+
+    def under_way() -> bool:
+        """One trial has ended, and another one has a checkpoint."""
+        runs = list(folder.glob("outputs/tiny/runs/*"))
+        done = [r for r in runs if (r / "result.json").exists()]
+        return bool(done) and any((r / "last.pt").exists() for r in runs if r not in done)
+
+    wait_for(under_way, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    run("train", *command)
+    study = current_study(URL, "tiny", "none")
+    assert sorted(points(study)) == sorted(f"optimizer.lr={rate}" for rate in ("0.01", "0.005", "0.001", "0.0005"))
+    abandoned = [t for t in study.trials if t.user_attrs["outcome"] == "abandoned"]
+    assert len(abandoned) <= workers
+    assert len(study.trials) == 4 + len(abandoned)

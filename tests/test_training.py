@@ -1,0 +1,185 @@
+"""Training: deterministic, resumable from where it was killed, ended in a named way."""
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from basecaller.data import Dataset
+from basecaller.data.dataset import Chunk, DatasetWriter
+from basecaller.errors import DataError, DivergedError, InfeasibleError
+from basecaller.geometry import Model
+from basecaller.network import RawCTCNet
+from basecaller.training import checkpoint
+from basecaller.training.evaluate import evaluate
+from basecaller.training.fit import Job, Outcome, fit
+from basecaller.training.optim import build_schedule
+from basecaller.training.settings import OPTIMIZERS, Optimizer, Train
+
+MODEL = Model("t", channels=8, skip_channels=8, kernel=3, max_dilation=4, stacks=1, batch_norm=True, stride=5, projection=False)
+TRAIN = Train(
+    epochs=2, chunks=None, validation_chunks=None, validations=2, clip=2.0, schedule="cosine", warmup=0.1,
+    precision="float32", infeasible=0.5, resume=True,
+)  # fmt: skip
+
+
+def job(folder: Path, **changed) -> Job:
+    optimizer = Optimizer(changed.pop("optimizer", "adam"), changed.pop("lr", 5e-3), 0.0, 0.0)
+    settings = {"padding": "on", "batch_size": 8, "seed": 1}
+    own = {key: changed.pop(key) for key in list(changed) if key in settings}
+    return Job(optimizer, dataclasses.replace(TRAIN, **changed), folder=folder, **(settings | own))
+
+
+def train(dataset: Dataset, chosen: Job, on_point=lambda point: None, model: Model = MODEL) -> Outcome:
+    return fit(RawCTCNet(model, seed=chosen.seed), dataset, chosen, on_point)
+
+
+def losses(outcome: Outcome) -> list[float]:
+    return [point.val_loss for point in outcome.curve]
+
+
+@pytest.mark.parametrize("padding", ["off", "on", "masked"])
+def test_training_learns_and_is_deterministic(dataset, tmp_path, padding):
+    first = train(dataset, job(tmp_path / "a", padding=padding, epochs=4))
+    assert losses(first)[-1] < losses(first)[0]
+    assert losses(train(dataset, job(tmp_path / "b", padding=padding, epochs=4))) == losses(first)
+    assert losses(train(dataset, job(tmp_path / "c", padding=padding, epochs=4, seed=2))) != losses(first)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_lowers_the_training_loss(dataset, tmp_path, name):
+    rate = {"sgd": 0.05, "adagrad": 0.02}.get(name, 5e-3)
+    outcome = train(dataset, job(tmp_path, optimizer=name, lr=rate, epochs=3, schedule="constant"))
+    assert outcome.curve[-1].train_loss < outcome.curve[0].train_loss
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 3])
+def test_a_killed_training_goes_on_as_if_nothing_had_happened(dataset, tmp_path, stop_at):
+    whole = train(dataset, job(tmp_path / "whole"))
+
+    def kill(point):
+        if point.updates == whole.curve[stop_at - 1].updates:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(dataset, job(tmp_path / "killed"), kill)
+    seen = []
+    resumed = train(dataset, job(tmp_path / "killed"), seen.append)
+    assert losses(resumed) == losses(whole)
+    assert resumed.metrics == whole.metrics
+    assert [point.updates for point in seen] == [point.updates for point in whole.curve]
+    rows = list(csv.DictReader((tmp_path / "killed" / "metrics.csv").open()))
+    assert [float(row["val_loss"]) for row in rows] == losses(whole)
+
+
+def test_counts_of_the_curve(dataset, tmp_path):
+    outcome = train(dataset, job(tmp_path, batch_size=8))
+    chunks = len(dataset.indices("train"))
+    assert [point.epoch for point in outcome.curve] == [0.5, 1.0, 1.5, 2.0]
+    assert outcome.curve[-1].reads == 2 * chunks
+    assert outcome.curve[-1].samples == 2 * dataset.lengths[dataset.indices("train")].sum()
+    assert outcome.curve[-1].updates == 2 * -(-chunks // 8)
+    assert outcome.curve[-1].lr < 1e-4
+
+
+def test_a_limit_takes_the_same_chunks_for_every_seed(dataset, tmp_path):
+    samples = {
+        train(dataset, job(tmp_path / str(seed), chunks=20, epochs=1, seed=seed)).facts["samples"] for seed in (1, 2)
+    }
+    assert len(samples) == 1
+
+
+def test_the_best_checkpoint_gives_the_objective(dataset, tmp_path):
+    outcome = train(dataset, job(tmp_path, lr=0.05, epochs=3, schedule="constant"))
+    assert outcome.metrics["val_loss"] == pytest.approx(min(losses(outcome)), rel=1e-6)
+    network = checkpoint.load_network(tmp_path / "best.pt")
+    again = evaluate(network, dataset, dataset.indices("validation"))
+    fitting = np.setdiff1d(dataset.indices("validation"), dataset.infeasible(dataset.indices("validation"), 5))
+    assert evaluate(network, dataset, fitting)["loss"] == pytest.approx(outcome.metrics["val_loss"], rel=1e-6)
+    assert again.keys() >= {"identity_mean", "blank_fraction", "loss_per_read"}
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_at_that_update(dataset, tmp_path):
+    with pytest.raises(DivergedError, match="update") as caught:
+        train(dataset, job(tmp_path, optimizer="sgd", lr=1e30, clip=None), model=dataclasses.replace(MODEL, batch_norm=False))
+    assert caught.value.update == 2
+
+
+def test_targets_longer_than_the_output_are_named_and_may_be_tolerated(dataset, tmp_path):
+    model = dataclasses.replace(MODEL, stride=8)
+    with pytest.raises(InfeasibleError, match=r"model\.stride=8: read sim-3-\d+ needs \d+ and gets \d+") as caught:
+        train(dataset, job(tmp_path, infeasible=0.0), model=model)
+    assert "train.infeasible=" in str(caught.value)
+    outcome = train(dataset, job(tmp_path, infeasible=0.9), model=model)
+    assert outcome.facts["chunks"] < len(dataset.indices("train"))
+    assert np.isfinite(losses(outcome)).all()
+
+
+def test_the_objective_does_not_depend_on_the_batch_it_is_computed_in(dataset, monkeypatch):
+    network = RawCTCNet(MODEL, seed=2).double()
+    indices = dataset.indices("train")[:20]
+    indices = np.setdiff1d(indices, dataset.infeasible(indices, 5))
+    monkeypatch.setattr("basecaller.data.batches.np.float32", np.float64)
+    whole = evaluate(network, dataset, indices)
+    monkeypatch.setattr("basecaller.training.evaluate.BATCH_SIZE", 1)
+    assert evaluate(network, dataset, indices)["loss"] == pytest.approx(whole["loss"], rel=1e-5)
+
+
+def test_the_objective_is_the_ctc_likelihood_over_all_bases(tmp_path):
+    with DatasetWriter(tmp_path / "set", {}) as writer:
+        for split in ("train", "validation", "test"):
+            writer.add(Chunk("r", np.zeros(3), np.array([1, 2]), np.array([0, 1]), split))
+    network = RawCTCNet(dataclasses.replace(MODEL, stride=1), seed=0)
+    torch.nn.init.zeros_(network.scores.weight)  # uniform over five labels
+    scored = evaluate(network, Dataset(tmp_path / "set"), np.array([1]))
+    paths = 5  # of three frames for "AC": AC- A-C -AC AAC ACC
+    assert scored["loss"] == pytest.approx(-np.log(paths / 5**3) / 2, rel=1e-6)
+
+
+def test_schedules_warm_up_and_end_where_they_should():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = build_schedule(dataclasses.replace(TRAIN, warmup=0.1), optimizer, 100)
+    rates = []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[0] < 0.1
+    assert max(rates) == pytest.approx(1.0, abs=1e-3)
+    assert rates[-1] < 1e-3
+    assert rates.index(max(rates)) == pytest.approx(10, abs=1)
+
+
+def test_bfloat16_stays_near_float32(dataset, tmp_path):
+    exact = train(dataset, job(tmp_path / "a"))
+    fast = train(dataset, job(tmp_path / "b", precision="bfloat16"))
+    assert losses(fast)[-1] == pytest.approx(losses(exact)[-1], rel=0.05)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", "pickle"])
+def test_a_foreign_checkpoint_is_refused(tmp_path, content):
+    path = tmp_path / "best.pt"
+    if content == "pickle":
+        torch.save({"format": 1, "model": Path("/tmp")}, path)  # an object that only unpickling could build
+    else:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read as a checkpoint"):
+        checkpoint.load(path)
+
+
+def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path, monkeypatch):
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"value": 1})
+
+    def full(content, target):
+        Path(target).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.save(path, {"value": 2})
+    assert checkpoint.load(path)["value"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
