@@ -17,9 +17,11 @@ from rich.table import Table
 from basecaller.config import compose_config, conf_dir
 from basecaller.errors import SettingError
 from basecaller.files import read_json, write_json
-from basecaller.hpo.best import current_study, setting_of, standing, winner_of
+from basecaller.hpo.best import setting_of, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides, read_space
-from basecaller.run import Result, job, settings, train
+from basecaller.hpo.storage import current_study
+from basecaller.run import Result, job, train
+from basecaller.settings import settings
 from basecaller.workers import divide
 
 if TYPE_CHECKING:
@@ -232,8 +234,8 @@ def flat_overrides(node: DictConfig, prefix: str = "") -> list[str]:
     """The leaves of a config as overrides."""
     lines = []
     for key, value in node.items():
-        below = isinstance(value, DictConfig)
-        lines += flat_overrides(value, f"{prefix}{key}.") if below else [f"{prefix}{key}={as_text(value)}"]
+        path = f"{prefix}{key!s}"
+        lines += flat_overrides(value, f"{path}.") if isinstance(value, DictConfig) else [f"{path}={as_text(value)}"]
     return lines
 
 

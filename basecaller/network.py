@@ -75,9 +75,7 @@ class RawCTCNet(nn.Module):
         self.stem = nn.Conv1d(1, c, width, stride=settings.stride, padding=width // 2)
         self.mix = nn.Linear(c, c)
         rungs = dilations(settings.max_dilation, settings.stacks)
-        self.blocks = nn.ModuleList(
-            GatedBlock(c, settings.kernel, d, settings.batch_norm, settings.projection) for d in rungs
-        )
+        self.blocks = nn.ModuleList(GatedBlock(c, settings.kernel, d, settings.batch_norm, settings.projection) for d in rungs)
         self.skip = nn.Linear(len(rungs) * c, s)
         self.head = nn.Linear(s, s)
         self.scores = nn.Linear(s, labels)

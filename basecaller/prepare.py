@@ -1,8 +1,8 @@
 """`python -m basecaller.prepare data=...`: reads of any source -> a data set on disk, with an audit.
 
-    python -m basecaller.prepare
-    python -m basecaller.prepare data=pod5 data.pod5=reads.pod5 data.bam=mappings.bam
-    python -m basecaller.prepare data=pod5 data.pod5=[a.pod5,b.pod5] data.bam=[a.bam,b.bam]
+python -m basecaller.prepare
+python -m basecaller.prepare data=pod5 data.pod5=reads.pod5 data.bam=mappings.bam
+python -m basecaller.prepare data=pod5 data.pod5=[a.pod5,b.pod5] data.bam=[a.bam,b.bam]
 """
 
 import argparse

@@ -158,7 +158,9 @@ def job(cfg: DictConfig) -> float | None:
     if cfg.trial.study is not None:
         return run_trial(cfg)
     if cfg.stage.name != "none":
-        raise SettingError(f"stage={cfg.stage.name} is a sweep: add -m, as in: python -m basecaller.train -m stage={cfg.stage.name}")
+        raise SettingError(
+            f"stage={cfg.stage.name} is a sweep: add -m, as in: python -m basecaller.train -m stage={cfg.stage.name}"
+        )
     folder = _output_dir()
     result = train(cfg, folder)
     log.info("%s", result)

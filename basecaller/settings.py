@@ -143,7 +143,7 @@ def data_settings(cfg: DictConfig) -> Data:
         if key in values:
             values[key] = [str(entry) for entry in _as_list(values[key])]
     section(_Batch, OmegaConf.create({"batch_size": batch_size}), "data")
-    source = section(SOURCES[name], OmegaConf.create(values), "data")
+    source: Any = section(SOURCES[name], OmegaConf.create(values), "data")
     if isinstance(source, simulator.Settings):
         if source.max_bases < source.min_bases:
             raise SettingError(f"data.max_bases={source.max_bases}: must be at least data.min_bases={source.min_bases}")

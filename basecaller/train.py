@@ -1,8 +1,8 @@
 """`python -m basecaller.train`: trains once; with `-m` sweeps a stage, or whatever the command line says.
 
-    python -m basecaller.train
-    python -m basecaller.train -m stage=lr_adam
-    python -m basecaller.train -m optimizer=adam,adamax,adagrad optimizer.lr=0.001,0.0005
+python -m basecaller.train
+python -m basecaller.train -m stage=lr_adam
+python -m basecaller.train -m optimizer=adam,adamax,adagrad optimizer.lr=0.001,0.0005
 """
 
 import hydra

@@ -11,7 +11,8 @@ import subprocess
 from dataclasses import dataclass
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig
 
 
 def cores() -> int:
@@ -67,7 +68,6 @@ def threads_of_job(cfg: DictConfig) -> int:
     """Threads of a job: `threads`, or its share of the cores among the launcher's jobs."""
     if cfg.threads is not None:
         return int(cfg.threads)
-    at_once = int(OmegaConf.select(HydraConfig.get(), "launcher.n_jobs") or 1) if HydraConfig.initialized() else 1
-    if HydraConfig.get().mode is None or HydraConfig.get().mode.name != "MULTIRUN":
-        at_once = 1
-    return max(1, cores() // (at_once if at_once > 0 else cores()))
+    hydra = HydraConfig.get()
+    at_once = hydra.launcher.get("n_jobs", 1) if hydra.mode == RunMode.MULTIRUN else 1
+    return max(1, cores() // (at_once if at_once > 0 else cores()))  # joblib's -1 is one job for each core

@@ -53,7 +53,10 @@ def test_a_bad_chunk_is_refused_by_name_and_nothing_is_left(tmp_path, changed, m
 
 
 def test_an_empty_split_is_refused_and_nothing_is_left(tmp_path):
-    with pytest.raises(DataError, match=r"no chunk is left for validation and test"), DatasetWriter(tmp_path / "s", {}) as writer:
+    with (
+        pytest.raises(DataError, match=r"no chunk is left for validation and test"),
+        DatasetWriter(tmp_path / "s", {}) as writer,
+    ):
         writer.add(chunk())
     assert list(tmp_path.iterdir()) == []
 

@@ -10,7 +10,9 @@ from basecaller.geometry import Model, dilations, frames_needed, output_length, 
 from basecaller.network import MaskedBatchNorm, RawCTCNet
 from tests.reference import PlainRawCTCNet, map_weights
 
-TINY = Model("tiny", channels=6, skip_channels=10, kernel=3, max_dilation=8, stacks=2, batch_norm=True, stride=5, projection=True)
+TINY = Model(
+    "tiny", channels=6, skip_channels=10, kernel=3, max_dilation=8, stacks=2, batch_norm=True, stride=5, projection=True
+)
 SHAPES = [
     TINY,
     dataclasses.replace(TINY, batch_norm=False),
@@ -42,7 +44,9 @@ def test_gradients_equal_those_of_the_published_network():
     signal = torch.randn(2, 100, dtype=torch.double)
     for network in (plain, shipped):
         network(signal).square().sum().backward()
-    taps = [torch.cat([conv.weight.grad[:, :, k] for k in range(3)], 1) for conv in (plain.blocks[1].tanh, plain.blocks[1].sigmoid)]
+    taps = [
+        torch.cat([conv.weight.grad[:, :, k] for k in range(3)], 1) for conv in (plain.blocks[1].tanh, plain.blocks[1].sigmoid)
+    ]
     torch.testing.assert_close(shipped.blocks[1].gate.weight.grad, torch.cat(taps))
     torch.testing.assert_close(shipped.stem.weight.grad, plain.first.weight.grad)
 
@@ -119,7 +123,7 @@ def test_weights_of_a_seed_agree_wherever_shapes_do():
 def test_frames_needed_counts_a_blank_between_equal_neighbours():
     targets = [[1, 2, 3], [1, 1, 1], [2], [4, 4, 1, 1]]
     offsets = np.cumsum([0] + [len(t) for t in targets])
-    needed = frames_needed(np.array(sum(targets, []), np.uint8), offsets)
+    needed = frames_needed(np.concatenate(targets).astype(np.uint8), offsets)
     assert needed.tolist() == [3, 5, 1, 6]
 
 

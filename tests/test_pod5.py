@@ -30,7 +30,9 @@ def load(chosen: pod5.Settings) -> tuple[list, Counter]:
     return list(pod5.import_pod5(chosen, counts)), counts
 
 
-def aligned(read: files.SimulatedRead, contig: int, position: int, cigar: list[tuple[int, int]], reverse: bool) -> pysam.AlignedSegment:
+def aligned(
+    read: files.SimulatedRead, contig: int, position: int, cigar: list[tuple[int, int]], reverse: bool
+) -> pysam.AlignedSegment:
     record = files.unaligned(read)
     if reverse:
         record.query_sequence = to_string(reverse_complement(read.labels))
@@ -46,7 +48,10 @@ def test_chunks_of_basecalls_rejoin_to_the_read(tmp_path):
     for read in reads:
         own = [chunk for chunk in chunks if chunk.read_id == read.read_id]
         assert len({chunk.split for chunk in own}) == 1
-        assert np.concatenate([chunk.labels for chunk in own])[: len(read.labels)].tolist() == read.labels.tolist()[: sum(len(c.labels) for c in own)]
+        assert (
+            np.concatenate([chunk.labels for chunk in own])[: len(read.labels)].tolist()
+            == read.labels.tolist()[: sum(len(c.labels) for c in own)]
+        )
         assert all(100 <= len(chunk.signal) <= 1000 for chunk in own)
         assert all(chunk.starts[0] == 0 for chunk in own)
 

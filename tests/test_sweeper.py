@@ -16,9 +16,9 @@ from optuna.trial import TrialState
 
 from basecaller.driver import hydra_app
 from basecaller.errors import DataError, SettingError, StageError, StorageError
-from basecaller.hpo.best import current_study, setting_of, standing, winner_of
+from basecaller.hpo.best import setting_of, standing, winner_of
 from basecaller.hpo.queue import trial_lock
-from basecaller.hpo.storage import open_storage, open_study, without_password
+from basecaller.hpo.storage import current_study, open_storage, open_study, without_password
 from basecaller.run import job
 from tests.conftest import TINY
 
@@ -47,9 +47,7 @@ def points(study: optuna.Study, state: TrialState = TrialState.COMPLETE) -> list
 
 def test_a_free_hand_grid_runs_every_point_once(folder):
     study = sweep("optimizer=adam,adagrad", RATES)
-    assert points(study) == [
-        f"optimizer={name} optimizer.lr={rate}" for name in ("adam", "adagrad") for rate in (0.01, 0.001)
-    ]
+    assert points(study) == [f"optimizer={name} optimizer.lr={rate}" for name in ("adam", "adagrad") for rate in (0.01, 0.001)]
     trial = study.trials[0]
     assert trial.params == {"optimizer": "adam", "optimizer.lr": 0.01}
     assert trial.user_attrs["outcome"] == "complete"
@@ -127,7 +125,9 @@ def test_a_rerun_with_overrides_disturbs_nothing():
 
 
 def test_a_missing_stage_is_named_with_the_command_that_runs_it(folder):
-    with pytest.raises(StageError, match=r"stage padding .* was never run; run it with: python -m basecaller.train -m stage=padding"):
+    with pytest.raises(
+        StageError, match=r"stage padding .* was never run; run it with: python -m basecaller.train -m stage=padding"
+    ):
         sweep("stage=batch_norm")
     study = sweep("stage=padding")
     study.set_user_attr("points", [*study.user_attrs["points"], "padding=masked"])

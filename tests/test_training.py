@@ -86,9 +86,7 @@ def test_counts_of_the_curve(dataset, tmp_path):
 
 
 def test_a_limit_takes_the_same_chunks_for_every_seed(dataset, tmp_path):
-    samples = {
-        train(dataset, job(tmp_path / str(seed), chunks=20, epochs=1, seed=seed)).facts["samples"] for seed in (1, 2)
-    }
+    samples = {train(dataset, job(tmp_path / str(seed), chunks=20, epochs=1, seed=seed)).facts["samples"] for seed in (1, 2)}
     assert len(samples) == 1
 
 

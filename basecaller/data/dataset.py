@@ -32,7 +32,7 @@ from basecaller.geometry import frames_needed, output_length
 ALPHABET = "ACGT"
 SPLITS = ("train", "validation", "test")
 FORMAT = 1
-DTYPES = {
+DTYPES: dict[str, np.dtype[Any]] = {
     "signals": np.dtype(np.float16),
     "labels": np.dtype(np.uint8),
     "base_starts": np.dtype(np.int32),
@@ -75,7 +75,7 @@ class _Column:
 
     def __init__(self, path: Path, dtype: np.dtype) -> None:
         self.dtype, self.length = dtype, 0
-        self.file: BinaryIO = open(path, "wb")
+        self.file: BinaryIO = path.open("wb")
         self._header()
 
     def _header(self) -> None:
@@ -170,7 +170,7 @@ class DatasetWriter:
             "fingerprint": self.hash.hexdigest()[:16],
         }
         (self.partial / "meta.json").write_text(json.dumps(meta, indent=1))
-        os.rename(self.partial, self.folder)
+        self.partial.rename(self.folder)
 
 
 class Dataset:

@@ -70,7 +70,7 @@ class LabelledRead:
     contig: str | None = None
 
 
-class Unusable(Exception):
+class Unusable(Exception):  # noqa: N818
     """Why one read is left out; counted in the audit."""
 
 
@@ -151,10 +151,7 @@ def label_from_reference(record: Any, fasta: Any | None) -> LabelledRead:
     if record.query_length != bases:
         raise Unusable("hard-clipped alignment")
     begin, end = record.reference_start, record.reference_end
-    if fasta is not None:
-        sequence = fasta.fetch(record.reference_name, begin, end)
-    else:
-        sequence = record.get_reference_sequence()
+    sequence = fasta.fetch(record.reference_name, begin, end) if fasta else record.get_reference_sequence()
     if len(sequence) != end - begin:
         raise Unusable("aligned beyond the end of the reference")
     pairs = np.array(record.get_aligned_pairs(matches_only=True), np.int64)  # [matches, (query, reference)]
@@ -311,9 +308,13 @@ def import_pod5(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
         try:
             yield from _import_pair(pod5_entry, bam_path, settings, counts)
         except (OSError, ValueError, RuntimeError) as error:
-            raise DataError(f"cannot read {pod5_entry} with {bam_path}: {error}; is a file cut short or of another kind?") from error
+            raise DataError(
+                f"cannot read {pod5_entry} with {bam_path}: {error}; is a file cut short or of another kind?"
+            ) from error
         if counts["reads kept"] == kept:
-            reasons = ", ".join(f"{n} {r.removeprefix('reads dropped: ')}" for r, n in counts.items() if r.startswith("reads dropped"))
+            reasons = ", ".join(
+                f"{n} {r.removeprefix('reads dropped: ')}" for r, n in counts.items() if r.startswith("reads dropped")
+            )
             raise DataError(
                 f"{bam_path}: no read can be used ({reasons}). Labels need a move table: basecall with --emit-moves; "
                 "for labels from the reference align with MD tags or give data.reference=FASTA"

@@ -26,7 +26,7 @@ EDGE = 1 << 20
 @lru_cache
 def _file_fingerprint(path: str, size: int, modified: int) -> str:
     digest = hashlib.sha256(str(size).encode())
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         digest.update(file.read(EDGE))
         file.seek(max(0, size - EDGE))
         digest.update(file.read(EDGE))
@@ -80,9 +80,7 @@ def prepare(name: str, source: Any, root: Path) -> Dataset:
 
 def _write(name: str, source: Any, folder: Path) -> None:
     counts: Counter[str] = Counter()
-    chunks = (
-        pod5.import_pod5(source, counts) if isinstance(source, pod5.Settings) else simulator.simulate(source, counts)
-    )
+    chunks = pod5.import_pod5(source, counts) if isinstance(source, pod5.Settings) else simulator.simulate(source, counts)
     meta = {"source": name, "settings": json.loads(json.dumps(dataclasses.asdict(source))), "counts": counts}
     with DatasetWriter(folder, meta) as writer:
         for chunk in chunks:

@@ -105,7 +105,6 @@ def read_space(overrides: dict[str, Override], group_options: Callable[[str], li
         SettingError: a sweep that cannot be read.
     """
     from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_optuna_distribution_from_override
-    from optuna.distributions import BaseDistribution
 
     space = Space(is_grid=not sampled)
     found: dict[str, BaseDistribution] = {}

@@ -42,8 +42,9 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
         if scheme in ("sqlite", "journal") and path:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         if scheme == "journal":
-            backend = optuna.storages.journal.JournalFileBackend(path)
-            return optuna.storages.JournalStorage(backend)
+            from optuna.storages.journal import JournalFileBackend
+
+            return optuna.storages.JournalStorage(JournalFileBackend(path))
         kwargs = {"connect_args": {"timeout": SQLITE_TIMEOUT}} if scheme == "sqlite" else {}
         return optuna.storages.get_storage(optuna.storages.RDBStorage(url, engine_kwargs=kwargs))
     except (SQLAlchemyError, OSError, ImportError, ValueError, RuntimeError) as error:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -58,6 +59,11 @@ ConfigStore.instance().store(group="hydra/sweeper", name="basecaller", node=Swee
 
 class StageSweeper(Sweeper):
     """Runs what a sweep still misses, through Hydra's launcher, and returns the study."""
+
+    # set by `setup`, which Hydra calls before anything else
+    hydra_context: HydraContext
+    config: DictConfig
+    launcher: Launcher
 
     def __init__(self, params: DictConfig, sampler: Any, n_trials: int) -> None:
         self.params, self.sampler_config, self.n_trials = params, sampler, n_trials
@@ -133,9 +139,7 @@ class StageSweeper(Sweeper):
         for key in written:
             shared = without(shared, (key.lstrip("+"),))
         shape = {} if space.is_grid else {key: repr(d) for key, d in space.distributions.items()}
-        choices = {
-            key: d.choices for key, d in space.distributions.items() if type(d).__name__ == "CategoricalDistribution"
-        }
+        choices = {key: d.choices for key, d in space.distributions.items() if hasattr(d, "choices")}
         return digest([shared, written, sorted(space.distributions), shape, choices, str(self.sampler_config)])
 
     @staticmethod

@@ -225,7 +225,7 @@ class _Run:
         scored = evaluate(self.network, self.dataset, self.validation, self.autocast, decode=False)
         best = all(scored["loss"] < point.val_loss for point in state.curve)
         state.seconds += time.perf_counter() - before
-        rate = self.schedule.get_last_lr()[0]
+        rate = float(self.schedule.get_last_lr()[0])
         point = Point(
             epoch, state.updates, state.reads, state.samples, train_loss, scored["loss"], rate, round(state.seconds, 3)
         )
@@ -234,9 +234,7 @@ class _Run:
         return point
 
 
-def fit(
-    network: RawCTCNet, dataset: Dataset, job: Job, on_point: Callable[[Point], None] = lambda point: None
-) -> Outcome:
+def fit(network: RawCTCNet, dataset: Dataset, job: Job, on_point: Callable[[Point], None] = lambda point: None) -> Outcome:
     """Trains a network and scores its best checkpoint on the validation split.
 
     Where `job.folder` holds the last checkpoint of the same training, it goes on from there.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import nn
@@ -15,18 +16,14 @@ from basecaller.training.settings import Optimizer, Train
 def build_optimizer(settings: Optimizer, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """The optimizer over the given parameters."""
     # A small network has hundreds of tiny parameters: one fused operation over all of them, where PyTorch has one.
-    rates = {"lr": settings.lr, "weight_decay": settings.weight_decay}
-    match settings.name:
-        case "adam":
-            return torch.optim.Adam(parameters, fused=True, **rates)
-        case "adamw":
-            return torch.optim.AdamW(parameters, fused=True, **rates)
-        case "adagrad":
-            return torch.optim.Adagrad(parameters, fused=True, **rates)
-        case "sgd":
-            return torch.optim.SGD(parameters, momentum=settings.momentum, fused=True, **rates)
-        case _:
-            return torch.optim.Adamax(parameters, foreach=True, **rates)
+    kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
+        "adam": partial(torch.optim.Adam, fused=True),
+        "adamax": partial(torch.optim.Adamax, foreach=True),
+        "adagrad": partial(torch.optim.Adagrad, fused=True),
+        "adamw": partial(torch.optim.AdamW, fused=True),
+        "sgd": partial(torch.optim.SGD, fused=True, momentum=settings.momentum),
+    }
+    return kinds[settings.name](parameters, lr=settings.lr, weight_decay=settings.weight_decay)
 
 
 def build_schedule(settings: Train, optimizer: torch.optim.Optimizer, updates: int) -> LambdaLR:

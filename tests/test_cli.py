@@ -1,0 +1,159 @@
+"""The commands as a user types them: what they print, write, refuse, and continue."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import reads as files
+from tests.conftest import TINY, Command
+
+PLAN = ["plan=[padding,lr_adam,lr_adagrad]", "model.batch_norm=true", "search.workers=1"]
+
+
+def test_a_single_training_writes_its_folder_and_is_not_repeated(tmp_path, run: Command):
+    first = run("train", *TINY)
+    assert "val_loss" in first.stderr
+    (folder,) = (tmp_path / "outputs/tiny/runs").iterdir()
+    assert {"best.pt", "last.pt", "metrics.csv", "result.json", ".hydra"} <= {p.name for p in folder.iterdir()}
+    before = (folder / "best.pt").stat().st_mtime_ns
+    assert "trained before" in run("train", *TINY).stderr
+    assert (folder / "best.pt").stat().st_mtime_ns == before
+    assert "trained before" not in run("train", *TINY, "train.resume=false").stderr
+    assert (folder / "best.pt").stat().st_mtime_ns > before
+
+
+def test_a_killed_training_continues_from_its_checkpoint(tmp_path, run: Command):
+    command = [*TINY, "train.epochs=30", "train.validations=1", "model.channels=16"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "basecaller.train", *command], cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    for _ in range(600):
+        if list(tmp_path.glob("outputs/tiny/runs/*/last.pt")):
+            break
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    (folder,) = (tmp_path / "outputs/tiny/runs").iterdir()
+    assert not (folder / "result.json").exists()
+    run("train", *command)
+    killed = json.loads((folder / "result.json").read_text())["curve"]
+    run("train", *command, "train.resume=false")
+    whole = json.loads((folder / "result.json").read_text())["curve"]
+    assert [p["val_loss"] for p in killed] == [p["val_loss"] for p in whole]
+
+
+def test_a_search_runs_its_plan_reports_and_runs_nothing_again(tmp_path, run: Command):
+    command = [*TINY, *PLAN, "stage.rate_factor=1.0"]
+    first = run("search", *command)
+    assert "python -m basecaller.train -m stage=lr_adagrad" in first.stdout
+    assert "reads that no stage has seen" in first.stdout
+    report = json.loads((tmp_path / "outputs/tiny/report.json").read_text())
+    assert [stage["name"] for stage in report["stages"]] == ["padding", "lr_adam", "lr_adagrad"]
+    for stage in report["stages"]:
+        assert stage["study"].startswith(f"tiny/{stage['name']}/")
+        assert stage["value"] == min(trial["value"] for trial in stage["trials"])
+    winner = report["winner"]
+    best = min(report["stages"][1:], key=lambda stage: stage["value"])
+    assert winner["settings"]["optimizer"] == best["name"].removeprefix("lr_")
+    assert winner["settings"]["optimizer.lr"] == best["winner"]["optimizer.lr"]
+    assert 0 <= winner["test"]["identity_median"] <= 1
+    assert 0 <= winner["test"]["identity_mean"] <= 1
+    assert (tmp_path / "outputs/tiny/winner/best.pt").exists()
+    again = run("search", *command)
+    after = json.loads((tmp_path / "outputs/tiny/report.json").read_text())
+    assert after["winner"] == winner
+    assert after["stages"] == report["stages"]
+    assert "trained before" in again.stdout
+
+
+def test_a_search_killed_anywhere_ends_with_every_point_once(tmp_path, run: Command):
+    command = [*TINY, *PLAN, "train.epochs=4", "model.channels=16"]
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "basecaller.search", *command],
+            cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        done = len(list(tmp_path.glob("outputs/tiny/runs/*/result.json")))
+        while len(list(tmp_path.glob("outputs/tiny/runs/*/result.json"))) == done:
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    run("search", *command)
+    report = json.loads((tmp_path / "outputs/tiny/report.json").read_text())
+    for stage in report["stages"]:
+        complete = [trial["point"] for trial in stage["trials"] if trial["state"] == "complete"]
+        assert len(complete) == len(set(complete)) == {"padding": 2}.get(stage["name"], 4)
+        assert not {"running", "waiting"} & {trial["state"] for trial in stage["trials"]}
+
+
+def test_a_preview_lists_every_trial_and_runs_nothing(tmp_path, run: Command):
+    shown = run("search", "search.preview=true").stdout
+    assert "66 trials" in shown
+    assert "<best of padding>" in shown
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_prepare_prints_the_audit_and_training_reuses_the_data_set(tmp_path, run: Command):
+    path, bam, _ = files.make_source(tmp_path / "run", count=40)
+    source = ["data=pod5", f"data.pod5={path}", f"data.bam={bam}", "data.validation=0.2", "data.test=0.2"]
+    shown = run("prepare", *source, "data.chunk_samples=1000").stdout
+    for words in ("reads kept", "validation", "samples per base", "base composition", "too dense"):
+        assert words in shown
+    (prepared,) = (tmp_path / "outputs/data").glob("pod5-*")
+    written = (prepared / "meta.json").stat().st_mtime_ns
+    small = ["model.channels=4", "model.skip_channels=4", "train.validations=1"]
+    run("train", *source, "data.chunk_samples=1000", *small)
+    assert (prepared / "meta.json").stat().st_mtime_ns == written
+    run("train", *source, "data.chunk_samples=800", *small)
+    assert len(list((tmp_path / "outputs/data").glob("pod5-*"))) == 2
+
+
+BAD = {
+    "unknown group": (["modle=small"], "modle"),
+    "unknown key": (["train.epoch=1"], "train.epoch"),
+    "unknown stage": (["stage=nonesuch"], "nonesuch"),
+    "zero batch": (["data.batch_size=0"], "data.batch_size=0"),
+    "negative rate": (["optimizer.lr=-1"], "optimizer.lr=-1"),
+    "no such file": (["data=pod5", "data.pod5=no.pod5", "data.bam=no.bam"], "no.pod5"),
+    "no file named": (["data=pod5"], "data.pod5"),
+    "empty split": (["data.reads=4", "data.validation=0.0001", "data.genome_bases=5000"], "validation"),
+    "too dense": (["model.stride=20", "data.reads=60", "data.genome_bases=5000"], "model.stride"),
+    "stage without -m": (["stage=lr_adam"], "add -m"),
+    "no such device": (["device=abacus", "data.reads=60", "data.genome_bases=5000"], "device=abacus"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_input_gives_one_clear_message(tmp_path, run: Command, kind):
+    overrides, words = BAD[kind]
+    done = run("train", *overrides, code=2)
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("error:")]) == 1
+    assert not (tmp_path / "outputs/optuna.db").exists()
+    assert not list(Path(tmp_path).glob("outputs/data/*.partial-*"))
+
+
+def test_bad_search_input_gives_one_clear_message(run: Command):
+    assert "nonesuch" in run("search", "plan=[nonesuch]", code=2).stderr
+    assert "search.workers=0" in run("search", "search.workers=0", code=2).stderr
+    missing = run("train", "-m", "stage=stacks", code=2).stderr
+    assert "python -m basecaller.train -m stage=padding" in missing
+    assert "Traceback" not in missing
+
+
+def test_a_storage_that_is_no_database_is_left_as_it_was(tmp_path, run: Command):
+    (tmp_path / "notes.db").write_text("not a database, but somebody's notes" * 20)
+    before = (tmp_path / "notes.db").read_bytes()
+    done = run("train", "-m", *TINY, "storage=sqlite:///notes.db", "optimizer.lr=0.1,0.2", code=2)
+    assert "storage=sqlite:///notes.db" in done.stderr
+    assert (tmp_path / "notes.db").read_bytes() == before

@@ -1,0 +1,127 @@
+"""Every config composes to valid settings; bad ones are refused by key and value."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from basecaller.config import compose_config, conf_dir, job_config, scaled_rate
+from basecaller.errors import DataError, SettingError
+from basecaller.hpo.identity import run_id, without
+from basecaller.settings import settings
+from basecaller.workers import Workers, cores, divide
+
+CHOICES = [
+    f"{group}={path.stem}"
+    for group in ("model", "optimizer", "padding", "stage")
+    for path in sorted(Path(conf_dir(), group).glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_composes(choice):
+    settings(compose_config([choice]))
+
+
+def test_the_published_defaults():
+    rates = {name: settings(compose_config([f"optimizer={name}"])).optimizer.lr for name in ("adam", "adamax", "adagrad")}
+    assert rates == {"adam": 0.001, "adamax": 0.002, "adagrad": 0.01}
+    model = settings(compose_config(["model=rawctcnet"])).model
+    assert (model.channels, model.skip_channels, model.kernel, model.stride) == (256, 512, 3, 1)
+
+
+def test_stage_grids_are_those_of_the_method():
+    grids = {}
+    for stage in ("padding", "batch_norm", "lr_adam", "lr_adamax", "lr_adagrad", "batch_size", "dilation", "stacks"):
+        params = OmegaConf.to_container(OmegaConf.load(Path(conf_dir(), "stage", f"{stage}.yaml")), resolve=False)
+        params = params["hydra"]["sweeper"]["params"]
+        grids[stage] = {k: v for k, v in params.items() if isinstance(v, str) and "," in v and "${" not in v}
+    halves = "1.0,0.5,0.25,0.125,0.0625"
+    assert grids == {
+        "padding": {"padding": "off,on"},
+        "batch_norm": {"model.batch_norm": "false,true"},
+        "lr_adam": {"optimizer.lr": "0.001,0.0005,0.0001,0.00005"},
+        "lr_adamax": {"optimizer.lr": "0.002,0.001,0.0005,0.0001"},
+        "lr_adagrad": {"optimizer.lr": "0.01,0.005,0.001,0.0005"},
+        "batch_size": {"data.batch_size": "1,4,8,16,32", "stage.rate_factor": "0.5,1.0,2.0"},
+        "dilation": {"model.max_dilation": "16,32,64,128", "stage.rate_factor": halves},
+        "stacks": {"model.stacks": "3,6,9", "stage.rate_factor": halves},
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.lr=0", r"optimizer\.lr=0\.0: must be above 0"),
+        ("optimizer.lr=fast", r"optimizer\.lr"),
+        ("optimizer.lr=nan", r"optimizer\.lr=nan: must be a finite number"),
+        ("data.batch_size=-8", r"data\.batch_size=-8: must be at least 1"),
+        ("data.reads=0", r"data\.reads=0: must be at least 3"),
+        ("data.max_bases=10", r"data\.max_bases=10: must be at least data\.min_bases"),
+        ("data.test=0.95", r"data\.validation \+ data\.test"),
+        ("train.epochs=0", r"train\.epochs=0: must be at least 1"),
+        ("train.epochs=1.5", r"train\.epochs"),
+        ("train.schedule=linear", r"train\.schedule=linear: must be one of constant, cosine"),
+        ("model.kernel=4", r"model\.kernel=4: must be odd"),
+        ("model.max_dilation=48", r"model\.max_dilation=48: must be a power of two"),
+        ("model.stacks=-1", r"model\.stacks=-1: must be at least 1"),
+        ("padding.mode=sometimes", r"padding\.mode=sometimes: must be one of off, on, masked"),
+        ("seed=-1", r"seed=-1: must be at least 0"),
+        ("threads=0", r"threads=0: must be at least 1"),
+        ("+model.depth=3", r"model\.depth: unknown key"),
+    ],
+)
+def test_bad_values_are_refused_by_key(override, message):
+    with pytest.raises(SettingError, match=message):
+        settings(compose_config([override]))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("modle=small", "modle"),
+        ("model=huge", r"(?s)huge.*rawctcnet_small"),
+        ("optimizer.rate=1", r"optimizer\.rate"),
+        ("seed", "seed"),
+    ],
+)
+def test_unknown_groups_and_keys_are_named(override, message):
+    with pytest.raises(SettingError, match=message):
+        compose_config([override])
+
+
+def test_missing_pod5_settings_are_asked_for():
+    with pytest.raises(SettingError, match=r"data\.pod5: must be given"):
+        settings(compose_config(["data=pod5"]))
+    with pytest.raises(DataError, match=r"2 sources and data\.bam 1"):
+        job_config(compose_config(["data=pod5", "data.pod5=[a,b]", "data.bam=c"]))
+
+
+def test_run_ids_follow_what_changes_a_result_and_nothing_else():
+    def identity(*overrides: str) -> str:
+        return run_id(job_config(compose_config(list(overrides))))
+
+    same = [(), ("experiment=other",), ("storage=sqlite:///x.db",), ("threads=1",), ("data.folder=d",), ("device=cpu",)]
+    assert len({identity(*overrides) for overrides in same}) == 1
+    others = [(), ("seed=2",), ("optimizer.lr=0.1",), ("data.reads=100",), ("train.epochs=2",), ("padding=on",)]
+    assert len({identity(*overrides) for overrides in others}) == len(others)
+
+
+def test_without_leaves_the_original_alone():
+    config = {"a": {"b": 1, "c": 2}, "d": 3}
+    assert without(config, ("a.b", "d", "x.y")) == {"a": {"c": 2}}
+    assert config == {"a": {"b": 1, "c": 2}, "d": 3}
+
+
+def test_rates_scale_with_the_root_of_the_batch():
+    assert scaled_rate(0.0005, 1.0, 32, 8) == 0.001
+    assert scaled_rate(0.0005, 0.5, 4, 8) == pytest.approx(0.000176777)
+    assert scaled_rate(0.0005, 0.0625) == 0.00003125
+
+
+def test_cores_are_divided_never_oversubscribed():
+    for workers in (1, 2, 3, 64):
+        division = divide(workers, "cpu")
+        assert division.threads == max(1, cores() // workers)
+    assert divide(None, "cpu") == Workers(cores(), 1)
+    assert divide(None, "cpu").count * divide(None, "cpu").threads <= cores()
