@@ -133,7 +133,8 @@ def test_simulated_dwell_times_are_those_of_real_reads():
     dwell = np.concatenate([np.diff(c.starts) for c in chunks])
     assert 9 < dwell.mean() < 11.5
     assert 7 <= np.median(dwell) <= 9
-    assert 33 <= np.percentile(dwell, 99) <= 46  # heavy-tailed
+    assert 33 <= np.percentile(dwell, 99) <= 44  # heavy-tailed: a normal distribution would end near 27
+    assert dwell.std() > 7
     speed = [4000 * len(c.labels) / len(c.signal) for c in chunks]
     assert 330 < np.median(speed) < 450
 

@@ -17,9 +17,7 @@ from basecaller.data.signal import kmer_indices, normalise, pore_levels, reverse
 VERSION = 1  # part of the data set's key: raise it with any change to what is drawn
 SAMPLE_RATE = 4000.0  # samples per second
 SPEED_MEDIAN, SPEED_SIGMA, SPEED_RANGE = 400.0, 0.2, (210.0, 580.0)  # bases/s of a read, log-normal
-DWELL_SIGMA = 0.65  # log-normal dwell within a read: median below the mean, 99th percentile four times it
-DWELL_LEAST = 3  # samples: the shortest event in the lambda reads
-STALL_RATE, STALL_MEAN = 0.004, 60.0  # now and then a base stays: probability, and mean of the extra samples
+DWELL_LEAST, DWELL_SIGMA = 4.0, 0.9  # a base's samples: the shortest, plus a log-normal with this heavy tail
 LEVEL_RESIDUAL = 1.6  # pA, standard deviation of an event's level around the table's
 NOISE_STD, NOISE_LAG1 = 1.7, 0.1  # pA within a base, and the lag-1 autocorrelation of that noise
 ADC_STEP = 1443.03 / 8192  # pA per count: range over digitisation of a MinION
@@ -62,10 +60,8 @@ def simulate_read(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndar
     mean, _ = pore_levels()
     speed = np.clip(rng.lognormal(np.log(SPEED_MEDIAN), SPEED_SIGMA), *SPEED_RANGE)
     # a log-normal of mean m has its median at m exp(-sigma^2 / 2)
-    median = SAMPLE_RATE / speed * np.exp(-(DWELL_SIGMA**2) / 2)
-    dwell = rng.lognormal(np.log(median), DWELL_SIGMA, bases)
-    dwell += rng.exponential(STALL_MEAN, bases) * (rng.random(bases) < STALL_RATE)
-    samples = np.maximum(DWELL_LEAST, np.rint(dwell)).astype(np.int64)
+    median = (SAMPLE_RATE / speed - DWELL_LEAST) * np.exp(-(DWELL_SIGMA**2) / 2)
+    samples = np.rint(DWELL_LEAST + rng.lognormal(np.log(median), DWELL_SIGMA, bases)).astype(np.int64)
     levels = mean[kmers] + rng.normal(0, LEVEL_RESIDUAL, bases)
     white = rng.normal(0, NOISE_STD, int(samples.sum()) + 1)
     noise = np.sqrt(1 - NOISE_LAG1**2) * white[1:] + NOISE_LAG1 * white[:-1]  # MA(1), lag-1 autocorrelation near 0.1
