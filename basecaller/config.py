@@ -20,7 +20,8 @@ from basecaller.data.sources import source_fingerprint
 from basecaller.errors import BasecallerError, SettingError
 from basecaller.hpo.best import best
 from basecaller.hpo.identity import run_id
-from basecaller.settings import data_settings, resolve, user_error
+from basecaller.resolving import resolve, user_error
+from basecaller.settings import data_settings
 
 
 def conf_dir() -> str:

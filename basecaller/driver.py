@@ -297,7 +297,8 @@ def stage_report(name: str, study: optuna.Study) -> dict[str, Any]:
         "winner": {key: winner.params[key] for key in winner.params} | {"optimizer.lr": setting_of(winner, "optimizer.lr")},
         "value": winner.value,
         "trial": winner.number,
-        "injected": study.user_attrs["fixed"],
+        "fixed": study.user_attrs["fixed"],
+        "injected": study.user_attrs["injected"],
         "trials": trial_rows(study),
     }
 

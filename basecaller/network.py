@@ -93,7 +93,8 @@ class GatedBlock(nn.Module):
             x = self.norm(x, valid)
         elif valid is not None:
             x = x * valid[..., None]
-        weight, bias = self.gate.weight, self.gate.bias
+        weight: Tensor = self.gate.weight
+        bias: Tensor = self.gate.bias
         if torch.is_autocast_enabled(x.device.type):
             kind = torch.get_autocast_dtype(x.device.type)
             x, weight, bias = x.to(kind), weight.to(kind), bias.to(kind)

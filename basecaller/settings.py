@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from basecaller.data import pod5, simulator
 from basecaller.data.batches import PADDINGS
-from basecaller.errors import BasecallerError, SettingError
+from basecaller.errors import SettingError
 from basecaller.geometry import Model
+from basecaller.resolving import resolve
 from basecaller.training.settings import Optimizer, Train
 
 Section = TypeVar("Section")
@@ -68,25 +69,6 @@ def section(kind: type[Section], node: Any, where: str) -> Section:
     for name, f in fields.items():
         _check(where, name, getattr(checked, name), dict(f.metadata))
     return checked
-
-
-def resolve(node: Any, where: str = "") -> dict[str, Any]:
-    """A config node as a plain dict, interpolations resolved.
-
-    Raises:
-        BasecallerError: what a resolver of this program raised, or SettingError for any other broken interpolation.
-    """
-    try:
-        return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
-    except InterpolationResolutionError as error:
-        raise user_error(error) or SettingError(f"{error.full_key or where}: {error.msg}") from error
-
-
-def user_error(error: BaseException | None) -> BasecallerError | None:
-    """The error of this program that another one wraps, as OmegaConf does with what a resolver raises; None for none."""
-    while error is not None and not isinstance(error, BasecallerError):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,8 @@ def test_winners_are_injected_into_later_stages():
     chosen = setting_of(padding, "padding")
     assert study.user_attrs["fixed"]["padding"] == f"padding={chosen}"
     assert {setting_of(t, "padding") for t in study.trials} == {chosen}
+    source = f"padding={chosen} from trial {padding.number} of {current_study(URL, 'tiny', 'padding').study_name}"
+    assert study.user_attrs["injected"]["padding"][0].startswith(source)
     assert {setting_of(t, "optimizer") for t in study.trials} == {"adam"}
 
 

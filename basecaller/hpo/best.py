@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,16 @@ def setting_of(trial: optuna.trial.FrozenTrial, key: str) -> Any:
     if value is None:
         raise StageError(f"best: trial {trial.number} has no setting {key}; it has {', '.join(choices)} and dotted keys")
     return value
+
+
+def injections(raw: str, url: str, experiment: str) -> list[str]:
+    """Where a setting that was written with `${best:...}` came from, for people: one line for each winner in it."""
+    lines = []
+    for stages, key in re.findall(r"\$\{best:([^,}]+),([^}]+)\}", raw):
+        study, trial = winner_of(url, experiment, stages.split("|"))
+        value = setting_of(trial, key.strip())
+        lines.append(f"{key}={value} from trial {trial.number} of {study.study_name}, val_loss {trial.value:.4f}")
+    return lines
 
 
 def best(stages: str, key: str, *, _root_: DictConfig) -> Any:

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from basecaller.errors import SettingError, StageError
+from basecaller.resolving import resolve, user_error
 
 if TYPE_CHECKING:
     import optuna
@@ -78,9 +79,12 @@ class StageSweeper(Sweeper):
 
     def _params(self, skip: set[str]) -> list[str]:
         """The stage's own overrides, `${best:...}` resolved; keys that the command line sets are never looked at."""
-        from basecaller.settings import user_error
+        from basecaller.hpo.best import injections
 
         node, lines = self.config.hydra.sweeper.params, []
+        written = OmegaConf.to_container(node, resolve=False)
+        assert isinstance(written, dict)
+        self.injected: dict[str, list[str]] = {}
         for key in node:
             if key in skip:
                 continue
@@ -89,6 +93,8 @@ class StageSweeper(Sweeper):
                 lines.append(f"{key}='{value}'" if "${" in value else f"{key}={value}")  # quoted: left for the job
             except InterpolationResolutionError as error:
                 raise user_error(error) or SettingError(f"stage {self.config.stage.name}, {key}: {error.msg}") from error
+            if found := injections(str(written[key]), str(self.config.storage), str(self.config.experiment)):
+                self.injected[str(key)] = found
         return lines
 
     def space(self, arguments: list[str]) -> Space:
@@ -99,15 +105,8 @@ class StageSweeper(Sweeper):
         overrides = parse_overrides(self._params(set(command_line))) | command_line
         return read_space(overrides, self.hydra_context.config_loader.get_group_options, self.sampler_config is not None)
 
-    def compose(self, overrides: list[str]) -> dict[str, Any]:
-        """The resolved config of a job."""
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
-        return self._plain(config)
-
     @staticmethod
     def _plain(config: DictConfig) -> dict[str, Any]:
-        from basecaller.settings import resolve
-
         return resolve(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
 
     def check(self, space: Space) -> dict[str, Any]:
@@ -166,6 +165,9 @@ class StageSweeper(Sweeper):
         study = open_study(self.url, f"{experiment}/{stage}/{self.context(space, config)}", sampler=self._sampler())
         study.set_user_attr("question", str(self.config.stage.question))
         study.set_user_attr("fixed", space.fixed)
+        study.set_user_attr("injected", self.injected)
+        for key, sources in self.injected.items():
+            log.info("%s: %s", key, "; ".join(sources))
         study.set_user_attr("arguments", arguments)
         mark_asked(study)
         self.done = 0

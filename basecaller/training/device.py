@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+
 import torch
+from filelock import FileLock, Timeout
 
 from basecaller.errors import SettingError
 
 
+@cache
+def own_gpu() -> str:
+    """A GPU that no other process of this program on this machine uses, kept until this process ends.
+
+    Where all are taken, processes share them evenly.
+    """
+    count = torch.cuda.device_count()
+    for number in range(count):
+        lock = FileLock(Path(tempfile.gettempdir()) / f"basecaller-gpu-{number}.lock", is_singleton=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        _held.append(lock)
+        return f"cuda:{number}"
+    return f"cuda:{os.getpid() % count}"
+
+
+_held: list[FileLock] = []
+
+
 def choose_device(name: str) -> torch.device:
-    """`auto` is a GPU where there is one, else the processor.
+    """`auto` and `cuda` are a GPU of this process's own; `auto` is the processor where there is none.
 
     Raises:
         SettingError: an unknown device, or one that this machine has not.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and torch.cuda.is_available():
+        name = own_gpu()
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
