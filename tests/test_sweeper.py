@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from basecaller.driver import hydra_app
 from basecaller.errors import DataError, SettingError, StageError, StorageError
 from basecaller.hpo.best import setting_of, standing, winner_of
+from basecaller.hpo.edges import edges, outward
 from basecaller.hpo.queue import trial_lock
 from basecaller.hpo.storage import current_study, open_storage, open_study, without_password
 from basecaller.run import job
@@ -273,3 +274,37 @@ def test_a_sweep_killed_in_mid_trial_continues_with_what_is_missing(folder, run,
     abandoned = [t for t in study.trials if t.user_attrs["outcome"] == "abandoned"]
     assert len(abandoned) <= workers
     assert len(study.trials) == 4 + len(abandoned)
+
+
+def test_a_winner_at_the_edge_makes_the_grid_grow_and_is_called_out(capsys):
+    given = ("padding=on", "model.batch_norm=true", "train.validations=1")
+    study = sweep("stage=lr_adam", *given)
+    # on so few updates the highest rate is best: one step outward by the grid's own ratio, once
+    assert points(study)[:4] == [f"optimizer.lr={rate}" for rate in ("0.001", "0.0005", "0.0001", "5e-05")]
+    assert points(study)[4:] == ["optimizer.lr=0.002"]
+    assert standing(study).open == []
+    assert study.user_attrs["edges"] == {"optimizer.lr": "highest"}
+    assert "a better value may lie beyond" in capsys.readouterr().err
+    assert len(sweep("stage=lr_adam", *given).trials) == 5
+    assert len(sweep("stage=lr_adam", *given, "optimizer.lr=0.1,0.2").trials) == 7  # the user's own axis is left alone
+
+
+@pytest.mark.parametrize(
+    ("values", "end", "beyond"),
+    [
+        ([0.001, 0.0005, 0.0001], "highest", 0.002),
+        ([0.001, 0.0005, 0.0001], "lowest", 0.00002),
+        ([1, 4, 8], "highest", 16),
+        ([1, 4, 8], "lowest", None),
+        ([16, 32, 64, 128], "highest", 256),
+        ([0, 1], "highest", None),
+    ],
+)
+def test_axes_grow_by_their_own_ratio(values, end, beyond):
+    assert outward(values, end) == beyond
+
+
+def test_only_numbers_have_edges():
+    axes = {"a": [1, 2, 3], "b": ["x", "y"], "c": [False, True], "d": [0.1]}
+    assert edges({"a": 3, "b": "y", "c": True, "d": 0.1}, axes) == {"a": "highest"}
+    assert edges({"a": 2}, axes) == {}

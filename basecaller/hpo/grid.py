@@ -94,6 +94,14 @@ def _distribution(key: str, values: list[Any], options: list[str]) -> BaseDistri
     return CategoricalDistribution(values)
 
 
+def widened(distribution: BaseDistribution, value: Any) -> BaseDistribution:
+    """A numeric distribution with one value more."""
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    return type(distribution)(min(distribution.low, value), max(distribution.high, value))
+
+
 def read_space(overrides: dict[str, Override], group_options: Callable[[str], list[str]], sampled: bool) -> Space:
     """Sorts overrides into what is fixed and what is swept.
 

@@ -102,7 +102,9 @@ class StageSweeper(Sweeper):
         from basecaller.hpo.grid import parse_overrides, read_space
 
         command_line = parse_overrides(arguments)
-        overrides = parse_overrides(self._params(set(command_line))) | command_line
+        own = parse_overrides(self._params(set(command_line)))
+        overrides = own | command_line
+        self.own_axes = {key for key, override in own.items() if override.is_sweep_override()}
         return read_space(overrides, self.hydra_context.config_loader.get_group_options, self.sampler_config is not None)
 
     @staticmethod
@@ -208,12 +210,53 @@ class StageSweeper(Sweeper):
         self.done += len(jobs)
 
     def _walk(self, study: optuna.Study, space: Space) -> None:
-        """Launches what waits until every point of the grid has ended, here or in another process."""
+        """Runs every point of the grid and, where its winner lies at an edge and the stage allows, the points beyond."""
+        points = space.points()
+        self._finish(study, space, points)
+        for _ in range(int(self.config.stage.extend)):
+            beyond = self._beyond(study, space)
+            if not beyond:
+                break
+            points += beyond
+            self._finish(study, space, points)
+        self._call_edges(study, space)
+
+    def _beyond(self, study: optuna.Study, space: Space) -> list[Point]:
+        """The winner's neighbours outside the grid, on the stage's own ordered axes; the axes grow by them."""
+        from basecaller.hpo.best import standing
+        from basecaller.hpo.edges import edges, outward
+        from basecaller.hpo.grid import Point, widened
+
+        winner = standing(study).winner
+        if winner is None:
+            return []
+        beyond = []
+        for key, end in edges(winner.params, space.axes).items():
+            value = outward(space.axes[key], end) if key in self.own_axes else None
+            if value is not None:
+                space.axes[key] = [*space.axes[key], value]
+                space.distributions[key] = widened(space.distributions[key], value)
+                beyond.append(Point({**{k: winner.params[k] for k in space.axes}, key: value}))
+                log.info("the best %s is the %s of its grid: trying %s", key, end, value)
+        return beyond
+
+    def _call_edges(self, study: optuna.Study, space: Space) -> None:
+        """Stores and says at which edges of the grid the winner lies."""
+        from basecaller.hpo.best import standing
+        from basecaller.hpo.edges import edges
+
+        winner = standing(study).winner
+        found = edges(winner.params, space.axes) if winner else {}
+        study.set_user_attr("axes", space.axes)
+        study.set_user_attr("edges", found)
+        for key, end in found.items():
+            log.warning("the winner's %s=%s is the %s of its grid: a better value may lie beyond", key, winner.params[key], end)  # type: ignore[union-attr]
+
+    def _finish(self, study: optuna.Study, space: Space, points: list[Point]) -> None:
+        """Launches what waits until every point has ended, here or in another process."""
         from basecaller.hpo import queue
 
-        points = space.points()
         study.set_user_attr("points", [point.key for point in points])
-        study.set_user_attr("axes", space.axes)
         launches = dict.fromkeys((point.key for point in points), 0)
         freed = [point.key for point in points]  # at the start every point that misses a trial, later what died
         while True:

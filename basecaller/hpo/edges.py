@@ -1,0 +1,35 @@
+"""Winners at the edge of their grid: a winner whose better neighbour may lie outside is not yet a winner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def is_ordered(values: list[Any]) -> bool:
+    """Whether an axis has an edge: at least two numbers."""
+    return len(values) > 1 and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+
+
+def edges(chosen: dict[str, Any], axes: dict[str, list[Any]]) -> dict[str, str]:
+    """The ordered axes at whose end a point lies: key -> `lowest` or `highest`."""
+    found = {}
+    for key, values in axes.items():
+        if is_ordered(values) and chosen.get(key) in (min(values), max(values)):
+            found[key] = "lowest" if chosen[key] == min(values) else "highest"
+    return found
+
+
+def outward(values: list[Any], end: str) -> Any | None:
+    """The next value beyond an end of an axis, by the ratio of its last two; None where there is none.
+
+    Whole numbers stay whole.
+    """
+    ordered = sorted(values)
+    last, before = (ordered[0], ordered[1]) if end == "lowest" else (ordered[-1], ordered[-2])
+    if before <= 0 or last <= 0:
+        return None
+    value = last * last / before
+    if all(isinstance(v, int) for v in values):
+        whole = round(value)
+        return whole if whole >= 1 and whole not in values else None
+    return float(f"{value:.6g}")
