@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
@@ -17,6 +18,7 @@ from rich.table import Table
 from basecaller.config import compose_config, conf_dir
 from basecaller.errors import SettingError
 from basecaller.files import read_json, write_json
+from basecaller.geometry import dilations
 from basecaller.hpo.best import setting_of, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides, read_space
 from basecaller.hpo.storage import current_study
@@ -96,6 +98,9 @@ class Search:
                 cost = self._estimate({**fixed, **point})
                 table.add_row(str(number), "  ".join(f"{k}={v}" for k, v in point.items()), f"{cost:.0f} s")
                 seconds += cost
+            grows = compose_config([f"stage={name}"]).stage.extend
+            if grows:
+                table.caption = f"and up to {grows} more beyond the edge of the grid, if the winner lies there"
             self.console.print(table)
             self.console.print("  ".join(f"{k}={v}" for k, v in fixed.items()), style="dim")
             total += len(points)
@@ -106,7 +111,7 @@ class Search:
     def _planned(self, name: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """A stage's points and fixed settings as far as they are known now; what a stage will decide is named so."""
         with hydra_app() as app:
-            config = app.config_loader.load_configuration("config", [f"stage={name}"], app_run_mode())
+            config = app.config_loader.load_configuration("config", [f"stage={name}"], RunMode.MULTIRUN)
             params = OmegaConf.to_container(config.hydra.sweeper.params, resolve=False)
             assert isinstance(params, dict)
             lines = {str(k): str(v) for k, v in params.items()}
@@ -120,17 +125,19 @@ class Search:
 
     def _estimate(self, chosen: dict[str, Any]) -> float:
         """Seconds of one trial on one worker."""
-        from basecaller.geometry import dilations
+        cfg, train = self.cfg, self.cfg.train
 
-        cfg = self.cfg
-        pick = lambda key: chosen[key] if _is_number(chosen.get(key)) else OmegaConf.select(cfg, key)  # noqa: E731
-        blocks = len(dilations(int(pick("model.max_dilation")), int(pick("model.stacks"))))
-        chunk = OmegaConf.select(cfg, "data.chunk_samples") or 10 * (cfg.data.min_bases + cfg.data.max_bases) / 2
-        chunks = cfg.train.epochs * (cfg.train.chunks or cfg.data.get("reads", 1000))
-        validation = cfg.train.epochs * cfg.train.validations * (cfg.train.validation_chunks or 100) / 3
-        small = 1 + 2 / float(pick("data.batch_size"))  # small batches keep a core less busy
-        channels = (cfg.model.channels / 32) ** 1.5 * 5 / cfg.model.stride
-        return float((chunks * small + validation) * chunk * blocks * channels / SAMPLE_BLOCKS_PER_SECOND)
+        def number(key: str) -> float:
+            value = str(chosen.get(key, "<default>"))
+            return float(OmegaConf.select(cfg, key) if value.startswith("<") else value)
+
+        blocks = len(dilations(int(number("model.max_dilation")), int(number("model.stacks"))))
+        chunk = cfg.data.chunk_samples if "chunk_samples" in cfg.data else 5 * (cfg.data.min_bases + cfg.data.max_bases)
+        chunks = train.epochs * (train.chunks or cfg.data.get("reads", 5000))
+        validation = train.epochs * train.validations * (train.validation_chunks or 500) / 3  # no backward pass
+        overhead = 1 + 2 / number("data.batch_size")  # small batches keep a core less busy
+        width = (cfg.model.channels / 32) ** 1.5 * 4 / cfg.model.stride
+        return float((chunks * overhead + validation) * chunk * blocks * width / SAMPLE_BLOCKS_PER_SECOND)
 
     # -- the winner
 
@@ -194,8 +201,8 @@ class Search:
         return path
 
 
-SAMPLE_BLOCKS_PER_SECOND = 2.0e6
-"""Signal samples times residual blocks that one core trains in a second, at 32 channels and stride 5 (docs/performance.md)."""
+SAMPLE_BLOCKS_PER_SECOND = 2.4e6
+"""Signal samples times residual blocks that one core trains in a second, at 32 channels and stride 4."""
 
 
 def settings_workers(cfg: DictConfig) -> int | None:
@@ -210,24 +217,10 @@ def settings_workers(cfg: DictConfig) -> int | None:
     return count
 
 
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
 def _describe(value: str) -> str:
     """An injected setting that is not decided yet, for a reader."""
     source = value.partition("${best:")[2].partition(",")[0]
     return f"<{'scaled ' if 'rate' in value else ''}best of {source}>"
-
-
-def app_run_mode() -> Any:
-    from hydra.types import RunMode
-
-    return RunMode.MULTIRUN
 
 
 def flat_overrides(node: DictConfig, prefix: str = "") -> list[str]:
@@ -321,7 +314,7 @@ def stage_table(study: optuna.Study) -> Table:
         state = "[bold]winner[/]" if best else row["state"]
         cells = [*settings_, *([rate] if derived else [])]
         table.add_row(
-            *(f"{cell:g}" if isinstance(cell, float) else as_text(cell) for cell in cells),
+            *(f"{cell:.3g}" if isinstance(cell, float) else as_text(cell) for cell in cells),
             _cell(row, "value", ".4f"),
             _cell(row, "identity_mean", ".1%"),
             _cell(row, "updates", ","),

@@ -28,15 +28,16 @@ CLAIM_TIMEOUT = 10.0
 
 def study_lock(folder: Path, study: str) -> FileLock:
     """Held while a study's queue is changed."""
-    return _lock(folder, digest(study))
+    return named_lock(folder, digest(study))
 
 
 def trial_lock(folder: Path, study: str, number: int) -> FileLock:
     """Held by the job of a trial while it runs."""
-    return _lock(folder, f"{digest(study)}-{number}")
+    return named_lock(folder, f"{digest(study)}-{number}")
 
 
-def _lock(folder: Path, name: str) -> FileLock:
+def named_lock(folder: Path, name: str) -> FileLock:
+    """A lock of this experiment; the kernel drops it when its holder dies."""
     locks = folder / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     return FileLock(locks / f"{name}.lock")
@@ -99,7 +100,7 @@ def release_abandoned(study: optuna.Study, folder: Path) -> list[str]:
         lock = trial_lock(folder, study.study_name, trial.number)
         if not Path(lock.lock_file).exists() and "sweeper" not in trial.user_attrs:
             continue
-        if "sweeper" in trial.user_attrs and not _is_free(_lock(folder, trial.user_attrs["sweeper"])):
+        if "sweeper" in trial.user_attrs and not _is_free(named_lock(folder, trial.user_attrs["sweeper"])):
             continue
         try:
             with lock.acquire(timeout=0):

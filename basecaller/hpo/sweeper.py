@@ -286,7 +286,7 @@ class StageSweeper(Sweeper):
         study.set_user_attr("n_trials", self.n_trials)
         me = f"sweeper-{digest([study.study_name, time.time_ns()])}"
         at_once = max(1, int(OmegaConf.select(self.config, "hydra.launcher.n_jobs") or 1))
-        with queue._lock(self.folder, me):
+        with queue.named_lock(self.folder, me):
             while True:
                 queue.release_abandoned(study, self.folder)
                 counted = [
@@ -304,4 +304,4 @@ class StageSweeper(Sweeper):
                 if not asked:
                     break
                 self._launch(study, space, asked)
-        Path(queue._lock(self.folder, me).lock_file).unlink(missing_ok=True)
+        Path(queue.named_lock(self.folder, me).lock_file).unlink(missing_ok=True)
