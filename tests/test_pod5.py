@@ -1,5 +1,6 @@
 """Labels land on the signal where they belong, whatever strand, alignment or move table they come by."""
 
+import array
 import dataclasses
 from collections import Counter
 from pathlib import Path
@@ -226,6 +227,46 @@ def test_no_move_table_anywhere_is_an_error_that_says_what_to_do(tmp_path):
     bam = files.write_bam(tmp_path / "calls.bam", [files.unaligned(read, moves=False) for read in reads])
     with pytest.raises(DataError, match="--emit-moves"):
         load(settings(path, bam))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda r: r.set_tag("MD", "banana"), "broken MD tag"),
+        (lambda r: r.set_tag("MD", "50"), "broken MD tag"),
+        (lambda r: r.set_tag("MD", "9999"), "broken MD tag"),
+        (lambda r: r.set_tag("mv", array.array("b", [5, 0, 0, 0])), "empty move table"),
+        (lambda r: r.set_tag("mv", array.array("b", [0, 1, 0, 1])), "stride below 1"),
+        (lambda r: r.set_tag("ts", 10_000_000), "longer than the signal"),
+        (lambda r: setattr(r, "cigartuples", [(5, 10), (0, 100)]), "differ in length"),
+    ],
+)
+def test_a_broken_record_costs_its_read_and_is_counted(tmp_path, spoil, reason):
+    good, bad = files.make_reads(2, bases=100)
+    records = [aligned(read, 0, 0, [(0, 100)], reverse=False) for read in (good, bad)]
+    for record in records:
+        record.set_tag("MD", "100")
+    spoil(records[1])
+    path = files.write_pod5(tmp_path / "reads.pod5", [good, bad])
+    _, counts = load(settings(path, files.write_bam(tmp_path / "mapped.bam", records, {"contig": 200})))
+    assert counts["reads kept"] == 1
+    assert sum(n for key, n in counts.items() if key.startswith("reads dropped") and reason in key) == 1
+
+
+def test_a_reference_without_the_contig_is_named(tmp_path):
+    (read,) = files.make_reads(1, bases=100)
+    path = files.write_pod5(tmp_path / "reads.pod5", [read])
+    bam = files.write_bam(tmp_path / "mapped.bam", [aligned(read, 0, 0, [(0, 100)], reverse=False)], {"contig": 200})
+    fasta = tmp_path / "other.fasta"
+    fasta.write_text(">elsewhere\nACGT\n")
+    with pytest.raises(DataError, match="no reference contig in the FASTA"):
+        load(settings(path, bam, reference=str(fasta)))
+
+
+def test_a_split_by_position_needs_positions(tmp_path):
+    path, bam, _ = files.make_source(tmp_path, count=3)
+    with pytest.raises(DataError, match=r"data\.split=position needs records aligned"):
+        load(settings(path, bam, split="position"))
 
 
 def test_nan_in_a_signal_names_the_read(tmp_path):

@@ -7,6 +7,7 @@ order, also for a record on the reverse strand, whose SEQ is stored reverse-comp
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -113,6 +114,8 @@ def source_files(settings: Settings) -> list[Path]:
 def _signal_order_moves(record: Any) -> tuple[np.ndarray, int]:
     """First sample of every called base, in signal order, and the sample after the last one."""
     moves = np.asarray(record.get_tag("mv"), np.int64)  # stored as int8: widen before arithmetic
+    if not moves[1:].any():
+        raise Unusable("empty move table")
     stride, moves = int(moves[0]), moves[1:]
     trimmed = int(record.get_tag("ts")) if record.has_tag("ts") else 0
     if stride < 1:
@@ -151,10 +154,17 @@ def label_from_reference(record: Any, fasta: Any | None) -> LabelledRead:
     if record.query_length != bases:
         raise Unusable("hard-clipped alignment")
     begin, end = record.reference_start, record.reference_end
-    sequence = fasta.fetch(record.reference_name, begin, end) if fasta else record.get_reference_sequence()
+    if fasta is None and not _md_fits(record, end - begin):
+        raise Unusable("broken MD tag")
+    try:
+        sequence = fasta.fetch(record.reference_name, begin, end) if fasta else record.get_reference_sequence()
+    except (KeyError, AssertionError, ValueError) as error:
+        raise Unusable(f"no reference {record.reference_name} in the FASTA" if fasta else "broken MD tag") from error
     if len(sequence) != end - begin:
         raise Unusable("aligned beyond the end of the reference")
     pairs = np.array(record.get_aligned_pairs(matches_only=True), np.int64)  # [matches, (query, reference)]
+    if not len(pairs):
+        raise Unusable("no base aligned")
     query, reference = pairs[:, 0], pairs[:, 1] - begin
     labels = encode(sequence)
     if record.is_reverse:
@@ -167,6 +177,14 @@ def label_from_reference(record: Any, fasta: Any | None) -> LabelledRead:
     positions = np.arange(begin, end)
     positions = (positions[::-1] if record.is_reverse else positions)[reference[0] : reference[-1] + 1]
     return LabelledRead(labels, placed, stop, positions, record.reference_name)
+
+
+def _md_fits(record: Any, span: int) -> bool:
+    """Whether the MD tag is well formed and as long as the alignment: pysam writes past its memory on one that is not."""
+    tag = str(record.get_tag("MD"))
+    if not re.fullmatch(r"\d+(([A-Z]|\^[A-Z]+)\d+)*", tag):
+        return False
+    return sum(map(int, re.findall(r"\d+", tag))) + len(re.findall(r"[A-Z]", tag)) == span
 
 
 def cut_chunks(starts: np.ndarray, stop: int, chunk_samples: int) -> Iterator[tuple[int, int]]:
@@ -233,8 +251,6 @@ def _import_pair(pod5_entry: str, bam_path: str, settings: Settings, counts: Cou
             raise ValueError(f"{bam_path} is no BAM file")
         index = pysam.IndexedReads(bam)
         index.build()
-        if settings.split == "position" and not bam.header.references and settings.labels == "reference":
-            raise DataError(f"{bam_path}: data.split=position needs aligned records; use data.split=read")
         by_position = _PositionSplit(bam.header, settings.validation, settings.test)
         for file in pod5_files(pod5_entry):
             with pod5.Reader(file) as reader:
@@ -250,6 +266,9 @@ def _import_pair(pod5_entry: str, bam_path: str, settings: Settings, counts: Cou
                     except Unusable as reason:
                         counts[f"reads dropped: {reason}"] += 1
                         continue
+                    if placed.starts[-1] >= read.num_samples:
+                        counts["reads dropped: move table longer than the signal"] += 1
+                        continue
                     counts["reads kept"] += 1
                     counts["labels from the reference" if placed.contig else "labels from basecalls"] += 1
                     yield from _chunks(read, placed, by_position, settings, counts)
@@ -261,11 +280,7 @@ def _chunks(
     read: Any, placed: LabelledRead, by_position: _PositionSplit, settings: Settings, counts: Counter[str]
 ) -> Iterator[Chunk]:
     read_id = str(read.read_id)
-    begin, stop = int(placed.starts[0]), placed.stop
-    if stop > read.num_samples:
-        counts["reads dropped: move table longer than the signal"] += 1
-        counts["reads kept"] -= 1
-        return
+    begin, stop = int(placed.starts[0]), min(placed.stop, read.num_samples)  # the last block may be cut short
     picoampere = (read.signal[begin:stop].astype(np.float32) + read.calibration.offset) * read.calibration.scale
     if not np.isfinite(picoampere).all():
         raise DataError(f"read {read_id}: NaN or infinite values in its signal (calibration {read.calibration}); leave it out")
@@ -285,8 +300,7 @@ def _chunks(
             if split is None:
                 counts["chunks dropped: across a cut between splits"] += 1
                 continue
-            if positions is None:
-                counts["chunks without a position, in train"] += 1
+            counts["chunks by position" if positions is not None else "chunks without a position, in train"] += 1
             yield Chunk(read_id, signal[cut], labels, starts[first:last] - cut.start, split)
         else:
             split = split_of_read(read_id, settings.validation, settings.test)
@@ -319,3 +333,5 @@ def import_pod5(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
                 f"{bam_path}: no read can be used ({reasons}). Labels need a move table: basecall with --emit-moves; "
                 "for labels from the reference align with MD tags or give data.reference=FASTA"
             )
+    if settings.split == "position" and not counts["chunks by position"]:
+        raise DataError("data.split=position needs records aligned to a reference, and none is; use data.split=read")
