@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from basecaller.config import compose_config, conf_dir
+from basecaller.data.sources import prepare
 from basecaller.errors import SettingError
 from basecaller.files import read_json, write_json
 from basecaller.geometry import dilations
@@ -80,13 +82,28 @@ class Search:
         asked = [f"stage={name}", *self.overrides]
         self.console.rule(f"[bold]{name}")
         self.console.print(compose_config([f"stage={name}"]).stage.question, style="italic")
+        skipped = self._nothing_to_ask(name)
+        if skipped:
+            self.console.print(f"skipped: {skipped}", style="bold")
+            asked.append("padding=off")
         self.console.print(command("train", asked, multirun=True), style="dim", soft_wrap=True)
         with hydra_app() as app:
             app.multirun("config", job, [*self.workers.overrides, *asked])
         study = current_study(self.url, self.experiment, name)
         assert study is not None
         self.console.print(stage_table(study))
-        return stage_report(name, study)
+        return stage_report(name, study) | ({"skipped": skipped} if skipped else {})
+
+    def _nothing_to_ask(self, name: str) -> str | None:
+        """Why a stage's question has no answer on this data; None where it has one."""
+        if list(self._planned(name)[0][0]) != ["padding"]:
+            return None
+        checked = settings(self.cfg)
+        dataset = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
+        lengths = np.unique(dataset.lengths[dataset.indices("train")])
+        if len(lengths) > 1:
+            return None
+        return f"every chunk has {lengths[0]} samples, so there is nothing to pad; padding=off is kept"
 
     def preview(self) -> None:
         """Lists every trial of the plan with its settings and an estimate of its time; nothing runs."""
@@ -251,7 +268,6 @@ def shown_settings(trial: optuna.trial.FrozenTrial, overrides: list[str]) -> dic
 
 def test_metrics(cfg: DictConfig, checkpoint: Path) -> dict[str, float]:
     """Scores a checkpoint on the whole test split of a config's data set."""
-    from basecaller.data.sources import prepare
     from basecaller.training.checkpoint import load_network
     from basecaller.training.device import choose_device
     from basecaller.training.evaluate import evaluate

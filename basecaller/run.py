@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from basecaller.config import job_config
 from basecaller.data.sources import prepare
 from basecaller.errors import DivergedError, InfeasibleError, SettingError
-from basecaller.files import read_json, write_json
+from basecaller.files import read_json, replacing, write_json
 from basecaller.hpo.identity import run_id
 from basecaller.settings import Settings, settings
 from basecaller.workers import threads_of_job
@@ -81,7 +81,7 @@ def train(cfg: DictConfig, folder: Path, on_point: Callable[[Point], None] = lam
 
     Args:
         cfg: a job's composed config.
-        folder: for checkpoints, the curve and `result.json`. One that holds another training is begun anew.
+        folder: for `config.yaml` (resolved), checkpoints, the curve and `result.json`. One that holds another training is begun anew.
         on_point: called with every point of the learning curve, earlier ones included.
     Raises:
         BasecallerError: bad settings or data, or the training diverged.
@@ -90,7 +90,7 @@ def train(cfg: DictConfig, folder: Path, on_point: Callable[[Point], None] = lam
     config = job_config(cfg)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        _own(folder, run_id(config), checked.train.resume)
+        _own(folder, config, checked.train.resume)
         finished = read_json(folder / "result.json")
         if finished:
             from basecaller.training.fit import Point
@@ -112,13 +112,15 @@ def train(cfg: DictConfig, folder: Path, on_point: Callable[[Point], None] = lam
     return result
 
 
-def _own(folder: Path, identity: str, resume: bool) -> None:
+def _own(folder: Path, config: dict[str, Any], resume: bool) -> None:
     """Makes the folder this training's own: leftovers of another one, or all where it shall not resume, go."""
-    marker = folder / "run.json"
+    identity, marker = run_id(config), folder / "run.json"
     if not resume or read_json(marker) != {"run_id": identity}:
         for name in ("result.json", "last.pt", "best.pt", "metrics.csv"):
             (folder / name).unlink(missing_ok=True)
         write_json(marker, {"run_id": identity})
+        with replacing(folder / "config.yaml") as partial:
+            OmegaConf.save(OmegaConf.create(config), partial)
 
 
 def _fit(checked: Settings, config: dict[str, Any], folder: Path, on_point: Callable[[Point], None]) -> Result:

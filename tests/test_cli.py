@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from basecaller.config import compose_config
+from basecaller.data import simulator
+from basecaller.data.dataset import Chunk
+from basecaller.driver import Search
 from tests import reads as files
 from tests.conftest import TINY, Command
 
@@ -22,7 +30,7 @@ def test_a_single_training_writes_its_folder_and_is_not_repeated(tmp_path, run: 
     first = run("train", *TINY)
     assert "val_loss" in first.stderr
     (folder,) = (tmp_path / "outputs/tiny/runs").iterdir()
-    assert {"best.pt", "last.pt", "metrics.csv", "result.json", ".hydra"} <= {p.name for p in folder.iterdir()}
+    assert {"best.pt", "last.pt", "metrics.csv", "config.yaml", "result.json"} <= {p.name for p in folder.iterdir()}
     before = (folder / "best.pt").stat().st_mtime_ns
     assert "trained before" in run("train", *TINY).stderr
     assert (folder / "best.pt").stat().st_mtime_ns == before
@@ -157,3 +165,20 @@ def test_a_storage_that_is_no_database_is_left_as_it_was(tmp_path, run: Command)
     done = run("train", "-m", *TINY, "storage=sqlite:///notes.db", "optimizer.lr=0.1,0.2", code=2)
     assert "storage=sqlite:///notes.db" in done.stderr
     assert (tmp_path / "notes.db").read_bytes() == before
+
+
+def test_the_padding_stage_is_skipped_where_all_chunks_have_one_length(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    real = simulator.simulate
+
+    def equal(chosen: simulator.Settings, counts: Counter[str]) -> Iterator[Chunk]:
+        for chunk in real(chosen, counts):
+            fits = chunk.starts < 200
+            yield dataclasses.replace(chunk, signal=chunk.signal[:200], labels=chunk.labels[fits], starts=chunk.starts[fits])
+
+    monkeypatch.setattr(simulator, "simulate", equal)
+    overrides = [*TINY, "data.min_bases=60", "data.max_bases=60", "plan=[padding]", "search.workers=1", "train.infeasible=0.5"]
+    search = Search(compose_config(overrides), overrides, Console())
+    stage = search.run_stage("padding")
+    assert stage["skipped"] == "every chunk has 200 samples, so there is nothing to pad; padding=off is kept"
+    assert len(stage["trials"]) == 1
