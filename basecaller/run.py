@@ -81,7 +81,8 @@ def train(cfg: DictConfig, folder: Path, on_point: Callable[[Point], None] = lam
 
     Args:
         cfg: a job's composed config.
-        folder: for `config.yaml` (resolved), checkpoints, the curve and `result.json`. One that holds another training is begun anew.
+        folder: for `config.yaml` (resolved), checkpoints, the curve and `result.json`. One that holds another training is
+            begun anew.
         on_point: called with every point of the learning curve, earlier ones included.
     Raises:
         BasecallerError: bad settings or data, or the training diverged.
