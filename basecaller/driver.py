@@ -80,7 +80,7 @@ class Search:
     def run_stage(self, name: str) -> dict[str, Any]:
         """Runs what a stage still misses, prints it, and returns its part of the report."""
         asked = [f"stage={name}", *self.overrides]
-        self.console.rule(f"[bold]{name}")
+        self.console.rule(name)
         self.console.print(compose_config([f"stage={name}"]).stage.question, style="italic")
         skipped = self._nothing_to_ask(name)
         if skipped:
@@ -165,7 +165,7 @@ class Search:
         longer = parse_overrides(chosen) | parse_overrides(flat_overrides(self.cfg.search.winner))
         overrides = [str(o.input_line) for o in longer.values()]
         folder = self.folder / "winner"
-        self.console.rule("[bold]winner")
+        self.console.rule("winner")
         self.console.print(command("train", overrides), style="dim", soft_wrap=True)
         cfg = compose_config([*overrides, f"threads={divide(1).threads}"])
         result = self._train(cfg, folder)
@@ -238,6 +238,11 @@ def _describe(value: str) -> str:
     """An injected setting that is not decided yet, for a reader."""
     source = value.partition("${best:")[2].partition(",")[0]
     return f"<{'scaled ' if 'rate' in value else ''}best of {source}>"
+
+
+def unswept(overrides: list[str]) -> list[str]:
+    """The overrides that sweep nothing: what all stages have in common."""
+    return [str(o.input_line) for o in parse_overrides(overrides).values() if not o.is_sweep_override()]
 
 
 def flat_overrides(node: DictConfig, prefix: str = "") -> list[str]:
@@ -327,7 +332,7 @@ def stage_table(study: optuna.Study) -> Table:
         best = winner is not None and trial.number == winner.number
         settings_ = [trial.params.get(key, "") for key in swept]
         rate = trial.user_attrs.get("config", {}).get("optimizer", {}).get("lr", "")
-        state = "[bold]winner[/]" if best else row["state"]
+        state = "winner" if best else row["state"]
         cells = [*settings_, *([rate] if derived else [])]
         table.add_row(
             *(f"{cell:.3g}" if isinstance(cell, float) else as_text(cell) for cell in cells),

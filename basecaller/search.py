@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from basecaller.config import as_message, compose_config
-from basecaller.driver import Search
+from basecaller.driver import Search, unswept
 
 
 @as_message
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for basecaller.train; see conf/config.yaml")
     overrides = parser.parse_args().overrides
     started = time.monotonic()
-    search = Search(compose_config(overrides), overrides, Console())
+    search = Search(compose_config(unswept(overrides)), overrides, Console(markup=False))
     if search.cfg.search.preview:
         search.preview()
         return

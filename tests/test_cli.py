@@ -60,8 +60,8 @@ def test_a_killed_training_continues_from_its_checkpoint(tmp_path, run: Command)
 
 def test_a_search_runs_its_plan_reports_and_runs_nothing_again(tmp_path, run: Command):
     command = [*TINY, *PLAN, "stage.rate_factor=1.0"]
-    first = run("search", *command)
-    assert "python -m basecaller.train -m stage=lr_adagrad" in first.stdout
+    first = run("search", *command, "search.winner.train.chunks=40")
+    assert f"python -m basecaller.train -m stage=lr_adagrad {' '.join(TINY[:3])}" in first.stdout
     assert "reads that no stage has seen" in first.stdout
     report = json.loads((tmp_path / "outputs/tiny/report.json").read_text())
     assert [stage["name"] for stage in report["stages"]] == ["padding", "lr_adam", "lr_adagrad"]
@@ -75,7 +75,7 @@ def test_a_search_runs_its_plan_reports_and_runs_nothing_again(tmp_path, run: Co
     assert 0 <= winner["test"]["identity_median"] <= 1
     assert 0 <= winner["test"]["identity_mean"] <= 1
     assert (tmp_path / "outputs/tiny/winner/best.pt").exists()
-    again = run("search", *command)
+    again = run("search", *command, "search.winner.train.chunks=40")
     after = json.loads((tmp_path / "outputs/tiny/report.json").read_text())
     assert after["winner"] == winner
     assert after["stages"] == report["stages"]
@@ -103,10 +103,19 @@ def test_a_search_killed_anywhere_ends_with_every_point_once(tmp_path, run: Comm
         assert not {"running", "waiting"} & {trial["state"] for trial in stage["trials"]}
 
 
+def test_commands_are_printed_as_they_are_typed(tmp_path, run: Command):
+    path, bam, _ = files.make_source(tmp_path / "run", count=40)
+    source = ["data=pod5", f"data.pod5=[{path}]", f"data.bam=[{bam}]", "data.validation=0.2", "data.test=0.2"]
+    small = ["model.channels=4", "model.skip_channels=4", "train.validations=1", "search.winner.train.epochs=1"]
+    shown = run("search", *source, *small, "plan=[padding]", "padding=on,off", "search.workers=1").stdout
+    assert shown.count(f"'data.pod5=[{path}]'") == 2  # of the stage, and of the winner
+
+
 def test_a_preview_lists_every_trial_and_runs_nothing(tmp_path, run: Command):
     shown = run("search", "search.preview=true").stdout
     assert "66 trials" in shown
     assert "<best of padding>" in shown
+    assert "optimizer=<best of lr_adam|lr_adamax|lr_adagrad>" in shown
     assert not (tmp_path / "outputs").exists()
 
 
@@ -178,7 +187,7 @@ def test_the_padding_stage_is_skipped_where_all_chunks_have_one_length(tmp_path,
 
     monkeypatch.setattr(simulator, "simulate", equal)
     overrides = [*TINY, "data.min_bases=60", "data.max_bases=60", "plan=[padding]", "search.workers=1", "train.infeasible=0.5"]
-    search = Search(compose_config(overrides), overrides, Console())
+    search = Search(compose_config(overrides), overrides, Console(markup=False))
     stage = search.run_stage("padding")
     assert stage["skipped"] == "every chunk has 200 samples, so there is nothing to pad; padding=off is kept"
     assert len(stage["trials"]) == 1
