@@ -16,8 +16,8 @@ from basecaller.data.signal import kmer_indices, normalise, pore_levels, reverse
 
 VERSION = 1  # part of the data set's key: raise it with any change to what is drawn
 SAMPLE_RATE = 4000.0  # samples per second
-SPEED_MEDIAN, SPEED_SIGMA, SPEED_RANGE = 374.0, 0.2, (210.0, 580.0)  # bases/s of a read, log-normal
-DWELL_LEAST, DWELL_SIGMA = 4.0, 0.9  # a base's samples: the shortest, plus a log-normal with this heavy tail
+SPEED_MEDIAN, SPEED_SIGMA, SPEED_RANGE = 400.0, 0.2, (210.0, 580.0)  # bases/s of a read, log-normal
+DWELL_LEAST, DWELL_SIGMA = 5.0, 1.0  # a base's samples: the shortest, plus a log-normal with this heavy tail
 LEVEL_RESIDUAL = 1.6  # pA, standard deviation of an event's level around the table's
 NOISE_STD, NOISE_LAG1 = 1.7, 0.1  # pA within a base, and the lag-1 autocorrelation of that noise
 ADC_STEP = 1443.03 / 8192  # pA per count: range over digitisation of a MinION
