@@ -23,7 +23,7 @@ from basecaller.driver import Search
 from tests import reads as files
 from tests.conftest import TINY, Command
 
-PLAN = ["plan=[padding,lr_adam,lr_adagrad]", "model.batch_norm=true", "search.workers=1"]
+PLAN = ["plan=[padding,lr_adam,lr_adagrad]", "model.batch_norm=true", "search.workers=1", "stage.extend=0"]
 
 
 def test_a_single_training_writes_its_folder_and_is_not_repeated(tmp_path, run: Command):
