@@ -50,6 +50,12 @@ class PlainRawCTCNet(nn.Module):
         return self.scores(F.leaky_relu(self.head(F.leaky_relu(total)))).transpose(1, 2)
 
 
+def gate_weight(block: PlainBlock, kernel: int, gradient: bool = False) -> Tensor:
+    """The two dilated convolutions of a block, or their gradients, as the shipped tower's one product."""
+    weights = [conv.weight.grad if gradient else conv.weight for conv in (block.tanh, block.sigmoid)]
+    return torch.cat([torch.cat([w[:, :, k] for k in range(kernel)], 1) for w in weights])
+
+
 @torch.no_grad()
 def map_weights(plain: PlainRawCTCNet, shipped: RawCTCNet) -> None:
     """Copies the published network's weights into the shipped one; pairs of 1x1 convolutions become their product."""
@@ -62,15 +68,19 @@ def map_weights(plain: PlainRawCTCNet, shipped: RawCTCNet) -> None:
     shipped.stem.load_state_dict(plain.first.state_dict())
     copy(shipped.mix, matrix(plain.second), plain.second.bias)
     skips, skip_bias = [], torch.zeros_like(shipped.skip.bias)
-    for old, new in zip(plain.blocks, shipped.blocks, strict=True):
-        taps = [torch.cat([conv.weight[:, :, k] for k in range(new.kernel)], 1) for conv in (old.tanh, old.sigmoid)]
-        copy(new.gate, torch.cat(taps), torch.cat([old.tanh.bias, old.sigmoid.bias]))
-        copy(new.residual, matrix(old.residual), old.residual.bias + old.projection.bias)
-        new.projection.weight.copy_(matrix(old.projection))
-        if new.norm is not None:
-            new.norm.load_state_dict(old.norm.state_dict())
-        skips.append(matrix(old.bottleneck) @ matrix(old.skip))
-        skip_bias += matrix(old.bottleneck) @ old.skip.bias + old.bottleneck.bias
+    tower, kernel = shipped.tower, shipped.settings.kernel
+    for i, block in enumerate(plain.blocks):
+        tower.gate[i] = gate_weight(block, kernel)
+        tower.gate_bias[i] = torch.cat([block.tanh.bias, block.sigmoid.bias])
+        if i + 1 < len(plain.blocks):
+            tower.residual[i] = matrix(block.residual)
+            tower.residual_bias[i] = block.residual.bias + block.projection.bias
+            tower.projection[i] = matrix(block.projection)
+        if tower.norm is not None:
+            tower.norm[i], tower.norm_bias[i] = block.norm.weight, block.norm.bias
+            tower.mean[i], tower.variance[i] = block.norm.running_mean, block.norm.running_var
+        skips.append(matrix(block.bottleneck) @ matrix(block.skip))
+        skip_bias += matrix(block.bottleneck) @ block.skip.bias + block.bottleneck.bias
     copy(shipped.skip, torch.cat(skips, 1), skip_bias)
     copy(shipped.head, matrix(plain.head), plain.head.bias)
     copy(shipped.scores, matrix(plain.scores), plain.scores.bias)

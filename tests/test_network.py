@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from basecaller.geometry import Model, dilations, frames_needed, output_length, receptive_field
-from basecaller.network import MaskedBatchNorm, RawCTCNet
-from tests.reference import PlainRawCTCNet, map_weights
+from basecaller.network import RawCTCNet
+from basecaller.tower import Tower
+from tests.reference import PlainRawCTCNet, gate_weight, map_weights
 
 TINY = Model(
     "tiny", channels=6, skip_channels=10, kernel=3, max_dilation=8, stacks=2, batch_norm=True, stride=5, projection=True
@@ -37,18 +38,47 @@ def test_the_shipped_network_equals_the_published_one_with_mapped_weights(size, 
     torch.testing.assert_close(shipped(signal), plain(signal))
 
 
-def test_gradients_equal_those_of_the_published_network():
+@pytest.mark.parametrize("size", SHAPES, ids=str)
+@pytest.mark.parametrize("training", [True, False])
+def test_gradients_equal_those_of_the_published_network(size, training):
     torch.manual_seed(0)
-    plain, shipped = PlainRawCTCNet(TINY).double(), RawCTCNet(TINY).double()
+    plain, shipped = PlainRawCTCNet(size).double().train(training), RawCTCNet(size).double().train(training)
     map_weights(plain, shipped)
     signal = torch.randn(2, 100, dtype=torch.double)
     for network in (plain, shipped):
         network(signal).square().sum().backward()
-    taps = [
-        torch.cat([conv.weight.grad[:, :, k] for k in range(3)], 1) for conv in (plain.blocks[1].tanh, plain.blocks[1].sigmoid)
-    ]
-    torch.testing.assert_close(shipped.blocks[1].gate.weight.grad, torch.cat(taps))
+    tower = shipped.tower
+    for i, block in enumerate(plain.blocks):
+        torch.testing.assert_close(tower.gate.grad[i], gate_weight(block, size.kernel, gradient=True))
+        torch.testing.assert_close(tower.gate_bias.grad[i], torch.cat([block.tanh.bias.grad, block.sigmoid.bias.grad]))
+        if size.batch_norm:
+            torch.testing.assert_close(tower.norm.grad[i], block.norm.weight.grad)
+            torch.testing.assert_close(tower.norm_bias.grad[i], block.norm.bias.grad)
+            torch.testing.assert_close(tower.mean[i], block.norm.running_mean)
+            torch.testing.assert_close(tower.variance[i], block.norm.running_var)
+    for i, block in enumerate(plain.blocks[:-1]):
+        torch.testing.assert_close(tower.residual.grad[i], block.residual.weight.grad[:, :, 0])
+        torch.testing.assert_close(tower.residual_bias.grad[i], block.residual.bias.grad)
+        torch.testing.assert_close(tower.projection.grad[i], block.projection.weight.grad[:, :, 0])
     torch.testing.assert_close(shipped.stem.weight.grad, plain.first.weight.grad)
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("projection", [True, False])
+def test_the_towers_gradient_by_hand_is_the_numerical_one_also_under_a_mask(batch_norm, projection):
+    torch.manual_seed(0)
+    tower = Tower(2, 3, [1, 2, 4], batch_norm, projection).double()
+    for parameter in tower.parameters():
+        torch.nn.init.uniform_(parameter, -1, 1)
+    valid = torch.arange(7) < torch.tensor([7, 4])[:, None]
+    names = list(dict(tower.named_parameters()))
+
+    def units(x, *parameters):
+        given = dict(zip(names, parameters, strict=True))
+        return torch.func.functional_call(tower, given, (x, valid)) * valid[..., None]
+
+    inputs = (torch.randn(2, 7, 2, dtype=torch.double, requires_grad=True), *tower.parameters())
+    assert torch.autograd.gradcheck(units, inputs)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 5, 8])
@@ -104,19 +134,21 @@ def test_masked_scores_are_those_of_the_read_alone():
 
 
 def test_masked_batch_norm_takes_its_statistics_from_valid_frames_only():
-    norm, plain = MaskedBatchNorm(4), torch.nn.BatchNorm1d(4)
+    tower = Tower(4, 3, [1], batch_norm=True, projection=False)
+    torch.nn.init.normal_(tower.gate)
+    plain = torch.nn.BatchNorm1d(4)
     x = torch.randn(3, 9, 4)
     valid = torch.arange(9) < torch.tensor([9, 4, 1])[:, None]
     x[~valid] = 1e6
-    out = norm(x, valid)
-    torch.testing.assert_close(out[valid], plain(x[valid]))
-    torch.testing.assert_close(norm.running_var, plain.running_var)
-    assert (out[~valid] == 0).all()
+    tower(x, valid)
+    plain(x[valid])
+    torch.testing.assert_close(tower.mean[0], plain.running_mean)
+    torch.testing.assert_close(tower.variance[0], plain.running_var)
 
 
 def test_weights_of_a_seed_agree_wherever_shapes_do():
     small, large = RawCTCNet(TINY, seed=7), RawCTCNet(dataclasses.replace(TINY, stacks=3, batch_norm=False), seed=7)
-    torch.testing.assert_close(small.blocks[4].gate.weight, large.blocks[4].gate.weight)
+    torch.testing.assert_close(small.tower.gate, large.tower.gate[: len(small.tower.gate)])
     assert not torch.equal(small.head.weight, RawCTCNet(TINY, seed=8).head.weight)
 
 

@@ -28,7 +28,7 @@ IGNORED = (
 """Keys that do not change a training's result; they stay out of run ids and study contexts."""
 
 
-TRAINING_CODE = ("geometry.py", "network.py", "decode.py", "metrics.py", "training/*.py", "data/*.py")
+TRAINING_CODE = ("geometry.py", "network.py", "tower.py", "decode.py", "metrics.py", "training/*.py", "data/*.py")
 """The files, below the package, that decide what a training gives."""
 
 

@@ -1,0 +1,243 @@
+"""The residual tower of RawCTCNet, forward and backward by hand, as one node of PyTorch's graph.
+
+A narrow tower's step is hundreds of tiny operations. Autograd adds a node, a few tensors and a pass over memory to each;
+written out, a step of one short read takes half the time (`python -m benchmarks --only step`). The weights of all blocks
+lie in one tensor of each kind, so that optimizer and clipping see a dozen parameters instead of a hundred.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+EPSILON, MOMENTUM = 1e-5, 0.1
+"""Of batch normalisation, as PyTorch's."""
+
+
+class Shape(NamedTuple):
+    """What the tower's weights do not tell.
+
+    Attributes:
+        dilations: of every block.
+        training: whether batch normalisation takes the batch's statistics, and keeps them.
+    """
+
+    dilations: tuple[int, ...]
+    training: bool
+
+
+class Weights(NamedTuple):
+    """Weights and statistics of n blocks of width C, kernel K; None for what a tower lacks.
+
+    Attributes:
+        gate: [n, 2C, K C], the tanh half before the sigmoid half, inputs ordered (tap, channel); gate_bias: [n, 2C].
+        residual: [n - 1, C, C]; the last block has no residual path, nothing comes after it. residual_bias: [n - 1, C].
+        projection: [n - 1, C, C].
+        norm, norm_bias: [n, C], batch normalisation's scale and shift.
+        mean, variance: [n, C], its running statistics.
+    """
+
+    gate: Tensor
+    gate_bias: Tensor
+    residual: Tensor
+    residual_bias: Tensor
+    projection: Any
+    norm: Any
+    norm_bias: Any
+    mean: Any
+    variance: Any
+
+
+def _taps(x: Tensor, dilation: int, kernel: int) -> Tensor:
+    """What each frame's dilated kernel sees: [batch, frames, channels] -> [batch * frames, kernel * channels]."""
+    batch, frames, channels = x.shape
+    reach = dilation * (kernel // 2)
+    padded = F.pad(x, (0, 0, reach, reach))
+    steps = (padded.stride(0), channels, dilation * channels, 1)
+    return padded.as_strided((batch, frames, kernel, channels), steps).reshape(batch * frames, kernel * channels)
+
+
+def _add_taps(x: Tensor, taps: Tensor, dilation: int, kernel: int) -> None:
+    """The gradient of `_taps`: adds each tap to the frame it was taken from, in place."""
+    frames, channels = x.shape[1:]
+    columns = taps.view(*x.shape[:2], kernel, channels)
+    for k in range(kernel):
+        shift = (k - kernel // 2) * dilation  # the tap of frame t came from frame t + shift
+        if abs(shift) < frames:
+            to, of = slice(max(0, shift), frames + min(0, shift)), slice(max(0, -shift), frames - max(0, shift))
+            x[:, to] += columns[:, of, k]
+
+
+def _normalise(x: Tensor, valid: Tensor | None, weights: Weights, i: int, training: bool) -> tuple[Tensor, list[Tensor]]:
+    """Batch normalisation of [frames of all reads, channels], its statistics over the valid frames only.
+
+    Zero wherever a frame is not valid, so that a convolution after it sees what its own zero padding would give.
+
+    Returns:
+        The normalised x; what its gradient needs.
+    """
+    inside = x if valid is None else x[valid]
+    scale, shift, mean, variance = weights.norm[i], weights.norm_bias[i], weights.mean[i], weights.variance[i]
+    out, batch_mean, batch_scale = torch.native_batch_norm(inside, scale, shift, mean, variance, training, MOMENTUM, EPSILON)
+    if valid is not None:
+        out = torch.zeros_like(x, dtype=out.dtype).masked_scatter_(valid[:, None], out)
+    return out, [inside, batch_mean, batch_scale]
+
+
+def _forward(x: Tensor, valid: Tensor | None, shape: Shape, weights: Weights, keep: list[Any] | None) -> Tensor:
+    """Gated units of all blocks, [batch, frames, blocks * channels]; `keep` is given what the gradient needs.
+
+    tanh(a) is computed as 2 sigmoid(2a) - 1, since PyTorch's sigmoid is many times faster on a CPU than its tanh.
+    """
+    batch, frames, channels = x.shape
+    kernel, blocks = weights.gate.shape[2] // channels, len(shape.dilations)
+    double = torch.ones(2 * channels, dtype=x.dtype, device=x.device)
+    double[:channels] = 2
+    gate, gate_bias = weights.gate * double[:, None], weights.gate_bias * double
+    minus_one = torch.full((), -1.0, dtype=x.dtype)
+    units = x.new_empty(batch * frames, blocks * channels)
+    flat = x.reshape(batch * frames, channels)
+    ragged = None if valid is None else valid.reshape(-1)
+    inside = None if ragged is None or weights.norm is not None else ragged[:, None].to(x.dtype)
+    for i, dilation in enumerate(shape.dilations):
+        normal: list[Tensor] = []
+        if weights.norm is not None:
+            flat, normal = _normalise(flat, ragged, weights, i, shape.training)
+        elif inside is not None:
+            flat = flat * inside
+        taps = _taps(flat.view(batch, frames, channels), dilation, kernel)
+        both = torch.addmm(gate_bias[i], taps, gate[i].t()).sigmoid_()
+        tanh = both[:, :channels]
+        torch.add(minus_one, tanh, alpha=2, out=tanh)
+        unit = units[:, i * channels : (i + 1) * channels]
+        torch.mul(tanh, both[:, channels:], out=unit)
+        if keep is not None:
+            keep.append((flat if weights.projection is not None else None, taps, both, normal))
+        if i + 1 < blocks:
+            through = flat if weights.projection is None else flat @ weights.projection[i].t()
+            flat = torch.addmm(through, unit, weights.residual[i].t()).add_(weights.residual_bias[i])
+    return units.view(batch, frames, blocks * channels)
+
+
+def _backward(
+    g_units: Tensor, units: Tensor, valid: Tensor | None, shape: Shape, weights: Weights, kept: list[Any]
+) -> tuple[Tensor, list[Tensor | None]]:
+    """Gradients of x, [batch, frames, channels], and of the weights in their order."""
+    batch, frames = units.shape[:2]
+    blocks = len(shape.dilations)
+    channels = units.shape[2] // blocks
+    kernel = weights.gate.shape[2] // channels
+    g_all, all_units = g_units.reshape(batch * frames, -1), units.view(batch * frames, -1)
+    ragged = None if valid is None else valid.reshape(-1)
+    inside = None if ragged is None or weights.norm is not None else ragged[:, None].to(units.dtype)
+    g_weights: list[Any] = [None if w is None else torch.empty_like(w) for w in weights[:7]]
+    g_gate, g_gate_bias, g_residual, g_residual_bias, g_projection, g_norm, g_norm_bias = g_weights
+    g_x: Tensor | None = None
+    g_both = all_units.new_empty(batch * frames, 2 * channels)
+    for i in reversed(range(blocks)):
+        flat, taps, both, normal = kept[i]
+        columns = slice(i * channels, (i + 1) * channels)
+        unit, g_unit = all_units[:, columns], g_all[:, columns]
+        if g_x is None:
+            g_x = torch.zeros_like(unit, memory_format=torch.contiguous_format)
+        else:
+            g_unit = torch.addmm(g_unit, g_x, weights.residual[i])
+            torch.mm(g_x.t(), unit, out=g_residual[i])
+            torch.sum(g_x, 0, out=g_residual_bias[i])
+            if weights.projection is not None:
+                torch.mm(g_x.t(), flat, out=g_projection[i])
+                g_x = g_x @ weights.projection[i]
+        # unit = tanh sigmoid: d unit / da = sigmoid - unit tanh, d unit / db = unit - unit sigmoid
+        tanh, sigmoid = both[:, :channels], both[:, channels:]
+        torch.addcmul(sigmoid, unit, tanh, value=-1, out=g_both[:, :channels])
+        torch.addcmul(unit, unit, sigmoid, value=-1, out=g_both[:, channels:])
+        g_both.view(-1, 2, channels).mul_(g_unit[:, None])
+        torch.mm(g_both.t(), taps, out=g_gate[i])
+        torch.sum(g_both, 0, out=g_gate_bias[i])
+        _add_taps(g_x.view(batch, frames, channels), g_both @ weights.gate[i], shape.dilations[i], kernel)
+        if weights.norm is not None:
+            g_x, g_norm[i], g_norm_bias[i] = _normalise_backward(g_x, ragged, weights, i, shape.training, normal)
+        elif inside is not None:
+            g_x *= inside
+    assert g_x is not None
+    return g_x.view(batch, frames, channels), g_weights
+
+
+def _normalise_backward(
+    g: Tensor, valid: Tensor | None, weights: Weights, i: int, training: bool, normal: list[Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradient of `_normalise`: of x, scale and shift."""
+    x, mean, scale = normal
+    g_inside, g_scale, g_shift = torch.ops.aten.native_batch_norm_backward(
+        g if valid is None else g[valid], x, weights.norm[i], weights.mean[i], weights.variance[i],
+        mean, scale, training, EPSILON, [True, True, True],
+    )  # fmt: skip
+    if valid is not None:
+        g_inside = torch.zeros_like(g).masked_scatter_(valid[:, None], g_inside)
+    return g_inside, g_scale, g_shift
+
+
+class _TowerFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, valid: Tensor | None, shape: Shape, *weights: Tensor | None) -> Tensor:
+        ctx.kept, ctx.shape, ctx.valid, ctx.weights = [], shape, valid, Weights(*weights)  # type: ignore[arg-type]
+        units = _forward(x, valid, shape, ctx.weights, ctx.kept)
+        ctx.save_for_backward(units)
+        return units
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (units,) = ctx.saved_tensors
+        g_x, g_weights = _backward(gradients[0], units, ctx.valid, ctx.shape, ctx.weights, ctx.kept)
+        return (g_x, None, None, *g_weights, None, None)
+
+
+class Tower(nn.Module):
+    """Residual blocks of gated, dilated convolutions, each followed by its residual path, all skip units given at once.
+
+    Args:
+        channels: width C.
+        kernel: frames that a dilated convolution sees, K, odd.
+        dilations: of the n blocks.
+        batch_norm: batch normalisation before each block, over valid frames only.
+        projection: a 1x1 convolution on the residual path; without, the identity.
+    """
+
+    def __init__(self, channels: int, kernel: int, dilations: list[int], batch_norm: bool, projection: bool) -> None:
+        super().__init__()
+        n, c = len(dilations), channels
+        self.dilations = tuple(dilations)
+        self.gate = nn.Parameter(torch.empty(n, 2 * c, kernel * c))
+        self.gate_bias = nn.Parameter(torch.zeros(n, 2 * c))
+        self.residual = nn.Parameter(torch.empty(n - 1, c, c))
+        self.residual_bias = nn.Parameter(torch.zeros(n - 1, c))
+        self.projection = nn.Parameter(torch.empty(n - 1, c, c)) if projection else None
+        self.norm = nn.Parameter(torch.ones(n, c)) if batch_norm else None
+        self.norm_bias = nn.Parameter(torch.zeros(n, c)) if batch_norm else None
+        self.register_buffer("mean", torch.zeros(n, c) if batch_norm else None)
+        self.register_buffer("variance", torch.ones(n, c) if batch_norm else None)
+
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """The gated units of all blocks.
+
+        Args:
+            x: [batch, frames, C].
+            valid: bool [batch, frames]; what is not valid is hidden from every block. None where all frames are.
+        Returns:
+            [batch, frames, n C].
+        """
+        weights = Weights(*(getattr(self, name) for name in Weights._fields))
+        if torch.is_autocast_enabled(x.device.type):
+            kind = torch.get_autocast_dtype(x.device.type)
+            x = x.to(kind)
+            weights = Weights(*(None if w is None else w.to(kind) for w in weights[:5]), *weights[5:])  # type: ignore[arg-type,call-arg]
+        shape = Shape(self.dilations, self.training)
+        with torch.autocast(x.device.type, enabled=False):
+            if torch.is_grad_enabled():
+                units: Tensor = _TowerFunction.apply(x, valid, shape, *weights)
+            else:
+                units = _forward(x, valid, shape, weights, None)
+        return units
