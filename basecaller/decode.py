@@ -1,8 +1,12 @@
 """From label scores to bases."""
 
 import numpy as np
+from fast_ctc_decode import beam_search
 
 from basecaller.data.dataset import ALPHABET
+
+BEAM_SIZE, BEAM_CUT = 5, 0.001
+"""Width of the beam, and the probability below which a label is not followed: Bonito's `--beamsize`, and its threshold."""
 
 LETTERS = np.frombuffer(("-" + ALPHABET).encode(), np.uint8)
 
@@ -20,3 +24,15 @@ def greedy(best: np.ndarray) -> str:
     """
     keep = np.concatenate([[True], best[1:] != best[:-1]])[: len(best)] & (best != 0)
     return to_string(best[keep])
+
+
+def beam(probabilities: np.ndarray) -> str:
+    """Prefix beam search: the best sequence rather than the best path (Hannun et al., arXiv:1408.2873, 2014).
+
+    Args:
+        probabilities: float [frames, labels], each row summing to 1.
+    """
+    if not len(probabilities):
+        return ""
+    called, _ = beam_search(probabilities.astype(np.float32), "-" + ALPHABET, BEAM_SIZE, BEAM_CUT)
+    return str(called)

@@ -1,8 +1,9 @@
-"""The steps of a whole search: a stage as a Hydra multirun, its table, the winner, and `report.json`."""
+"""The steps of a whole search: a stage as a Hydra multirun, the untuned defaults, the winner, and the report after each."""
 
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,11 @@ from basecaller.files import read_json, write_json
 from basecaller.geometry import dilations
 from basecaller.hpo.best import setting_of, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides, read_space
+from basecaller.hpo.ranking import rung_size
 from basecaller.hpo.storage import current_study
+from basecaller.report import write_report
+from basecaller.reporting.facts import BASELINE, stage_facts
+from basecaller.reporting.terminal import print_report, print_stage
 from basecaller.run import Result, job, train
 from basecaller.settings import settings
 from basecaller.workers import divide
@@ -64,7 +69,9 @@ class Search:
 
     def __init__(self, cfg: DictConfig, overrides: list[str], console: Console) -> None:
         self.cfg, self.console = cfg, console
-        self.overrides = [line for line in overrides if not line.startswith(("plan=", "search."))]
+        own = ("plan=", "search.workers=", "search.preview=", "search.winner")
+        self.overrides = [line for line in overrides if not line.startswith(own)]
+        self.asked, self.started = overrides, time.monotonic()
         self.url, self.experiment = str(cfg.storage), str(cfg.experiment)
         self.folder = Path(cfg.output_dir)
         self.plan = [str(name) for name in cfg.plan]
@@ -77,9 +84,30 @@ class Search:
 
     # -- stages
 
+    def run(self) -> None:
+        """Runs what the search still misses, the report written after every step."""
+        before = read_json(self.folder / "search.json") or {}
+        self.seconds_before = float(before.get("seconds", 0))
+        self._report()
+        for name in self.plan:
+            self.run_stage(name)
+        self.run_stage(BASELINE)
+        self.train_winner()
+        self.console.rule("report")
+        print_report(self._report(), self.console)
+        self.console.print(f"report: {self.folder / 'report.html'}")
+
+    def _report(self) -> dict[str, Any]:
+        seconds = self.seconds_before + time.monotonic() - self.started
+        content = {"command": command("search", self.asked), "plan": self.plan, "seconds": round(seconds, 1)}
+        write_json(self.folder / "search.json", content)
+        return write_report(self.url, self.experiment, self.folder, self.plan)
+
     def run_stage(self, name: str) -> dict[str, Any]:
-        """Runs what a stage still misses, prints it, and returns its part of the report."""
+        """Runs what a stage still misses, prints it, and returns its facts."""
         asked = [f"stage={name}", *self.overrides]
+        if name == BASELINE:
+            asked = [f"stage={name}", *unswept(self.overrides)]
         self.console.rule(name)
         self.console.print(compose_config([f"stage={name}"]).stage.question, style="italic")
         skipped = self._nothing_to_ask(name)
@@ -91,8 +119,11 @@ class Search:
             app.multirun("config", job, [*self.workers.overrides, *asked])
         study = current_study(self.url, self.experiment, name)
         assert study is not None
-        self.console.print(stage_table(study))
-        return stage_report(name, study) | ({"skipped": skipped} if skipped else {})
+        study.set_user_attr("skipped", skipped or "")
+        self._report()
+        facts = stage_facts(name, study, standing(study))
+        print_stage(facts, self.console)
+        return facts
 
     def _nothing_to_ask(self, name: str) -> str | None:
         """Why a stage's question has no answer on this data; None where it has one."""
@@ -111,16 +142,24 @@ class Search:
         for name in self.plan:
             points, fixed = self._planned(name)
             table = Table("trial", "settings", "about", title=name, title_justify="left")
+            costs: list[float] = []
             for number, point in enumerate(points):
                 cost = self._estimate({**fixed, **point})
                 table.add_row(str(number), "  ".join(f"{k}={v}" for k, v in point.items()), f"{cost:.0f} s")
-                seconds += cost
+                costs.append(cost)
             grows = compose_config([f"stage={name}"]).stage.extend
             if grows:
                 table.caption = f"and up to {grows} more beyond the edge of the grid, if the winner lies there"
             self.console.print(table)
             self.console.print("  ".join(f"{k}={v}" for k, v in fixed.items()), style="dim")
-            total += len(points)
+            replicates = int(compose_config([f"stage={name}", *unswept(self.overrides)]).stage.replicates)
+            runs = sum(rung_size(len(points), rung) for rung in range(replicates))
+            if replicates > 1:
+                self.console.print(
+                    f"{len(points)} at the first of {replicates} seeds, {runs} trials with replicates", style="dim"
+                )
+            total += runs
+            seconds += runs * float(np.mean(costs))
         wall = seconds / self.workers.count
         each = f"{self.workers.count} at once, {self.workers.threads} thread(s) each"
         self.console.print(f"{total} trials, {each}: about {wall / 60:.0f} minutes, and the winner's training after them")
@@ -159,7 +198,7 @@ class Search:
     # -- the winner
 
     def train_winner(self) -> dict[str, Any]:
-        """Trains the plan's winner longer, tests it on reads that no stage has seen, and returns its part of the report."""
+        """Trains the plan's winner longer, tests it on reads that no stage has seen, and keeps what it found."""
         study, trial = winner_of(self.url, self.experiment, self._last_contest())
         chosen = winning_overrides(trial)
         longer = parse_overrides(chosen) | parse_overrides(flat_overrides(self.cfg.search.winner))
@@ -168,16 +207,17 @@ class Search:
         self.console.rule("winner")
         self.console.print(command("train", overrides), style="dim", soft_wrap=True)
         cfg = compose_config([*overrides, f"threads={divide(1).threads}"])
+        (folder / "winner.json").unlink(missing_ok=True)  # the last one's, until this one is tested
         result = self._train(cfg, folder)
         self.console.print(f"validation: {result}")
         test = test_metrics(cfg, folder / "best.pt")
         self.console.print(
-            f"test, reads that no stage has seen: loss {test['loss']:.4f} nats/base, identity mean "
-            f"{test['identity_mean']:.1%}, median {test['identity_median']:.1%} (unrelated sequences "
-            f"{test['identity_floor']:.1%}), mismatches {test['mismatch_rate']:.1%}, insertions "
+            f"test, {test['reads']:,} reads that no stage has seen: loss {test['loss']:.4f} nats/base, identity mean "
+            f"{test['identity_mean']:.1%}, median {test['identity_median']:.1%} (greedy {test['greedy_identity_mean']:.1%}, "
+            f"unrelated sequences {test['identity_floor']:.1%}), mismatches {test['mismatch_rate']:.1%}, insertions "
             f"{test['insertion_rate']:.1%}, deletions {test['deletion_rate']:.1%}"
         )
-        return {
+        winner = {
             "settings": shown_settings(trial, chosen),
             "val_loss": result.metrics["val_loss"],
             "test": test,
@@ -188,6 +228,8 @@ class Search:
             "study": study.study_name,
             "trial": trial.number,
         }
+        write_json(folder / "winner.json", winner)
+        return winner
 
     def _last_contest(self) -> list[str]:
         """The plan's last stage, with those before it that sweep the same keys and so compete with it."""
@@ -203,22 +245,8 @@ class Search:
         torch.set_num_threads(divide(1).threads)
         return train(cfg, folder)
 
-    def report(self, stages: list[dict[str, Any]], winner: dict[str, Any], seconds: float) -> Path:
-        """Writes `report.json`; the time of earlier, interrupted calls is added up."""
-        path = self.folder / "report.json"
-        before = read_json(path) or {}
-        content = {
-            "experiment": self.experiment,
-            "command": command("search", [*self.overrides]),
-            "winner": winner,
-            "stages": stages,
-            "seconds": round(seconds + float(before.get("seconds", 0)), 1),
-        }
-        write_json(path, content)
-        return path
 
-
-SAMPLE_BLOCKS_PER_SECOND = 2.4e6
+SAMPLE_BLOCKS_PER_SECOND = 3.6e6
 """Signal samples times residual blocks that one core trains in a second, at 32 channels and stride 4."""
 
 
@@ -272,7 +300,11 @@ def shown_settings(trial: optuna.trial.FrozenTrial, overrides: list[str]) -> dic
 
 
 def test_metrics(cfg: DictConfig, checkpoint: Path) -> dict[str, float]:
-    """Scores a checkpoint on the whole test split of a config's data set."""
+    """Scores a checkpoint on the whole test split of a config's data set, decoded by beam search.
+
+    Returns:
+        See `training.evaluate.evaluate`; also `greedy_identity_mean`, and `reads`, how many chunks there are.
+    """
     from basecaller.training.checkpoint import load_network
     from basecaller.training.device import choose_device
     from basecaller.training.evaluate import evaluate
@@ -282,71 +314,6 @@ def test_metrics(cfg: DictConfig, checkpoint: Path) -> dict[str, float]:
     dataset = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
     network = load_network(checkpoint).to(choose_device(checked.device))
     indices = choose(dataset, "test", None, checked.model.stride, checked.train.infeasible)
-    return evaluate(network, dataset, indices)
-
-
-def trial_rows(study: optuna.Study) -> list[dict[str, Any]]:
-    """The trials of a study as plain values, in their order."""
-    kept = ("identity_mean", "updates", "samples", "parameters", "seconds", "taken_over", "folder", "message")
-    return [
-        {
-            "number": t.number,
-            "point": t.user_attrs.get("point", ""),
-            "state": t.user_attrs.get("outcome", t.state.name.lower()),
-            "value": t.value if t.state.name == "COMPLETE" else None,
-            **{key: t.user_attrs[key] for key in kept if key in t.user_attrs},
-        }
-        for t in study.get_trials(deepcopy=False)
-    ]
-
-
-def stage_report(name: str, study: optuna.Study) -> dict[str, Any]:
-    """A stage's part of `report.json`."""
-    winner = standing(study).winner
-    assert winner is not None
-    return {
-        "name": name,
-        "study": study.study_name,
-        "question": study.user_attrs["question"],
-        "winner": {key: winner.params[key] for key in winner.params} | {"optimizer.lr": setting_of(winner, "optimizer.lr")},
-        "value": winner.value,
-        "trial": winner.number,
-        "fixed": study.user_attrs["fixed"],
-        "injected": study.user_attrs["injected"],
-        "trials": trial_rows(study),
-    }
-
-
-def stage_table(study: optuna.Study) -> Table:
-    """The trials of a stage, a column for each swept key; the winner is marked."""
-    winner = standing(study).winner
-    trials = study.get_trials(deepcopy=False)
-    swept = list(dict.fromkeys(key for trial in trials for key in trial.params))
-    derived = [] if "optimizer.lr" in swept else ["optimizer.lr"]
-    table = Table()
-    for key in (*swept, *derived):
-        table.add_column(key.rpartition(".")[2] or key, overflow="fold")
-    for heading in ("nats/base", "identity", "updates", "seconds", "state"):
-        table.add_column(heading, justify="left" if heading == "state" else "right")
-    for trial, row in zip(trials, trial_rows(study), strict=True):
-        best = winner is not None and trial.number == winner.number
-        settings_ = [trial.params.get(key, "") for key in swept]
-        rate = trial.user_attrs.get("config", {}).get("optimizer", {}).get("lr", "")
-        state = "winner" if best else row["state"]
-        cells = [*settings_, *([rate] if derived else [])]
-        table.add_row(
-            *(f"{cell:.3g}" if isinstance(cell, float) else as_text(cell) for cell in cells),
-            _cell(row, "value", ".4f"),
-            _cell(row, "identity_mean", ".1%"),
-            _cell(row, "updates", ","),
-            _cell(row, "seconds", ".1f") + ("*" if row.get("taken_over") else ""),
-            state,
-            style="bold" if best else None,
-        )
-    if any(row.get("taken_over") for row in trial_rows(study)):
-        table.caption = "* trained before, with the same settings, seed, data and code"
-    return table
-
-
-def _cell(row: dict[str, Any], key: str, form: str) -> str:
-    return format(row[key], form) if row.get(key) is not None else ""
+    greedy = evaluate(network, dataset, indices)
+    beam = evaluate(network, dataset, indices, decoder="beam")
+    return beam | {"greedy_identity_mean": greedy["identity_mean"], "reads": len(indices)}

@@ -197,10 +197,10 @@ def run_trial(cfg: DictConfig) -> float | None:
         if trial is None:
             log.info("trial %s is another process's", cfg.trial.number)
             return None
-        name = f"{cfg.stage.name} {trial.trial.user_attrs.get('point')}"
+        name = f"{cfg.stage.name} {trial.trial.user_attrs.get('point')} seed={cfg.seed}"
         try:
             _note_start(trial, cfg)
-            result = train(cfg, _output_dir(), lambda point: trial.report(point.val_loss, round(100 * point.epoch)))
+            result = train(cfg, _output_dir(), lambda point: trial.report(point.val_loss, round(100 * point.progress)))
         except optuna.TrialPruned:
             trial.end("pruned")
             log.info("%s: pruned", name)

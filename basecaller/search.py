@@ -9,8 +9,6 @@ goes on from there.
 """
 
 import argparse
-import time
-from pathlib import Path
 
 from rich.console import Console
 
@@ -23,15 +21,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m basecaller.search", description=__doc__.splitlines()[0])
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for basecaller.train; see conf/config.yaml")
     overrides = parser.parse_args().overrides
-    started = time.monotonic()
     search = Search(compose_config(unswept(overrides)), overrides, Console(markup=False))
     if search.cfg.search.preview:
         search.preview()
         return
-    stages = [search.run_stage(name) for name in search.plan]
-    winner = search.train_winner()
-    report = search.report(stages, winner, time.monotonic() - started)
-    search.console.print(f"report: {Path(report)}")
+    search.run()
 
 
 if __name__ == "__main__":

@@ -96,9 +96,12 @@ def _forward(x: Tensor, valid: Tensor | None, shape: Shape, weights: Weights, ke
     kernel, blocks = weights.gate.shape[2] // channels, len(shape.dilations)
     double = torch.ones(2 * channels, dtype=x.dtype, device=x.device)
     double[:channels] = 2
-    gate, gate_bias = weights.gate * double[:, None], weights.gate_bias * double
+    gates = (weights.gate * double[:, None]).transpose(1, 2).unbind()
+    gate_biases = (weights.gate_bias * double).unbind()
+    residuals, residual_biases = weights.residual.transpose(1, 2).unbind(), weights.residual_bias.unbind()
     minus_one = torch.full((), -1.0, dtype=x.dtype)
-    units = x.new_empty(batch * frames, blocks * channels)
+    units = x.new_empty(batch * frames, blocks, channels)
+    columns = units.unbind(1)
     flat = x.reshape(batch * frames, channels)
     ragged = None if valid is None else valid.reshape(-1)
     inside = None if ragged is None or weights.norm is not None else ragged[:, None].to(x.dtype)
@@ -109,16 +112,15 @@ def _forward(x: Tensor, valid: Tensor | None, shape: Shape, weights: Weights, ke
         elif inside is not None:
             flat = flat * inside
         taps = _taps(flat.view(batch, frames, channels), dilation, kernel)
-        both = torch.addmm(gate_bias[i], taps, gate[i].t()).sigmoid_()
-        tanh = both[:, :channels]
+        both = torch.addmm(gate_biases[i], taps, gates[i]).sigmoid_()
+        tanh, sigmoid = both.split(channels, 1)
         torch.add(minus_one, tanh, alpha=2, out=tanh)
-        unit = units[:, i * channels : (i + 1) * channels]
-        torch.mul(tanh, both[:, channels:], out=unit)
+        torch.mul(tanh, sigmoid, out=columns[i])
         if keep is not None:
             keep.append((flat if weights.projection is not None else None, taps, both, normal))
         if i + 1 < blocks:
             through = flat if weights.projection is None else flat @ weights.projection[i].t()
-            flat = torch.addmm(through, unit, weights.residual[i].t()).add_(weights.residual_bias[i])
+            flat = torch.addmm(through, columns[i], residuals[i]).add_(residual_biases[i])
     return units.view(batch, frames, blocks * channels)
 
 
@@ -130,34 +132,39 @@ def _backward(
     blocks = len(shape.dilations)
     channels = units.shape[2] // blocks
     kernel = weights.gate.shape[2] // channels
-    g_all, all_units = g_units.reshape(batch * frames, -1), units.view(batch * frames, -1)
+    g_columns = g_units.reshape(batch * frames, blocks, channels).unbind(1)
+    columns = units.view(batch * frames, blocks, channels).unbind(1)
+    gates, residuals = weights.gate.unbind(), weights.residual.unbind()
     ragged = None if valid is None else valid.reshape(-1)
     inside = None if ragged is None or weights.norm is not None else ragged[:, None].to(units.dtype)
     g_weights: list[Any] = [None if w is None else torch.empty_like(w) for w in weights[:7]]
     g_gate, g_gate_bias, g_residual, g_residual_bias, g_projection, g_norm, g_norm_bias = g_weights
     g_x: Tensor | None = None
-    g_both = all_units.new_empty(batch * frames, 2 * channels)
+    g_both = units.new_empty(batch * frames, 2 * channels)
+    g_a, g_b = g_both.split(channels, 1)
+    g_halves, g_both_t = g_both.view(-1, 2, channels), g_both.t()
+    g_gates, g_gate_biases = g_gate.unbind(), g_gate_bias.unbind()
+    g_residuals, g_residual_biases = g_residual.unbind(), g_residual_bias.unbind()
     for i in reversed(range(blocks)):
         flat, taps, both, normal = kept[i]
-        columns = slice(i * channels, (i + 1) * channels)
-        unit, g_unit = all_units[:, columns], g_all[:, columns]
+        unit, g_unit = columns[i], g_columns[i]
         if g_x is None:
             g_x = torch.zeros_like(unit, memory_format=torch.contiguous_format)
         else:
-            g_unit = torch.addmm(g_unit, g_x, weights.residual[i])
-            torch.mm(g_x.t(), unit, out=g_residual[i])
-            torch.sum(g_x, 0, out=g_residual_bias[i])
+            g_unit = torch.addmm(g_unit, g_x, residuals[i])
+            torch.mm(g_x.t(), unit, out=g_residuals[i])
+            torch.sum(g_x, 0, out=g_residual_biases[i])
             if weights.projection is not None:
                 torch.mm(g_x.t(), flat, out=g_projection[i])
                 g_x = g_x @ weights.projection[i]
         # unit = tanh sigmoid: d unit / da = sigmoid - unit tanh, d unit / db = unit - unit sigmoid
-        tanh, sigmoid = both[:, :channels], both[:, channels:]
-        torch.addcmul(sigmoid, unit, tanh, value=-1, out=g_both[:, :channels])
-        torch.addcmul(unit, unit, sigmoid, value=-1, out=g_both[:, channels:])
-        g_both.view(-1, 2, channels).mul_(g_unit[:, None])
-        torch.mm(g_both.t(), taps, out=g_gate[i])
-        torch.sum(g_both, 0, out=g_gate_bias[i])
-        _add_taps(g_x.view(batch, frames, channels), g_both @ weights.gate[i], shape.dilations[i], kernel)
+        tanh, sigmoid = both.split(channels, 1)
+        torch.addcmul(sigmoid, unit, tanh, value=-1, out=g_a)
+        torch.addcmul(unit, unit, sigmoid, value=-1, out=g_b)
+        g_halves.mul_(g_unit[:, None])
+        torch.mm(g_both_t, taps, out=g_gates[i])
+        torch.sum(g_both, 0, out=g_gate_biases[i])
+        _add_taps(g_x.view(batch, frames, channels), g_both @ gates[i], shape.dilations[i], kernel)
         if weights.norm is not None:
             g_x, g_norm[i], g_norm_bias[i] = _normalise_backward(g_x, ragged, weights, i, shape.training, normal)
         elif inside is not None:

@@ -180,6 +180,7 @@ def test_what_a_dead_process_left_goes_back_into_the_queue(folder):
     study = sweep(RATES)
     left = study.ask()  # a trial that runs, whose job is gone: its lock file is there and free
     left.set_user_attr("point", "optimizer.lr=0.1")
+    left.set_user_attr("seed", 1)
     Path(trial_lock(folder / "outputs/tiny", study.study_name, left.number).lock_file).touch()
     study = sweep("optimizer.lr=0.01,0.001,0.1")
     assert [t.user_attrs["outcome"] for t in study.trials] == ["complete", "complete", "abandoned", "complete"]
@@ -190,6 +191,7 @@ def test_a_trial_that_another_process_works_on_is_waited_for_not_repeated(folder
     study = sweep(RATES)
     other = study.ask()
     other.set_user_attr("point", "optimizer.lr=0.1")
+    other.set_user_attr("seed", 1)
     lock = trial_lock(folder / "outputs/tiny", study.study_name, other.number)
 
     def finish() -> None:

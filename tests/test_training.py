@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ from basecaller.training.settings import OPTIMIZERS, Optimizer, Train
 
 MODEL = Model("t", channels=8, skip_channels=8, kernel=3, max_dilation=4, stacks=1, batch_norm=True, stride=5, projection=False)
 TRAIN = Train(
-    epochs=2, chunks=None, validation_chunks=None, validations=2, clip=2.0, schedule="cosine", warmup=0.1,
-    precision="float32", infeasible=0.5, resume=True,
+    budget="epochs", epochs=2, updates=9, samples=5000, chunks=None, validation_chunks=None, validations=2, clip=2.0,
+    schedule="cosine", warmup=0.1, precision="float32", infeasible=0.5, resume=True,
 )  # fmt: skip
 
 
@@ -78,11 +79,32 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(dataset, tmp_path,
 def test_counts_of_the_curve(dataset, tmp_path):
     outcome = train(dataset, job(tmp_path, batch_size=8))
     chunks = len(dataset.indices("train"))
-    assert [point.epoch for point in outcome.curve] == [0.5, 1.0, 1.5, 2.0]
+    assert [point.progress for point in outcome.curve] == [0.5, 1.0, 1.5, 2.0]
+    assert [point.epoch for point in outcome.curve] == [4 / 7, 1, 1 + 4 / 7, 2]  # the first batch that reaches the half
     assert outcome.curve[-1].reads == 2 * chunks
     assert outcome.curve[-1].samples == 2 * dataset.lengths[dataset.indices("train")].sum()
     assert outcome.curve[-1].updates == 2 * -(-chunks // 8)
     assert outcome.curve[-1].lr < 1e-4
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 16])
+def test_a_budget_of_updates_or_samples_is_kept_whatever_the_batch_size(dataset, tmp_path, batch_size):
+    updates = train(dataset, job(tmp_path / "u", batch_size=batch_size, budget="updates", validations=3))
+    assert [point.updates for point in updates.curve] == [3, 6, 9]
+    assert [point.progress for point in updates.curve] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert updates.curve[-1].lr < 1e-6  # the schedule ends with the budget
+    longest = int(dataset.lengths.max())
+    for samples in (2000, 20_000):  # within an epoch, and over several
+        outcome = train(dataset, job(tmp_path / f"s{samples}", batch_size=batch_size, budget="samples", samples=samples))
+        assert samples <= outcome.facts["samples"] < samples + batch_size * longest
+        assert outcome.curve[-1].progress == 1
+
+
+def test_the_area_under_the_curve_is_its_mean_over_samples(dataset, tmp_path):
+    outcome = train(dataset, job(tmp_path))
+    between = [(a.val_loss + b.val_loss) / 2 * (b.samples - a.samples) for a, b in itertools.pairwise(outcome.curve)]
+    width = outcome.curve[-1].samples - outcome.curve[0].samples
+    assert outcome.metrics["area_under_curve"] == pytest.approx(sum(between) / width)
 
 
 def test_a_limit_takes_the_same_chunks_for_every_seed(dataset, tmp_path):

@@ -3,64 +3,124 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.errors import StageError
+from basecaller.hpo.ranking import Conclusion, Values, conclude, promoted
 from basecaller.hpo.storage import current_study, without_password
 
 if TYPE_CHECKING:
     import optuna
 
+    Trial = optuna.trial.FrozenTrial
+
 
 @dataclass(frozen=True)
 class Standing:
-    """How a study's wanted points stand.
+    """How a study stands, over the points and seeds that were asked for last.
 
     Attributes:
-        open: points that have no trial that ended.
-        ranked: the complete trial of each point, best value first. A trial that failed is never ranked.
-        failed: points that ended without a value, and how.
+        points: in the grid's order.
+        seeds: of the replicates.
+        halving: whether only the better points run at later seeds.
+        complete: the trial of each point and seed that gave a value.
+        ended: every point and seed that has a trial which ended, in any state.
+        failed: points of which a trial ended without a value, and how.
+        choice: the key that the stage asks about; None: every point is a choice of its own.
+        simple_first: its values from simple to complex, where the stage orders them.
     """
 
-    open: list[str]
-    ranked: list[optuna.trial.FrozenTrial]
+    points: list[str]
+    seeds: list[int]
+    halving: bool
+    complete: dict[tuple[str, int], Trial]
+    ended: set[tuple[str, int]]
     failed: dict[str, str]
+    choice: str | None = None
+    simple_first: list[Any] | None = None
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def values(self, seeds: Sequence[int]) -> Values:
+        """What was measured at some of the seeds; a point that failed is not in it."""
+        found: Values = {point: {} for point in self.points if point not in self.failed}
+        for (point, seed), trial in self.complete.items():
+            if point in found and seed in seeds:
+                found[point][seed] = float(trial.value or 0)
+        return found
+
+    def wanted(self, rung: int) -> list[tuple[str, int]]:
+        """Points and seeds of one rung, as far as the rungs before tell them."""
+        return [(p, self.seeds[rung]) for p in promoted(self.values(self.seeds), self.points, self.seeds, rung, self.halving)]
+
+    @cached_property
+    def open(self) -> list[tuple[str, int]]:
+        """What is wanted and has not ended, of the first rung that misses something."""
+        for rung in range(len(self.seeds)):
+            wanted = self.wanted(rung) if rung else [(point, self.seeds[0]) for point in self.points]
+            missing = [entry for entry in wanted if entry not in self.ended]
+            if missing:
+                return missing
+        return []
+
+    def conclusion_at(self, rung: int) -> Conclusion:
+        """What can be said from the seeds up to a rung."""
+        of = {point: self.settings.get(point, {}).get(self.choice, point) if self.choice else point for point in self.points}
+        return conclude(self.values(self.seeds[: rung + 1]), of, self.simple_first, self.halving)
+
+    @cached_property
+    def conclusion(self) -> Conclusion:
+        return self.conclusion_at(len(self.seeds))
 
     @property
-    def winner(self) -> optuna.trial.FrozenTrial | None:
-        return self.ranked[0] if self.ranked else None
+    def winner(self) -> Trial | None:
+        """The winning point's trial at its first seed."""
+        found = self.conclusion.winner
+        return None if found is None else self.trials_of(found)[0]
+
+    def trials_of(self, point: str) -> list[Trial]:
+        """A point's complete trials, by seed."""
+        return [self.complete[point, seed] for seed in self.seeds if (point, seed) in self.complete]
 
 
 def standing(study: optuna.Study) -> Standing:
     """Where a study stands, over the points that were asked for last.
 
-    A point counts as ended when one of its trials ended in any state; its value is that of a complete one.
+    A point and seed count as ended when one of their trials ended in any state but `abandoned`; their value is that of a
+    complete one.
     """
     from optuna.trial import TrialState
 
-    trials = study.get_trials(deepcopy=False)
-    wanted = study.user_attrs.get("points")
-    if wanted is None:  # a sampled space: what was asked for is a number of trials
-        wanted = [t.user_attrs["point"] for t in trials if "point" in t.user_attrs]
-        missing = int(study.user_attrs.get("n_trials", 0)) - len(set(wanted))
-        wanted = wanted + [f"trial {len(wanted) + i + 1}" for i in range(missing)]
-    complete = {t.user_attrs.get("point"): t for t in reversed(trials) if t.state == TrialState.COMPLETE}
-    ended = {t.user_attrs.get("point"): t for t in trials if t.state.is_finished()}
+    trials = [t for t in study.get_trials(deepcopy=False) if {"point", "seed"} <= t.user_attrs.keys()]
+    seeds = [int(seed) for seed in study.user_attrs.get("seeds", [])]
+    points = study.user_attrs.get("points")
+    if points is None:  # a sampled space: what was asked for is a number of trials
+        points = list(dict.fromkeys(t.user_attrs["point"] for t in trials))
+        missing = int(study.user_attrs.get("n_trials", 0)) - len(points)
+        points += [f"trial {len(points) + i + 1}" for i in range(missing)]
+    entry = {t.number: (str(t.user_attrs["point"]), int(t.user_attrs["seed"])) for t in trials}
+    complete = {entry[t.number]: t for t in reversed(trials) if t.state == TrialState.COMPLETE}
+    ended = {entry[t.number]: t for t in trials if t.state.is_finished() and t.user_attrs.get("outcome") != "abandoned"}
     failed = {
-        point: str(ended[point].user_attrs.get("outcome", ended[point].state.name.lower()))
-        for point in wanted
-        if point in ended and point not in complete
+        point: str(t.user_attrs.get("outcome", t.state.name.lower())) + (f" at seed {seed}" if len(seeds) > 1 else "")
+        for (point, seed), t in ended.items()
+        if (point, seed) not in complete and point in points and seed in seeds
     }
-    ranked = sorted((complete[p] for p in dict.fromkeys(wanted) if p in complete), key=lambda t: float(t.value or 0))
-    return Standing([p for p in wanted if p not in ended], ranked, failed)
+    return Standing(
+        points, seeds, bool(study.user_attrs.get("halving")), complete, set(ended), failed,
+        study.user_attrs.get("choice"), study.user_attrs.get("simple_first"), {entry[t.number][0]: t.params for t in trials},
+    )  # fmt: skip
 
 
-def winner_of(url: str, experiment: str, stages: list[str]) -> tuple[optuna.Study, optuna.trial.FrozenTrial]:
-    """The best trial of several stages' current studies.
+def winner_of(url: str, experiment: str, stages: list[str]) -> tuple[optuna.Study, Trial]:
+    """The winner of several stages' current studies: of one stage its own, of several the one with the best mean.
 
+    Returns:
+        Its study, and its trial at the first seed.
     Raises:
         StageError: one of the stages was never run, is unfinished, or all its trials failed.
     """
@@ -73,15 +133,16 @@ def winner_of(url: str, experiment: str, stages: list[str]) -> tuple[optuna.Stud
             raise StageError(f"{where}: was never run; run it with: {command}")
         stand = standing(study)
         if stand.open:
-            raise StageError(f"{where}: {len(stand.open)} of its points are unfinished; finish them with: {command}")
+            raise StageError(f"{where}: {len(stand.open)} of its trials are unfinished; finish them with: {command}")
         if stand.winner is None:
             reasons = "; ".join(f"{point}: {outcome}" for point, outcome in stand.failed.items())
             raise StageError(f"{where}: none of its trials gave a value ({reasons}); mend the cause and run: {command}")
-        found.append((study, stand.winner))
-    return min(found, key=lambda pair: float(pair[1].value or 0))
+        found.append((stand.conclusion.mean, study, stand.winner))
+    _, study, trial = min(found, key=lambda each: each[0])
+    return study, trial
 
 
-def setting_of(trial: optuna.trial.FrozenTrial, key: str) -> Any:
+def setting_of(trial: Trial, key: str) -> Any:
     """A setting that a trial ran with: the choice of a config group, or the value of a dotted key.
 
     Raises:
@@ -102,7 +163,9 @@ def injections(raw: str, url: str, experiment: str) -> list[str]:
     for stages, key in re.findall(r"\$\{best:([^,}]+),([^}]+)\}", raw):
         study, trial = winner_of(url, experiment, stages.split("|"))
         value = setting_of(trial, key.strip())
-        lines.append(f"{key}={value} from trial {trial.number} of {study.study_name}, val_loss {trial.value:.4f}")
+        won = standing(study).conclusion
+        seeds = f", mean of {won.seeds} seeds" if won.seeds > 1 else ""
+        lines.append(f"{key}={value} from trial {trial.number} of {study.study_name}, val_loss {won.mean:.4f}{seeds}")
     return lines
 
 

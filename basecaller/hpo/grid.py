@@ -39,6 +39,18 @@ class Point:
         return [f"{key}={as_text(value)}" for key, value in self.values.items()]
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One place in the queue: a point at a seed."""
+
+    point: Point
+    seed: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.point.key, self.seed
+
+
 @dataclass
 class Space:
     """A sweep, read from overrides.
@@ -48,12 +60,14 @@ class Space:
         axes: the values of every swept key, where all are finite.
         distributions: Optuna's distribution of every swept key.
         is_grid: whether all swept keys have finite choices.
+        seeds: swept by the user: every point runs at each of them. `seed` is no axis: its values are replicates.
     """
 
     fixed: dict[str, str] = field(default_factory=dict)
     axes: dict[str, list[Any]] = field(default_factory=dict)
     distributions: dict[str, BaseDistribution] = field(default_factory=dict)
     is_grid: bool = True
+    seeds: list[int] = field(default_factory=list)
 
     def points(self) -> list[Point]:
         """All points of the grid, the last key running fastest; one empty point where nothing is swept."""
@@ -130,6 +144,9 @@ def read_space(overrides: dict[str, Override], group_options: Callable[[str], li
     for key, distribution in found.items():
         if space.is_grid:
             values = list(dict.fromkeys(OptunaSweeperImpl._to_grid_sampler_choices(distribution)))
+            if key == "seed":
+                space.seeds = values
+                continue
             space.axes[key] = values
             space.distributions[key] = _distribution(key, values, group_options(key))
         else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from basecaller.hpo.grid import Point, Space
+from basecaller.hpo.grid import Entry, Space
 from basecaller.hpo.identity import digest
 
 if TYPE_CHECKING:
@@ -43,39 +43,43 @@ def named_lock(folder: Path, name: str) -> FileLock:
     return FileLock(locks / f"{name}.lock")
 
 
-def fill(study: optuna.Study, space: Space, points: list[Point]) -> None:
-    """Enqueues the points that have no trial which waits, runs, or has ended for good."""
+def fill(study: optuna.Study, space: Space, entries: list[Entry]) -> None:
+    """Enqueues the entries that have no trial which waits, runs, or has ended for good."""
     from optuna.trial import TrialState, create_trial
 
     here = set()
     for trial in study.get_trials(deepcopy=False):
         if trial.state != TrialState.FAIL or trial.user_attrs.get("outcome") in CONCLUSIVE:
-            here.add(trial.user_attrs.get("point"))
-    for point in points:
-        if point.key not in here:
-            params = {key: float(v) if _is_float(space, key) else v for key, v in point.values.items()}
+            here.add(_key(trial))
+    for entry in entries:
+        if entry.key not in here:
+            params = {key: float(v) if _is_float(space, key) else v for key, v in entry.point.values.items()}
             study.add_trial(
                 create_trial(
                     state=TrialState.WAITING,
                     params=params,
                     distributions=space.distributions,
-                    user_attrs={"point": point.key},
+                    user_attrs={"point": entry.point.key, "seed": entry.seed},
                 )
             )
+
+
+def _key(trial: optuna.trial.FrozenTrial) -> tuple[Any, Any]:
+    return trial.user_attrs.get("point"), trial.user_attrs.get("seed")
 
 
 def _is_float(space: Space, key: str) -> bool:
     return type(space.distributions[key]).__name__ == "FloatDistribution"
 
 
-def waiting(study: optuna.Study, points: list[Point]) -> list[tuple[int, Point]]:
-    """Trial numbers and points that wait in the queue, in the points' order."""
+def waiting(study: optuna.Study, entries: list[Entry]) -> list[tuple[int, Entry]]:
+    """Trial numbers and entries that wait in the queue, in the entries' order."""
     from optuna.trial import TrialState
 
     numbers: dict[Any, int] = {}
     for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        numbers.setdefault(trial.user_attrs.get("point"), trial.number)
-    return [(numbers[point.key], point) for point in points if point.key in numbers]
+        numbers.setdefault(_key(trial), trial.number)
+    return [(numbers[entry.key], entry) for entry in entries if entry.key in numbers]
 
 
 def running(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
@@ -85,13 +89,13 @@ def running(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
-def release_abandoned(study: optuna.Study, folder: Path) -> list[str]:
+def release_abandoned(study: optuna.Study, folder: Path) -> list[tuple[str, int]]:
     """Ends the running trials whose process is gone, as failed with outcome `abandoned`.
 
     A trial of another host, whose lock file does not lie here, is left alone.
 
     Returns:
-        The points that are free again.
+        The keys of the entries that are free again.
     """
     from optuna.trial import TrialState
 
@@ -111,8 +115,8 @@ def release_abandoned(study: optuna.Study, folder: Path) -> list[str]:
         except Timeout:
             continue
         Path(lock.lock_file).unlink(missing_ok=True)
-        freed.append(str(trial.user_attrs.get("point")))
-        log.warning("trial %d (%s) was left by a process that died; it goes back into the queue", trial.number, freed[-1])
+        freed.append(_key(trial))
+        log.warning("trial %d (%s) was left by a process that died; it goes back into the queue", trial.number, freed[-1][0])
     return freed
 
 

@@ -91,3 +91,14 @@ def current_study(url: str, experiment: str, stage: str) -> optuna.Study | None:
     pruner = optuna.pruners.NopPruner()  # load_study's own default prunes
     studies = [optuna.load_study(study_name=name, storage=storage, pruner=pruner) for name in names]
     return max(studies, key=lambda study: float(study.user_attrs.get("asked", 0)), default=None)
+
+
+def stages_of(url: str, experiment: str) -> list[str]:
+    """The stages of an experiment that were ever asked for."""
+    import optuna
+
+    scheme, _, path = url.partition(":///")
+    if scheme == "sqlite" and path and not Path(path).exists():
+        return []  # looking shall not make a file
+    names = optuna.get_all_study_names(open_storage(url))
+    return list(dict.fromkeys(name.split("/")[1] for name in names if name.startswith(f"{experiment}/")))

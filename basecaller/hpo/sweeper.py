@@ -27,7 +27,7 @@ from basecaller.resolving import resolve, user_error
 if TYPE_CHECKING:
     import optuna
 
-    from basecaller.hpo.grid import Point, Space
+    from basecaller.hpo.grid import Entry, Point, Space
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,19 @@ class StageSweeper(Sweeper):
         own = parse_overrides(self._params(set(command_line)))
         overrides = own | command_line
         self.own_axes = {key for key, override in own.items() if override.is_sweep_override()}
-        return read_space(overrides, self.hydra_context.config_loader.get_group_options, self.sampler_config is not None)
+        space = read_space(overrides, self.hydra_context.config_loader.get_group_options, self.sampler_config is not None)
+        self.halving = space.is_grid and not space.seeds
+        if self.halving:
+            space.seeds = self._seeds(space)
+        return space
+
+    def _seeds(self, space: Space) -> list[int]:
+        """The replicates' seeds: `seed` and those that follow it."""
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(space.fixed.values()))
+        replicates = config.stage.replicates
+        if not isinstance(replicates, int) or isinstance(replicates, bool) or replicates < 1:
+            raise SettingError(f"search.replicates={replicates}: must be a whole number of seeds, at least 1")
+        return [config.seed + i for i in range(replicates)] if isinstance(config.seed, int) else [config.seed]
 
     @staticmethod
     def _plain(config: DictConfig) -> dict[str, Any]:
@@ -120,7 +132,8 @@ class StageSweeper(Sweeper):
         loader, fixed = self.hydra_context.config_loader, list(space.fixed.values())
         first = space.points()[0] if space.is_grid else None
         check = getattr(self.task_function, "check", lambda config: None)
-        base = loader.load_sweep_config(self.config, fixed + (first.overrides if first else []))
+        seed = [f"seed={space.seeds[0]}"] if space.seeds else []
+        base = loader.load_sweep_config(self.config, fixed + seed + (first.overrides if first else []))
         check(base)
         if first:
             for key, values in space.axes.items():
@@ -163,6 +176,7 @@ class StageSweeper(Sweeper):
         self.folder, self.url = Path(config["output_dir"]), str(config["storage"])
         from basecaller.hpo.best import standing
         from basecaller.hpo.storage import mark_asked, open_study
+        from basecaller.hpo.verdicts import verdict
 
         study = open_study(self.url, f"{experiment}/{stage}/{self.context(space, config)}", sampler=self._sampler())
         study.set_user_attr("question", str(self.config.stage.question))
@@ -171,22 +185,28 @@ class StageSweeper(Sweeper):
         for key, sources in self.injected.items():
             log.info("%s: %s", key, "; ".join(sources))
         study.set_user_attr("arguments", arguments)
+        study.set_user_attr("choice", self._choice(space))
+        study.set_user_attr("seeds", space.seeds or [config["seed"]])
+        study.set_user_attr("halving", self.halving)
         mark_asked(study)
-        self.done = 0
+        self.done, self.launches = 0, dict[tuple[str, int], int]()
         if space.is_grid:
             self._walk(study, space)
         else:
             self._sample(study, space)
         stand = standing(study)
-        log.info("%s: %d complete, %d failed", study.study_name, len(stand.ranked), len(stand.failed))
         for point, outcome in stand.failed.items():
             log.warning("%s: %s", point, outcome)
         if stand.winner is None:
             reasons = "; ".join(f"{point or 'its one point'}: {outcome}" for point, outcome in stand.failed.items())
             raise StageError(f"stage {stage}: none of its trials gave a value ({reasons}); see the messages above")
-        point = stand.winner.user_attrs["point"] or "the one point"
-        log.info("best: %s, val_loss %.4f nats per base", point, stand.winner.value)
+        log.info("%s: %s", study.study_name, verdict(stand))
         return study.study_name
+
+    def _choice(self, space: Space) -> str | None:
+        """The key that the stage asks about, if it is swept."""
+        key = self.config.stage.choice
+        return str(key) if key in space.distributions else None
 
     def _sampler(self) -> Any:
         from hydra.utils import instantiate
@@ -196,10 +216,12 @@ class StageSweeper(Sweeper):
         allowed = ("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*")
         return instantiate(self.sampler_config, _execution_whitelist_=allowed)
 
-    def _launch(self, study: optuna.Study, space: Space, trials: list[tuple[int, Point]]) -> None:
+    def _launch(self, study: optuna.Study, space: Space, trials: list[tuple[int, Entry]]) -> None:
         own = [f"trial.study='{study.study_name}'"]
-        fixed = list(space.fixed.values())
-        jobs = [[*fixed, *point.overrides, *own, f"trial.number={number}"] for number, point in trials]
+        fixed = [line for key, line in space.fixed.items() if key != "seed"]
+        jobs = [
+            [*fixed, *entry.point.overrides, f"seed={entry.seed}", *own, f"trial.number={number}"] for number, entry in trials
+        ]
         try:
             returned = self.launcher.launch(jobs, initial_job_idx=self.done)
         except BrokenExecutor as error:
@@ -210,33 +232,49 @@ class StageSweeper(Sweeper):
         self.done += len(jobs)
 
     def _walk(self, study: optuna.Study, space: Space) -> None:
-        """Runs every point of the grid and, where its winner lies at an edge and the stage allows, the points beyond."""
-        points = space.points()
-        self._finish(study, space, points)
-        for _ in range(int(self.config.stage.extend)):
-            beyond = self._beyond(study, space)
+        """Runs the grid at the first seed, the better points at the next ones and, where the leader lies at an edge and
+        the stage allows, the points beyond it."""
+        points, grown = space.points(), 0
+        while True:
+            self._ask(study, space, points)
+            beyond: list[Point] = []
+            for rung in range(len(space.seeds)):
+                self._finish(study, space, points, rung)
+                beyond = self._beyond(study, space, rung) if grown < int(self.config.stage.extend) else []
+                if beyond:
+                    break
             if not beyond:
                 break
-            points += beyond
-            self._finish(study, space, points)
+            points, grown = points + beyond, grown + 1
         self._call_edges(study, space)
 
-    def _beyond(self, study: optuna.Study, space: Space) -> list[Point]:
-        """The winner's neighbours outside the grid, on the stage's own ordered axes; the axes grow by them."""
+    def _ask(self, study: optuna.Study, space: Space, points: list[Point]) -> None:
+        """Stores what is asked for: from it alone everybody sees where the study stands."""
+        study.set_user_attr("points", [point.key for point in points])
+        study.set_user_attr("axes", space.axes)
+        values = space.axes.get(self._choice(space) or "", [])
+        numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+        ordered = bool(self.config.stage.simple_first) and len(values) > 1
+        study.set_user_attr("simple_first", (sorted(values) if numbers else values) if ordered else None)
+
+    def _beyond(self, study: optuna.Study, space: Space, rung: int) -> list[Point]:
+        """The leader's neighbours outside the grid, on the stage's own ordered axes; the axes grow by them."""
         from basecaller.hpo.best import standing
         from basecaller.hpo.edges import edges, outward
         from basecaller.hpo.grid import Point, widened
 
-        winner = standing(study).winner
-        if winner is None:
+        stand = standing(study)
+        leader = stand.conclusion_at(rung).winner
+        if leader is None:
             return []
+        params = stand.settings[leader]
         beyond = []
-        for key, end in edges(winner.params, space.axes).items():
+        for key, end in edges(params, space.axes).items():
             value = outward(space.axes[key], end) if key in self.own_axes else None
             if value is not None:
                 space.axes[key] = [*space.axes[key], value]
                 space.distributions[key] = widened(space.distributions[key], value)
-                beyond.append(Point({**{k: winner.params[k] for k in space.axes}, key: value}))
+                beyond.append(Point({**{k: params[k] for k in space.axes}, key: value}))
                 log.info("the best %s is the %s of its grid: trying %s", key, end, value)
         return beyond
 
@@ -247,28 +285,28 @@ class StageSweeper(Sweeper):
 
         winner = standing(study).winner
         found = edges(winner.params, space.axes) if winner else {}
-        study.set_user_attr("axes", space.axes)
         study.set_user_attr("edges", found)
         for key, end in found.items():
             log.warning("the winner's %s=%s is the %s of its grid: a better value may lie beyond", key, winner.params[key], end)  # type: ignore[union-attr]
 
-    def _finish(self, study: optuna.Study, space: Space, points: list[Point]) -> None:
-        """Launches what waits until every point has ended, here or in another process."""
+    def _finish(self, study: optuna.Study, space: Space, points: list[Point], rung: int) -> None:
+        """Launches what waits of a rung until all of it has ended, here or in another process."""
         from basecaller.hpo import queue
+        from basecaller.hpo.best import standing
+        from basecaller.hpo.grid import Entry
 
-        study.set_user_attr("points", [point.key for point in points])
-        launches = dict.fromkeys((point.key for point in points), 0)
-        freed = [point.key for point in points]  # at the start every point that misses a trial, later what died
+        wanted = set(standing(study).wanted(rung))
+        entries = [entry for point in points if (entry := Entry(point, space.seeds[rung])).key in wanted]
         while True:
             with queue.study_lock(self.folder, study.study_name):
-                freed += queue.release_abandoned(study, self.folder)
-                missing = [point for point in points if point.key in freed and launches[point.key] < ATTEMPTS]
-                queue.fill(study, space, missing)
-                freed = []
-            trials = queue.waiting(study, points)
+                freed = queue.release_abandoned(study, self.folder)
+                # at first every entry that misses a trial, later what died: a failure waits for the next sweep
+                missing = [e for e in entries if e.key not in self.launches or e.key in freed]
+                queue.fill(study, space, [e for e in missing if self.launches.get(e.key, 0) < ATTEMPTS])
+            trials = queue.waiting(study, entries)
             if trials:
-                for _, point in trials:
-                    launches[point.key] += 1
+                for _, entry in trials:
+                    self.launches[entry.key] = self.launches.get(entry.key, 0) + 1
                 self._launch(study, space, trials)
             elif queue.running(study):
                 time.sleep(POLL)
@@ -280,10 +318,11 @@ class StageSweeper(Sweeper):
         from optuna.trial import TrialState
 
         from basecaller.hpo import queue
-        from basecaller.hpo.grid import Point
+        from basecaller.hpo.grid import Entry, Point
         from basecaller.hpo.identity import digest
 
         study.set_user_attr("n_trials", self.n_trials)
+        seed = int(study.user_attrs["seeds"][0])
         me = f"sweeper-{digest([study.study_name, time.time_ns()])}"
         at_once = max(1, int(OmegaConf.select(self.config, "hydra.launcher.n_jobs") or 1))
         with queue.named_lock(self.folder, me):
@@ -300,7 +339,8 @@ class StageSweeper(Sweeper):
                     values = {key: trial._suggest(key, d) for key, d in space.distributions.items()}
                     point = Point(values)
                     trial.set_user_attr("point", f"{trial.number}: {point.key}")
-                    asked.append((trial.number, point))
+                    trial.set_user_attr("seed", seed)
+                    asked.append((trial.number, Entry(point, seed)))
                 if not asked:
                     break
                 self._launch(study, space, asked)

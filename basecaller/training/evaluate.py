@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,9 +11,11 @@ from torch.nn import functional as F
 
 from basecaller.data.batches import Batch, collate, sorted_batches
 from basecaller.data.dataset import Dataset
-from basecaller.decode import greedy, to_string
+from basecaller.decode import beam, greedy, to_string
 from basecaller.metrics import identity_summary
 from basecaller.network import RawCTCNet
+
+Decoder = Literal["greedy", "beam"]
 
 BATCH_SIZE = 64
 """Chunks in a validation batch; it changes speed and memory, and no result."""
@@ -37,7 +41,7 @@ def evaluate(
     dataset: Dataset,
     indices: np.ndarray,
     autocast: torch.dtype | None = None,
-    decode: bool = True,
+    decoder: Decoder | None = "greedy",
 ) -> dict[str, float]:
     """Scores a network on whole chunks, each as if it were alone: no cropping, and padding hidden.
 
@@ -47,9 +51,9 @@ def evaluate(
         network: put into evaluation mode.
         dataset, indices: the chunks; every target must fit the output.
         autocast: type of the matrix products, None for float32.
-        decode: also basecall greedily and compare with the targets.
+        decoder: also basecall so, and compare with the targets; None: only the loss.
     Returns:
-        `loss`: nats per base. `loss_per_read`: nats per chunk. With `decode` also `blank_fraction`, the share of
+        `loss`: nats per base. `loss_per_read`: nats per chunk. With a decoder also `blank_fraction`, the share of
         frames called blank, and what `metrics.identity_summary` gives.
     """
     network.eval()
@@ -63,15 +67,16 @@ def evaluate(
             scores = network(torch.from_numpy(batch.signal).to(device), torch.from_numpy(batch.lengths).to(device))
         nats += ctc_nats(scores, batch, network).item()
         bases += len(batch.targets)
-        if decode:
+        if decoder:
             best = scores.argmax(2).cpu().numpy()
             valid = network.frames(torch.from_numpy(batch.lengths)).tolist()
-            for row, n in zip(best, valid, strict=True):
-                calls.append(greedy(row[:n]))
+            probabilities = scores.float().softmax(2).cpu().numpy() if decoder == "beam" else best
+            for row, of, n in zip(best, probabilities, valid, strict=True):
+                calls.append(beam(of[:n]) if decoder == "beam" else greedy(row[:n]))
                 blanks += int((row[:n] == 0).sum())
                 frames += n
             truths += [to_string(t) for t in np.split(batch.targets, np.cumsum(batch.target_lengths)[:-1])]
     scored = {"loss": nats / bases, "loss_per_read": nats / len(indices)}
-    if decode:
+    if decoder:
         scored |= {"blank_fraction": blanks / frames} | identity_summary(calls, truths)
     return scored

@@ -60,6 +60,7 @@ class Point:
         samples: signal samples seen so far.
         train_loss: mean over the batches since the last point, nats per base.
         val_loss: nats per base.
+        progress: epochs done, in steps of `1 / validations`; where the budget is another, the share of it that is spent.
         lr: learning rate of the next update.
         seconds: training time so far, validation and pauses included, time between kill and resume not.
     """
@@ -70,6 +71,7 @@ class Point:
     samples: int
     train_loss: float
     val_loss: float
+    progress: float
     lr: float
     seconds: float
 
@@ -101,6 +103,21 @@ class _State:
     skipped: int = 0  # cropped chunks left out because CTC could not align them
     seconds: float = 0.0
     curve: list[Point] = field(default_factory=list)
+
+
+ROUNDING = 1e-9
+"""Keeps a share that is k / n but for rounding from counting as less."""
+
+
+def area_under(curve: list[Point]) -> float:
+    """Mean validation loss over the training, nats per base: the area under the learning curve over samples, by the
+    trapezoid rule, divided by its width. The curve starts at its first point; the loss before any training says nothing.
+    """
+    samples = np.array([point.samples for point in curve], float)
+    losses = np.array([point.val_loss for point in curve])
+    if len(curve) < 2:
+        return float(losses[-1])
+    return float(np.trapezoid(losses, samples) / (samples[-1] - samples[0]))
 
 
 def choose(dataset: Dataset, split: str, limit: int | None, stride: int, tolerated: float) -> np.ndarray:
@@ -140,10 +157,34 @@ class _Run:
         self.validation = choose(dataset, "validation", settings.validation_chunks, self.stride, settings.infeasible)
         self.batches = -(-len(self.train) // job.batch_size)
         self.optimizer = build_optimizer(job.optimizer, network.parameters())
-        self.schedule = build_schedule(job.train, self.optimizer, self.batches * job.train.epochs)
+        self.updates = self._updates()
+        self.schedule = build_schedule(job.train, self.optimizer, self.updates)
         self.state = _State()
         if job.train.resume and (job.folder / "last.pt").exists():
             self._restore(checkpoint.load(job.folder / "last.pt"))
+
+    def _updates(self) -> int:
+        """Updates of the whole training; with a budget of samples, about."""
+        settings = self.job.train
+        if settings.budget == "updates":
+            return settings.updates
+        if settings.budget == "samples":
+            of_a_batch = self.dataset.lengths[self.train].sum() / self.batches
+            return max(1, round(settings.samples / of_a_batch))
+        return self.batches * settings.epochs
+
+    def progress(self) -> float:
+        """Epochs done; where the budget is another, the share of it that is spent, at most 1."""
+        settings, state = self.job.train, self.state
+        if settings.budget == "updates":
+            return state.updates / settings.updates
+        if settings.budget == "samples":
+            return min(1.0, state.samples / settings.samples)
+        return state.epoch + state.batch / self.batches
+
+    @property
+    def spent(self) -> bool:
+        return self.progress() >= (self.job.train.epochs if self.job.train.budget == "epochs" else 1)
 
     def _restore(self, content: dict[str, Any]) -> None:
         self.network.load_state_dict(content["network"])
@@ -194,40 +235,48 @@ class _Run:
         )
         return itertools.islice(batches, self.state.batch, None)
 
-    def milestones(self) -> dict[int, float]:
-        """Numbers of done batches after which a point of the curve is taken, and the share of the epoch that they are."""
-        parts = self.job.train.validations
-        return {-(-self.batches * k // parts): k / parts for k in range(1, parts + 1)}
-
     def loop(self, on_point: Callable[[Point], None], meter: Meter) -> None:
-        milestones = self.milestones()
         state, losses = self.state, list[float]()
+        parts = self.job.train.validations
         started = time.perf_counter() - state.seconds
-        while state.epoch < self.job.train.epochs:
+        while not self.spent:
             for batch in self.epoch_batches():
+                before = self.progress()
                 losses.append(self.step(batch))
                 state.batch += 1
                 state.updates += 1
                 state.reads += len(batch.lengths)
                 state.samples += int(batch.lengths.sum())
                 meter.advance(losses[-1], int(batch.lengths.sum()))
-                if state.batch in milestones:
+                # the batch that reaches a k-th part of the epoch is followed by a point of the curve
+                if int(self.progress() * parts + ROUNDING) > int(before * parts + ROUNDING):
                     state.seconds = time.perf_counter() - started
-                    point = self.point(state.epoch + milestones[state.batch], float(np.mean(losses)))
+                    point = self.point(float(np.mean(losses)))
                     losses.clear()
                     on_point(point)
-            state.epoch, state.batch = state.epoch + 1, 0
+                if self.spent:
+                    break
+            if state.batch == self.batches:
+                state.epoch, state.batch = state.epoch + 1, 0
 
-    def point(self, epoch: float, train_loss: float) -> Point:
+    def point(self, train_loss: float) -> Point:
         """Validates, adds a point to the curve, and saves it all."""
-        state = self.state
+        state, parts = self.state, self.job.train.validations
         before = time.perf_counter()
-        scored = evaluate(self.network, self.dataset, self.validation, self.autocast, decode=False)
+        scored = evaluate(self.network, self.dataset, self.validation, self.autocast, decoder=None)
         best = all(scored["loss"] < point.val_loss for point in state.curve)
         state.seconds += time.perf_counter() - before
         rate = float(self.schedule.get_last_lr()[0])
         point = Point(
-            epoch, state.updates, state.reads, state.samples, train_loss, scored["loss"], rate, round(state.seconds, 3)
+            epoch=state.epoch + state.batch / self.batches,
+            updates=state.updates,
+            reads=state.reads,
+            samples=state.samples,
+            train_loss=train_loss,
+            val_loss=scored["loss"],
+            progress=int(self.progress() * parts + ROUNDING) / parts,
+            lr=rate,
+            seconds=round(state.seconds, 3),
         )
         state.curve.append(point)
         self._save(best)
@@ -253,12 +302,12 @@ def fit(network: RawCTCNet, dataset: Dataset, job: Job, on_point: Callable[[Poin
     run = _Run(network, dataset, job)
     for point in run.state.curve:
         on_point(point)
-    with Meter(run.batches * job.train.epochs, run.state.updates, job.progress) as meter:
+    with Meter(run.updates, run.state.updates, job.progress) as meter:
         run.loop(on_point, meter)
     best = checkpoint.load(job.folder / "best.pt")
     network.load_state_dict(best["network"])
     scored = evaluate(network, dataset, run.validation, run.autocast)
-    metrics = {"val_loss": scored.pop("loss"), **scored}
+    metrics = {"val_loss": scored.pop("loss"), **scored, "area_under_curve": area_under(run.state.curve)}
     size = network.settings
     facts = {
         "parameters": sum(p.numel() for p in network.parameters()),

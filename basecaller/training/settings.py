@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 OPTIMIZERS = ("adam", "adamax", "adagrad", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("auto", "float32", "bfloat16")
+BUDGETS = ("epochs", "updates", "samples")
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,14 @@ class Train:
     """How long and how to train.
 
     Attributes:
+        budget: which of the next three says how long: `epochs`, `updates` or `samples`. Trials of other batch sizes have
+            equal epochs or samples, or equal updates, never both.
         epochs: passes over the training chunks.
+        updates: of the optimizer.
+        samples: of signal; the update that reaches it is the last.
         chunks: train on so many chunks of the training split, the same for every seed; null takes all.
         validation_chunks: likewise for validation.
-        validations: points of the learning curve in each epoch.
+        validations: points of the learning curve in each epoch; in the whole training where the budget is another.
         clip: largest norm of the gradient; null clips nothing.
         schedule: of the learning rate: `constant`, or `cosine` down to 0 at the last update (Loshchilov & Hutter, 2017).
         warmup: share of all updates in which the rate rises linearly from 0.
@@ -43,7 +48,10 @@ class Train:
         resume: go on from the last checkpoint in the run's folder; off, begin again.
     """
 
+    budget: str = field(metadata={"choices": BUDGETS})
     epochs: int = field(metadata={"least": 1})
+    updates: int = field(metadata={"least": 1})
+    samples: int = field(metadata={"least": 1})
     chunks: int | None = field(metadata={"least": 1})
     validation_chunks: int | None = field(metadata={"least": 1})
     validations: int = field(metadata={"least": 1})

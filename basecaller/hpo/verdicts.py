@@ -1,0 +1,79 @@
+"""A stage's conclusion in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from basecaller.hpo.best import Standing
+
+
+def short(key: str) -> str:
+    """A dotted key as people say it."""
+    return key.rpartition(".")[2] or key
+
+
+def label(stand: Standing, point: str) -> str:
+    """A point by the choice that the stage asks about, and by its other settings where the choice alone does not tell."""
+    settings = stand.settings.get(point, {})
+    if stand.choice in settings:
+        return f"{short(stand.choice)} {_shown(settings[stand.choice])}"
+    return " ".join(f"{short(key)} {_shown(value)}" for key, value in settings.items()) or "the one point"
+
+
+def _shown(value: object) -> str:
+    return (
+        {True: "on", False: "off"}[value]
+        if isinstance(value, bool)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def seeds(count: int) -> str:
+    """A number of seeds."""
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
+def verdict(stand: Standing) -> str:
+    """What a stage's numbers allow to be said, in a sentence or two; see `ranking.Conclusion`."""
+    found = stand.conclusion
+    if found.winner is None:
+        reasons = "; ".join(f"{point or 'its one point'}: {how}" for point, how in stand.failed.items())
+        return f"All trials failed ({reasons})." if reasons else "No trial has given a value yet."
+    winner = label(stand, found.winner)
+    if found.rival is None:
+        return (
+            f"{winner.capitalize()}: {found.mean:.4f} nats per base, {seeds(found.seeds)}; there is nothing to compare it with."
+        )
+    rival, by = label(stand, found.rival), f"{abs(found.margin):.4f} ± {found.error:.4f} nats per base"
+    over = f"over {seeds(found.shared)}"
+    if found.kind == "one seed":
+        return (
+            f"One seed cannot tell: {winner} is {abs(found.margin):.4f} nats per base better than {rival}, and nothing says "
+            f"how much of that is noise. It is used."
+        )
+    if found.kind == "clear":
+        return (
+            f"A clear winner: {winner} is {by} better than {rival}, the nearest, {over}. Points of equal worth would show "
+            f"up to {found.needed * found.error:.4f} (in 95 of 100 such stages)."
+        )
+    if found.kind == "no difference":
+        which = "worse" if found.margin < 0 else "better"
+        among = " and ".join(dict.fromkeys(label(stand, point) for point in (found.winner, *found.undecided)))
+        return (
+            f"No difference that these replicates can show between {among}: the simpler, {winner}, is kept. It is {by} "
+            f"{which} than {rival}, {over}."
+        )
+    among = ", ".join(dict.fromkeys(label(stand, point) for point in (found.winner, *found.undecided)))
+    return (
+        f"Undecided between {among}: {winner} leads {rival} by {by}, {over}, and points of equal worth would show up to "
+        f"{found.needed * found.error:.4f} (in 95 of 100 such stages). It is used."
+    )
+
+
+def at_edges(edges: dict[str, str], settings: dict[str, object]) -> str:
+    """The sentence that calls out a winner at the edge of its grid; empty where it lies inside."""
+    named = [f"{short(key)} {_shown(settings[key])} is the {end} of its grid" for key, end in edges.items()]
+    return f"At the edge: {' and '.join(named)}, a better value may lie beyond." if named else ""

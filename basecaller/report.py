@@ -1,0 +1,55 @@
+"""`python -m basecaller.report`: a finished or running search as a page, `outputs/<experiment>/report.html`.
+
+    python -m basecaller.report
+    python -m basecaller.report experiment=phage
+
+It also writes `report.md` and `report.json`, and prints the short version.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from basecaller.config import as_message, compose_config
+from basecaller.errors import StageError
+from basecaller.files import read_json
+from basecaller.hpo.storage import current_study, stages_of, without_password
+from basecaller.reporting.facts import experiment_facts
+from basecaller.reporting.pages import save_notes, write_pages
+from basecaller.reporting.terminal import print_report
+
+
+def write_report(url: str, experiment: str, folder: Path, plan: list[str]) -> dict[str, Any]:
+    """Writes an experiment's report pages and its studies' notes.
+
+    Returns:
+        The facts that they are made from.
+    """
+    facts = experiment_facts(url, experiment, folder, plan)
+    write_pages(facts, folder)
+    studies = {stage["name"]: study for stage in facts["stages"] if (study := current_study(url, experiment, stage["name"]))}
+    save_notes(studies, facts["stages"])
+    return facts
+
+
+@as_message
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m basecaller.report", description=__doc__.splitlines()[0])
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="experiment, storage, output_dir, plan")
+    cfg = compose_config(parser.parse_args().overrides)
+    folder = Path(cfg.output_dir)
+    if not stages_of(str(cfg.storage), str(cfg.experiment)):
+        raise StageError(
+            f"experiment={cfg.experiment}, storage {without_password(str(cfg.storage))}: nothing was run yet; run: "
+            f"python -m basecaller.search experiment={cfg.experiment}"
+        )
+    plan = (read_json(folder / "search.json") or {}).get("plan", list(cfg.plan))
+    facts = write_report(str(cfg.storage), str(cfg.experiment), folder, plan)
+    print_report(facts, Console(markup=False))
+    print(folder / "report.html")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""What is known of an experiment, as plain values: the one source of `report.json`, the pages and the terminal."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from basecaller.files import read_json
+from basecaller.hpo.best import setting_of, standing
+from basecaller.hpo.grid import as_text
+from basecaller.hpo.storage import current_study, stages_of
+from basecaller.hpo.verdicts import at_edges, label, short, verdict
+from basecaller.reporting.convergence import convergence
+from basecaller.reporting.published import against_published
+
+if TYPE_CHECKING:
+    import optuna
+
+    from basecaller.hpo.best import Standing
+
+BASELINE = "defaults"
+"""The stage that trains the untuned defaults."""
+
+KEPT = ("identity_mean", "loss_per_read", "updates", "samples", "parameters", "receptive_field", "seconds", "device",
+        "taken_over", "folder", "message")  # fmt: skip
+"""Attributes of a trial that `report.json` repeats."""
+
+
+def finite(value: float) -> float | None:
+    """A number for JSON, which knows no NaN."""
+    return value if math.isfinite(value) else None
+
+
+def experiment_facts(url: str, experiment: str, folder: Path, plan: list[str]) -> dict[str, Any]:
+    """Everything the report says.
+
+    Args:
+        url: of the storage.
+        experiment: its name.
+        folder: its outputs.
+        plan: stages in the order they are shown; others that are in the storage follow, but for the baseline.
+    """
+    names = [*plan, *(name for name in stages_of(url, experiment) if name not in (*plan, BASELINE))]
+    studies = {name: study for name in names if (study := current_study(url, experiment, name)) is not None}
+    stands = {name: standing(study) for name, study in studies.items()}
+    stages = [stage_facts(name, study, stands[name]) for name, study in studies.items()]
+    search = read_json(folder / "search.json") or {}
+    winner = read_json(folder / "winner" / "winner.json") or {}
+    return {
+        "experiment": experiment,
+        "command": search.get("command", f"python -m basecaller.search experiment={experiment}"),
+        "winner": winner,
+        "baseline": baseline_facts(url, experiment, winner),
+        "stages": stages,
+        "not_run": [name for name in plan if name not in studies],
+        "taken_over": taken_over(stages),
+        "published": against_published(stands),
+        "provenance": provenance(studies, stages),
+        "seconds": search.get("seconds", 0.0),
+        "trial_seconds": round(sum(t.get("seconds", 0.0) for s in stages for t in s["trials"] if not t.get("taken_over")), 1),
+    }
+
+
+def trial_rows(study: optuna.Study) -> list[dict[str, Any]]:
+    """The trials of a study as plain values, in their order."""
+    return [
+        {
+            "number": t.number,
+            "point": t.user_attrs.get("point", ""),
+            "seed": t.user_attrs.get("seed"),
+            "state": t.user_attrs.get("outcome", t.state.name.lower()),
+            "value": t.value if t.state.name == "COMPLETE" else None,
+            **{key: t.user_attrs[key] for key in KEPT if key in t.user_attrs},
+        }
+        for t in study.get_trials(deepcopy=False)
+    ]
+
+
+def stage_facts(name: str, study: optuna.Study, stand: Standing) -> dict[str, Any]:
+    """One stage: its question, points, winner and verdict."""
+    found, winner = stand.conclusion, stand.winner
+    edges = study.user_attrs.get("edges", {}) if winner else {}
+    speed = convergence(stand)
+    points = [point_facts(stand, point) for point in stand.points]
+    chosen: dict[str, Any] = {}
+    if winner:
+        chosen = dict(winner.params) | {"optimizer.lr": setting_of(winner, "optimizer.lr")}
+    state = "running" if stand.open else "failed" if winner is None else "complete"
+    return {
+        "name": name,
+        "study": study.study_name,
+        "question": study.user_attrs.get("question", ""),
+        "command": command_of(name, study),
+        "state": state,
+        "open": len(stand.open),
+        "winner": chosen,
+        "value": finite(found.mean),
+        "trial": winner.number if winner else None,
+        "winner_label": label(stand, found.winner) if found.winner is not None else "",
+        "choice": stand.choice,
+        "seeds": stand.seeds,
+        "verdict": {
+            "kind": found.kind,
+            "text": verdict(stand),
+            "rival": label(stand, found.rival) if found.rival is not None else None,
+            "margin": finite(found.margin),
+            "error": finite(found.error),
+            "seeds": found.seeds,
+            "shared_seeds": found.shared,
+            "noise": finite(found.noise),
+            "freedom": found.freedom,
+            "needed": finite(found.needed),
+            "undecided": [label(stand, point) for point in found.undecided],
+        },
+        "edges": edges,
+        "edge_text": at_edges(edges, winner.params) if winner else "",
+        "convergence": {"level": speed.level, "samples": speed.samples, "text": speed.text} if speed else None,
+        "confounding": confounding(stand, points),
+        "points": points,
+        "axes": study.user_attrs.get("axes", {}),
+        "fixed": study.user_attrs.get("fixed", {}),
+        "injected": study.user_attrs.get("injected", {}),
+        "trials": trial_rows(study),
+    }
+
+
+def command_of(name: str, study: optuna.Study) -> str:
+    """The command line that runs a stage again."""
+    import shlex
+
+    arguments = [
+        a for a in study.user_attrs.get("arguments", []) if not a.startswith(("threads=", "hydra/launcher", "hydra.launcher"))
+    ]
+    asked = arguments if name == "none" or any(a.startswith("stage=") for a in arguments) else [f"stage={name}", *arguments]
+    return shlex.join(["python", "-m", "basecaller.train", "-m", *asked])
+
+
+def point_facts(stand: Standing, point: str) -> dict[str, Any]:
+    """One point of a stage: means over its seeds."""
+    trials = stand.trials_of(point)
+    found = stand.conclusion
+
+    def mean(key: str) -> float | None:
+        values = [t.user_attrs[key] for t in trials if key in t.user_attrs]
+        return statistics.fmean(values) if values else None
+
+    values = {t.user_attrs["seed"]: float(t.value or 0) for t in trials}
+    settings = dict(stand.settings.get(point, {}))
+    if trials and "optimizer.lr" not in settings:
+        settings["optimizer.lr"] = setting_of(trials[0], "optimizer.lr")
+    state = (
+        stand.failed.get(point)
+        or ("winner" if point == found.winner else None)
+        or ("waiting" if not trials else "complete" if len(trials) == len(stand.seeds) else f"out ({len(trials)})")
+    )
+    return {
+        "point": point,
+        "label": label(stand, point),
+        "settings": settings,
+        "mean": statistics.fmean(values.values()) if values else None,
+        "error": finite(found.noise / math.sqrt(len(values))) if values else None,
+        "seeds": len(values),
+        "values": values,
+        **{key: mean(key) for key in ("identity_mean", "loss_per_read", "updates", "samples", "seconds", "area_under_curve")},
+        "parameters": trials[0].user_attrs.get("parameters") if trials else None,
+        "state": state,
+        "taken_over": sum(bool(t.user_attrs.get("taken_over")) for t in trials),
+        "curves": [t.user_attrs.get("curve", []) for t in trials],
+    }
+
+
+def confounding(stand: Standing, points: list[dict[str, Any]]) -> str:
+    """What else differs between the choices of a stage; empty where nothing does."""
+    updates = sorted({round(p["updates"]) for p in points if p["updates"]})
+    if len(updates) < 2 or updates[-1] < 1.1 * updates[0]:
+        return ""
+    key = short(stand.choice or "point")
+    return (
+        f"Budget: the points had from {updates[0]:,} to {updates[-1]:,} updates, for about as many samples. So this compares "
+        f"{key} at equal data, not at equal updates: with few updates a choice may only look slow. "
+        f"train.budget=updates asks the other question."
+    )
+
+
+def taken_over(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Trials whose result was there already, and the time that training them would have taken."""
+    return [
+        {"stage": stage["name"], "point": t["point"], "seed": t["seed"], "seconds": t.get("seconds", 0.0)}
+        for stage in stages
+        for t in stage["trials"]
+        if t.get("taken_over")
+    ]
+
+
+def baseline_facts(url: str, experiment: str, winner: dict[str, Any]) -> dict[str, Any] | None:
+    """What the untuned defaults score on a trial's budget, against the winning trial on the same seeds; None if unknown."""
+    study = current_study(url, experiment, BASELINE)
+    if study is None or "study" not in winner:
+        return None
+    stand = standing(study)
+    if stand.winner is None:
+        return None
+    import optuna
+
+    try:
+        won = standing(optuna.load_study(study_name=winner["study"], storage=study._storage, pruner=optuna.pruners.NopPruner()))
+    except KeyError:
+        return None
+    best = next((p for (p, _), t in won.complete.items() if t.number == winner["trial"]), None)
+    (point,) = stand.points
+    shared = [seed for seed in stand.seeds if (point, seed) in stand.complete and (best, seed) in won.complete]
+    if best is None or not shared:
+        return None
+    ours = [float(won.complete[best, seed].value or 0) for seed in shared]
+    theirs = [float(stand.complete[point, seed].value or 0) for seed in shared]
+    difference = [b - a for a, b in zip(ours, theirs, strict=True)]
+    return {
+        "val_loss": statistics.fmean(theirs),
+        "winner_val_loss": statistics.fmean(ours),
+        "gain": statistics.fmean(difference),
+        "error": statistics.stdev(difference) / math.sqrt(len(shared)) if len(shared) > 1 else None,
+        "seeds": len(shared),
+        "identity_mean": statistics.fmean(stand.complete[point, s].user_attrs["identity_mean"] for s in shared),
+        "winner_identity_mean": statistics.fmean(won.complete[best, s].user_attrs["identity_mean"] for s in shared),
+        "study": study.study_name,
+    }
+
+
+def provenance(studies: dict[str, optuna.Study], stages: list[dict[str, Any]]) -> dict[str, Any]:
+    """Versions, commits, data and devices of all trials, and the command of every stage."""
+    seen: dict[str, dict[str, None]] = {key: {} for key in ("versions", "commit", "data", "device")}
+    for study in studies.values():
+        for trial in study.get_trials(deepcopy=False):
+            for key, values in seen.items():
+                found = trial.user_attrs.get(key)
+                if found:
+                    text = ", ".join(f"{k} {v}" for k, v in found.items()) if isinstance(found, dict) else as_text(found)
+                    values[text] = None
+    return {key: list(values) for key, values in seen.items()} | {"commands": [stage["command"] for stage in stages]}
