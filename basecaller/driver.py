@@ -74,6 +74,7 @@ class Search:
         self.asked, self.started = overrides, time.monotonic()
         self.url, self.experiment = str(cfg.storage), str(cfg.experiment)
         self.folder = Path(cfg.output_dir)
+        self.seconds_before = float((read_json(self.folder / "search.json") or {}).get("seconds", 0))
         self.plan = [str(name) for name in cfg.plan]
         self.workers = divide(settings_workers(cfg), str(cfg.device))
         with hydra_app() as app:
@@ -86,8 +87,6 @@ class Search:
 
     def run(self) -> None:
         """Runs what the search still misses, the report written after every step."""
-        before = read_json(self.folder / "search.json") or {}
-        self.seconds_before = float(before.get("seconds", 0))
         self._report()
         for name in self.plan:
             self.run_stage(name)

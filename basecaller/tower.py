@@ -63,12 +63,12 @@ def _taps(x: Tensor, dilation: int, kernel: int) -> Tensor:
 def _add_taps(x: Tensor, taps: Tensor, dilation: int, kernel: int) -> None:
     """The gradient of `_taps`: adds each tap to the frame it was taken from, in place."""
     frames, channels = x.shape[1:]
-    columns = taps.view(*x.shape[:2], kernel, channels)
-    for k in range(kernel):
+    columns = taps.view(*x.shape[:2], kernel, channels).unbind(2)
+    for k, column in enumerate(columns):
         shift = (k - kernel // 2) * dilation  # the tap of frame t came from frame t + shift
-        if abs(shift) < frames:
-            to, of = slice(max(0, shift), frames + min(0, shift)), slice(max(0, -shift), frames - max(0, shift))
-            x[:, to] += columns[:, of, k]
+        length = frames - abs(shift)
+        if length > 0:
+            x.narrow(1, max(0, shift), length).add_(column.narrow(1, max(0, -shift), length))
 
 
 def _normalise(x: Tensor, valid: Tensor | None, weights: Weights, i: int, training: bool) -> tuple[Tensor, list[Tensor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -134,7 +135,7 @@ def test_a_missing_stage_is_named_with_the_command_that_runs_it(folder):
         sweep("stage=batch_norm")
     study = sweep("stage=padding")
     study.set_user_attr("points", [*study.user_attrs["points"], "padding=masked"])
-    with pytest.raises(StageError, match=r"stage padding .*: 1 of its points are unfinished; finish them with"):
+    with pytest.raises(StageError, match=r"stage padding .*: 1 of its trials are unfinished; finish them with"):
         sweep("stage=batch_norm")
 
 
@@ -289,6 +290,89 @@ def test_a_winner_at_the_edge_makes_the_grid_grow_and_is_called_out(capsys):
     assert "a better value may lie beyond" in capsys.readouterr().err
     assert len(sweep("stage=lr_adam", *given).trials) == 5
     assert len(sweep("stage=lr_adam", *given, "optimizer.lr=0.1,0.2").trials) == 7  # the user's own axis is left alone
+
+
+def runs(study: optuna.Study) -> list[tuple[str, int]]:
+    return [(t.user_attrs["point"], t.user_attrs["seed"]) for t in study.get_trials(states=(TrialState.COMPLETE,))]
+
+
+FOUR = ("stage=lr_adam", "padding=on", "model.batch_norm=true", "stage.extend=0", "train.validations=1")
+
+
+def test_the_better_half_runs_at_the_second_seed_and_two_at_the_third():
+    study = sweep(*FOUR, "search.replicates=3")
+    first = {
+        point: t.value for t in study.trials for point, seed in [(t.user_attrs["point"], t.user_attrs["seed"])] if seed == 1
+    }
+    better = sorted(first, key=first.get)[:2]
+    assert sorted(runs(study)) == sorted([(p, 1) for p in first] + [(p, s) for p in better for s in (2, 3)])
+    stand = standing(study)
+    assert stand.conclusion.seeds == 3
+    assert stand.conclusion.mean == pytest.approx(sum(t.value for t in stand.trials_of(stand.conclusion.winner)) / 3)
+    assert {setting_of(t, "seed") for t in study.trials} == {1, 2, 3}
+    assert len(sweep(*FOUR, "search.replicates=3").trials) == len(study.trials)  # finished: nothing runs
+
+
+def test_more_replicates_add_seeds_to_what_is_there():
+    study = sweep(*FOUR)
+    assert len(study.trials) == 4
+    more = sweep(*FOUR, "search.replicates=2")
+    assert more.study_name == study.study_name
+    assert len(more.trials) == 6
+
+
+def test_a_sweep_killed_between_seeds_goes_on_with_the_points_that_were_promoted(monkeypatch):
+    whole = runs(sweep(*FOUR, "search.replicates=3", "experiment=whole"))
+    from basecaller import run as running
+
+    real, count = running.train, itertools.count()
+
+    def train(*arguments):
+        if next(count) == 5:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(running, "train", train)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(*FOUR, "search.replicates=3")
+    monkeypatch.setattr(running, "train", real)
+    assert sorted(runs(sweep(*FOUR, "search.replicates=3"))) == sorted(whole)
+
+
+def test_seeds_swept_by_the_user_replicate_every_point():
+    study = sweep(RATES, "seed=1,2,3")
+    assert sorted(runs(study)) == sorted((f"optimizer.lr={rate}", seed) for rate in (0.01, 0.001) for seed in (1, 2, 3))
+    assert standing(study).conclusion.kind != "one seed"
+
+
+def test_a_point_that_diverges_at_a_later_seed_is_out(monkeypatch):
+    from basecaller import run as running
+    from basecaller.errors import DivergedError
+
+    real = running.train
+
+    def train(cfg, *rest):
+        if cfg.seed == 2 and cfg.optimizer.lr == 0.001:
+            raise DivergedError(3, float("nan"))
+        return real(cfg, *rest)
+
+    monkeypatch.setattr(running, "train", train)
+    stand = standing(sweep(*FOUR, "search.replicates=3"))
+    assert stand.failed == {"optimizer.lr=0.001": "diverged at seed 2"}
+    assert stand.conclusion.winner not in (None, "optimizer.lr=0.001")
+
+
+def test_the_simpler_choice_is_injected_where_no_difference_shows(monkeypatch):
+    sweep("stage=padding", "search.replicates=3")
+    stand = standing(current_study(URL, "tiny", "padding"))
+    assert stand.simple_first == ["off", "on"]
+    values = {("padding=off", 1): 1.00, ("padding=off", 2): 1.10, ("padding=off", 3): 1.22,
+              ("padding=on", 1): 0.99, ("padding=on", 2): 1.11, ("padding=on", 3): 1.20}  # fmt: skip
+    monkeypatch.setattr(type(stand), "values", lambda self, seeds: {
+        p: {s: values[p, s] for q, s in values if q == p and s in seeds} for p in self.points
+    })  # fmt: skip
+    _, winner = winner_of(URL, "tiny", ["padding"])
+    assert setting_of(winner, "padding") == "off"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours, told apart by the colour-blind (Color Universal Design, 2008)."""
 
-LOSS = "validation loss (nats per base)"
+LOSS = "val. loss (nats per base)"
 Facts = dict[str, Any]
 
 

@@ -1,0 +1,1 @@
+"""Measurements: `python -m benchmarks.conclusions`. Each prints a table; `--json FILE` writes the same rows."""

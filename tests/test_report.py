@@ -1,0 +1,189 @@
+"""The report: of a finished search, a running one, and one with failed stages; what it says of the published run."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import optuna
+import pytest
+from rich.console import Console
+
+from basecaller.config import compose_config
+from basecaller.driver import Search, hydra_app
+from basecaller.hpo.best import standing
+from basecaller.hpo.storage import current_study, open_storage, open_study
+from basecaller.report import write_report
+from basecaller.reporting.convergence import samples_to
+from basecaller.reporting.published import LOSSES, against_published
+from basecaller.run import job
+from tests.conftest import TINY, Command
+
+URL = "sqlite:///outputs/optuna.db"
+PLAN = ["padding", "batch_norm", "lr_adam"]
+GIVEN = [*(line for line in TINY if not line.startswith("search.replicates")), "search.replicates=2"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    open_storage.cache_clear()
+    return tmp_path
+
+
+def search(*overrides: str) -> Search:
+    asked = [*GIVEN, f"plan=[{','.join(PLAN)}]", "search.workers=1", *overrides]
+    return Search(
+        compose_config([line for line in asked if "," not in line or line.startswith("plan=")]), asked, Console(quiet=True)
+    )
+
+
+def report(folder: Path) -> tuple[dict, str, str]:
+    write_report(URL, "tiny", folder / "outputs/tiny", PLAN)
+    where = folder / "outputs/tiny"
+    return (
+        json.loads((where / "report.json").read_text()),
+        (where / "report.html").read_text(),
+        (where / "report.md").read_text(),
+    )
+
+
+def figures(html: str) -> list[ElementTree.Element]:
+    return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", html, re.DOTALL)]
+
+
+def test_a_finished_search_is_told_whole(folder, run: Command):
+    search().run()
+    facts, html, markdown = report(folder)
+    assert [stage["name"] for stage in facts["stages"]] == PLAN
+    for stage in facts["stages"]:
+        assert stage["state"] == "complete"
+        assert stage["verdict"]["text"] in html.replace("&#x27;", "'")
+        assert stage["verdict"]["text"] in markdown
+        complete = [p for p in stage["points"] if p["seeds"] == 2]
+        for point in complete:
+            assert point["mean"] == pytest.approx(sum(point["values"].values()) / 2)
+        assert {"updates", "samples", "seconds"} <= stage["points"][0].keys()
+    winner = facts["winner"]
+    assert winner["command"] in markdown
+    assert f"{winner['test']['identity_mean']:.1%}" in html
+    assert facts["baseline"]["seeds"] == 2
+    assert facts["baseline"]["gain"] == pytest.approx(facts["baseline"]["val_loss"] - facts["baseline"]["winner_val_loss"])
+    taken = [t for stage in facts["stages"] for t in stage["trials"] if t["taken_over"]]
+    assert len(facts["taken_over"]) == len(taken) >= 2  # padding's winner is half of the batch-norm stage
+    assert len(figures(html)) == 1 + len(PLAN)
+    assert "http://" not in html.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    )
+    assert "src=" not in html  # one file, nothing fetched
+    shown = run("report").stdout
+    assert "padding" in shown
+    assert "report.html" in shown
+    note = current_study(URL, "tiny", "padding")._storage.get_study_system_attrs(
+        current_study(URL, "tiny", "padding")._study_id
+    )
+    assert any("Does zero-padding" in str(value) for value in note.values())
+
+
+def test_a_running_search_says_what_is_open(folder):
+    made = search()
+    made.run_stage("padding")
+    study = current_study(URL, "tiny", "padding")
+    study.set_user_attr("seeds", [1, 2, 3])
+    facts, html, markdown = report(folder)
+    assert facts["stages"][0]["state"] == "running"
+    assert facts["stages"][0]["open"] == 2
+    assert facts["not_run"] == ["batch_norm", "lr_adam"]
+    assert facts["winner"] == {}
+    assert "No winner yet" in html
+    assert "2 trials open" in markdown
+
+
+def test_failures_are_shown_with_their_reason(folder):
+    with hydra_app() as app:
+        given = [
+            *GIVEN,
+            "stage=lr_adam",
+            "padding=on",
+            "model.batch_norm=true",
+            "optimizer=sgd",
+            "train.clip=null",
+            "threads=1",
+        ]
+        app.multirun("config", job, [*given, "optimizer.lr=1e30,0.001", "stage.extend=0"], with_log_configuration=False)
+    facts, html, _ = report(folder)
+    states = {p["point"]: p["state"] for p in facts["stages"][0]["points"]}
+    assert states["optimizer.lr=1e+30"].startswith("diverged")
+    assert "the loss is" in html
+    assert "lower optimizer.lr" in html
+
+
+def test_nothing_run_is_one_message_and_makes_no_file(tmp_path, run: Command):
+    done = run("report", "experiment=nonesuch", code=2)
+    assert "experiment=nonesuch" in done.stderr
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_samples_to_a_level_are_linear_between_points():
+    curve = [{"samples": 100, "val_loss": 2.0}, {"samples": 200, "val_loss": 1.0}, {"samples": 300, "val_loss": 1.2}]
+    assert samples_to(curve, 1.5) == 150
+    assert samples_to(curve, 1.0) == 200
+    assert samples_to(curve, 2.5) == 100
+    assert math.isinf(samples_to(curve, 0.5))
+
+
+def study_of(name: str, values: dict[str, list[float]], params: dict[str, dict], choice: str | None) -> optuna.Study:
+    """A finished stage with given losses at the seeds 1, 2, ..."""
+    study = open_study("sqlite:///:memory:", f"made/{name}/x")
+    seeds = list(range(1, 1 + max(map(len, values.values()))))
+    study.set_user_attr("points", list(values))
+    study.set_user_attr("seeds", seeds)
+    study.set_user_attr("halving", True)
+    study.set_user_attr("choice", choice)
+    for point, losses in values.items():
+        for seed, loss in zip(seeds, losses, strict=False):
+            distributions = {
+                key: optuna.distributions.CategoricalDistribution([False, True])
+                if isinstance(value, bool)
+                else optuna.distributions.FloatDistribution(1e-9, 1e3)
+                for key, value in params[point].items()
+            }
+            attrs = {"point": point, "seed": seed, "outcome": "complete", "loss_per_read": 60 * loss, "updates": 64,
+                     "area_under_curve": loss + 0.1}  # fmt: skip
+            study.add_trial(
+                optuna.trial.create_trial(params=params[point], distributions=distributions, value=loss, user_attrs=attrs)
+            )
+    return study
+
+
+def claims(**stages) -> dict[str, str]:
+    told = against_published({name: standing(study) for name, study in stages.items()})["claims"]
+    return {claim["text"]: claim["answer"] for claim in told}
+
+
+def test_published_conclusions_are_answered_by_what_was_measured():
+    text = "Batch norm brings a huge gain in convergence speed: keep it."
+    params = {"no": {"model.batch_norm": False}, "yes": {"model.batch_norm": True}}
+
+    def answer(no: list[float], yes: list[float]) -> str:
+        return claims(batch_norm=study_of(f"bn{no}{yes}", {"no": no, "yes": yes}, params, "model.batch_norm"))[text]
+
+    assert answer([1.2, 1.3, 1.25], [1.0, 1.1, 1.05]) == "supported"
+    assert answer([1.2, 1.3, 1.25], [1.2, 1.301, 1.249]) == "contradicted"  # a huge gain would have shown
+    assert answer([1.2, 1.3, 1.25], [1.0, 1.4, 1.1]) == "cannot tell"
+    assert answer([1.2], [1.0]) == "cannot tell"
+    assert set(claims().values()) == {"cannot tell"}
+
+
+def test_the_published_table_has_ours_beside_it():
+    settings = {f"optimizer.lr={entry[0]['optimizer.lr']}": entry[0] for entry in LOSSES["lr_adam"]}
+    study = study_of("lr_adam", {point: [1.0, 1.2] for point in settings}, settings, "optimizer.lr")
+    rows = against_published({"lr_adam": standing(study)})["rows"]
+    assert len(rows) == 17
+    first = rows[0]
+    assert (first["settings"], first["published_per_read"]) == ("Adam lr 0.001", pytest.approx(5.211, abs=1e-3))
+    assert (first["per_base"], first["per_read"], first["seeds"]) == (pytest.approx(1.1), pytest.approx(66.0), 2)
+    assert rows[4]["per_base"] is None
