@@ -108,12 +108,13 @@ def test_commands_are_printed_as_they_are_typed(tmp_path, run: Command):
     source = ["data=pod5", f"data.pod5=[{path}]", f"data.bam=[{bam}]", "data.validation=0.2", "data.test=0.2"]
     small = ["model.channels=4", "model.skip_channels=4", "train.validations=1", "search.winner.train.epochs=1"]
     shown = run("search", *source, *small, "plan=[padding]", "padding=on,off", "search.workers=1").stdout
-    assert shown.count(f"'data.pod5=[{path}]'") == 2  # of the stage, and of the winner
+    assert shown.count(f"'data.pod5=[{path}]'") == 4  # of the stage, the defaults, and twice the winner
 
 
 def test_a_preview_lists_every_trial_and_runs_nothing(tmp_path, run: Command):
     shown = run("search", "search.preview=true").stdout
-    assert "66 trials" in shown
+    assert "125 trials" in shown  # 66 points, the better ones again
+    assert "66 trials" in run("search", "search.preview=true", "search.replicates=1").stdout
     assert "<best of padding>" in shown
     assert "optimizer=<best of lr_adam|lr_adamax|lr_adagrad>" in shown
     assert not (tmp_path / "outputs").exists()

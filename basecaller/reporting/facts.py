@@ -94,6 +94,7 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing) -> dict[str, An
         "question": study.user_attrs.get("question", ""),
         "command": command_of(name, study),
         "state": state,
+        "skipped": study.user_attrs.get("skipped", ""),
         "open": len(stand.open),
         "winner": chosen,
         "value": finite(found.mean),
