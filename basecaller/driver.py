@@ -161,9 +161,7 @@ class Search:
             seconds += runs * float(np.mean(costs))
         wall = seconds / self.workers.count
         each = f"{self.workers.count} at once, {self.workers.threads} thread(s) each"
-        self.console.print(
-            f"{total} trials, {each}: about {wall / 60:.0f} minutes if the winners are like the defaults, and the winner's training after them"
-        )
+        self.console.print(f"{total} trials, {each}: about {wall / 60:.0f} minutes, and the winner's training after them")
 
     def _planned(self, name: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """A stage's points and fixed settings as far as they are known now; what a stage will decide is named so."""

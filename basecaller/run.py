@@ -18,13 +18,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from basecaller.config import job_config
 from basecaller.data.sources import prepare
-from basecaller.errors import DivergedError, InfeasibleError, SettingError
+from basecaller.errors import DivergedError, InfeasibleError, SettingError, StorageError
 from basecaller.files import read_json, replacing, write_json
 from basecaller.hpo.identity import run_id
+from basecaller.hpo.ranking import rung_size
 from basecaller.settings import Settings, settings
 from basecaller.workers import threads_of_job
 
 if TYPE_CHECKING:
+    import optuna
+
     from basecaller.hpo.trial import JobTrial
     from basecaller.training.fit import Point
 
@@ -180,6 +183,7 @@ def check(cfg: DictConfig) -> None:
         BasecallerError: see `settings.settings` and `data.sources.prepare`.
     """
     checked = settings(cfg)
+    make_pruner(cfg)
     prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
 
 
@@ -187,20 +191,28 @@ job.check = check  # type: ignore[attr-defined]
 
 
 def run_trial(cfg: DictConfig) -> float | None:
-    """Claims the config's trial, trains it, and ends it in a named state; a bad trial never ends the search."""
+    """Claims the config's trial, trains it, and ends it in a named state; a bad trial never ends the search.
+
+    Raises:
+        StorageError: the storage is away. The training is finished before, and its result lies in its folder, where the
+            next sweep finds it.
+    """
     import optuna
     import torch
 
     from basecaller.hpo.trial import claim
 
-    with claim(str(cfg.storage), cfg.trial.study, cfg.trial.number, Path(cfg.output_dir)) as trial:
+    with claim(str(cfg.storage), cfg.trial.study, cfg.trial.number, Path(cfg.output_dir), _pruner(cfg)) as trial:
         if trial is None:
             log.info("trial %s is another process's", cfg.trial.number)
             return None
         name = f"{cfg.stage.name} {trial.trial.user_attrs.get('point')} seed={cfg.seed}"
+        report = _Reporter(trial)
         try:
             _note_start(trial, cfg)
-            result = train(cfg, _output_dir(), lambda point: trial.report(point.val_loss, round(100 * point.progress)))
+            result = train(cfg, _output_dir(), report)
+        except StorageError:
+            raise
         except optuna.TrialPruned:
             trial.end("pruned")
             log.info("%s: pruned", name)
@@ -214,12 +226,66 @@ def run_trial(cfg: DictConfig) -> float | None:
             log.debug("%s", name, exc_info=True)
             _fail(trial, name, "failed", error)
         else:
+            if report.lost:
+                log.error("%s: %s; its result is kept in %s", name, result, os.path.relpath(_output_dir()))
+                raise report.lost
             trial.note(result.metrics | result.facts | {"taken_over": result.taken_over})
             trial.note({"curve": [asdict(point) for point in result.curve]})
             trial.end("complete", result.metrics["val_loss"])
             log.info("%s: %s", name, result)
             return result.metrics["val_loss"]
     return None
+
+
+class _Reporter:
+    """Tells a trial its learning curve; once the storage is lost the training goes on without."""
+
+    def __init__(self, trial: JobTrial) -> None:
+        self.trial = trial
+        self.lost: StorageError | None = None
+
+    def __call__(self, point: Point) -> None:
+        if self.lost is None:
+            try:
+                self.trial.report(point.val_loss, round(100 * point.progress))
+            except StorageError as error:
+                log.warning("%s", error)
+                self.lost = error
+
+
+def make_pruner(cfg: DictConfig) -> optuna.pruners.BasePruner | None:
+    """Optuna's pruner of `search.pruner`; None prunes nothing.
+
+    Raises:
+        SettingError: Optuna has no such pruner, or it takes no such arguments.
+    """
+    import optuna
+
+    if cfg.search.pruner is None:
+        return None
+    kind = getattr(optuna.pruners, str(cfg.search.pruner), None)
+    if not (isinstance(kind, type) and issubclass(kind, optuna.pruners.BasePruner)):
+        known = ", ".join(name for name in dir(optuna.pruners) if name.endswith("Pruner") and name != "BasePruner")
+        raise SettingError(f"search.pruner={cfg.search.pruner}: no such pruner; Optuna has {known}")
+    try:
+        return kind(**cfg.search.pruner_args)
+    except (TypeError, ValueError) as error:
+        raise SettingError(f"search.pruner={cfg.search.pruner} search.pruner_args={cfg.search.pruner_args}: {error}") from None
+
+
+def _pruner(cfg: DictConfig) -> optuna.pruners.BasePruner | None:
+    """The pruner where it may prune: at the first seed of a grid of which some points are left out at the second anyway.
+
+    Replicates are never pruned: a mean over the seeds that went well would be no mean.
+    """
+    from basecaller.hpo.storage import open_study
+
+    if cfg.search.pruner is None:
+        return None
+    study = open_study(str(cfg.storage), cfg.trial.study).user_attrs
+    seeds, points = study["seeds"], len(study.get("points", []))
+    screening = study.get("halving") and cfg.seed == seeds[0] and rung_size(points, 1) < points
+    return make_pruner(cfg) if len(seeds) == 1 or screening else None
 
 
 def _note_start(trial: JobTrial, cfg: DictConfig) -> None:

@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 CONCLUSIVE = ("diverged", "infeasible")
 """Outcomes that the same settings would reach again: such a point is not tried again. Others are, by the next sweep."""
 
+ATTEMPTS = 3
+"""How often a point is given to another process when one dies over it."""
+
 CLAIM_TIMEOUT = 10.0
 """Seconds that a job waits for its own lock, which a neighbour may be probing."""
 
@@ -90,7 +93,8 @@ def running(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 
 def release_abandoned(study: optuna.Study, folder: Path) -> list[tuple[str, int]]:
-    """Ends the running trials whose process is gone, as failed with outcome `abandoned`.
+    """Ends the running trials whose process is gone: as `abandoned`, to be done again; as `killed` where processes keep
+    dying over the same point, most likely for want of memory.
 
     A trial of another host, whose lock file does not lie here, is left alone.
 
@@ -108,16 +112,33 @@ def release_abandoned(study: optuna.Study, folder: Path) -> list[tuple[str, int]
             continue
         try:
             with lock.acquire(timeout=0):
-                if study.trials[trial.number].state != TrialState.RUNNING:
+                if study._storage.get_trial(trial._trial_id).state != TrialState.RUNNING:
                     continue
-                study._storage.set_trial_user_attr(trial._trial_id, "outcome", "abandoned")
-                study.tell(trial.number, state=TrialState.FAIL)
+                died = deaths(study, _key(trial)) + 1
+                note = {"outcome": "abandoned"}
+                if died % ATTEMPTS == 0:
+                    message = f"its process died, {died} times by now: perhaps for want of memory; a smaller batch needs less"
+                    note = {"outcome": "killed", "message": message}
+                for key, value in note.items():
+                    study._storage.set_trial_user_attr(trial._trial_id, key, value)
+                study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         except Timeout:
             continue
         Path(lock.lock_file).unlink(missing_ok=True)
+        if note["outcome"] == "killed":
+            log.warning("trial %d (%s): %s", trial.number, _key(trial)[0], note["message"])
+            continue
         freed.append(_key(trial))
         log.warning("trial %d (%s) was left by a process that died; it goes back into the queue", trial.number, freed[-1][0])
     return freed
+
+
+def deaths(study: optuna.Study, key: tuple[str, int]) -> int:
+    """How many processes died over an entry."""
+    from optuna.trial import TrialState
+
+    failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+    return sum(_key(t) == key and t.user_attrs.get("outcome") in ("abandoned", "killed") for t in failed)
 
 
 def _is_free(lock: FileLock) -> bool:

@@ -13,6 +13,9 @@ from basecaller.errors import StorageError
 if TYPE_CHECKING:
     import optuna
 
+FORMAT = 1
+"""Of what studies and trials hold; it changes when another version could not go on with them."""
+
 SQLITE_TIMEOUT = 120.0
 """Seconds that one process waits for another's write to an SQLite file."""
 
@@ -45,8 +48,10 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
             from optuna.storages.journal import JournalFileBackend
 
             return optuna.storages.JournalStorage(JournalFileBackend(path))
-        kwargs = {"connect_args": {"timeout": SQLITE_TIMEOUT}} if scheme == "sqlite" else {}
-        return optuna.storages.get_storage(optuna.storages.RDBStorage(url, engine_kwargs=kwargs))
+        from basecaller.hpo.enduring import EnduringStorage
+
+        kwargs = {"connect_args": {"timeout": SQLITE_TIMEOUT}} if scheme == "sqlite" else {"pool_pre_ping": True}
+        return EnduringStorage(optuna.storages.RDBStorage(url, engine_kwargs=kwargs), shown)
     except (SQLAlchemyError, OSError, ImportError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0].replace(url, shown)
         raise StorageError(
@@ -58,13 +63,13 @@ def open_study(url: str, name: str, pruner: Any = None, sampler: Any = None) -> 
     """The study of that name, made if it is not there.
 
     Raises:
-        StorageError: the storage cannot be opened or written.
+        StorageError: the storage cannot be opened or written, or another version of this program wrote the study.
     """
     import optuna
 
     storage = open_storage(url)
     try:
-        return optuna.create_study(
+        study = optuna.create_study(
             storage=storage,
             study_name=name,
             direction="minimize",
@@ -74,6 +79,15 @@ def open_study(url: str, name: str, pruner: Any = None, sampler: Any = None) -> 
         )
     except optuna.exceptions.StorageInternalError as error:
         raise StorageError(f"storage={without_password(url)}: {str(error).splitlines()[0]}") from None
+    written = study.user_attrs.get("format")
+    if written is None and not study.get_trials(deepcopy=False):
+        study.set_user_attr("format", FORMAT)
+    elif written != FORMAT:
+        raise StorageError(
+            f"storage={without_password(url)}: study {name} was written by another version of this program (format "
+            f"{written}, this one has {FORMAT}); go on with that version, or use another experiment= or storage="
+        )
+    return study
 
 
 def mark_asked(study: optuna.Study) -> None:

@@ -34,9 +34,6 @@ log = logging.getLogger(__name__)
 POLL = 0.5
 """Seconds between looks at trials that another process works on."""
 
-ATTEMPTS = 3
-"""How often one sweep launches a point whose process keeps dying."""
-
 
 @dataclass
 class SweeperConfig:
@@ -302,9 +299,12 @@ class StageSweeper(Sweeper):
                 freed = queue.release_abandoned(study, self.folder)
                 # at first every entry that misses a trial, later what died: a failure waits for the next sweep
                 missing = [e for e in entries if e.key not in self.launches or e.key in freed]
-                queue.fill(study, space, [e for e in missing if self.launches.get(e.key, 0) < ATTEMPTS])
+                queue.fill(study, space, [e for e in missing if self.launches.get(e.key, 0) < queue.ATTEMPTS])
             trials = queue.waiting(study, entries)
             if trials:
+                # A worker that dies takes those beside it along: who was there runs alone, so that the culprit is known.
+                alone = [(number, entry) for number, entry in trials if self.launches.get(entry.key)]
+                trials = alone[:1] or trials
                 for _, entry in trials:
                     self.launches[entry.key] = self.launches.get(entry.key, 0) + 1
                 self._launch(study, space, trials)

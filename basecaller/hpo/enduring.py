@@ -1,0 +1,79 @@
+"""A database storage that outlives its server's absence: every call is made again until the server is back."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.storages._cached_storage import _CachedStorage
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from basecaller.errors import StorageError
+
+log = logging.getLogger(__name__)
+
+WAIT = 300.0
+"""Seconds that a call waits for a server that went away; the environment variable BASECALLER_STORAGE_WAIT overrides it."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
+
+
+def gone(error: BaseException | None) -> bool:
+    """Whether an error says that the server is away, or an SQLite file locked, rather than that the call is wrong."""
+    while error is not None:
+        if isinstance(error, DBAPIError):
+            text = str(error.orig)
+            sqlite = "sqlite" in type(error.orig).__module__
+            away = isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
+            return "locked" in text if sqlite else away
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _enduring(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def patiently(self: EnduringStorage, *args: Any, **kwargs: Any) -> Any:
+        limit = float(os.environ.get("BASECALLER_STORAGE_WAIT", WAIT))
+        started, pause = time.monotonic(), FIRST_PAUSE
+        while True:
+            try:
+                return method(self, *args, **kwargs)
+            except (optuna.exceptions.StorageInternalError, DBAPIError) as error:
+                waited = time.monotonic() - started
+                if not gone(error):
+                    raise
+                if waited + pause > limit:
+                    raise StorageError(
+                        f"storage={self.shown}: away for {waited:.0f} seconds ({str(error).splitlines()[0]}); start it again, "
+                        "then the same command: it goes on from here"
+                    ) from None
+                if pause == FIRST_PAUSE:
+                    log.warning("storage %s is away; waiting up to %.0f seconds", self.shown, limit)
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    return patiently
+
+
+class EnduringStorage(_CachedStorage):
+    """See the module.
+
+    Args:
+        backend: the storage.
+        shown: its URL as it may be shown.
+    """
+
+    def __init__(self, backend: optuna.storages.RDBStorage, shown: str) -> None:
+        super().__init__(backend)
+        self.shown = shown
+
+
+for _name in vars(BaseStorage):
+    if not _name.startswith("_") and callable(getattr(_CachedStorage, _name, None)):
+        setattr(EnduringStorage, _name, _enduring(getattr(_CachedStorage, _name)))

@@ -1,0 +1,100 @@
+"""Does a large study slow the search down? `python -m benchmarks.scale`: seconds of bookkeeping per trial, and for resolving
+`${best:...}`, in studies of 100, 1,000 and 10,000 finished trials."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+SIZES = (100, 1_000, 10_000)
+NEW = 20
+"""Trials whose bookkeeping is timed at each size; the median is shown."""
+
+
+def measure(url: str, folder: Path, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
+    """A study grown to each size in turn, and the costs of the next trials there."""
+    from optuna.distributions import FloatDistribution
+    from optuna.trial import TrialState, create_trial
+
+    from basecaller.hpo.best import standing, winner_of
+    from basecaller.hpo.grid import Entry, Point, Space
+    from basecaller.hpo.queue import fill, waiting
+    from basecaller.hpo.storage import mark_asked, open_study
+    from basecaller.hpo.trial import claim
+
+    name, rows = "scale/none/x", []
+    study = open_study(url, name)
+    mark_asked(study)
+    space = Space(distributions={"optimizer.lr": FloatDistribution(0.0, 1e6)}, axes={"optimizer.lr": []})
+    study.set_user_attr("seeds", [1])
+    study.set_user_attr("halving", True)
+    asked: list[Point] = []
+
+    def points(count: int) -> list[Point]:
+        return [Point({"optimizer.lr": float(len(asked) + i)}) for i in range(count)]
+
+    for size in sizes:
+        new = points(size - len(asked))
+        for point in new:
+            attrs = {"point": point.key, "seed": 1, "outcome": "complete", "choices": {"optimizer": "adam"}}
+            study.add_trial(
+                create_trial(state=TrialState.COMPLETE, value=1.0, params=dict(point.values),
+                             distributions=space.distributions, user_attrs=attrs)
+            )  # fmt: skip
+        asked += new
+        study.set_user_attr("points", [point.key for point in asked])
+        more = points(NEW)
+        started = time.perf_counter()
+        fill(study, space, [Entry(point, 1) for point in more])
+        fill_seconds = (time.perf_counter() - started) / NEW
+        seconds = []
+        for number, _ in waiting(study, [Entry(point, 1) for point in more]):
+            started = time.perf_counter()
+            with claim(url, name, number, folder) as trial:
+                assert trial is not None
+                trial.report(1.0, 100)
+                trial.note({"identity_mean": 0.5})
+                trial.end("complete", 1.0)
+            seconds.append(time.perf_counter() - started)
+        asked += more
+        study.set_user_attr("points", [point.key for point in asked])
+        started = time.perf_counter()
+        _ = standing(study).open
+        look = time.perf_counter() - started
+        started = time.perf_counter()
+        winner_of(url, "scale", ["none"])
+        rows.append({"trials": size, "enqueue": fill_seconds, "claim_to_end": statistics.median(seconds), "standing": look,
+                     "best": time.perf_counter() - started})  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--postgres", metavar="URL", help="an empty database; without, PostgreSQL is left out")
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
+    parser.add_argument("--json", type=Path, help="write the table there")
+    chosen = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        urls = {"SQLite": f"sqlite:///{folder}/optuna.db"} | ({"PostgreSQL": chosen.postgres} if chosen.postgres else {})
+        for kind, url in urls.items():
+            rows += [{"storage": kind} | row for row in measure(url, Path(folder), tuple(chosen.sizes))]
+    table = Table("storage", "finished trials", "enqueue (ms)", "claim to end (ms)", "standing (ms)", "${best} (ms)")
+    for row in rows:
+        cells = (f"{1000 * row[key]:.1f}" for key in ("enqueue", "claim_to_end", "standing", "best"))
+        table.add_row(row["storage"], f"{row['trials']:,}", *cells)
+    Console().print(table)
+    if chosen.json:
+        chosen.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

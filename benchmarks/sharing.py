@@ -1,0 +1,84 @@
+"""Do processes share a grid? `python -m benchmarks.sharing`: the same command several times at once, on every kind of storage.
+
+The trainings are of no length, so that claims collide as often as they can. Printed: points that were lost, and points that
+ran more than once; the goal is 0 and 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+CHILD = """
+import sys
+from basecaller import run
+from basecaller.driver import hydra_app
+
+
+def train(cfg, folder, on_point=lambda point: None):
+    return run.Result({"val_loss": 1.0, "identity_mean": 0.5, "identity_floor": 0.3}, [],
+                      {"seconds": 0.0, "only_blanks": False, "updates": 0})
+
+run.train = train
+with hydra_app() as app:
+    app.multirun("config", run.job, sys.argv[1:])
+"""
+
+
+def round_of(url: str, folder: Path, name: str, processes: int, points: int) -> dict[str, Any]:
+    """One round: `processes` sweeps of one grid, started together."""
+    from basecaller.hpo.storage import current_study
+
+    grid = "optimizer.lr=" + ",".join(f"{i / 1e4:g}" for i in range(1, points + 1))
+    command = [sys.executable, "-c", CHILD, grid, f"experiment={name}", f"storage={url}", "threads=1", "data.reads=100"]
+    started = time.perf_counter()
+    running = [subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) for _ in range(processes)]
+    errors = [process.communicate()[1] for process in running]
+    seconds = time.perf_counter() - started
+    failed = [error for process, error in zip(running, errors, strict=True) if process.returncode]
+    if failed:
+        raise RuntimeError(failed[0])
+    study = current_study(url, name, "none")
+    assert study is not None
+    complete = Counter(t.user_attrs["point"] for t in study.get_trials() if t.state.name == "COMPLETE")
+    return {"lost": points - len(complete), "repeated": sum(n - 1 for n in complete.values()), "seconds": seconds,
+            "others": sum(t.state.name != "COMPLETE" for t in study.get_trials())}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sharing", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--processes", type=int, default=4)
+    parser.add_argument("--points", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--postgres", metavar="URL", help="an empty database; without, PostgreSQL is left out")
+    parser.add_argument("--json", type=Path, help="write the table there")
+    chosen = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path(folder)
+        urls = {"SQLite": f"sqlite:///{here}/optuna.db", "journal file": f"journal:///{here}/journal.log"}
+        urls |= {"PostgreSQL": chosen.postgres} if chosen.postgres else {}
+        for kind, url in urls.items():
+            rounds = [round_of(url, here, f"round{i}", chosen.processes, chosen.points) for i in range(chosen.rounds)]
+            rows.append({"storage": kind} | {key: sum(r[key] for r in rounds) for key in rounds[0]})
+    title = f"{chosen.processes} processes, {chosen.points} points, {chosen.rounds} rounds"
+    table = Table("storage", "lost", "repeated", "trials that did not complete", "seconds", title=title, title_justify="left")
+    for row in rows:
+        table.add_row(row["storage"], *(str(row[key]) for key in ("lost", "repeated", "others")), f"{row['seconds']:.0f}")
+    Console().print(table)
+    if chosen.json:
+        chosen.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Does a search survive? `python -m benchmarks.soak`: a plan whose processes are killed at random, over and over.
+
+SIGKILL and SIGINT hit the driver, its whole process group, or one of its workers, in one process and with joblib workers, until
+there were as many kills as asked for; then the plan runs to its end. Printed: grid points that were lost, points that ran more
+than once, trials that still run, and training steps that were done more than once (since the last checkpoint; no goal).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+PLAN = [
+    "plan=[padding,lr_adam,lr_adagrad,stacks]", "model.batch_norm=true", "model.max_dilation=4", "optimizer=adam", "data.reads=150",
+    "data.min_bases=20", "data.max_bases=40", "data.genome_bases=50000", "data.validation=0.2", "data.test=0.2", "data.batch_size=4",
+    "model.channels=8", "model.skip_channels=8", "train.chunks=null", "train.validation_chunks=20", "train.epochs=6",
+    "train.validations=1", "search.winner.train.epochs=1", "search.replicates=2", "search.winner.train.chunks=40",
+]  # fmt: skip
+"""A small plan of which every trial takes seconds, with several checkpoints."""
+
+COUNTER = """
+import os
+from basecaller.training import fit as module
+
+real = module._Run.step
+
+def step(self, batch):
+    value = real(self, batch)
+    with open(self.job.folder / "steps", "ab", buffering=0) as file:
+        file.write(b".")
+    return value
+
+module._Run.step = step
+"""
+"""Makes every process count its training steps, in the folder of the run."""
+
+
+def children(pid: int) -> list[int]:
+    """All descendants of a process."""
+    found = []
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout.split("\n")
+    parents = [tuple(map(int, line.split())) for line in listed if line.strip()]
+    todo = [pid]
+    while todo:
+        parent = todo.pop()
+        below = [child for child, of in parents if of == parent]
+        found += below
+        todo += below
+    return found
+
+
+def kill_once(process: subprocess.Popen[bytes], rng: random.Random) -> str:
+    """Kills something of a running search; says what."""
+    kind = rng.choice(["driver SIGKILL", "driver SIGINT", "group SIGKILL", "worker SIGKILL"])
+    below = children(process.pid)
+    if kind == "worker SIGKILL" and below:
+        os.kill(rng.choice(below), signal.SIGKILL)
+        return kind
+    if kind == "group SIGKILL":
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.send_signal(signal.SIGINT if kind == "driver SIGINT" else signal.SIGKILL)
+    return kind if not kind.startswith("worker") else "driver SIGKILL"
+
+
+def soak(kills: int, folder: Path, rng: random.Random, console: Console) -> dict[str, Any]:
+    """Runs and kills; returns the counts."""
+    from basecaller.hpo.best import standing
+    from basecaller.hpo.storage import current_study
+
+    (folder / "sitecustomize.py").write_text(COUNTER)
+    environment = os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{Path(__file__).resolve().parents[1]}"}
+    done: Counter[str] = Counter()
+    while True:
+        command = [sys.executable, "-m", "basecaller.search", *PLAN, f"search.workers={rng.choice([1, 2])}"]
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while process.poll() is None and sum(done.values()) < kills:
+            time.sleep(rng.uniform(0.5, 9))
+            if process.poll() is None:
+                done[kill_once(process, rng)] += 1
+                time.sleep(1)
+        code = process.wait()
+        console.print(f"{sum(done.values())} kills, exit {code}", highlight=False)
+        if code == 0 and sum(done.values()) >= kills:
+            break
+        if code == 0:  # finished before the last kill: more of the same, at another seed
+            PLAN.append(f"seed={sum(done.values()) + 10}")
+    url = f"sqlite:///{folder}/outputs/optuna.db"
+    lost = repeated = running = 0
+    for name in ("padding", "lr_adam", "lr_adagrad", "stacks"):
+        study = current_study(url, "tiny", name)
+        assert study is not None
+        stand = standing(study)
+        lost += len(stand.open) + len(stand.failed)
+        complete = Counter(
+            (t.user_attrs["point"], t.user_attrs["seed"]) for t in study.get_trials() if t.state.name == "COMPLETE"
+        )
+        repeated += sum(n - 1 for n in complete.values())
+        running += sum(t.state.name in ("RUNNING", "WAITING") for t in study.get_trials())
+    steps = needed = 0
+    for result in folder.glob("outputs/tiny/runs/*/result.json"):
+        needed += json.loads(result.read_text())["facts"]["updates"]
+        steps += (result.parent / "steps").stat().st_size
+    return {"kills": dict(done), "lost": lost, "repeated": repeated, "still_running": running, "steps": steps,
+            "repeated_steps": steps - needed}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="write the counts there")
+    chosen = parser.parse_args()
+    console = Console()
+    with tempfile.TemporaryDirectory() as folder:
+        result = soak(chosen.kills, Path(folder), random.Random(chosen.seed), console)
+    for key, value in result.items():
+        console.print(f"{key}: {value}", highlight=False)
+    if chosen.json:
+        chosen.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

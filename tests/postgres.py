@@ -1,0 +1,75 @@
+"""A PostgreSQL server of the tests' own, from Debian's packages, on loopback."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+def binaries() -> Path | None:
+    """Where the server's programs lie; None where there are none."""
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if versions:
+        return versions[-1].parent
+    found = shutil.which("initdb")
+    return Path(found).parent if found else None
+
+
+class Server:
+    """A server in a folder, stopped and started at will."""
+
+    def __init__(self, folder: Path) -> None:
+        found = binaries()
+        if found is None:
+            pytest.skip("PostgreSQL's server is not installed (Debian: postgresql)")
+        pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
+        self.binaries, self.data = found, folder / "data"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.data.mkdir(parents=True)
+        if os.geteuid() == 0:  # the server refuses to run as root
+            owner = next((name for name in ("postgres", "nobody") if _exists(name)), None)
+            if owner is None:
+                pytest.skip("PostgreSQL cannot run as root, and there is no other user")
+            shutil.chown(self.data, owner)
+            for parent in (self.data, *self.data.parents):
+                if parent != Path("/"):
+                    parent.chmod(parent.stat().st_mode | 0o711)
+            self.prefix = ["runuser", "-u", owner, "--"]
+        else:
+            self.prefix = []
+        self._run("initdb", "-D", str(self.data), "-A", "trust", "-U", "tester", "--no-sync")
+        self.start()
+        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "tester", "search")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [*self.prefix, str(self.binaries / program), *arguments]
+        done = subprocess.run(
+            command, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        assert done.returncode == 0, done.stderr
+
+    def start(self) -> None:
+        options = f"-p {self.port} -h 127.0.0.1 -k '' -F"
+        self._run("pg_ctl", "-D", str(self.data), "-w", "-l", str(self.data / "log"), "-o", options, "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", str(self.data), "-m", "immediate", "stop")
+
+    @property
+    def url(self) -> str:
+        return f"postgresql+psycopg://tester@127.0.0.1:{self.port}/search"
+
+
+def _exists(name: str) -> bool:
+    try:
+        return bool(pwd.getpwnam(name))
+    except KeyError:
+        return False

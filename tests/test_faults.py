@@ -1,0 +1,276 @@
+"""What happens to processes, disks and servers: real processes, real signals, a real server."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from basecaller.errors import SettingError, StorageError
+from basecaller.files import write_json
+from basecaller.hpo import queue
+from basecaller.hpo.best import standing
+from basecaller.hpo.queue import trial_lock
+from basecaller.hpo.storage import current_study, open_storage, open_study
+from tests.conftest import TINY, Command
+from tests.postgres import Server
+from tests.test_sweeper import RATES, URL, points, sweep
+
+SLOW = ["train.epochs=30", "train.validations=1", "model.channels=16"]
+"""Some seconds, with a checkpoint in each epoch."""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    open_storage.cache_clear()
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[Server]:
+    made = Server(tmp_path_factory.mktemp("postgres"))
+    yield made
+    made.stop()
+
+
+def start(folder: Path, *overrides: str, **environment: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "basecaller.train", "-m", *TINY, *overrides],
+        cwd=folder, start_new_session=True, stderr=subprocess.PIPE, text=True, env=os.environ | environment,
+    )  # fmt: skip
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen) -> None:
+    for _ in range(1200):
+        if condition():
+            return
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    raise AssertionError("nothing happened in a minute")
+
+
+def test_a_storage_that_goes_away_in_mid_trial_is_waited_for(folder, server):
+    process = start(folder, *SLOW, "experiment=away", f"storage={server.url}", "optimizer.lr=0.01,0.001")
+    wait_until(lambda: bool(list(folder.glob("outputs/away/runs/*/last.pt"))), process)
+    server.stop()
+    time.sleep(2)
+    server.start()
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "is away; waiting" in errors
+    study = current_study(server.url, "away", "none")
+    assert sorted(points(study)) == ["optimizer.lr=0.001", "optimizer.lr=0.01"]
+    assert len(study.trials) == 2
+
+
+def test_a_storage_that_stays_away_loses_no_result(folder, server):
+    command = [*SLOW, "experiment=gone", f"storage={server.url}", "optimizer.lr=0.01"]
+    process = start(folder, *command, BASECALLER_STORAGE_WAIT="1")
+    wait_until(lambda: bool(list(folder.glob("outputs/gone/runs/*/last.pt"))), process)
+    server.stop()
+    try:
+        _, errors = process.communicate(timeout=120)
+    finally:
+        server.start()
+    assert process.returncode == 2
+    assert "its result is kept in outputs/gone/runs/" in errors
+    assert "start it again, then the same command" in errors
+    (result,) = folder.glob("outputs/gone/runs/*/result.json")
+    written = result.stat().st_mtime_ns
+    again = start(folder, *command)
+    _, errors = again.communicate(timeout=120)
+    assert again.returncode == 0, errors
+    assert result.stat().st_mtime_ns == written
+    study = current_study(server.url, "gone", "none")
+    assert [t.user_attrs["outcome"] for t in study.trials] == ["abandoned", "complete"]
+    assert study.trials[1].user_attrs["taken_over"]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal", "postgres"])
+def test_the_same_command_started_twice_shares_the_grid(folder, request, kind):
+    urls = {
+        "sqlite": lambda: URL,
+        "journal": lambda: "journal:///journal.log",
+        "postgres": lambda: request.getfixturevalue("server").url,
+    }
+    url = urls[kind]()
+    rates = "optimizer.lr=" + ",".join(str(i / 1000) for i in range(1, 9))
+    processes = [start(folder, "experiment=shared", f"storage={url}", "train.validations=1", rates) for _ in range(2)]
+    for process in processes:
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors
+    trials = current_study(url, "shared", "none").trials
+    assert Counter(t.user_attrs["point"] for t in trials if t.state == TrialState.COMPLETE) == dict.fromkeys(
+        (f"optimizer.lr={i / 1000}" for i in range(1, 9)), 1
+    )
+    assert len(trials) == 8
+
+
+def test_a_point_over_which_processes_die_ends_as_killed_and_the_others_go_on(folder):
+    hook = """
+        import os
+        from basecaller.training import fit as module
+
+        real = module.fit
+
+        def fit(network, dataset, job, *rest):
+            if job.optimizer.lr == 0.5:
+                os.kill(os.getpid(), 9)
+            return real(network, dataset, job, *rest)
+
+        module.fit = fit
+    """
+    (folder / "hook").mkdir()
+    (folder / "hook" / "sitecustomize.py").write_text(textwrap.dedent(hook))
+    process = start(
+        folder, "optimizer.lr=0.5,0.01,0.001,0.002", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
+        PYTHONPATH=str(folder / "hook"),
+    )  # fmt: skip
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    study = current_study(URL, "tiny", "none")
+    assert sorted(points(study)) == ["optimizer.lr=0.001", "optimizer.lr=0.002", "optimizer.lr=0.01"]
+    assert standing(study).failed == {"optimizer.lr=0.5": "killed"}
+    died = [t for t in study.trials if t.user_attrs["point"] == "optimizer.lr=0.5"]
+    assert len(died) == queue.ATTEMPTS
+    assert "want of memory" in died[-1].user_attrs["message"]
+    assert not study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
+
+
+def test_a_trial_left_by_a_dead_process_is_killed_at_the_third_time(folder):
+    study = sweep(RATES)
+    for expected in ("abandoned", "abandoned", "killed"):
+        left = study.ask()
+        left.set_user_attr("point", "optimizer.lr=0.1")
+        left.set_user_attr("seed", 1)
+        Path(trial_lock(folder / "outputs/tiny", study.study_name, left.number).lock_file).touch()
+        queue.release_abandoned(study, folder / "outputs/tiny")
+        assert study.trials[left.number].user_attrs["outcome"] == expected
+
+
+def test_another_version_of_the_program_is_refused_and_nothing_changes(folder, run: Command):
+    study = sweep(RATES)
+    study.set_user_attr("format", 99)
+    before = (folder / "outputs/optuna.db").read_bytes()
+    with pytest.raises(StorageError, match=r"written by another version of this program \(format 99"):
+        sweep(RATES)
+    assert (folder / "outputs/optuna.db").read_bytes() == before
+
+
+def test_another_version_of_optuna_is_refused(folder, run: Command):
+    sweep(RATES)
+    with sqlite3.connect(folder / "outputs/optuna.db") as database:
+        database.execute("UPDATE version_info SET schema_version = 999")
+        database.execute("UPDATE alembic_version SET version_num = 'v999'")
+    open_storage.cache_clear()
+    done = run("train", "-m", *TINY, RATES, code=2)
+    assert "storage=sqlite:///outputs/optuna.db: cannot be opened" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)], capture_output=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small disk is not permitted here")
+    yield path
+    subprocess.run(["umount", str(path)], check=False)
+
+
+def test_a_full_disk_is_one_error_and_leaves_what_was_there(small_disk, folder, run: Command):
+    filler = small_disk / "filler"
+    whole = [*TINY, f"output_dir={small_disk}/out", "data.folder=outputs/data"]
+    run("train", *whole)
+    (result,) = small_disk.glob("out/runs/*/result.json")
+    before = {path: path.read_bytes() for path in result.parent.iterdir() if path.is_file()}
+    filler.write_bytes(b"x" * 900_000) if _free(small_disk) > 950_000 else None
+    with filler.open("ab") as file:
+        try:
+            while True:
+                file.write(b"x" * 4096)
+                file.flush()
+        except OSError:
+            pass
+    done = run("train", *whole, "seed=2", code=None)
+    assert done.returncode != 0
+    assert "No space left on device" in done.stderr
+    assert {path: path.read_bytes() for path in before} == before
+    assert not list(small_disk.rglob("*.partial"))
+    with pytest.raises(OSError, match="No space"):
+        write_json(result, {"much": "x" * 200_000})
+    assert result.read_bytes() == before[result]
+    data = run("prepare", "data.reads=3000", f"data.folder={small_disk}/data", code=None)
+    assert data.returncode != 0
+    assert "No space left on device" in data.stderr
+    assert not list(small_disk.glob("data/*/meta.json"))
+
+
+def _free(path: Path) -> int:
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
+
+
+def test_pruned_points_are_shown_and_never_win():
+    rates = "optimizer.lr=0.02,0.01,0.005,0.00001"
+    given = ("stage=lr_adam", "padding=on", "model.batch_norm=true", "stage.extend=0", "train.epochs=2")
+    pruning = ("search.pruner=MedianPruner", "search.pruner_args={n_startup_trials: 2}", "search.replicates=2")
+    study = sweep(*given, *pruning, rates)
+    pruned = study.get_trials(states=(TrialState.PRUNED,))
+    assert [t.user_attrs["point"] for t in pruned] == ["optimizer.lr=1e-05"]
+    assert len(pruned[0].intermediate_values) < 4
+    stand = standing(study)
+    assert stand.failed == {"optimizer.lr=1e-05": "pruned at seed 1"}
+    assert stand.conclusion.winner != "optimizer.lr=1e-05"
+    assert all(t.state == TrialState.COMPLETE for t in study.trials if t.user_attrs["seed"] == 2)
+
+
+def test_replicates_that_a_conclusion_needs_are_not_pruned():
+    study = sweep("stage=padding", "search.pruner=ThresholdPruner", "search.pruner_args={upper: 0.0}", "search.replicates=2")
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 4
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [(["search.pruner=Nonesuch"], "MedianPruner"), (["search.pruner=ThresholdPruner"], "search.pruner_args")],
+)
+def test_a_pruner_that_cannot_be_is_refused_before_anything_is_stored(folder, overrides, words):
+    with pytest.raises(SettingError, match=words):
+        sweep(RATES, *overrides)
+    assert not (folder / "outputs/optuna.db").exists()
+
+
+@pytest.mark.parametrize("launcher", ["submitit_local", "ray"])
+def test_other_launchers_run_the_same_queue(folder, launcher):
+    pytest.importorskip(
+        {"submitit_local": "hydra_plugins.hydra_submitit_launcher", "ray": "hydra_plugins.hydra_ray_launcher"}[launcher]
+    )
+    own = {
+        "submitit_local": ["hydra.launcher.timeout_min=5", "hydra.launcher.cpus_per_task=1"],
+        "ray": ["hydra.launcher.ray.init.num_cpus=2", "hydra.launcher.ray.remote.num_cpus=1"],
+    }[launcher]
+    process = start(folder, RATES, f"hydra/launcher={launcher}", *own, "threads=1")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert sorted(points(current_study(URL, "tiny", "none"))) == ["optimizer.lr=0.001", "optimizer.lr=0.01"]
+
+
+def test_a_study_that_was_never_finished_by_anybody_is_open(folder):
+    study = open_study(URL, "tiny/none/x")
+    study.set_user_attr("points", ["a"])
+    study.set_user_attr("seeds", [1])
+    assert standing(study).open == [("a", 1)]
+    assert isinstance(study, optuna.Study)
