@@ -20,6 +20,7 @@ from basecaller.data.sources import source_fingerprint
 from basecaller.errors import BasecallerError, SettingError
 from basecaller.hpo.best import best
 from basecaller.hpo.identity import run_id
+from basecaller.hpo.storage import without_password
 from basecaller.resolving import resolve, user_error
 from basecaller.settings import data_settings
 
@@ -50,8 +51,10 @@ def _data_fingerprint(*, _root_: DictConfig) -> str:
 
 
 def job_config(config: DictConfig) -> dict[str, Any]:
-    """A config without Hydra's own part, as plain values, all interpolations resolved."""
-    return resolve(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+    """A config without Hydra's own part, as plain values, all interpolations resolved; it may be written anywhere, so a
+    password in the storage's URL is left out."""
+    values = resolve(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+    return values | {"storage": without_password(str(values["storage"]))}
 
 
 def register_resolvers() -> None:

@@ -5,8 +5,8 @@ from fast_ctc_decode import beam_search
 
 from basecaller.data.dataset import ALPHABET
 
-BEAM_SIZE, BEAM_CUT = 5, 0.001
-"""Width of the beam, and the probability below which a label is not followed: Bonito's `--beamsize`, and its threshold."""
+BEAM_SIZE, BEAM_CUT = 32, 0.001
+"""Width of the beam, as Dorado's and Bonito's, and the probability below which a label is not followed."""
 
 LETTERS = np.frombuffer(("-" + ALPHABET).encode(), np.uint8)
 

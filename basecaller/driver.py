@@ -25,7 +25,7 @@ from basecaller.geometry import dilations
 from basecaller.hpo.best import setting_of, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides, read_space
 from basecaller.hpo.ranking import rung_size
-from basecaller.hpo.storage import current_study
+from basecaller.hpo.storage import current_study, without_password
 from basecaller.report import write_report
 from basecaller.reporting.facts import BASELINE, stage_facts
 from basecaller.reporting.terminal import print_report, print_stage
@@ -52,8 +52,9 @@ def hydra_app() -> Iterator[Hydra]:
 
 
 def command(module: str, overrides: list[str], multirun: bool = False) -> str:
-    """A command line that a user can type."""
-    return shlex.join(["python", "-m", f"basecaller.{module}", *(["-m"] if multirun else []), *overrides])
+    """A command line that a user can type; a password in it is left out."""
+    shown = [without_password(line) for line in overrides]
+    return shlex.join(["python", "-m", f"basecaller.{module}", *(["-m"] if multirun else []), *shown])
 
 
 class Search:

@@ -23,10 +23,11 @@ from typing import Any
 from rich.console import Console
 
 PLAN = [
-    "plan=[padding,lr_adam,lr_adagrad,stacks]", "model.batch_norm=true", "model.max_dilation=4", "optimizer=adam", "data.reads=150",
-    "data.min_bases=20", "data.max_bases=40", "data.genome_bases=50000", "data.validation=0.2", "data.test=0.2", "data.batch_size=4",
-    "model.channels=8", "model.skip_channels=8", "train.chunks=null", "train.validation_chunks=20", "train.epochs=6",
-    "train.validations=1", "search.winner.train.epochs=1", "search.replicates=2", "search.winner.train.chunks=40",
+    "plan=[padding,lr_adam,lr_adagrad,stacks]", "search.replicates=2", "model.batch_norm=true", "model.max_dilation=4",
+    "optimizer=adam", "data.reads=150", "data.min_bases=20", "data.max_bases=40", "data.genome_bases=50000",
+    "data.validation=0.2", "data.test=0.2", "data.batch_size=4", "model.channels=8", "model.skip_channels=8",
+    "train.chunks=null", "train.validation_chunks=20", "train.epochs=6", "train.validations=1",
+    "search.winner.train.epochs=1", "search.winner.train.chunks=40",
 ]  # fmt: skip
 """A small plan of which every trial takes seconds, with several checkpoints."""
 

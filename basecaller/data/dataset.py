@@ -188,10 +188,12 @@ class Dataset:
             self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
             arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in DTYPES}
             self.read_ids = np.load(folder / "read_ids.npy", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
             raise DataError(f"{folder}: not a whole data set ({error}); delete the folder and prepare it again") from error
-        if self.meta.get("format") != FORMAT:
-            raise DataError(f"{folder}: format {self.meta.get('format')}, this version reads {FORMAT}; prepare it again")
+        if not isinstance(self.meta, dict) or self.meta.get("format") != FORMAT:
+            raise DataError(f"{folder}: meta.json is not of format {FORMAT}, which this version reads; prepare it again")
+        if any(array.dtype != DTYPES[name] or array.ndim != 1 for name, array in arrays.items()):
+            raise DataError(f"{folder}: its arrays have other types than a data set's; delete the folder and prepare it again")
         self.signals: np.ndarray = arrays["signals"]
         self.labels: np.ndarray = arrays["labels"]
         self.base_starts: np.ndarray = arrays["base_starts"]
@@ -199,6 +201,23 @@ class Dataset:
         self.signal_offsets = np.array(arrays["signal_offsets"])
         self.label_offsets = np.array(arrays["label_offsets"])
         self.splits = np.array(arrays["splits"])
+        if problem := self._problem():
+            raise DataError(f"{folder}: {problem}; it was damaged: delete the folder and prepare it again")
+
+    def _problem(self) -> str:
+        """What does not fit together in the arrays; empty where all does."""
+        chunks = len(self.splits)
+        for name, offsets, end in (
+            ("signal_offsets", self.signal_offsets, len(self.signals)),
+            ("label_offsets", self.label_offsets, len(self.labels)),
+        ):
+            if len(offsets) != chunks + 1 or offsets[0] != 0 or offsets[-1] != end or (np.diff(offsets) < 1).any():
+                return f"{name} do not cut {end} values into {chunks} chunks"
+        if len(self.base_starts) != len(self.labels) or len(self.read_ids) != chunks:
+            return "its arrays have other lengths than each other"
+        if "fingerprint" not in self.meta or not np.isin(self.splits, range(len(SPLITS))).all():
+            return "its splits or its fingerprint are not readable"
+        return ""
 
     def __len__(self) -> int:
         return len(self.splits)

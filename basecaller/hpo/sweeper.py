@@ -146,7 +146,8 @@ class StageSweeper(Sweeper):
         shared = without(config, (*IGNORED, "seed", *space.distributions))
         # An override that is computed from swept keys counts as it is written, not with the first point's value; and
         # overrides below a swept group still hold for every point.
-        written = {key: line for key, line in space.fixed.items() if "${" in line or self._is_below(key, space)}
+        telling = {key: line for key, line in space.fixed.items() if key not in IGNORED}
+        written = {key: line for key, line in telling.items() if "${" in line or self._is_below(key, space)}
         for key in written:
             shared = without(shared, (key.lstrip("+"),))
         shape = {} if space.is_grid else {key: repr(d) for key, d in space.distributions.items()}
@@ -172,16 +173,16 @@ class StageSweeper(Sweeper):
         stage, experiment = self.config.stage.name, config["experiment"]
         self.folder, self.url = Path(config["output_dir"]), str(config["storage"])
         from basecaller.hpo.best import standing
-        from basecaller.hpo.storage import mark_asked, open_study
+        from basecaller.hpo.storage import mark_asked, open_study, without_password
         from basecaller.hpo.verdicts import verdict
 
         study = open_study(self.url, f"{experiment}/{stage}/{self.context(space, config)}", sampler=self._sampler())
         study.set_user_attr("question", str(self.config.stage.question))
-        study.set_user_attr("fixed", space.fixed)
+        study.set_user_attr("fixed", {key: without_password(line) for key, line in space.fixed.items()})
         study.set_user_attr("injected", self.injected)
         for key, sources in self.injected.items():
             log.info("%s: %s", key, "; ".join(sources))
-        study.set_user_attr("arguments", arguments)
+        study.set_user_attr("arguments", [without_password(line) for line in arguments])
         study.set_user_attr("choice", self._choice(space))
         study.set_user_attr("seeds", space.seeds or [config["seed"]])
         study.set_user_attr("halving", self.halving)

@@ -1,0 +1,147 @@
+"""Files from others: cut short, with bits flipped, or made to harm. One clear error, nothing half written, nothing run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from basecaller.data import Dataset, pod5
+from basecaller.data.sources import prepare
+from basecaller.errors import BasecallerError, DataError
+from basecaller.training import checkpoint
+from tests import reads as files
+from tests.test_pod5 import SETTINGS
+
+EXAMPLES = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+DAMAGE = st.one_of(
+    st.tuples(st.just("cut"), st.floats(0, 1), st.just(0)),
+    st.tuples(st.just("flip"), st.floats(0, 1, exclude_max=True), st.integers(0, 7)),
+)
+"""How to damage a file: cut at a share of its length, or flip a bit there."""
+
+
+def damaged(content: bytes, damage: tuple[str, float, int]) -> bytes:
+    kind, where, bit = damage
+    at = int(where * len(content))
+    if kind == "cut":
+        return content[:at]
+    return content[:at] + bytes([content[at] ^ (1 << bit)]) + content[at + 1 :]
+
+
+def outcome_of(function: Callable[[], object]) -> str:
+    """Runs a function in a child process: `fine`, `refused` with an error of this program, or what else happened."""
+    child = os.fork()
+    if child == 0:
+        with Path(os.devnull).open("w") as nothing:
+            os.dup2(nothing.fileno(), 1)
+            os.dup2(nothing.fileno(), 2)
+            code = 3
+            with contextlib.suppress(BaseException):
+                try:
+                    function()
+                    code = 0
+                except BasecallerError:
+                    code = 1
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return signal.Signals(os.WTERMSIG(status)).name
+    return {0: "fine", 1: "refused"}.get(os.WEXITSTATUS(status), "another exception")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> tuple[Path, Path]:
+    path, bam, _ = files.make_source(tmp_path_factory.mktemp("source"), count=12)
+    return path, bam
+
+
+def prepared(path: Path, bam: Path, root: Path) -> Callable[[], Dataset]:
+    chosen = pod5.Settings(**(SETTINGS | {"pod5": (str(path),), "bam": (str(bam),), "test": 0.1, "validation": 0.1}))
+    return lambda: prepare("pod5", chosen, root)
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["pod5", "bam"])
+@EXAMPLES
+@given(damage=DAMAGE)
+def test_a_damaged_source_is_refused_or_read_and_never_half_written(source, which, damage):
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path(folder)
+        pair = [here / "reads.pod5", here / "calls.bam"]
+        for place, (copy, original) in enumerate(zip(pair, source, strict=True)):
+            content = original.read_bytes()
+            copy.write_bytes(damaged(content, damage) if place == which else content)
+        root = here / "data"
+        assert outcome_of(prepared(*pair, root)) in ("fine", "refused")
+        assert not list(root.glob("*.partial-*"))
+        for made in root.glob("pod5-*"):
+            assert (made / "meta.json").exists()
+
+
+@EXAMPLES
+@given(damage=DAMAGE)
+def test_a_damaged_checkpoint_is_refused_or_read(tmp_path_factory, damage):
+    path = tmp_path_factory.mktemp("checkpoint") / "best.pt"
+    checkpoint.save(path, {"weights": torch.arange(40.0), "labels": 5})
+    path.write_bytes(damaged(path.read_bytes(), damage))
+    assert outcome_of(lambda: checkpoint.load(path)) in ("fine", "refused")
+
+
+@EXAMPLES
+@given(damage=DAMAGE, which=st.integers(0, 20))
+def test_a_damaged_data_set_is_refused_or_read(dataset, damage, which):
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "set"
+        copy.mkdir()
+        names = sorted(path.name for path in dataset.folder.iterdir() if path.is_file())
+        for place, name in enumerate(names):
+            content = (dataset.folder / name).read_bytes()
+            (copy / name).write_bytes(damaged(content, damage) if place == which % len(names) else content)
+
+        def read() -> None:
+            for i in range(len(Dataset(copy).lengths)):
+                Dataset(copy).chunk(i)
+
+        assert outcome_of(read) in ("fine", "refused")
+
+
+class Harm:
+    """What unpickling would run."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.target),)
+
+
+def test_nothing_is_unpickled(tmp_path, dataset):
+    target = tmp_path / "harm"
+    weights = tmp_path / "best.pt"
+    torch.save({"format": 1, "network": Harm(target)}, weights)
+    with pytest.raises(DataError):
+        checkpoint.load(weights)
+    weights.write_bytes(pickle.dumps(Harm(target)))
+    with pytest.raises(DataError):
+        checkpoint.load(weights)
+    copy = tmp_path / "set"
+    copy.mkdir()
+    for path in dataset.folder.iterdir():
+        if path.is_file():
+            (copy / path.name).write_bytes(path.read_bytes())
+    array = next(path for path in sorted(copy.iterdir()) if path.suffix == ".npy")
+    np.save(array, np.array([Harm(target)], object), allow_pickle=True)
+    with pytest.raises(DataError):
+        Dataset(copy)
+    assert not target.exists()
