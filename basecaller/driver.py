@@ -23,13 +23,13 @@ from basecaller.errors import SettingError
 from basecaller.files import read_json, write_json
 from basecaller.geometry import dilations
 from basecaller.hpo.best import setting_of, standing, winner_of
-from basecaller.hpo.grid import as_text, parse_overrides, read_space
+from basecaller.hpo.grid import as_text, parse_overrides, read_space, replicate_seeds
 from basecaller.hpo.ranking import rung_size
 from basecaller.hpo.storage import current_study, without_password
 from basecaller.report import write_report
 from basecaller.reporting.facts import BASELINE, stage_facts
 from basecaller.reporting.terminal import print_report, print_stage
-from basecaller.run import Result, job, train
+from basecaller.run import Result, check, job, train
 from basecaller.settings import settings
 from basecaller.workers import divide
 
@@ -87,7 +87,13 @@ class Search:
     # -- stages
 
     def run(self) -> None:
-        """Runs what the search still misses, the report written after every step."""
+        """Runs what the search still misses, the report written after every step.
+
+        Raises:
+            BasecallerError: a setting or the data cannot be; nothing was stored.
+        """
+        replicate_seeds(self.cfg.search.replicates, self.cfg.seed)
+        check(self.cfg)
         self._report()
         for name in self.plan:
             self.run_stage(name)

@@ -24,7 +24,7 @@ def measure(url: str, folder: Path, sizes: tuple[int, ...]) -> list[dict[str, An
     from optuna.distributions import FloatDistribution
     from optuna.trial import TrialState, create_trial
 
-    from basecaller.hpo.best import standing, winner_of
+    from basecaller.hpo.best import conclude_study, standing, winner_of
     from basecaller.hpo.grid import Entry, Point, Space
     from basecaller.hpo.queue import fill, waiting
     from basecaller.hpo.storage import mark_asked, open_study
@@ -67,8 +67,10 @@ def measure(url: str, folder: Path, sizes: tuple[int, ...]) -> list[dict[str, An
         asked += more
         study.set_user_attr("points", [point.key for point in asked])
         started = time.perf_counter()
-        _ = standing(study).open
+        stand = standing(study)
+        _ = stand.open
         look = time.perf_counter() - started
+        conclude_study(study, stand)
         started = time.perf_counter()
         winner_of(url, "scale", ["none"])
         rows.append({"trials": size, "enqueue": fill_seconds, "claim_to_end": statistics.median(seconds), "standing": look,

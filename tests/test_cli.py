@@ -161,6 +161,32 @@ def test_bad_input_gives_one_clear_message(tmp_path, run: Command, kind):
     assert not list(Path(tmp_path).glob("outputs/data/*.partial-*"))
 
 
+SURFACES = {
+    "search, unknown key": ("search", ["serach.workers=1"], "serach"),
+    "search, replicates": ("search", ["search.replicates=0"], "search.replicates=0"),
+    "search, pruner": ("search", ["search.pruner=Nonesuch"], "search.pruner=Nonesuch"),
+    "search, budget": ("search", ["train.budget=time"], "train.budget=time"),
+    "search, storage": ("search", ["storage=nonesuch:///x"], "storage=nonesuch:///x"),
+    "search, grammar": ("search", ["optimizer.lr=0.1,,"], "optimizer.lr"),
+    "report, unknown key": ("report", ["experimant=x"], "experimant"),
+    "report, nothing run": ("report", ["experiment=x"], "experiment=x"),
+    "report, no assignment": ("report", ["x"], "x"),
+    "prepare, no such file": ("prepare", ["data=pod5", "data.pod5=no.pod5", "data.bam=no.bam"], "no.pod5"),
+    "prepare, no such source": ("prepare", ["data=fast5"], "fast5"),
+    "prepare, split": ("prepare", ["data.validation=0.9", "data.test=0.2"], "data.validation + data.test"),
+}
+
+
+@pytest.mark.parametrize("kind", SURFACES)
+def test_every_command_refuses_bad_input_with_one_message(tmp_path, run: Command, kind):
+    module, overrides, words = SURFACES[kind]
+    done = run(module, *overrides, code=2)
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "outputs/optuna.db").exists()
+    assert not list(tmp_path.glob("outputs/*/report.*"))
+
+
 def test_bad_search_input_gives_one_clear_message(run: Command):
     assert "nonesuch" in run("search", "plan=[nonesuch]", code=2).stderr
     assert "search.workers=0" in run("search", "search.workers=0", code=2).stderr

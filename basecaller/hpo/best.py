@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.errors import StageError
+from basecaller.hpo.identity import digest
 from basecaller.hpo.ranking import Conclusion, Values, conclude, promoted
 from basecaller.hpo.storage import current_study, without_password
 
@@ -116,11 +117,31 @@ def standing(study: optuna.Study) -> Standing:
     )  # fmt: skip
 
 
-def winner_of(url: str, experiment: str, stages: list[str]) -> tuple[optuna.Study, Trial]:
+def conclude_study(study: optuna.Study, stand: Standing) -> None:
+    """Keeps a finished study's winner with it: looking it up later costs the same however many trials there are."""
+    assert stand.winner is not None
+    kept = {"trial": stand.winner._trial_id, "mean": stand.conclusion.mean, "seeds": stand.conclusion.seeds}
+    study.set_user_attr("concluded", kept | {"asked": _asked(study.user_attrs)})
+
+
+def _asked(attributes: dict[str, Any]) -> str:
+    """Digest of what a study was asked for: with other points or seeds a conclusion is void."""
+    return digest([attributes.get(key) for key in ("points", "seeds", "n_trials")])
+
+
+@dataclass(frozen=True)
+class Won:
+    """The winner of a stage: its study, its trial at the first seed, its mean over so many seeds."""
+
+    study: optuna.Study
+    trial: Trial
+    mean: float
+    seeds: int
+
+
+def won(url: str, experiment: str, stages: list[str]) -> Won:
     """The winner of several stages' current studies: of one stage its own, of several the one with the best mean.
 
-    Returns:
-        Its study, and its trial at the first seed.
     Raises:
         StageError: one of the stages was never run, is unfinished, or all its trials failed.
     """
@@ -131,15 +152,25 @@ def winner_of(url: str, experiment: str, stages: list[str]) -> tuple[optuna.Stud
         where = f"stage {stage} of experiment {experiment}, storage {without_password(url)}"
         if study is None:
             raise StageError(f"{where}: was never run; run it with: {command}")
+        attributes = study.user_attrs
+        kept = attributes.get("concluded")
+        if kept and kept["asked"] == _asked(attributes):
+            found.append(Won(study, study._storage.get_trial(kept["trial"]), kept["mean"], kept["seeds"]))
+            continue
         stand = standing(study)
         if stand.open:
             raise StageError(f"{where}: {len(stand.open)} of its trials are unfinished; finish them with: {command}")
         if stand.winner is None:
             reasons = "; ".join(f"{point}: {outcome}" for point, outcome in stand.failed.items())
             raise StageError(f"{where}: none of its trials gave a value ({reasons}); mend the cause and run: {command}")
-        found.append((stand.conclusion.mean, study, stand.winner))
-    _, study, trial = min(found, key=lambda each: each[0])
-    return study, trial
+        found.append(Won(study, stand.winner, stand.conclusion.mean, stand.conclusion.seeds))
+    return min(found, key=lambda each: each.mean)
+
+
+def winner_of(url: str, experiment: str, stages: list[str]) -> tuple[optuna.Study, Trial]:
+    """See `won`: its study, and its trial at the first seed."""
+    best_of = won(url, experiment, stages)
+    return best_of.study, best_of.trial
 
 
 def setting_of(trial: Trial, key: str) -> Any:
@@ -161,11 +192,11 @@ def injections(raw: str, url: str, experiment: str) -> list[str]:
     """Where a setting that was written with `${best:...}` came from, for people: one line for each winner in it."""
     lines = []
     for stages, key in re.findall(r"\$\{best:([^,}]+),([^}]+)\}", raw):
-        study, trial = winner_of(url, experiment, stages.split("|"))
-        value = setting_of(trial, key.strip())
-        won = standing(study).conclusion
-        seeds = f", mean of {won.seeds} seeds" if won.seeds > 1 else ""
-        lines.append(f"{key}={value} from trial {trial.number} of {study.study_name}, val_loss {won.mean:.4f}{seeds}")
+        found = won(url, experiment, stages.split("|"))
+        value = setting_of(found.trial, key.strip())
+        seeds = f", mean of {found.seeds} seeds" if found.seeds > 1 else ""
+        source = f"trial {found.trial.number} of {found.study.study_name}"
+        lines.append(f"{key}={value} from {source}, val_loss {found.mean:.4f}{seeds}")
     return lines
 
 

@@ -75,6 +75,17 @@ class Space:
         return [Point(dict(zip(self.axes, values, strict=True))) for values in combinations]
 
 
+def replicate_seeds(replicates: Any, seed: Any) -> list[int]:
+    """The seeds of so many replicates: `seed` and those that follow it.
+
+    Raises:
+        SettingError: not a positive whole number.
+    """
+    if not isinstance(replicates, int) or isinstance(replicates, bool) or replicates < 1:
+        raise SettingError(f"search.replicates={replicates}: must be a whole number of seeds, at least 1")
+    return [seed + i for i in range(replicates)] if isinstance(seed, int) else [seed]
+
+
 def parse_overrides(lines: Iterable[str]) -> dict[str, Override]:
     """Override lines by their key; of two with one key the later one stays, at the later place."""
     from hydra.core.override_parser.overrides_parser import OverridesParser

@@ -110,11 +110,10 @@ class StageSweeper(Sweeper):
 
     def _seeds(self, space: Space) -> list[int]:
         """The replicates' seeds: `seed` and those that follow it."""
+        from basecaller.hpo.grid import replicate_seeds
+
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(space.fixed.values()))
-        replicates = config.stage.replicates
-        if not isinstance(replicates, int) or isinstance(replicates, bool) or replicates < 1:
-            raise SettingError(f"search.replicates={replicates}: must be a whole number of seeds, at least 1")
-        return [config.seed + i for i in range(replicates)] if isinstance(config.seed, int) else [config.seed]
+        return replicate_seeds(config.stage.replicates, config.seed)
 
     @staticmethod
     def _plain(config: DictConfig) -> dict[str, Any]:
@@ -172,7 +171,7 @@ class StageSweeper(Sweeper):
         config = self.check(space)
         stage, experiment = self.config.stage.name, config["experiment"]
         self.folder, self.url = Path(config["output_dir"]), str(config["storage"])
-        from basecaller.hpo.best import standing
+        from basecaller.hpo.best import conclude_study, standing
         from basecaller.hpo.storage import mark_asked, open_study, without_password
         from basecaller.hpo.verdicts import verdict
 
@@ -186,6 +185,7 @@ class StageSweeper(Sweeper):
         study.set_user_attr("choice", self._choice(space))
         study.set_user_attr("seeds", space.seeds or [config["seed"]])
         study.set_user_attr("halving", self.halving)
+        study.set_user_attr("concluded", None)
         mark_asked(study)
         self.done, self.launches = 0, dict[tuple[str, int], int]()
         if space.is_grid:
@@ -198,6 +198,8 @@ class StageSweeper(Sweeper):
         if stand.winner is None:
             reasons = "; ".join(f"{point or 'its one point'}: {outcome}" for point, outcome in stand.failed.items())
             raise StageError(f"stage {stage}: none of its trials gave a value ({reasons}); see the messages above")
+        if not stand.open:
+            conclude_study(study, stand)
         log.info("%s: %s", study.study_name, verdict(stand))
         return study.study_name
 
