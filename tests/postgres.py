@@ -47,7 +47,7 @@ class Server:
             self.prefix = []
         self._run("initdb", "-D", str(self.data), "-A", "trust", "-U", "tester", "--no-sync")
         self.start()
-        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "tester", "search")
+        self.url = self.database("search")
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [*self.prefix, str(self.binaries / program), *arguments]
@@ -63,9 +63,10 @@ class Server:
     def stop(self) -> None:
         self._run("pg_ctl", "-D", str(self.data), "-m", "immediate", "stop")
 
-    @property
-    def url(self) -> str:
-        return f"postgresql+psycopg://tester@127.0.0.1:{self.port}/search"
+    def database(self, name: str) -> str:
+        """Makes an empty database; returns its URL."""
+        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "tester", name)
+        return f"postgresql+psycopg://tester@127.0.0.1:{self.port}/{name}"
 
 
 def _exists(name: str) -> bool:

@@ -98,6 +98,16 @@ def test_a_storage_that_stays_away_loses_no_result(folder, server):
     assert study.trials[1].user_attrs["taken_over"]
 
 
+def test_processes_that_find_a_database_empty_make_its_tables_once(folder, server):
+    url = server.database("empty")
+    code = f"from basecaller.hpo.storage import open_study; open_study({url!r}, 'tiny/none/x')"
+    processes = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    for process in processes:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    assert len(optuna.get_all_study_names(url)) == 1
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "journal", "postgres"])
 def test_the_same_command_started_twice_shares_the_grid(folder, request, kind):
     url = {"sqlite": URL, "journal": "journal:///journal.log"}.get(kind) or request.getfixturevalue("server").url

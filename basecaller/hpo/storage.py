@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Of what studies and trials hold; it changes when another version could not go on with them."""
 
+CREATION_ATTEMPTS = 8
+"""How often an empty database is tried when other processes make its tables at the same time."""
+
 SQLITE_TIMEOUT = 120.0
 """Seconds that one process waits for another's write to an SQLite file."""
 
@@ -51,12 +54,28 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
         from basecaller.hpo.enduring import EnduringStorage
 
         kwargs = {"connect_args": {"timeout": SQLITE_TIMEOUT}} if scheme == "sqlite" else {"pool_pre_ping": True}
-        return EnduringStorage(optuna.storages.RDBStorage(url, engine_kwargs=kwargs), shown)
+        return EnduringStorage(_connect(url, kwargs), shown)
     except (SQLAlchemyError, OSError, ImportError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0].replace(url, shown)
         raise StorageError(
             f"storage={shown}: cannot be opened ({reason}); give a URL such as sqlite:///outputs/optuna.db"
         ) from None
+
+
+def _connect(url: str, kwargs: dict[str, Any]) -> optuna.storages.RDBStorage:
+    """Optuna's storage. Several processes may find a database empty at once: whose tables come second tries again."""
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    for attempt in range(CREATION_ATTEMPTS):
+        try:
+            return optuna.storages.RDBStorage(url, engine_kwargs=kwargs)
+        except SQLAlchemyError as error:
+            raced = "already exists" in str(error) or "UniqueViolation" in str(error) or "UNIQUE constraint" in str(error)
+            if not raced or attempt + 1 == CREATION_ATTEMPTS:
+                raise
+            time.sleep(0.2 * (attempt + 1))
+    raise AssertionError
 
 
 def open_study(url: str, name: str, pruner: Any = None, sampler: Any = None) -> optuna.Study:
