@@ -23,8 +23,8 @@ from typing import Any
 from rich.console import Console
 
 PLAN = [
-    "plan=[padding,lr_adam,lr_adagrad,stacks]", "search.replicates=2", "model.batch_norm=true", "model.max_dilation=4",
-    "optimizer=adam", "data.reads=150", "data.min_bases=20", "data.max_bases=40", "data.genome_bases=50000",
+    "plan=[padding,batch_norm,lr_adam,lr_adagrad]", "search.replicates=2", "model.max_dilation=4",
+    "data.reads=150", "data.min_bases=20", "data.max_bases=40", "data.genome_bases=50000",
     "data.validation=0.2", "data.test=0.2", "data.batch_size=4", "model.channels=8", "model.skip_channels=8",
     "train.chunks=null", "train.validation_chunks=20", "train.epochs=6", "train.validations=1",
     "search.winner.train.epochs=1", "search.winner.train.chunks=40",
@@ -96,13 +96,15 @@ def soak(kills: int, folder: Path, rng: random.Random, console: Console) -> dict
                 time.sleep(1)
         code = process.wait()
         console.print(f"{sum(done.values())} kills, exit {code}", highlight=False)
+        if code not in (0, 2, 130, -signal.SIGKILL, -signal.SIGINT) or (code == 2 and sum(done.values()) >= kills):
+            raise RuntimeError(f"the search failed by itself, with exit code {code}")
         if code == 0 and sum(done.values()) >= kills:
             break
         if code == 0:  # finished before the last kill: more of the same, at another seed
             PLAN.append(f"seed={sum(done.values()) + 10}")
     url = f"sqlite:///{folder}/outputs/optuna.db"
     lost = repeated = running = 0
-    for name in ("padding", "lr_adam", "lr_adagrad", "stacks"):
+    for name in ("padding", "batch_norm", "lr_adam", "lr_adagrad"):
         study = current_study(url, "tiny", name)
         assert study is not None
         stand = standing(study)

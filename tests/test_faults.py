@@ -154,15 +154,31 @@ def test_a_point_over_which_processes_die_ends_as_killed_and_the_others_go_on(fo
     assert not study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
 
 
-def test_a_trial_left_by_a_dead_process_is_killed_at_the_third_time(folder):
+def test_only_deaths_that_one_sweep_has_seen_count_against_a_point(folder):
     study = sweep(RATES)
-    for expected in ("abandoned", "abandoned", "killed"):
+    key = ("optimizer.lr=0.1", 1)
+    for launches, expected in [({}, "abandoned")] * 4 + [({key: 2}, "abandoned"), ({key: 3}, "killed")]:
         left = study.ask()
-        left.set_user_attr("point", "optimizer.lr=0.1")
-        left.set_user_attr("seed", 1)
+        left.set_user_attr("point", key[0])
+        left.set_user_attr("seed", key[1])
         Path(trial_lock(folder / "outputs/tiny", study.study_name, left.number).lock_file).touch()
-        queue.release_abandoned(study, folder / "outputs/tiny")
+        queue.release_abandoned(study, folder / "outputs/tiny", launches)
         assert study.trials[left.number].user_attrs["outcome"] == expected
+
+
+def test_a_failure_at_a_later_seed_is_tried_again_by_the_next_sweep(monkeypatch):
+    from basecaller.training import fit
+
+    real = fit.fit
+    monkeypatch.setattr(
+        fit, "fit", lambda network, dataset, job, *rest: real(network, dataset, job, *rest) if job.seed == 1 else 1 / 0
+    )
+    given = (RATES, "stage.replicates=2")
+    assert set(standing(sweep(*given)).failed.values()) == {"failed at seed 2"}
+    monkeypatch.setattr(fit, "fit", real)
+    stand = standing(sweep(*given))
+    assert stand.failed == {}
+    assert stand.conclusion.seeds == 2
 
 
 def test_another_version_of_the_program_is_refused_and_nothing_changes(folder, run: Command):

@@ -55,15 +55,18 @@ class Standing:
         return found
 
     def wanted(self, rung: int) -> list[tuple[str, int]]:
-        """Points and seeds of one rung, as far as the rungs before tell them."""
-        return [(p, self.seeds[rung]) for p in promoted(self.values(self.seeds), self.points, self.seeds, rung, self.halving)]
+        """Points and seeds of one rung, as far as the rungs before tell them. A point that failed at this very rung is
+        still wanted: the next sweep may try it again."""
+        measured: Values = {point: {} for point in self.points}
+        for (point, seed), trial in self.complete.items():
+            measured.get(point, {})[seed] = float(trial.value or 0)
+        return [(point, self.seeds[rung]) for point in promoted(measured, self.points, self.seeds, rung, self.halving)]
 
     @cached_property
     def open(self) -> list[tuple[str, int]]:
         """What is wanted and has not ended, of the first rung that misses something."""
         for rung in range(len(self.seeds)):
-            wanted = self.wanted(rung) if rung else [(point, self.seeds[0]) for point in self.points]
-            missing = [entry for entry in wanted if entry not in self.ended]
+            missing = [entry for entry in self.wanted(rung) if entry not in self.ended]
             if missing:
                 return missing
         return []

@@ -6,7 +6,9 @@ A trial is alive as long as its job holds the trial's lock file; the kernel drop
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
@@ -92,9 +94,11 @@ def running(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
-def release_abandoned(study: optuna.Study, folder: Path) -> list[tuple[str, int]]:
-    """Ends the running trials whose process is gone: as `abandoned`, to be done again; as `killed` where processes keep
-    dying over the same point, most likely for want of memory.
+def release_abandoned(
+    study: optuna.Study, folder: Path, launches: Mapping[tuple[str, int], int] = MappingProxyType({})
+) -> list[tuple[str, int]]:
+    """Ends the running trials whose process is gone: as `abandoned`, to be done again; as `killed` where this sweep has
+    launched them so often that it is they, most likely, that kill their process.
 
     A trial of another host, whose lock file does not lie here, is left alone.
 
@@ -114,10 +118,9 @@ def release_abandoned(study: optuna.Study, folder: Path) -> list[tuple[str, int]
             with lock.acquire(timeout=0):
                 if study._storage.get_trial(trial._trial_id).state != TrialState.RUNNING:
                     continue
-                died = deaths(study, _key(trial)) + 1
                 note = {"outcome": "abandoned"}
-                if died % ATTEMPTS == 0:
-                    message = f"its process died, {died} times by now: perhaps for want of memory; a smaller batch needs less"
+                if launches.get(_key(trial), 0) >= ATTEMPTS:
+                    message = f"its process died {ATTEMPTS} times: perhaps for want of memory; a smaller batch needs less"
                     note = {"outcome": "killed", "message": message}
                 for key, value in note.items():
                     study._storage.set_trial_user_attr(trial._trial_id, key, value)
@@ -131,14 +134,6 @@ def release_abandoned(study: optuna.Study, folder: Path) -> list[tuple[str, int]
         freed.append(_key(trial))
         log.warning("trial %d (%s) was left by a process that died; it goes back into the queue", trial.number, freed[-1][0])
     return freed
-
-
-def deaths(study: optuna.Study, key: tuple[str, int]) -> int:
-    """How many processes died over an entry."""
-    from optuna.trial import TrialState
-
-    failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-    return sum(_key(t) == key and t.user_attrs.get("outcome") in ("abandoned", "killed") for t in failed)
 
 
 def _is_free(lock: FileLock) -> bool:

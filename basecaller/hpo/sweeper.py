@@ -299,7 +299,7 @@ class StageSweeper(Sweeper):
         entries = [entry for point in points if (entry := Entry(point, space.seeds[rung])).key in wanted]
         while True:
             with queue.study_lock(self.folder, study.study_name):
-                freed = queue.release_abandoned(study, self.folder)
+                freed = queue.release_abandoned(study, self.folder, self.launches)
                 # at first every entry that misses a trial, later what died: a failure waits for the next sweep
                 missing = [e for e in entries if e.key not in self.launches or e.key in freed]
                 queue.fill(study, space, [e for e in missing if self.launches.get(e.key, 0) < queue.ATTEMPTS])
