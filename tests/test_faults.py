@@ -17,7 +17,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from basecaller.errors import SettingError, StorageError
+from basecaller.errors import SettingError, StageError, StorageError
 from basecaller.files import write_json
 from basecaller.hpo import queue
 from basecaller.hpo.best import standing
@@ -170,11 +170,14 @@ def test_a_failure_at_a_later_seed_is_tried_again_by_the_next_sweep(monkeypatch)
     from basecaller.training import fit
 
     real = fit.fit
-    monkeypatch.setattr(
-        fit, "fit", lambda network, dataset, job, *rest: real(network, dataset, job, *rest) if job.seed == 1 else 1 / 0
-    )
+
+    def failing(network, dataset, job, *rest):
+        return real(network, dataset, job, *rest) if job.seed == 1 else 1 / 0
+
+    monkeypatch.setattr(fit, "fit", failing)
     given = (RATES, "stage.replicates=2")
-    assert set(standing(sweep(*given)).failed.values()) == {"failed at seed 2"}
+    with pytest.raises(StageError, match="failed at seed 2"):
+        sweep(*given)
     monkeypatch.setattr(fit, "fit", real)
     stand = standing(sweep(*given))
     assert stand.failed == {}
