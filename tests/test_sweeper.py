@@ -39,7 +39,7 @@ def sweep(*overrides: str) -> optuna.Study:
     """Runs a sweep in this process; returns its study."""
     with hydra_app() as app:
         tiny = [line for line in TINY if "data=pod5" not in overrides or not line.startswith("data.")]
-        name = app.multirun("config", job, ["threads=1", *tiny, *overrides], with_log_configuration=False)
+        name = app.multirun("config", job, [*tiny, *overrides], with_log_configuration=False)
     return open_study(URL, name)
 
 
