@@ -166,9 +166,12 @@ TINY = [
 
 def real(runs: int, rng: np.random.Generator) -> dict[str, Any]:
     """A/A and power on trainings: one configuration at many seeds, and a second with a rate a quarter lower."""
+    import torch
+
     from basecaller.config import compose_config
     from basecaller.run import train
 
+    torch.set_num_threads(1)
     logging.disable(logging.INFO)
     losses: dict[float, list[float]] = {0.004: [], 0.003: []}
     with tempfile.TemporaryDirectory() as folder:
