@@ -96,6 +96,7 @@ def test_a_running_search_says_what_is_open(folder):
     facts, html, markdown = report(folder)
     assert facts["stages"][0]["state"] == "running"
     assert facts["stages"][0]["open"] == 2
+    assert facts["stages"][0]["verdict"]["text"].startswith("So far: ")
     assert facts["not_run"] == ["batch_norm", "lr_adam"]
     assert facts["winner"] == {}
     assert "No winner yet" in html

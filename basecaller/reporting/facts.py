@@ -104,7 +104,7 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing) -> dict[str, An
         "seeds": stand.seeds,
         "verdict": {
             "kind": found.kind,
-            "text": verdict(stand),
+            "text": ("So far: " if stand.open else "") + verdict(stand),
             "rival": label(stand, found.rival) if found.rival is not None else None,
             "margin": finite(found.margin),
             "error": finite(found.error),
@@ -154,7 +154,13 @@ def point_facts(stand: Standing, point: str) -> dict[str, Any]:
     state = (
         stand.failed.get(point)
         or ("winner" if point == found.winner else None)
-        or ("waiting" if not trials else "complete" if len(trials) == len(stand.seeds) else f"out ({len(trials)})")
+        or (
+            "waiting"
+            if not trials or any(point == of for of, _ in stand.open)
+            else "complete"
+            if len(trials) == len(stand.seeds)
+            else f"out ({len(trials)})"
+        )
     )
     return {
         "point": point,

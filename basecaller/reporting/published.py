@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -106,7 +107,8 @@ def _finished(stands: dict[str, Standing], *names: str) -> bool:
 
 
 def _numbers(found: Conclusion) -> str:
-    return f"by {abs(found.margin):.4f} ± {found.error:.4f} nats per base over {seeds(found.shared)}"
+    error = f" ± {found.error:.4f}" if math.isfinite(found.error) else ""
+    return f"by {abs(found.margin):.4f}{error} nats per base over {seeds(found.shared)}"
 
 
 def _too_few(found: Conclusion) -> str:
