@@ -281,7 +281,7 @@ def test_a_sweep_killed_in_mid_trial_continues_with_what_is_missing(folder, run,
 
 
 def test_a_winner_at_the_edge_makes_the_grid_grow_and_is_called_out(capsys):
-    given = ("padding=on", "model.batch_norm=true", "train.validations=1")
+    given = ("padding=on", "model.batch_norm=true", "train.validations=1", "stage.extend=1")
     study = sweep("stage=lr_adam", *given)
     # on so few updates the highest rate is best: one step outward by the grid's own ratio, once
     assert points(study)[:4] == [f"optimizer.lr={rate}" for rate in ("0.001", "0.0005", "0.0001", "5e-05")]
