@@ -76,7 +76,7 @@ def print_report(facts: Facts, console: Console) -> None:
     if baseline:
         console.print(
             f"untuned defaults on a trial's budget: {baseline['val_loss']:.4f} nats/base, the winning settings "
-            f"{with_error(baseline['gain'], baseline['error'])} better"
+            f"{with_error(abs(baseline['gain']), baseline['error'])} {'better' if baseline['gain'] >= 0 else 'worse'}"
         )
     if facts["taken_over"]:
         saved = sum(each["seconds"] for each in facts["taken_over"])
