@@ -27,8 +27,8 @@ from tests.conftest import TINY, Command
 from tests.postgres import Server
 from tests.test_sweeper import RATES, URL, points, sweep
 
-SLOW = ["train.epochs=30", "train.validations=1", "model.channels=16"]
-"""Some seconds, with a checkpoint in each epoch."""
+SLOW = ["train.epochs=200", "train.validations=1", "model.channels=16"]
+"""Ten seconds and more, with a checkpoint in each epoch: long enough to be there when something happens."""
 
 
 @pytest.fixture(autouse=True)

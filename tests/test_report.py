@@ -86,6 +86,9 @@ def test_a_finished_search_is_told_whole(folder, run: Command):
         current_study(URL, "tiny", "padding")._study_id
     )
     assert any("Does zero-padding" in str(value) for value in note.values())
+    study = current_study(URL, "tiny", "padding")
+    assert study.user_attrs["convergence"]["samples"].keys() == {str(t.number) for t in study.trials}
+    assert all("area_under_curve" in t.user_attrs for t in study.trials)
 
 
 def test_a_running_search_says_what_is_open(folder):

@@ -79,7 +79,9 @@ def without_curves(facts: Facts) -> Facts:
 
 
 def save_notes(studies: dict[str, optuna.Study], stages: list[Facts]) -> None:
-    """Writes question, verdict and command to each study, where optuna-dashboard shows them."""
+    """Writes question, verdict and command to each study, where optuna-dashboard shows them, and how many samples each
+    trial needed to the level that all reach: that level is known only when all have ended.
+    """
     from optuna_dashboard import save_note
 
     for stage in stages:
@@ -88,3 +90,4 @@ def save_notes(studies: dict[str, optuna.Study], stages: list[Facts]) -> None:
             f"Run it again: `{stage['command']}`",
         ]  # fmt: skip
         save_note(studies[stage["name"]], "\n\n".join(line for line in lines if line))
+        studies[stage["name"]].set_user_attr("convergence", stage["convergence"])
