@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections import Counter
@@ -39,10 +40,12 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("postgres"))
-    yield made
-    made.stop()
+def server() -> Iterator[Server]:
+    # not below pytest's own folder, which every session closes to other users again
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        made = Server(Path(folder))
+        yield made
+        made.stop()
 
 
 def start(folder: Path, *overrides: str, **environment: str) -> subprocess.Popen:
