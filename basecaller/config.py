@@ -1,10 +1,11 @@
-"""Composition: where `conf/` lies, the resolvers that configs use, and a job's config outside a Hydra run."""
+"""Composition: where `conf/` lies, the resolvers that configs use, a job's config outside a Hydra run, and command lines."""
 
 from __future__ import annotations
 
 import functools
 import math
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,12 @@ def compose_config(overrides: list[str]) -> DictConfig:
             return compose("config", overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise readable(error) from error
+
+
+def command(module: str, overrides: list[str], multirun: bool = False) -> str:
+    """A command line that a user can type; a password in it is left out."""
+    shown = [without_password(line) for line in overrides]
+    return shlex.join(["python", "-m", f"basecaller.{module}", *(["-m"] if multirun else []), *shown])
 
 
 def readable(error: Exception) -> BasecallerError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from basecaller.config import compose_config, conf_dir
+from basecaller.config import command, compose_config, conf_dir
 from basecaller.data.sources import prepare
 from basecaller.errors import SettingError
 from basecaller.files import read_json, write_json
@@ -25,7 +24,7 @@ from basecaller.geometry import dilations
 from basecaller.hpo.best import setting_of, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides, read_space, replicate_seeds
 from basecaller.hpo.ranking import rung_size
-from basecaller.hpo.storage import current_study, without_password
+from basecaller.hpo.storage import current_study
 from basecaller.report import write_report
 from basecaller.reporting.facts import BASELINE, stage_facts
 from basecaller.reporting.terminal import print_report, print_stage
@@ -49,12 +48,6 @@ def hydra_app() -> Iterator[Hydra]:
         app = GlobalHydra.instance().hydra
         assert app is not None
         yield app
-
-
-def command(module: str, overrides: list[str], multirun: bool = False) -> str:
-    """A command line that a user can type; a password in it is left out."""
-    shown = [without_password(line) for line in overrides]
-    return shlex.join(["python", "-m", f"basecaller.{module}", *(["-m"] if multirun else []), *shown])
 
 
 class Search:
@@ -153,12 +146,12 @@ class Search:
                 cost = self._estimate({**fixed, **point})
                 table.add_row(str(number), "  ".join(f"{k}={v}" for k, v in point.items()), f"{cost:.0f} s")
                 costs.append(cost)
-            grows = compose_config([f"stage={name}"]).stage.extend
-            if grows:
-                table.caption = f"and up to {grows} more beyond the edge of the grid, if the winner lies there"
+            stage = compose_config([f"stage={name}", *unswept(self.overrides)]).stage
+            if stage.extend:
+                table.caption = f"and up to {stage.extend} more beyond the edge of the grid, if the winner lies there"
             self.console.print(table)
             self.console.print("  ".join(f"{k}={v}" for k, v in fixed.items()), style="dim")
-            replicates = int(compose_config([f"stage={name}", *unswept(self.overrides)]).stage.replicates)
+            replicates = int(stage.replicates)
             runs = sum(rung_size(len(points), rung) for rung in range(replicates))
             if replicates > 1:
                 self.console.print(
@@ -205,8 +198,8 @@ class Search:
 
     def train_winner(self) -> dict[str, Any]:
         """Trains the plan's winner longer, tests it on reads that no stage has seen, and keeps what it found."""
-        study, trial = winner_of(self.url, self.experiment, self._last_contest())
-        chosen = winning_overrides(trial)
+        won = winner_of(self.url, self.experiment, self._last_contest())
+        chosen = winning_overrides(won.trial)
         longer = parse_overrides(chosen) | parse_overrides(flat_overrides(self.cfg.search.winner))
         overrides = [str(o.input_line) for o in longer.values()]
         folder = self.folder / "winner"
@@ -224,15 +217,15 @@ class Search:
             f"{test['insertion_rate']:.1%}, deletions {test['deletion_rate']:.1%}"
         )
         winner = {
-            "settings": shown_settings(trial, chosen),
+            "settings": shown_settings(won.trial, chosen),
             "val_loss": result.metrics["val_loss"],
             "test": test,
             "validation": result.metrics,
             "facts": result.facts,
             "command": command("train", overrides),
             "folder": str(folder),
-            "study": study.study_name,
-            "trial": trial.number,
+            "study": won.study.study_name,
+            "trial": won.trial.number,
         }
         write_json(folder / "winner.json", winner)
         return winner
@@ -309,7 +302,7 @@ def test_metrics(cfg: DictConfig, checkpoint: Path) -> dict[str, float]:
     """Scores a checkpoint on the whole test split of a config's data set, decoded by beam search.
 
     Returns:
-        See `training.evaluate.evaluate`; also `greedy_identity_mean`, and `reads`, how many chunks there are.
+        See `training.evaluate.evaluate`; also `reads`, how many chunks there are.
     """
     from basecaller.training.checkpoint import load_network
     from basecaller.training.device import choose_device
@@ -320,6 +313,4 @@ def test_metrics(cfg: DictConfig, checkpoint: Path) -> dict[str, float]:
     dataset = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
     network = load_network(checkpoint).to(choose_device(checked.device))
     indices = choose(dataset, "test", None, checked.model.stride, checked.train.infeasible)
-    greedy = evaluate(network, dataset, indices)
-    beam = evaluate(network, dataset, indices, decoder="beam")
-    return beam | {"greedy_identity_mean": greedy["identity_mean"], "reads": len(indices)}
+    return evaluate(network, dataset, indices, decoder="beam") | {"reads": len(indices)}

@@ -15,8 +15,8 @@ from rich.console import Console
 from basecaller.config import as_message, compose_config
 from basecaller.errors import StageError
 from basecaller.files import read_json
-from basecaller.hpo.storage import current_study, stages_of, without_password
-from basecaller.reporting.facts import experiment_facts
+from basecaller.hpo.storage import stages_of, without_password
+from basecaller.reporting.facts import experiment_facts, studies_of
 from basecaller.reporting.pages import save_notes, write_pages
 from basecaller.reporting.terminal import print_report
 
@@ -27,9 +27,9 @@ def write_report(url: str, experiment: str, folder: Path, plan: list[str]) -> di
     Returns:
         The facts that they are made from.
     """
-    facts = experiment_facts(url, experiment, folder, plan)
+    studies = studies_of(url, experiment, plan)
+    facts = experiment_facts(url, experiment, folder, plan, studies)
     write_pages(facts, folder)
-    studies = {stage["name"]: study for stage in facts["stages"] if (study := current_study(url, experiment, stage["name"]))}
     save_notes(studies, facts["stages"])
     return facts
 

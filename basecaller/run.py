@@ -21,13 +21,11 @@ from basecaller.data.sources import prepare
 from basecaller.errors import DivergedError, InfeasibleError, SettingError, StorageError
 from basecaller.files import read_json, replacing, write_json
 from basecaller.hpo.identity import run_id
-from basecaller.hpo.ranking import rung_size
+from basecaller.hpo.pruning import pruner_of, screening_pruner
 from basecaller.settings import Settings, settings
 from basecaller.workers import threads_of_job
 
 if TYPE_CHECKING:
-    import optuna
-
     from basecaller.hpo.trial import JobTrial
     from basecaller.training.fit import Point
 
@@ -183,7 +181,7 @@ def check(cfg: DictConfig) -> None:
         BasecallerError: see `settings.settings` and `data.sources.prepare`.
     """
     checked = settings(cfg)
-    make_pruner(cfg)
+    pruner_of(cfg)
     prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
 
 
@@ -202,7 +200,7 @@ def run_trial(cfg: DictConfig) -> float | None:
 
     from basecaller.hpo.trial import claim
 
-    with claim(str(cfg.storage), cfg.trial.study, cfg.trial.number, Path(cfg.output_dir), _pruner(cfg)) as trial:
+    with claim(str(cfg.storage), cfg.trial.study, cfg.trial.number, Path(cfg.output_dir), screening_pruner(cfg)) as trial:
         if trial is None:
             log.info("trial %s is another process's", cfg.trial.number)
             return None
@@ -251,41 +249,6 @@ class _Reporter:
             except StorageError as error:
                 log.warning("%s", error)
                 self.lost = error
-
-
-def make_pruner(cfg: DictConfig) -> optuna.pruners.BasePruner | None:
-    """Optuna's pruner of `search.pruner`; None prunes nothing.
-
-    Raises:
-        SettingError: Optuna has no such pruner, or it takes no such arguments.
-    """
-    import optuna
-
-    if cfg.search.pruner is None:
-        return None
-    kind = getattr(optuna.pruners, str(cfg.search.pruner), None)
-    if not (isinstance(kind, type) and issubclass(kind, optuna.pruners.BasePruner)):
-        known = ", ".join(name for name in dir(optuna.pruners) if name.endswith("Pruner") and name != "BasePruner")
-        raise SettingError(f"search.pruner={cfg.search.pruner}: no such pruner; Optuna has {known}")
-    try:
-        return kind(**cfg.search.pruner_args)
-    except (TypeError, ValueError) as error:
-        raise SettingError(f"search.pruner={cfg.search.pruner} search.pruner_args={cfg.search.pruner_args}: {error}") from None
-
-
-def _pruner(cfg: DictConfig) -> optuna.pruners.BasePruner | None:
-    """The pruner where it may prune: at the first seed of a grid of which some points are left out at the second anyway.
-
-    Replicates are never pruned: a mean over the seeds that went well would be no mean.
-    """
-    from basecaller.hpo.storage import open_study
-
-    if cfg.search.pruner is None:
-        return None
-    study = open_study(str(cfg.storage), cfg.trial.study).user_attrs
-    seeds, points = study["seeds"], len(study.get("points", []))
-    screening = study.get("halving") and cfg.seed == seeds[0] and rung_size(points, 1) < points
-    return make_pruner(cfg) if len(seeds) == 1 or screening else None
 
 
 def _note_start(trial: JobTrial, cfg: DictConfig) -> None:

@@ -7,6 +7,7 @@ lie in one tensor of each kind, so that optimizer and clipping see a dozen param
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,18 +16,6 @@ from torch.nn import functional as F
 
 EPSILON, MOMENTUM = 1e-5, 0.1
 """Of batch normalisation, as PyTorch's."""
-
-
-class Shape(NamedTuple):
-    """What the tower's weights do not tell.
-
-    Attributes:
-        dilations: of every block.
-        training: whether batch normalisation takes the batch's statistics, and keeps them.
-    """
-
-    dilations: tuple[int, ...]
-    training: bool
 
 
 class Weights(NamedTuple):
@@ -87,13 +76,16 @@ def _normalise(x: Tensor, valid: Tensor | None, weights: Weights, i: int, traini
     return out, [inside, batch_mean, batch_scale]
 
 
-def _forward(x: Tensor, valid: Tensor | None, shape: Shape, weights: Weights, keep: list[Any] | None) -> Tensor:
+def _forward(
+    x: Tensor, valid: Tensor | None, dilations: Sequence[int], training: bool, weights: Weights, keep: list[Any] | None
+) -> Tensor:
     """Gated units of all blocks, [batch, frames, blocks * channels]; `keep` is given what the gradient needs.
 
+    In training, batch normalisation takes the batch's statistics, and keeps them.
     tanh(a) is computed as 2 sigmoid(2a) - 1, since PyTorch's sigmoid is many times faster on a CPU than its tanh.
     """
     batch, frames, channels = x.shape
-    kernel, blocks = weights.gate.shape[2] // channels, len(shape.dilations)
+    kernel, blocks = weights.gate.shape[2] // channels, len(dilations)
     double = torch.ones(2 * channels, dtype=x.dtype, device=x.device)
     double[:channels] = 2
     gates = (weights.gate * double[:, None]).transpose(1, 2).unbind()
@@ -105,10 +97,10 @@ def _forward(x: Tensor, valid: Tensor | None, shape: Shape, weights: Weights, ke
     flat = x.reshape(batch * frames, channels)
     ragged = None if valid is None else valid.reshape(-1)
     inside = None if ragged is None or weights.norm is not None else ragged[:, None].to(x.dtype)
-    for i, dilation in enumerate(shape.dilations):
+    for i, dilation in enumerate(dilations):
         normal: list[Tensor] = []
         if weights.norm is not None:
-            flat, normal = _normalise(flat, ragged, weights, i, shape.training)
+            flat, normal = _normalise(flat, ragged, weights, i, training)
         elif inside is not None:
             flat = flat * inside
         taps = _taps(flat.view(batch, frames, channels), dilation, kernel)
@@ -125,11 +117,17 @@ def _forward(x: Tensor, valid: Tensor | None, shape: Shape, weights: Weights, ke
 
 
 def _backward(
-    g_units: Tensor, units: Tensor, valid: Tensor | None, shape: Shape, weights: Weights, kept: list[Any]
+    g_units: Tensor,
+    units: Tensor,
+    valid: Tensor | None,
+    dilations: Sequence[int],
+    training: bool,
+    weights: Weights,
+    kept: list[Any],
 ) -> tuple[Tensor, list[Tensor | None]]:
     """Gradients of x, [batch, frames, channels], and of the weights in their order."""
     batch, frames = units.shape[:2]
-    blocks = len(shape.dilations)
+    blocks = len(dilations)
     channels = units.shape[2] // blocks
     kernel = weights.gate.shape[2] // channels
     g_columns = g_units.reshape(batch * frames, blocks, channels).unbind(1)
@@ -164,9 +162,9 @@ def _backward(
         g_halves.mul_(g_unit[:, None])
         torch.mm(g_both_t, taps, out=g_gates[i])
         torch.sum(g_both, 0, out=g_gate_biases[i])
-        _add_taps(g_x.view(batch, frames, channels), g_both @ gates[i], shape.dilations[i], kernel)
+        _add_taps(g_x.view(batch, frames, channels), g_both @ gates[i], dilations[i], kernel)
         if weights.norm is not None:
-            g_x, g_norm[i], g_norm_bias[i] = _normalise_backward(g_x, ragged, weights, i, shape.training, normal)
+            g_x, g_norm[i], g_norm_bias[i] = _normalise_backward(g_x, ragged, weights, i, training, normal)
         elif inside is not None:
             g_x *= inside
     assert g_x is not None
@@ -189,17 +187,20 @@ def _normalise_backward(
 
 class _TowerFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, valid: Tensor | None, shape: Shape, *weights: Tensor | None) -> Tensor:
-        ctx.kept, ctx.shape, ctx.valid, ctx.weights = [], shape, valid, Weights(*weights)  # type: ignore[arg-type]
-        units = _forward(x, valid, shape, ctx.weights, ctx.kept)
+    def forward(
+        ctx: Any, x: Tensor, valid: Tensor | None, dilations: Sequence[int], training: bool, *weights: Tensor | None
+    ) -> Tensor:
+        ctx.kept, ctx.valid, ctx.dilations, ctx.training = [], valid, dilations, training
+        ctx.weights = Weights(*weights)  # type: ignore[arg-type]
+        units = _forward(x, valid, dilations, training, ctx.weights, ctx.kept)
         ctx.save_for_backward(units)
         return units
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (units,) = ctx.saved_tensors
-        g_x, g_weights = _backward(gradients[0], units, ctx.valid, ctx.shape, ctx.weights, ctx.kept)
-        return (g_x, None, None, *g_weights, None, None)
+        g_x, g_weights = _backward(gradients[0], units, ctx.valid, ctx.dilations, ctx.training, ctx.weights, ctx.kept)
+        return (g_x, None, None, None, *g_weights, None, None)
 
 
 class Tower(nn.Module):
@@ -241,10 +242,9 @@ class Tower(nn.Module):
             kind = torch.get_autocast_dtype(x.device.type)
             x = x.to(kind)
             weights = Weights(*(None if w is None else w.to(kind) for w in weights[:5]), *weights[5:])  # type: ignore[arg-type,call-arg]
-        shape = Shape(self.dilations, self.training)
         with torch.autocast(x.device.type, enabled=False):
             if torch.is_grad_enabled():
-                units: Tensor = _TowerFunction.apply(x, valid, shape, *weights)
+                units: Tensor = _TowerFunction.apply(x, valid, self.dilations, self.training, *weights)
             else:
-                units = _forward(x, valid, shape, weights, None)
+                units = _forward(x, valid, self.dilations, self.training, weights, None)
         return units

@@ -310,6 +310,32 @@ def test_a_password_reaches_no_file_log_or_attribute(folder, server, given):
     assert "sesame" not in errors
 
 
+def test_an_answer_lost_on_the_way_back_is_no_failure(folder, monkeypatch):
+    """The server did what it was asked, and went away before it could say so."""
+    from optuna.storages._cached_storage import _CachedStorage
+    from sqlalchemy.exc import OperationalError
+
+    from basecaller.hpo import enduring
+
+    study = open_study(URL, "tiny/none/x")
+    trial = study.ask()
+    real, calls = _CachedStorage.set_trial_state_values, []
+
+    def loses_the_answer(self, *args, **kwargs):
+        calls.append(real(self, *args, **kwargs))
+        raise OperationalError("UPDATE", {}, Exception("server closed the connection unexpectedly"))
+
+    monkeypatch.setattr(enduring, "FIRST_PAUSE", 0.01)
+    first = enduring._enduring(lambda self, *args, **kwargs: (loses_the_answer if not calls else real)(self, *args, **kwargs))
+    first.__wrapped__.__name__ = "set_trial_state_values"
+    monkeypatch.setattr(enduring.EnduringStorage, "set_trial_state_values", first)
+    study.tell(trial, 1.5)
+    assert calls == [True]
+    assert [(t.state.name, t.value) for t in study.trials] == [("COMPLETE", 1.5)]
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+
 def test_a_study_that_was_never_finished_by_anybody_is_open(folder):
     study = open_study(URL, "tiny/none/x")
     study.set_user_attr("points", ["a"])

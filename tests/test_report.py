@@ -150,9 +150,9 @@ def study_of(name: str, values: dict[str, list[float]], params: dict[str, dict],
     for point, losses in values.items():
         for seed, loss in zip(seeds, losses, strict=False):
             distributions = {
-                key: optuna.distributions.CategoricalDistribution([False, True])
-                if isinstance(value, bool)
-                else optuna.distributions.FloatDistribution(1e-9, 1e3)
+                key: optuna.distributions.FloatDistribution(1e-9, 1e3)
+                if type(value) is float
+                else optuna.distributions.CategoricalDistribution([False, True] if type(value) is bool else ["off", "on"])
                 for key, value in params[point].items()
             }
             attrs = {"point": point, "seed": seed, "outcome": "complete", "loss_per_read": 60 * loss, "updates": 64,
@@ -180,6 +180,53 @@ def test_published_conclusions_are_answered_by_what_was_measured():
     assert answer([1.2, 1.3, 1.25], [1.0, 1.4, 1.1]) == "cannot tell"
     assert answer([1.2], [1.0]) == "cannot tell"
     assert set(claims().values()) == {"cannot tell"}
+
+
+def lr_stage(name: str, losses: dict[float, list[float]]) -> optuna.Study:
+    points = {f"optimizer.lr={rate}": of for rate, of in losses.items()}
+    params = {f"optimizer.lr={rate}": {"optimizer.lr": rate} for rate in losses}
+    return study_of(name, points, params, "optimizer.lr")
+
+
+def test_a_small_benefit_of_padding_must_be_known_to_be_small():
+    text = "Zero-padding brings little to no benefit: turn it off."
+    params = {p: {"padding": p} for p in ("on", "off")}
+
+    def answer(on: list[float], off: list[float]) -> str:
+        return claims(padding=study_of(f"padding{on}{off}", {"on": on, "off": off}, params, "padding"))[text]
+
+    assert answer([1.0, 1.1, 1.05], [1.001, 1.099, 1.05]) == "supported"
+    assert answer([1.0, 1.1, 1.05], [1.2, 1.299, 1.251]) == "contradicted"
+    assert answer([1.0, 1.2, 1.05], [1.1, 1.0, 1.15]) == "cannot tell"  # no difference shows, and a large one may be there
+
+
+def test_optimizers_are_compared_with_the_noise_of_all_their_stages():
+    adam = {0.001: [1.00, 1.10, 1.05], 0.0005: [1.10, 1.21, 1.14]}
+    adagrad = {0.01: [1.02, 1.11, 1.06], 0.005: [1.12, 1.21, 1.16], 0.001: [1.50]}
+
+    def told(adamax: dict[float, list[float]]) -> list[str]:
+        name = str(adamax)
+        stages = {"lr_adam": adam, "lr_adamax": adamax, "lr_adagrad": adagrad}
+        answers = claims(**{stage: lr_stage(stage + name, of) for stage, of in stages.items()})
+        first = "Adamax at 0.0005 is the best optimizer and rate.", "Adam is comparable to Adamax."
+        return [answers[text] for text in (*first, "Adagrad is not as good at low rates.")]
+
+    assert told({0.0005: [1.40], 0.001: [1.10, 1.20, 1.15], 0.002: [1.00, 1.10, 1.05]}) == [
+        "contradicted",
+        "supported",
+        "supported",
+    ]
+    # one seed, less behind than the noise that the other points show
+    assert told({0.0005: [1.01], 0.001: [1.00, 1.20, 1.15], 0.002: [1.00, 1.10, 1.05]}) == [
+        "cannot tell",
+        "cannot tell",
+        "supported",
+    ]
+    assert told({0.0005: [0.70, 0.80, 0.75], 0.001: [1.20], 0.002: [1.00, 1.11, 1.05]}) == [
+        "supported",
+        "contradicted",
+        "supported",
+    ]
 
 
 def test_the_published_table_has_ours_beside_it():

@@ -85,7 +85,7 @@ def test_the_command_line_wins_over_the_stage():
 def test_winners_are_injected_into_later_stages():
     sweep("stage=padding")
     study = sweep("stage=batch_norm")
-    _, padding = winner_of(URL, "tiny", ["padding"])
+    padding = winner_of(URL, "tiny", ["padding"]).trial
     chosen = setting_of(padding, "padding")
     assert study.user_attrs["fixed"]["padding"] == f"padding={chosen}"
     assert {setting_of(t, "padding") for t in study.trials} == {chosen}
@@ -98,7 +98,7 @@ def test_rates_follow_the_winner_and_the_batch_size():
     given = ("padding=on", "model.batch_norm=true")
     for stage, rate in (("lr_adam", 0.01), ("lr_adamax", 0.004), ("lr_adagrad", 1e-6)):
         sweep(f"stage={stage}", *given, f"optimizer.lr={rate}")
-    _, best = winner_of(URL, "tiny", ["lr_adam", "lr_adamax", "lr_adagrad"])
+    best = winner_of(URL, "tiny", ["lr_adam", "lr_adamax", "lr_adagrad"]).trial
     base = setting_of(best, "optimizer.lr")
     study = sweep("stage=batch_size", *given, "data.batch_size=2,8")
     assert {setting_of(t, "optimizer") for t in study.trials} == {setting_of(best, "optimizer")}
@@ -134,7 +134,7 @@ def test_a_missing_stage_is_named_with_the_command_that_runs_it(folder):
     ):
         sweep("stage=batch_norm")
     study = sweep("stage=padding")
-    assert winner_of(URL, "tiny", ["padding"])[1].number == standing(study).winner.number
+    assert winner_of(URL, "tiny", ["padding"]).trial.number == standing(study).winner.number
     study.set_user_attr("points", [*study.user_attrs["points"], "padding=masked"])
     with pytest.raises(StageError, match=r"stage padding .*: 1 of its trials are unfinished; finish them with"):
         sweep("stage=batch_norm")
@@ -374,7 +374,7 @@ def test_the_simpler_choice_is_injected_where_no_difference_shows(monkeypatch):
     monkeypatch.setattr(type(stand), "values", lambda self, seeds: {
         p: {s: values[p, s] for q, s in values if q == p and s in seeds} for p in self.points
     })  # fmt: skip
-    _, winner = winner_of(URL, "tiny", ["padding"])
+    winner = winner_of(URL, "tiny", ["padding"]).trial
     assert setting_of(winner, "padding") == "off"
 
 

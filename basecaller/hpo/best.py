@@ -34,6 +34,7 @@ class Standing:
         failed: points of which a trial ended without a value, and how.
         choice: the key that the stage asks about; None: every point is a choice of its own.
         simple_first: its values from simple to complex, where the stage orders them.
+        settings: the swept settings of every point that has a trial.
     """
 
     points: list[str]
@@ -46,21 +47,27 @@ class Standing:
     simple_first: list[Any] | None = None
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    @cached_property
+    def _measured(self) -> Values:
+        """All that was measured, of points that failed at another seed too."""
+        found: Values = {point: {} for point in self.points}
+        for (point, seed), trial in self.complete.items():
+            found.get(point, {})[seed] = float(trial.value or 0)
+        return found
+
     def values(self, seeds: Sequence[int]) -> Values:
         """What was measured at some of the seeds; a point that failed is not in it."""
-        found: Values = {point: {} for point in self.points if point not in self.failed}
-        for (point, seed), trial in self.complete.items():
-            if point in found and seed in seeds:
-                found[point][seed] = float(trial.value or 0)
-        return found
+        return {
+            point: {seed: value for seed, value in of.items() if seed in seeds}
+            for point, of in self._measured.items()
+            if point not in self.failed
+        }
 
     def wanted(self, rung: int) -> list[tuple[str, int]]:
         """Points and seeds of one rung, as far as the rungs before tell them. A point that failed at this very rung is
         still wanted: the next sweep may try it again."""
-        measured: Values = {point: {} for point in self.points}
-        for (point, seed), trial in self.complete.items():
-            measured.get(point, {})[seed] = float(trial.value or 0)
-        return [(point, self.seeds[rung]) for point in promoted(measured, self.points, self.seeds, rung, self.halving)]
+        on = promoted(self._measured, self.points, self.seeds, rung, self.halving)
+        return [(point, self.seeds[rung]) for point in on]
 
     @cached_property
     def open(self) -> list[tuple[str, int]]:
@@ -133,7 +140,7 @@ def _asked(attributes: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Won:
+class Winner:
     """The winner of a stage: its study, its trial at the first seed, its mean over so many seeds."""
 
     study: optuna.Study
@@ -142,7 +149,7 @@ class Won:
     seeds: int
 
 
-def won(url: str, experiment: str, stages: list[str]) -> Won:
+def winner_of(url: str, experiment: str, stages: list[str]) -> Winner:
     """The winner of several stages' current studies: of one stage its own, of several the one with the best mean.
 
     Raises:
@@ -158,7 +165,7 @@ def won(url: str, experiment: str, stages: list[str]) -> Won:
         attributes = study.user_attrs
         kept = attributes.get("concluded")
         if kept and kept["asked"] == _asked(attributes):
-            found.append(Won(study, study._storage.get_trial(kept["trial"]), kept["mean"], kept["seeds"]))
+            found.append(Winner(study, study._storage.get_trial(kept["trial"]), kept["mean"], kept["seeds"]))
             continue
         stand = standing(study)
         if stand.open:
@@ -166,14 +173,8 @@ def won(url: str, experiment: str, stages: list[str]) -> Won:
         if stand.winner is None:
             reasons = "; ".join(f"{point}: {outcome}" for point, outcome in stand.failed.items())
             raise StageError(f"{where}: none of its trials gave a value ({reasons}); mend the cause and run: {command}")
-        found.append(Won(study, stand.winner, stand.conclusion.mean, stand.conclusion.seeds))
+        found.append(Winner(study, stand.winner, stand.conclusion.mean, stand.conclusion.seeds))
     return min(found, key=lambda each: each.mean)
-
-
-def winner_of(url: str, experiment: str, stages: list[str]) -> tuple[optuna.Study, Trial]:
-    """See `won`: its study, and its trial at the first seed."""
-    best_of = won(url, experiment, stages)
-    return best_of.study, best_of.trial
 
 
 def setting_of(trial: Trial, key: str) -> Any:
@@ -195,7 +196,7 @@ def injections(raw: str, url: str, experiment: str) -> list[str]:
     """Where a setting that was written with `${best:...}` came from, for people: one line for each winner in it."""
     lines = []
     for stages, key in re.findall(r"\$\{best:([^,}]+),([^}]+)\}", raw):
-        found = won(url, experiment, stages.split("|"))
+        found = winner_of(url, experiment, stages.split("|"))
         value = setting_of(found.trial, key.strip())
         seeds = f", mean of {found.seeds} seeds" if found.seeds > 1 else ""
         source = f"trial {found.trial.number} of {found.study.study_name}"
@@ -211,5 +212,4 @@ def best(stages: str, key: str, *, _root_: DictConfig) -> Any:
     Raises:
         StageError: see `winner_of` and `setting_of`.
     """
-    _, trial = winner_of(str(_root_.storage), str(_root_.experiment), stages.split("|"))
-    return setting_of(trial, key)
+    return setting_of(winner_of(str(_root_.storage), str(_root_.experiment), stages.split("|")).trial, key)

@@ -44,6 +44,11 @@ def _enduring(method: Callable[..., Any]) -> Callable[..., Any]:
         while True:
             try:
                 return method(self, *args, **kwargs)
+            except optuna.exceptions.UpdateFinishedTrialError:
+                # a call that is made again finds its own work done: only the server's answer had been lost
+                if pause > FIRST_PAUSE and method.__name__ == "set_trial_state_values":
+                    return True
+                raise
             except (optuna.exceptions.StorageInternalError, DBAPIError) as error:
                 waited = time.monotonic() - started
                 if not gone(error):

@@ -60,7 +60,8 @@ class Space:
         axes: the values of every swept key, where all are finite.
         distributions: Optuna's distribution of every swept key.
         is_grid: whether all swept keys have finite choices.
-        seeds: swept by the user: every point runs at each of them. `seed` is no axis: its values are replicates.
+        seeds: that points run at. `seed` is no axis: values of it that the user sweeps are replicates, else the sweeper
+            puts those of `search.replicates` here.
     """
 
     fixed: dict[str, str] = field(default_factory=dict)

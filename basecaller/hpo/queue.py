@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
@@ -95,7 +94,7 @@ def running(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 
 def release_abandoned(
-    study: optuna.Study, folder: Path, launches: Mapping[tuple[str, int], int] = MappingProxyType({})
+    study: optuna.Study, folder: Path, launches: Mapping[tuple[str, int], int] | None = None
 ) -> list[tuple[str, int]]:
     """Ends the running trials whose process is gone: as `abandoned`, to be done again; as `killed` where this sweep has
     launched them so often that it is they, most likely, that kill their process.
@@ -119,7 +118,7 @@ def release_abandoned(
                 if study._storage.get_trial(trial._trial_id).state != TrialState.RUNNING:
                     continue
                 note = {"outcome": "abandoned"}
-                if launches.get(_key(trial), 0) >= ATTEMPTS:
+                if launches and launches.get(_key(trial), 0) >= ATTEMPTS:
                     message = f"its process died {ATTEMPTS} times: perhaps for want of memory; a smaller batch needs less"
                     note = {"outcome": "killed", "message": message}
                 for key, value in note.items():

@@ -213,6 +213,19 @@ def _mean(values: dict[int, float]) -> float:
     return sum(values.values()) / len(values)
 
 
+def against(values: Values, a: str, b: str, noise: float) -> tuple[float, float, int]:
+    """Two points on their shared seeds: mean of a less that of b, its standard error, how many seeds.
+
+    Args:
+        noise: standard deviation of one run, seed effects taken out.
+    """
+    shared = values[a].keys() & values[b].keys()
+    if not shared:
+        return 0.0, math.inf, 0
+    difference = sum(values[a][seed] - values[b][seed] for seed in shared) / len(shared)
+    return difference, noise * math.sqrt(2 / len(shared)), len(shared)
+
+
 def conclude(
     values: Values, choices: Mapping[str, Hashable], simple_first: Sequence[Hashable] | None = None, halving: bool = True
 ) -> Conclusion:
@@ -239,17 +252,11 @@ def conclude(
     count, noise, freedom = len(values[best]), float(found.noise[0]), int(found.freedom[0])
     winner = best
 
-    def against(a: str, b: str) -> tuple[float, float, int]:
-        """Mean difference of a less b over shared seeds, its standard error, the seeds."""
-        shared = values[a].keys() & values[b].keys()
-        difference = sum(values[a][seed] - values[b][seed] for seed in shared) / max(1, len(shared))
-        return difference, noise * math.sqrt(2 / len(shared)) if shared else math.inf, len(shared)
-
     if found.rival[0] < 0:
         return Conclusion("no contest", best, best, None, _mean(values[best]), count, noise=noise, freedom=freedom)
     rival = points[int(found.rival[0])]
     if not freedom:
-        margin, error, shared = against(rival, best)
+        margin, error, shared = against(values, rival, best, noise)
         return Conclusion("one seed", best, best, rival, _mean(values[best]), count, margin, error, shared)
     leaders = {}
     for label in labels:
@@ -258,7 +265,7 @@ def conclude(
             leaders[label] = min(of, key=lambda point: _mean(values[point]))
     if simple_first is not None:
         for label in sorted(leaders, key=list(simple_first).index):
-            behind, error, _ = against(leaders[label], best)
+            behind, error, _ = against(values, leaders[label], best, noise)
             if behind <= error:
                 winner = leaders[label]
                 break
@@ -267,10 +274,11 @@ def conclude(
     needed = threshold(of_all, len(seeds), halving)
     if winner != best:
         rival = best
-    margin, error, shared = against(rival, winner)
+    margin, error, shared = against(values, rival, winner, noise)
     clear = winner == best and margin > needed * error
-    others = {point: against(point, best) for label, point in leaders.items() if label != choices[best] and point != winner}
-    near = tuple(point for point, (difference, error, _) in others.items() if difference <= needed * error)
+    others = [point for label, point in leaders.items() if label != choices[best] and point != winner]
+    behind_by = {point: against(values, point, best, noise) for point in others}
+    near = tuple(point for point, (difference, error, _) in behind_by.items() if difference <= needed * error)
     simplest = simple_first is not None and winner == leaders[min(leaders, key=list(simple_first).index)]
     kind: Kind = "clear" if clear else "no difference" if winner != best or simplest else "undecided"
     tied = (best, *near) if winner != best else near or (rival,)

@@ -250,12 +250,13 @@ class StageSweeper(Sweeper):
 
     def _ask(self, study: optuna.Study, space: Space, points: list[Point]) -> None:
         """Stores what is asked for: from it alone everybody sees where the study stands."""
+        from basecaller.hpo.edges import is_ordered
+
         study.set_user_attr("points", [point.key for point in points])
         study.set_user_attr("axes", space.axes)
         values = space.axes.get(self._choice(space) or "", [])
-        numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
         ordered = bool(self.config.stage.simple_first) and len(values) > 1
-        study.set_user_attr("simple_first", (sorted(values) if numbers else values) if ordered else None)
+        study.set_user_attr("simple_first", (sorted(values) if is_ordered(values) else values) if ordered else None)
 
     def _beyond(self, study: optuna.Study, space: Space, rung: int) -> list[Point]:
         """The leader's neighbours outside the grid, on the stage's own ordered axes; the axes grow by them."""

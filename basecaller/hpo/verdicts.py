@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from basecaller.hpo.grid import as_text
+
 if TYPE_CHECKING:
     from basecaller.hpo.best import Standing
 
@@ -17,18 +19,15 @@ def label(stand: Standing, point: str) -> str:
     """A point by the choice that the stage asks about, and by its other settings where the choice alone does not tell."""
     settings = stand.settings.get(point, {})
     if stand.choice in settings:
-        return f"{short(stand.choice)} {_shown(settings[stand.choice])}"
-    return " ".join(f"{short(key)} {_shown(value)}" for key, value in settings.items()) or "the one point"
+        return f"{short(stand.choice)} {shown(settings[stand.choice])}"
+    return " ".join(f"{short(key)} {shown(value)}" for key, value in settings.items()) or "the one point"
 
 
-def _shown(value: object) -> str:
-    return (
-        {True: "on", False: "off"}[value]
-        if isinstance(value, bool)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+def shown(value: object) -> str:
+    """A setting's value as people read it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:.4g}" if isinstance(value, float) else as_text(value)
 
 
 def seeds(count: int) -> str:
@@ -75,5 +74,5 @@ def verdict(stand: Standing) -> str:
 
 def at_edges(edges: dict[str, str], settings: dict[str, object]) -> str:
     """The sentence that calls out a winner at the edge of its grid; empty where it lies inside."""
-    named = [f"{short(key)} {_shown(settings[key])} is the {end} of its grid" for key, end in edges.items()]
+    named = [f"{short(key)} {shown(settings[key])} is the {end} of its grid" for key, end in edges.items()]
     return f"At the edge: {' and '.join(named)}, a better value may lie beyond." if named else ""

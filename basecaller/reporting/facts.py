@@ -7,6 +7,7 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from basecaller.config import command
 from basecaller.files import read_json
 from basecaller.hpo.best import setting_of, standing
 from basecaller.hpo.grid import as_text
@@ -33,17 +34,25 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def experiment_facts(url: str, experiment: str, folder: Path, plan: list[str]) -> dict[str, Any]:
+def studies_of(url: str, experiment: str, plan: list[str]) -> dict[str, optuna.Study]:
+    """The current studies of an experiment by stage: those of the plan in its order, then others that were run, but for the
+    baseline."""
+    names = [*plan, *(name for name in stages_of(url, experiment) if name not in (*plan, BASELINE))]
+    return {name: study for name in names if (study := current_study(url, experiment, name)) is not None}
+
+
+def experiment_facts(
+    url: str, experiment: str, folder: Path, plan: list[str], studies: dict[str, optuna.Study]
+) -> dict[str, Any]:
     """Everything the report says.
 
     Args:
         url: of the storage.
         experiment: its name.
         folder: its outputs.
-        plan: stages in the order they are shown; others that are in the storage follow, but for the baseline.
+        plan: the stages that the search runs.
+        studies: see `studies_of`.
     """
-    names = [*plan, *(name for name in stages_of(url, experiment) if name not in (*plan, BASELINE))]
-    studies = {name: study for name in names if (study := current_study(url, experiment, name)) is not None}
     stands = {name: standing(study) for name, study in studies.items()}
     stages = [stage_facts(name, study, stands[name]) for name, study in studies.items()]
     search = read_json(folder / "search.json") or {}
@@ -129,13 +138,23 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing) -> dict[str, An
 
 def command_of(name: str, study: optuna.Study) -> str:
     """The command line that runs a stage again."""
-    import shlex
+    own = ("threads=", "hydra/launcher", "hydra.launcher")
+    asked = [line for line in study.user_attrs.get("arguments", []) if not line.startswith(own)]
+    if name != "none" and not any(line.startswith("stage=") for line in asked):
+        asked = [f"stage={name}", *asked]
+    return command("train", asked, multirun=True)
 
-    arguments = [
-        a for a in study.user_attrs.get("arguments", []) if not a.startswith(("threads=", "hydra/launcher", "hydra.launcher"))
-    ]
-    asked = arguments if name == "none" or any(a.startswith("stage=") for a in arguments) else [f"stage={name}", *arguments]
-    return shlex.join(["python", "-m", "basecaller.train", "-m", *asked])
+
+def state_of(stand: Standing, point: str) -> str:
+    """How a point stands: how it failed, `winner`, `waiting`, `complete`, or `out (n)`, left out after n seeds."""
+    ran = len(stand.trials_of(point))
+    if point in stand.failed:
+        return stand.failed[point]
+    if point == stand.conclusion.winner:
+        return "winner"
+    if not ran or any(point == of for of, _ in stand.open):
+        return "waiting"
+    return "complete" if ran == len(stand.seeds) else f"out ({ran})"
 
 
 def point_facts(stand: Standing, point: str) -> dict[str, Any]:
@@ -151,17 +170,6 @@ def point_facts(stand: Standing, point: str) -> dict[str, Any]:
     settings = dict(stand.settings.get(point, {}))
     if trials and "optimizer.lr" not in settings:
         settings["optimizer.lr"] = setting_of(trials[0], "optimizer.lr")
-    state = (
-        stand.failed.get(point)
-        or ("winner" if point == found.winner else None)
-        or (
-            "waiting"
-            if not trials or any(point == of for of, _ in stand.open)
-            else "complete"
-            if len(trials) == len(stand.seeds)
-            else f"out ({len(trials)})"
-        )
-    )
     return {
         "point": point,
         "label": label(stand, point),
@@ -172,7 +180,7 @@ def point_facts(stand: Standing, point: str) -> dict[str, Any]:
         "values": values,
         **{key: mean(key) for key in ("identity_mean", "loss_per_read", "updates", "samples", "seconds", "area_under_curve")},
         "parameters": trials[0].user_attrs.get("parameters") if trials else None,
-        "state": state,
+        "state": state_of(stand, point),
         "taken_over": sum(bool(t.user_attrs.get("taken_over")) for t in trials),
         "curves": [t.user_attrs.get("curve", []) for t in trials],
     }

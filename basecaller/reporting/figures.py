@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-import itertools
 import logging
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from basecaller.hpo.edges import is_ordered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,10 +46,6 @@ def _svg(figure: Figure) -> str:
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def figure_of(stage: Facts, stages: list[Facts]) -> tuple[str, str] | None:
     """The figure that shows a stage best: SVG and a caption. None where nothing has ended.
 
@@ -60,9 +57,9 @@ def figure_of(stage: Facts, stages: list[Facts]) -> tuple[str, str] | None:
     if not measured:
         return None
     axes = {key: values for key, values in stage["axes"].items() if len(values) > 1}
-    if len(axes) == 2 and all(map(_number, itertools.chain(*axes.values()))):
+    if len(axes) == 2 and all(map(is_ordered, axes.values())):
         return _heat_map(stage, list(axes))
-    if len(axes) == 1 and all(map(_number, next(iter(axes.values())))) and len(measured) > 2:
+    if len(axes) == 1 and all(map(is_ordered, axes.values())) and len(measured) > 2:
         (key,) = axes
         same = [other for other in stages if [k for k, v in other["axes"].items() if len(v) > 1] == [key]]
         return _against(key, stage, same)

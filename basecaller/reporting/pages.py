@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from basecaller.files import replacing, write_json
 from basecaller.hpo.grid import as_text
-from basecaller.hpo.verdicts import short
+from basecaller.hpo.verdicts import short, shown
 
 if TYPE_CHECKING:
     import optuna
@@ -34,11 +34,6 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def setting(value: Any) -> str:
-    """A setting as it is typed, floats short."""
-    return f"{value:.4g}" if isinstance(value, float) else as_text(value)
-
-
 def write_pages(facts: Facts, folder: Path) -> Path:
     """Writes `report.json`, `report.md` and `report.html`, each whole or not at all.
 
@@ -56,7 +51,7 @@ def write_pages(facts: Facts, folder: Path) -> Path:
         loader=loader, trim_blocks=True, lstrip_blocks=True, autoescape=False, undefined=jinja2.StrictUndefined
     )
     environment.filters |= {
-        "number": number, "duration": duration, "setting": setting, "short": short, "e": html.escape,
+        "number": number, "duration": duration, "shown": shown, "typed": as_text, "short": short, "e": html.escape,
         "percent": lambda value: number(value, ".1%"), "count": lambda value: number(value, ",.0f"),
     }  # fmt: skip
     environment.globals |= {"with_error": with_error}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from basecaller.hpo.ranking import Conclusion, conclude
-from basecaller.hpo.verdicts import seeds
+from basecaller.hpo.ranking import Conclusion, Values, against, conclude
+from basecaller.hpo.verdicts import seeds, short, shown
 
 if TYPE_CHECKING:
     from basecaller.hpo.best import Standing
@@ -45,8 +45,11 @@ LOSSES: dict[str, list[tuple[dict[str, Any], float, int]]] = {
 """Validation losses of the published run by stage: settings, loss summed over a batch, batch size. One run each. Its batch
 sizes were run at rates x 0.5, 0.7, 1, 1.4, 2: the square-root-scaled ones, our factor 1."""
 
-HUGE = 0.05
-"""A gain in loss below this share is not "huge"."""
+HUGE, LITTLE = 0.05, 0.02
+"""Shares of the loss: a gain below the one is not "huge", a difference below the other is "little"."""
+
+LOW_RATE = 0.001
+"""The upper of the two lower rates of Adagrad's published grid."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +77,10 @@ def against_published(stands: dict[str, Standing]) -> dict[str, Any]:
     for stage, entries in LOSSES.items():
         for settings, loss, batch in entries:
             ours = _ours(stands.get(stage), settings)
-            shown = [f"{key.rpartition('.')[2]} {value:g}" for key, value in settings.items() if key != "stage.rate_factor"]
+            parts = [f"{short(key)} {shown(value)}" for key, value in settings.items() if key != "stage.rate_factor"]
             name = OPTIMIZERS.get(stage, "")
             rows.append(
-                {"stage": stage, "settings": " ".join(filter(None, [name, *shown])), "published": loss,
+                {"stage": stage, "settings": " ".join(filter(None, [name, *parts])), "published": loss,
                  "published_per_read": loss / batch, **ours}
             )  # fmt: skip
     claims = [_padding(stands), _batch_norm(stands), *_optimizers(stands), _batch_size(stands)]
@@ -102,62 +105,114 @@ UNTOLD = "cannot tell"
 NOT_RUN = "the stage was not run, or not to its end"
 
 
-def _finished(stands: dict[str, Standing], *names: str) -> bool:
-    return all(name in stands and not stands[name].open and stands[name].conclusion.winner is not None for name in names)
+@dataclass(frozen=True)
+class _Gap:
+    """By how much one point's loss is above another's, over shared seeds, in nats per base; `band` on either side holds what
+    points of equal worth would show in 95 of 100 contests, see `ranking.threshold`."""
+
+    mean: float
+    band: float
+    seeds: int
+
+    @property
+    def low(self) -> float:
+        return self.mean - self.band
+
+    @property
+    def high(self) -> float:
+        return self.mean + self.band
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.4f} (between {self.low:+.4f} and {self.high:+.4f}) nats per base over {seeds(self.seeds)}"
 
 
-def _numbers(found: Conclusion) -> str:
-    error = f" ± {found.error:.4f}" if math.isfinite(found.error) else ""
-    return f"by {abs(found.margin):.4f}{error} nats per base over {seeds(found.shared)}"
+@dataclass(frozen=True)
+class _Contest:
+    """Points held against each other, with one estimate of the noise.
+
+    Attributes:
+        values: of the points that gave any.
+        choices: what each stands for.
+        found: the conclusion.
+    """
+
+    values: Values
+    choices: dict[str, Any]
+    found: Conclusion
+
+    @classmethod
+    def of(cls, values: Values, choices: dict[str, Any], halving: bool) -> _Contest:
+        measured = {point: of for point, of in values.items() if of}
+        return cls(measured, {point: choices[point] for point in measured}, conclude(measured, choices, halving=halving))
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be said; empty where something can."""
+        if self.found.kind == "one seed":
+            return "one seed says nothing of noise"
+        return "there is nothing to compare with" if self.found.kind in ("failed", "no contest") else ""
+
+    def best(self, choices: Iterable[Any]) -> str | None:
+        """The best point of some choices, of those with the most seeds."""
+        wanted = set(choices)
+        points = [point for point in self.values if self.choices[point] in wanted]
+        return min(points, key=lambda p: (-len(self.values[p]), statistics.fmean(self.values[p].values())), default=None)
+
+    def gap(self, point: str, other: str) -> _Gap:
+        """How much the first's loss is above the second's."""
+        mean, error, shared = against(self.values, point, other, self.found.noise)
+        return _Gap(mean, self.found.needed * error, shared)
 
 
-def _too_few(found: Conclusion) -> str:
-    return "one seed says nothing of noise" if found.kind == "one seed" else "there is nothing to compare with"
+def _finished(stands: dict[str, Standing], stage: str) -> bool:
+    return stage in stands and not stands[stage].open and stands[stage].conclusion.winner is not None
 
 
-def _choice(stand: Standing, point: str | None) -> Any:
-    return stand.settings[point or ""].get(stand.choice or "")
+def _contest(stands: dict[str, Standing], stage: str) -> _Contest | str:
+    """A finished stage's points by its choice; or why nothing can be said."""
+    if not _finished(stands, stage):
+        return NOT_RUN
+    stand = stands[stage]
+    made = _Contest.of(stand.values(stand.seeds), _choices(stand), stand.halving)
+    return made.trouble or made
+
+
+def _choices(stand: Standing) -> dict[str, Any]:
+    return {point: stand.settings.get(point, {}).get(stand.choice or "") for point in stand.points}
 
 
 def _padding(stands: dict[str, Standing]) -> Claim:
     text = "Zero-padding brings little to no benefit: turn it off."
-    if not _finished(stands, "padding"):
-        return Claim(text, UNTOLD, NOT_RUN)
-    stand = stands["padding"]
-    found = stand.conclusion
-    if found.kind in ("one seed", "no contest"):
-        return Claim(text, UNTOLD, _too_few(found))
-    best = _choice(stand, found.best)
-    if found.kind == "clear":
-        answer = "supported" if best == "off" else "contradicted"
-        return Claim(text, answer, f"padding={best} is better {_numbers(found)}")
-    if best == "off" or found.kind == "no difference":
-        return Claim(text, "supported", f"no benefit shows: off and on differ {_numbers(found)}, within noise")
-    return Claim(text, UNTOLD, f"on is ahead {_numbers(found)}, which noise may explain")
+    contest = _contest(stands, "padding")
+    if isinstance(contest, str):
+        return Claim(text, UNTOLD, contest)
+    off, on = contest.best(["off"]), contest.best(["on"])
+    if off is None or on is None:
+        return Claim(text, UNTOLD, "on and off were not both run")
+    benefit, little = contest.gap(off, on), LITTLE * contest.found.mean
+    answer = "supported" if benefit.high <= little else "contradicted" if benefit.low > little else UNTOLD
+    return Claim(text, answer, f"the benefit of padding is {benefit}; {LITTLE:.0%} of the loss, {little:.4f}, would be little")
 
 
 def _batch_norm(stands: dict[str, Standing]) -> Claim:
     text = "Batch norm brings a huge gain in convergence speed: keep it."
-    if not _finished(stands, "batch_norm"):
-        return Claim(text, UNTOLD, NOT_RUN)
-    stand = stands["batch_norm"]
+    contest = _contest(stands, "batch_norm")
+    if isinstance(contest, str):
+        return Claim(text, UNTOLD, contest)
     # of speed, not of the last value: the area under the curve
+    stand = stands["batch_norm"]
     areas = {
         point: {t.user_attrs["seed"]: t.user_attrs["area_under_curve"] for t in stand.trials_of(point)}
-        for point in stand.points
+        for point in contest.values
     }
-    found = conclude(areas, {point: _choice(stand, point) for point in stand.points}, halving=stand.halving)
-    if found.kind in ("one seed", "no contest") or found.best is None:
-        return Claim(text, UNTOLD, _too_few(found))
-    with_norm = bool(_choice(stand, found.best))
-    most = found.margin + found.needed * found.error if with_norm else found.needed * found.error - found.margin
-    which = "with" if with_norm else "without"
-    why = f"the mean loss along the way is lower {which} batch norm, {_numbers(found)}"
-    if found.kind == "clear" and with_norm and found.margin >= HUGE * found.mean:
-        return Claim(text, "supported", why)
-    if (found.kind == "clear" and not with_norm) or most < HUGE * found.mean:
-        return Claim(text, "contradicted", f"{why}: a gain of {HUGE:.0%} of the loss would have shown")
-    return Claim(text, UNTOLD, why)
+    contest = _Contest.of(areas, contest.choices, stand.halving)
+    without, with_norm = contest.best([False]), contest.best([True])
+    if contest.trouble or without is None or with_norm is None:
+        return Claim(text, UNTOLD, contest.trouble or "on and off were not both run")
+    gain, huge = contest.gap(without, with_norm), HUGE * contest.found.mean
+    answer = "supported" if gain.low >= huge else "contradicted" if gain.high < huge else UNTOLD
+    why = f"in mean loss along the way, the gain of batch norm is {gain}; {HUGE:.0%} of it, {huge:.4f}, would be huge"
+    return Claim(text, answer, why)
 
 
 def _optimizers(stands: dict[str, Standing]) -> list[Claim]:
@@ -166,63 +221,64 @@ def _optimizers(stands: dict[str, Standing]) -> list[Claim]:
         "Adam is comparable to Adamax.",
         "Adagrad is not as good at low rates.",
     )
-    if not _finished(stands, *OPTIMIZERS):
+    if not all(_finished(stands, stage) for stage in OPTIMIZERS):
         return [Claim(text, UNTOLD, NOT_RUN) for text in texts]
-    values, choices, named = {}, {}, {}
+    values: Values = {}
+    rates: dict[str, tuple[str, float]] = {}
     for stage, name in OPTIMIZERS.items():
-        for point, of in stands[stage].values(stands[stage].seeds).items():
+        stand = stands[stage]
+        for point, of in stand.values(stand.seeds).items():
             if of:
-                values[f"{stage} {point}"], choices[f"{stage} {point}"] = of, f"{stage} {point}"
-                named[f"{stage} {point}"] = f"{name} at {stands[stage].settings[point].get('optimizer.lr'):g}"
-    halving = stands["lr_adam"].halving
+                rate = stand.settings[point]["optimizer.lr"]
+                values[f"{name} at {shown(rate)}"], rates[f"{name} at {shown(rate)}"] = of, (name, rate)
+    contest = _Contest.of(values, {point: name for point, (name, _) in rates.items()}, stands["lr_adam"].halving)
+    if contest.trouble:
+        return [Claim(text, UNTOLD, contest.trouble) for text in texts]
+    every = _Contest(values, {point: point for point in values}, contest.found)
 
-    def contest(points: list[str], by_optimizer: bool) -> Conclusion:
-        of = {point: point.split()[0] if by_optimizer else point for point in points}
-        return conclude({point: values[point] for point in points}, of, halving=halving)
-
-    found = contest(list(values), by_optimizer=True)
-    if found.kind in ("one seed", "no contest") or found.best is None:
-        return [Claim(text, UNTOLD, _too_few(found)) for text in texts]
-    claimed = next((p for p in values if p.startswith("lr_adamax") and named[p] == "Adamax at 0.0005"), None)
-    if claimed is None:
+    claimed = "Adamax at 0.0005"
+    rival = every.best(point for point in values if point != claimed)
+    if claimed not in values or rival is None:
         first = Claim(texts[0], UNTOLD, "that rate gave no value here")
-    elif claimed == found.best:
-        kind = "supported" if found.kind == "clear" else UNTOLD
-        first = Claim(texts[0], kind, f"it is the best here, ahead of {named[found.rival or '']} {_numbers(found)}")
     else:
-        pair = contest([found.best, claimed], by_optimizer=False)
-        answer = "contradicted" if pair.margin > found.needed * pair.error or pair.shared < found.seeds else UNTOLD
-        first = Claim(texts[0], answer, f"{named[found.best]} is better {_numbers(pair)}")
-    adam = contest([p for p in values if p.startswith(("lr_adam ", "lr_adamax "))], by_optimizer=True)
-    ahead = f"{named[adam.best or '']} is ahead of {named[adam.rival or '']} {_numbers(adam)}"
-    second = Claim(texts[1], "contradicted" if adam.kind == "clear" else "supported", ahead)
-    low = [p for p in values if p.startswith("lr_adagrad") and float(named[p].rpartition(" ")[2]) <= 0.001]
-    if not low:
-        return [first, second, Claim(texts[2], UNTOLD, "no low rate gave a value here")]
-    nearest = min(low, key=lambda p: sum(values[p].values()) / len(values[p]))
-    pair = contest([found.best, nearest], by_optimizer=False)
-    behind = pair.best == found.best and (pair.shared < found.seeds or pair.margin > found.needed * found.error)
-    by = f"by {abs(pair.margin):.4f} over {seeds(pair.shared)}"
-    why = f"{named[nearest]}, the best low rate, is behind {named[found.best]} {by}"
-    return [first, second, Claim(texts[2], "supported" if behind else UNTOLD, why)]
+        lead = contest.gap(rival, claimed)
+        answer = "supported" if lead.low > 0 else "contradicted" if lead.high < 0 else UNTOLD
+        first = Claim(texts[0], answer, f"against {rival} its lead is {lead}")
+
+    adam, adamax = contest.best(["Adam"]), contest.best(["Adamax"])
+    if adam is None or adamax is None:
+        second = Claim(texts[1], UNTOLD, "one of them gave no value here")
+    else:
+        gap, little = contest.gap(adam, adamax), LITTLE * contest.found.mean
+        apart = gap.low > little or gap.high < -little
+        answer = "supported" if max(gap.high, -gap.low) <= little else "contradicted" if apart else UNTOLD
+        second = Claim(texts[1], answer, f"{adam} less {adamax} is {gap}; {LITTLE:.0%} of the loss is {little:.4f}")
+
+    low = every.best(point for point, (name, rate) in rates.items() if name == "Adagrad" and rate <= LOW_RATE)
+    rival = contest.best(["Adam", "Adamax"])
+    if low is None or rival is None:
+        third = Claim(texts[2], UNTOLD, "no low rate gave a value here")
+    else:
+        behind = contest.gap(low, rival)
+        answer = "supported" if behind.low > 0 else "contradicted" if behind.high < 0 else UNTOLD
+        third = Claim(texts[2], answer, f"{low}, its best rate up to {LOW_RATE:g}, less {rival} is {behind}")
+    return [first, second, third]
 
 
 def _batch_size(stands: dict[str, Standing]) -> Claim:
     text = "There is a trade-off between batch size and validation accuracy."
-    if not _finished(stands, "batch_size"):
-        return Claim(text, UNTOLD, NOT_RUN)
-    stand = stands["batch_size"]
-    found = stand.conclusion
-    if found.kind in ("one seed", "no contest"):
-        return Claim(text, UNTOLD, _too_few(found))
-    best = _choice(stand, found.best)
-    artefact = "The published one was of a loss summed over the batch; per read its batches 1 to 32 score 1.08 to 1.76."
-    updates = {round(t.user_attrs["updates"]) for t in stand.complete.values() if "updates" in t.user_attrs}
-    ends = f"{min(updates):,} to {max(updates):,}"
-    if found.kind == "clear":
-        return Claim(
-            text, "supported",
-            f"batch {best} is better {_numbers(found)}, in nats per base. But at equal epochs the updates differ, {ends}: this "
-            f"may be of updates, not of batches. {artefact}",
-        )  # fmt: skip
-    return Claim(text, UNTOLD, f"batch {best} is ahead {_numbers(found)}, which noise may explain. {artefact}")
+    contest = _contest(stands, "batch_size")
+    if isinstance(contest, str):
+        return Claim(text, UNTOLD, contest)
+    sizes = sorted(set(contest.choices.values()))
+    smallest, largest = contest.best(sizes[:1]), contest.best(sizes[-1:])
+    assert smallest is not None
+    assert largest is not None
+    cost = contest.gap(largest, smallest)
+    answer = "supported" if cost.low > 0 else "contradicted" if cost.high < 0 else UNTOLD
+    updates = {round(t.user_attrs["updates"]) for t in stands["batch_size"].complete.values() if "updates" in t.user_attrs}
+    why = f"from batch {sizes[0]} to {sizes[-1]}, each at its best rate, the loss changes by {cost}. "
+    if updates and max(updates) > 1.1 * min(updates):
+        why += f"But the updates differ, {min(updates):,} to {max(updates):,}: this may be of updates, not of batches. "
+    why += "The published one was of a loss summed over the batch; per read its batches 1 to 32 score 1.08 to 1.76."
+    return Claim(text, answer, why)

@@ -7,9 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from basecaller.hpo.grid import as_text
-from basecaller.hpo.verdicts import short
-from basecaller.reporting.pages import duration, number, setting, with_error
+from basecaller.hpo.verdicts import short, shown
+from basecaller.reporting.pages import duration, number, with_error
 
 Facts = dict[str, Any]
 
@@ -24,11 +23,11 @@ def stage_table(stage: Facts) -> Table:
         table.add_column(heading, justify="left" if heading == "state" else "right", no_wrap=True)
     for point in stage["points"]:
         table.add_row(
-            *(setting(point["settings"][key]) if key in point["settings"] else "" for key in keys),
+            *(shown(point["settings"][key]) if key in point["settings"] else "" for key in keys),
             number(point["mean"]),
             number(point["error"] if point["seeds"] > 1 else None),
             number(point["identity_mean"], ".1%"),
-            as_text(point["seeds"]),
+            str(point["seeds"]),
             number(point["updates"], ",.0f"),
             number(point["samples"] and point["samples"] / 1000, ",.0f"),
             number(point["seconds"], ".1f") + ("*" if point["taken_over"] else ""),

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from basecaller.data.batches import Batch, collate, sorted_batches
 from basecaller.data.dataset import Dataset
 from basecaller.decode import beam, greedy, to_string
-from basecaller.metrics import identity_summary
+from basecaller.metrics import align, identity_summary
 from basecaller.network import RawCTCNet
 
 Decoder = Literal["greedy", "beam"]
@@ -54,12 +54,13 @@ def evaluate(
         decoder: also basecall so, and compare with the targets; None: only the loss.
     Returns:
         `loss`: nats per base. `loss_per_read`: nats per chunk. With a decoder also `blank_fraction`, the share of
-        frames called blank, and what `metrics.identity_summary` gives.
+        frames called blank, and what `metrics.identity_summary` gives; with `beam` also `greedy_identity_mean`.
     """
     network.eval()
     device = network.scores.weight.device
     nats, bases, blanks, frames = 0.0, 0, 0, 0
     calls: list[str] = []
+    beams: list[str] = []
     truths: list[str] = []
     for rows in sorted_batches(indices, dataset.lengths, BATCH_SIZE):
         batch = collate(dataset, rows, "masked", network.settings.stride)
@@ -70,13 +71,17 @@ def evaluate(
         if decoder:
             best = scores.argmax(2).cpu().numpy()
             valid = network.frames(torch.from_numpy(batch.lengths)).tolist()
-            probabilities = scores.float().softmax(2).cpu().numpy() if decoder == "beam" else best
-            for row, of, n in zip(best, probabilities, valid, strict=True):
-                calls.append(beam(of[:n]) if decoder == "beam" else greedy(row[:n]))
+            for row, n in zip(best, valid, strict=True):
+                calls.append(greedy(row[:n]))
                 blanks += int((row[:n] == 0).sum())
                 frames += n
+            if decoder == "beam":
+                probabilities = scores.float().softmax(2).cpu().numpy()
+                beams += [beam(row[:n]) for row, n in zip(probabilities, valid, strict=True)]
             truths += [to_string(t) for t in np.split(batch.targets, np.cumsum(batch.target_lengths)[:-1])]
     scored = {"loss": nats / bases, "loss_per_read": nats / len(indices)}
     if decoder:
-        scored |= {"blank_fraction": blanks / frames} | identity_summary(calls, truths)
+        scored |= {"blank_fraction": blanks / frames} | identity_summary(beams or calls, truths)
+    if decoder == "beam":
+        scored["greedy_identity_mean"] = float(np.mean([align(c, t).identity for c, t in zip(calls, truths, strict=True)]))
     return scored

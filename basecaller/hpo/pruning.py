@@ -1,0 +1,47 @@
+"""Pruning: which of Optuna's pruners, and which trials it may give up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from basecaller.errors import SettingError
+from basecaller.hpo.ranking import rung_size
+from basecaller.hpo.storage import open_study
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def pruner_of(cfg: DictConfig) -> optuna.pruners.BasePruner | None:
+    """Optuna's pruner of `search.pruner`; None prunes nothing.
+
+    Raises:
+        SettingError: Optuna has no such pruner, or it takes no such arguments.
+    """
+    import optuna
+
+    if cfg.search.pruner is None:
+        return None
+    kind = getattr(optuna.pruners, str(cfg.search.pruner), None)
+    if not (isinstance(kind, type) and issubclass(kind, optuna.pruners.BasePruner)):
+        known = ", ".join(name for name in dir(optuna.pruners) if name.endswith("Pruner") and name != "BasePruner")
+        raise SettingError(f"search.pruner={cfg.search.pruner}: no such pruner; Optuna has {known}")
+    try:
+        return kind(**cfg.search.pruner_args)
+    except (TypeError, ValueError) as error:
+        raise SettingError(f"search.pruner={cfg.search.pruner} search.pruner_args={cfg.search.pruner_args}: {error}") from None
+
+
+def screening_pruner(cfg: DictConfig) -> optuna.pruners.BasePruner | None:
+    """The pruner where it may prune: at the first seed of a grid of which some points are left out at the second anyway.
+
+    Replicates are never pruned: a mean over the seeds that went well would be no mean.
+    """
+    if cfg.search.pruner is None:
+        return None
+    study = open_study(str(cfg.storage), cfg.trial.study).user_attrs
+    seeds, points = study["seeds"], len(study.get("points", []))
+    screening = study.get("halving") and cfg.seed == seeds[0] and rung_size(points, 1) < points
+    return pruner_of(cfg) if len(seeds) == 1 or screening else None
