@@ -196,7 +196,6 @@ def run_trial(cfg: DictConfig) -> float | None:
             next sweep finds it.
     """
     import optuna
-    import torch
 
     from basecaller.hpo.trial import claim
 
@@ -205,33 +204,44 @@ def run_trial(cfg: DictConfig) -> float | None:
             log.info("trial %s is another process's", cfg.trial.number)
             return None
         name = f"{cfg.stage.name} {trial.trial.user_attrs.get('point')} seed={cfg.seed}"
-        report = _Reporter(trial)
         try:
-            _note_start(trial, cfg)
-            result = train(cfg, _output_dir(), report)
-        except StorageError:
-            raise
-        except optuna.TrialPruned:
-            trial.end("pruned")
-            log.info("%s: pruned", name)
-        except DivergedError as error:
-            _fail(trial, name, "diverged", error)
-        except InfeasibleError as error:
-            _fail(trial, name, "infeasible", error)
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            _fail(trial, name, "out of memory", error)
-        except Exception as error:
-            log.debug("%s", name, exc_info=True)
-            _fail(trial, name, "failed", error)
-        else:
-            if report.lost:
-                log.error("%s: %s; its result is kept in %s", name, result, os.path.relpath(_output_dir()))
-                raise report.lost
-            trial.note(result.metrics | result.facts | {"taken_over": result.taken_over})
-            trial.note({"curve": [asdict(point) for point in result.curve]})
-            trial.end("complete", result.metrics["val_loss"])
-            log.info("%s: %s", name, result)
-            return result.metrics["val_loss"]
+            return _run_claimed(trial, cfg, name)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            log.warning("%s: nothing had been heard of this process for long, and another one has this trial now", name)
+            return None
+
+
+def _run_claimed(trial: JobTrial, cfg: DictConfig, name: str) -> float | None:
+    import optuna
+    import torch
+
+    report = _Reporter(trial)
+    try:
+        _note_start(trial, cfg)
+        result = train(cfg, _output_dir(), report)
+    except (StorageError, optuna.exceptions.UpdateFinishedTrialError):
+        raise
+    except optuna.TrialPruned:
+        trial.end("pruned")
+        log.info("%s: pruned", name)
+    except DivergedError as error:
+        _fail(trial, name, "diverged", error)
+    except InfeasibleError as error:
+        _fail(trial, name, "infeasible", error)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        _fail(trial, name, "out of memory", error)
+    except Exception as error:
+        log.debug("%s", name, exc_info=True)
+        _fail(trial, name, "failed", error)
+    else:
+        if report.lost:
+            log.error("%s: %s; its result is kept in %s", name, result, os.path.relpath(_output_dir()))
+            raise report.lost
+        trial.note(result.metrics | result.facts | {"taken_over": result.taken_over})
+        trial.note({"curve": [asdict(point) for point in result.curve]})
+        trial.end("complete", result.metrics["val_loss"])
+        log.info("%s: %s", name, result)
+        return result.metrics["val_loss"]
     return None
 
 

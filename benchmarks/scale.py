@@ -14,6 +14,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.sharing import storages
+
 SIZES = (100, 1_000, 10_000)
 NEW = 20
 """Trials whose bookkeeping is timed at each size; the median is shown."""
@@ -80,14 +82,14 @@ def measure(url: str, folder: Path, sizes: tuple[int, ...]) -> list[dict[str, An
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--postgres", metavar="URL", help="an empty database; without, PostgreSQL is left out")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--json", type=Path, help="write the table there")
     chosen = parser.parse_args()
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        urls = {"SQLite": f"sqlite:///{folder}/optuna.db"} | ({"PostgreSQL": chosen.postgres} if chosen.postgres else {})
+    with tempfile.TemporaryDirectory() as folder, storages(Path(folder)) as urls:
         for kind, url in urls.items():
+            if kind == "journal file":  # it is read whole by every process
+                continue
             rows += [{"storage": kind} | row for row in measure(url, Path(folder), tuple(chosen.sizes))]
     table = Table("storage", "finished trials", "enqueue (ms)", "claim to end (ms)", "standing (ms)", "${best} (ms)")
     for row in rows:

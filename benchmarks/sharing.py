@@ -13,11 +13,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from tests.postgres import AbsentError, temporary_server
 
 CHILD = """
 import sys
@@ -55,29 +59,41 @@ def round_of(url: str, folder: Path, name: str, processes: int, points: int) -> 
             "others": sum(t.state.name != "COMPLETE" for t in study.get_trials())}  # fmt: skip
 
 
+@contextmanager
+def storages(folder: Path) -> Iterator[dict[str, str]]:
+    """URLs of an empty storage of each kind; PostgreSQL where its server is installed."""
+    urls = {"SQLite": f"sqlite:///{folder}/optuna.db", "journal file": f"journal:///{folder}/journal.log"}
+    try:
+        with temporary_server() as server:
+            yield urls | {"PostgreSQL": server.url}
+    except AbsentError as absent:
+        print(absent, file=sys.stderr)
+        yield urls
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sharing", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--points", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--postgres", metavar="URL", help="an empty database; without, PostgreSQL is left out")
     parser.add_argument("--json", type=Path, help="write the table there")
     chosen = parser.parse_args()
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        here = Path(folder)
-        urls = {"SQLite": f"sqlite:///{here}/optuna.db", "journal file": f"journal:///{here}/journal.log"}
-        urls |= {"PostgreSQL": chosen.postgres} if chosen.postgres else {}
-        for kind, url in urls.items():
-            rounds = [round_of(url, here, f"round{i}", chosen.processes, chosen.points) for i in range(chosen.rounds)]
-            rows.append({"storage": kind} | {key: sum(r[key] for r in rounds) for key in rounds[0]})
     title = f"{chosen.processes} processes, {chosen.points} points, {chosen.rounds} rounds"
     table = Table("storage", "lost", "repeated", "trials that did not complete", "seconds", title=title, title_justify="left")
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, storages(Path(folder)) as urls:
+        for kind, url in urls.items():
+            rounds = []
+            for i in range(chosen.rounds):
+                rounds.append(round_of(url, Path(folder), f"round{i}", chosen.processes, chosen.points))
+                print(kind, i + 1, rounds[-1], file=sys.stderr, flush=True)
+            rows.append({"storage": kind} | {key: sum(r[key] for r in rounds) for key in rounds[0]})
     for row in rows:
         table.add_row(row["storage"], *(str(row[key]) for key in ("lost", "repeated", "others")), f"{row['seconds']:.0f}")
     Console().print(table)
     if chosen.json:
         chosen.json.write_text(json.dumps(rows, indent=1) + "\n")
+    sys.exit(any(row["lost"] or row["repeated"] for row in rows))
 
 
 if __name__ == "__main__":

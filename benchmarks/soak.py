@@ -22,8 +22,10 @@ from typing import Any
 
 from rich.console import Console
 
+STAGES = ("padding", "batch_norm", "lr_adam", "lr_adagrad")
+
 PLAN = [
-    "plan=[padding,batch_norm,lr_adam,lr_adagrad]", "search.replicates=2", "model.max_dilation=4",
+    f"plan=[{','.join(STAGES)}]", "search.replicates=2", "model.max_dilation=4",
     "data.reads=150", "data.min_bases=20", "data.max_bases=40", "data.genome_bases=50000",
     "data.validation=0.2", "data.test=0.2", "data.batch_size=4", "model.channels=8", "model.skip_channels=8",
     "train.chunks=null", "train.validation_chunks=20", "train.epochs=6", "train.validations=1",
@@ -76,50 +78,60 @@ def kill_once(process: subprocess.Popen[bytes], rng: random.Random) -> str:
     return kind if not kind.startswith("worker") else "driver SIGKILL"
 
 
-def soak(kills: int, folder: Path, rng: random.Random, console: Console) -> dict[str, Any]:
-    """Runs and kills; returns the counts."""
+def losses(url: str) -> Counter[str]:
+    """What went wrong in the studies of the search that has just ended."""
     from basecaller.hpo.best import standing
     from basecaller.hpo.storage import current_study
 
+    found = Counter[str](lost=0, repeated=0, still_running=0)
+    for name in STAGES:
+        study = current_study(url, "tiny", name)
+        assert study is not None
+        stand, trials = standing(study), study.get_trials()
+        complete = Counter((t.user_attrs["point"], t.user_attrs["seed"]) for t in trials if t.state.name == "COMPLETE")
+        found["lost"] += len(stand.open) + len(stand.failed)
+        found["repeated"] += sum(n - 1 for n in complete.values())
+        found["still_running"] += sum(t.state.name in ("RUNNING", "WAITING") for t in trials)
+    return found
+
+
+def soak(kills: int, folder: Path, rng: random.Random, console: Console) -> dict[str, Any]:
+    """Runs and kills until there were so many kills; a search that ends before is followed by one at another seed.
+
+    Returns:
+        The counts.
+    """
     (folder / "sitecustomize.py").write_text(COUNTER)
     environment = os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{Path(__file__).resolve().parents[1]}"}
+    url = f"sqlite:///{folder}/outputs/optuna.db"
     done: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    seed = 1
     while True:
-        command = [sys.executable, "-m", "basecaller.search", *PLAN, f"search.workers={rng.choice([1, 2])}"]
+        own = [f"seed={seed}", f"search.workers={rng.choice([1, 2])}"]
         process = subprocess.Popen(
-            command, cwd=folder, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        while process.poll() is None and sum(done.values()) < kills:
+            [sys.executable, "-m", "basecaller.search", *PLAN, *own], cwd=folder, env=environment, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        while process.poll() is None and done.total() < kills:
             time.sleep(rng.uniform(0.5, 9))
             if process.poll() is None:
                 done[kill_once(process, rng)] += 1
                 time.sleep(1)
         code = process.wait()
-        console.print(f"{sum(done.values())} kills, exit {code}", highlight=False)
-        if code not in (0, 2, 130, -signal.SIGKILL, -signal.SIGINT) or (code == 2 and sum(done.values()) >= kills):
+        console.print(f"{done.total()} kills, exit {code}", highlight=False)
+        if code not in (0, 2, 130, -signal.SIGKILL, -signal.SIGINT) or (code == 2 and done.total() >= kills):
             raise RuntimeError(f"the search failed by itself, with exit code {code}")
-        if code == 0 and sum(done.values()) >= kills:
-            break
-        if code == 0:  # finished before the last kill: more of the same, at another seed
-            PLAN.append(f"seed={sum(done.values()) + 10}")
-    url = f"sqlite:///{folder}/outputs/optuna.db"
-    lost = repeated = running = 0
-    for name in ("padding", "batch_norm", "lr_adam", "lr_adagrad"):
-        study = current_study(url, "tiny", name)
-        assert study is not None
-        stand = standing(study)
-        lost += len(stand.open) + len(stand.failed)
-        complete = Counter(
-            (t.user_attrs["point"], t.user_attrs["seed"]) for t in study.get_trials() if t.state.name == "COMPLETE"
-        )
-        repeated += sum(n - 1 for n in complete.values())
-        running += sum(t.state.name in ("RUNNING", "WAITING") for t in study.get_trials())
+        if code == 0:
+            found.update(losses(url))
+            seed += 10
+            if done.total() >= kills:
+                break
     steps = needed = 0
     for result in folder.glob("outputs/tiny/runs/*/result.json"):
         needed += json.loads(result.read_text())["facts"]["updates"]
         steps += (result.parent / "steps").stat().st_size
-    return {"kills": dict(done), "lost": lost, "repeated": repeated, "still_running": running, "steps": steps,
-            "repeated_steps": steps - needed}  # fmt: skip
+    return {"kills": dict(done), **found, "steps": steps, "repeated_steps": steps - needed}
 
 
 def main() -> None:
@@ -135,6 +147,7 @@ def main() -> None:
         console.print(f"{key}: {value}", highlight=False)
     if chosen.json:
         chosen.json.write_text(json.dumps(result, indent=1) + "\n")
+    sys.exit(any(result[key] for key in ("lost", "repeated", "still_running")))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import torch
 
 from basecaller.data import Dataset, simulator
 from basecaller.data.sources import prepare
+from tests.postgres import AbsentError, Server, temporary_server
 
 SIMULATED = simulator.Settings(
     reads=80, min_bases=20, max_bases=60, genome_bases=100_000, simulator_seed=3, validation=0.2, test=0.2
@@ -33,6 +34,16 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return prepare("simulated", SIMULATED, tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """PostgreSQL on loopback."""
+    try:
+        with temporary_server() as made:
+            yield made
+    except AbsentError as absent:
+        pytest.skip(str(absent))
 
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

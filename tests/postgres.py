@@ -7,9 +7,11 @@ import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-
-import pytest
 
 
 def binaries() -> Path | None:
@@ -21,14 +23,26 @@ def binaries() -> Path | None:
     return Path(found).parent if found else None
 
 
-class Server:
-    """A server in a folder, stopped and started at will."""
+class AbsentError(Exception):
+    """No server can be had here, and why."""
 
-    def __init__(self, folder: Path) -> None:
+
+class Server:
+    """A server in a folder, stopped and started at will.
+
+    Args:
+        folder: its own.
+        network: from which it takes connections; None: from this host alone.
+    Raises:
+        AbsentError: it is not installed, or cannot run.
+    """
+
+    def __init__(self, folder: Path, network: str | None = None) -> None:
         found = binaries()
         if found is None:
-            pytest.skip("PostgreSQL's server is not installed (Debian: postgresql)")
-        pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
+            raise AbsentError("PostgreSQL's server is not installed (Debian: postgresql)")
+        if not find_spec("psycopg"):
+            raise AbsentError("the extra `postgres` is not installed")
         self.binaries, self.data = found, folder / "data"
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -37,7 +51,7 @@ class Server:
         if os.geteuid() == 0:  # the server refuses to run as root
             owner = next((name for name in ("postgres", "nobody") if _exists(name)), None)
             if owner is None:
-                pytest.skip("PostgreSQL cannot run as root, and there is no other user")
+                raise AbsentError("PostgreSQL cannot run as root, and there is no other user")
             shutil.chown(self.data, owner)
             for parent in (self.data, *self.data.parents):
                 if parent != Path("/"):
@@ -46,6 +60,11 @@ class Server:
         else:
             self.prefix = []
         self._run("initdb", "-D", str(self.data), "-A", "trust", "-U", "tester", "--no-sync")
+        self.listen = "127.0.0.1"
+        if network:
+            self.listen = "*"
+            with (self.data / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {network} trust\n")
         self.start()
         self.url = self.database("search")
 
@@ -57,7 +76,7 @@ class Server:
         assert done.returncode == 0, done.stderr
 
     def start(self) -> None:
-        options = f"-p {self.port} -h 127.0.0.1 -k '' -F"
+        options = f"-p {self.port} -h '{self.listen}' -k '' -F"
         self._run("pg_ctl", "-D", str(self.data), "-w", "-l", str(self.data / "log"), "-o", options, "start")
 
     def stop(self) -> None:
@@ -67,6 +86,17 @@ class Server:
         """Makes an empty database; returns its URL."""
         self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "tester", name)
         return f"postgresql+psycopg://tester@127.0.0.1:{self.port}/{name}"
+
+
+@contextmanager
+def temporary_server(network: str | None = None) -> Iterator[Server]:
+    """A server while the block runs, in a folder of its own: pytest closes its folders to other users again."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        server = Server(Path(folder) / "server", network)
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 def _exists(name: str) -> bool:

@@ -7,7 +7,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
 from collections import Counter
@@ -25,7 +24,6 @@ from basecaller.hpo.best import standing
 from basecaller.hpo.queue import trial_lock
 from basecaller.hpo.storage import current_study, open_storage, open_study
 from tests.conftest import TINY, Command
-from tests.postgres import Server
 from tests.test_sweeper import RATES, URL, points, sweep
 
 SLOW = ["train.epochs=200", "train.validations=1", "model.channels=16"]
@@ -37,15 +35,6 @@ def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     open_storage.cache_clear()
     return tmp_path
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    # not below pytest's own folder, which every session closes to other users again
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        made = Server(Path(folder))
-        yield made
-        made.stop()
 
 
 def start(folder: Path, *overrides: str, **environment: str) -> subprocess.Popen:

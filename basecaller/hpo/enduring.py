@@ -1,4 +1,5 @@
-"""A database storage that outlives its server's absence: every call is made again until the server is back."""
+"""A database storage that outlives its server's absence: every call is made again until the server is back. A server is also
+where hosts without a common file system hear of each other: who lives, and who may change a study's queue."""
 
 from __future__ import annotations
 
@@ -6,12 +7,14 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.storages._cached_storage import _CachedStorage
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from basecaller.errors import StorageError
@@ -22,6 +25,11 @@ WAIT = 300.0
 """Seconds that a call waits for a server that went away; the environment variable BASECALLER_STORAGE_WAIT overrides it."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
+
+
+def wait_limit() -> float:
+    """Seconds that a call waits."""
+    return float(os.environ.get("BASECALLER_STORAGE_WAIT", WAIT))
 
 
 def gone(error: BaseException | None) -> bool:
@@ -39,8 +47,7 @@ def gone(error: BaseException | None) -> bool:
 def _enduring(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def patiently(self: EnduringStorage, *args: Any, **kwargs: Any) -> Any:
-        limit = float(os.environ.get("BASECALLER_STORAGE_WAIT", WAIT))
-        started, pause = time.monotonic(), FIRST_PAUSE
+        limit, started, pause = wait_limit(), time.monotonic(), FIRST_PAUSE
         while True:
             try:
                 return method(self, *args, **kwargs)
@@ -77,6 +84,39 @@ class EnduringStorage(_CachedStorage):
     def __init__(self, backend: optuna.storages.RDBStorage, shown: str) -> None:
         super().__init__(backend)
         self.shown = shown
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        """Tries once: the next one comes soon."""
+        with suppress(optuna.exceptions.StorageInternalError, DBAPIError):
+            super().record_heartbeat(trial_id)
+
+    @contextmanager
+    def exclusive(self, key: int) -> Iterator[None]:
+        """Keeps every other process of every host out of the block, where the server is PostgreSQL (an advisory lock).
+
+        Args:
+            key: of the lock, 64 bits, signed. The server drops it when the connection ends.
+        """
+        if self._backend.engine.dialect.name != "postgresql":
+            yield
+            return
+        connection = self._locked(key)
+        try:
+            yield
+        finally:
+            with suppress(DBAPIError):
+                connection.rollback()
+            connection.close()
+
+    @_enduring
+    def _locked(self, key: int) -> Connection:
+        connection = self._backend.engine.connect()
+        try:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 for _name in vars(BaseStorage):

@@ -1,17 +1,22 @@
 """The grid as a queue: what is missing waits in the study, jobs claim it, and what a dead process left is put back.
 
-A trial is alive as long as its job holds the trial's lock file; the kernel drops the lock when the process dies.
+A trial is alive as long as its job holds the trial's lock file; the kernel drops the lock when the process dies. Of a job on a
+host with another file system a database server keeps the heartbeat.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
+from basecaller.files import replacing
 from basecaller.hpo.grid import Entry, Space
 from basecaller.hpo.identity import digest
 
@@ -30,9 +35,27 @@ CLAIM_TIMEOUT = 10.0
 """Seconds that a job waits for its own lock, which a neighbour may be probing."""
 
 
-def study_lock(folder: Path, study: str) -> FileLock:
-    """Held while a study's queue is changed."""
-    return named_lock(folder, digest(study))
+@contextmanager
+def study_lock(folder: Path, study: optuna.Study) -> Iterator[None]:
+    """Held while a study's queue is changed: by one process of this folder and, on a database server, of all hosts."""
+    exclusive = getattr(study._storage, "exclusive", lambda key: nullcontext())
+    with named_lock(folder, digest(study.study_name)), exclusive(int(digest(study.study_name, length=15), 16)):
+        yield
+
+
+def place(folder: Path) -> str:
+    """A name for the folder that its locks lie in: hosts with a common file system share it, others have their own."""
+    return _place(folder.resolve())
+
+
+@cache
+def _place(folder: Path) -> str:
+    with named_lock(folder, "place"):
+        file = folder / "locks" / "place"
+        if not file.exists():
+            with replacing(file) as partial:
+                partial.write_text(uuid4().hex)
+        return file.read_text()
 
 
 def trial_lock(folder: Path, study: str, number: int) -> FileLock:
@@ -99,19 +122,17 @@ def release_abandoned(
     """Ends the running trials whose process is gone: as `abandoned`, to be done again; as `killed` where this sweep has
     launched them so often that it is they, most likely, that kill their process.
 
-    A trial of another host, whose lock file does not lie here, is left alone.
-
     Returns:
         The keys of the entries that are free again.
     """
+    from optuna.exceptions import UpdateFinishedTrialError
     from optuna.trial import TrialState
 
     freed = []
+    silent = _silent(study)
     for trial in running(study):
         lock = trial_lock(folder, study.study_name, trial.number)
-        if not Path(lock.lock_file).exists() and "sweeper" not in trial.user_attrs:
-            continue
-        if "sweeper" in trial.user_attrs and not _is_free(named_lock(folder, trial.user_attrs["sweeper"])):
+        if not _is_dead(trial, lock, folder, silent):
             continue
         try:
             with lock.acquire(timeout=0):
@@ -124,7 +145,7 @@ def release_abandoned(
                 for key, value in note.items():
                     study._storage.set_trial_user_attr(trial._trial_id, key, value)
                 study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-        except Timeout:
+        except (Timeout, UpdateFinishedTrialError):  # another process has just looked after it
             continue
         Path(lock.lock_file).unlink(missing_ok=True)
         if note["outcome"] == "killed":
@@ -133,6 +154,36 @@ def release_abandoned(
         freed.append(_key(trial))
         log.warning("trial %d (%s) was left by a process that died; it goes back into the queue", trial.number, freed[-1][0])
     return freed
+
+
+def beat(study: optuna.Study, trial: optuna.Trial) -> None:
+    """A first heartbeat of a trial that no job has claimed yet."""
+    from optuna.storages._heartbeat import BaseHeartbeat, is_heartbeat_enabled
+
+    if isinstance(study._storage, BaseHeartbeat) and is_heartbeat_enabled(study._storage):
+        study._storage.record_heartbeat(trial._trial_id)
+
+
+def _silent(study: optuna.Study) -> set[int]:
+    """Trials of which a database server has heard nothing for long; see `storage.open_storage`."""
+    from optuna.storages._heartbeat import BaseHeartbeat, is_heartbeat_enabled
+
+    storage = study._storage
+    if not isinstance(storage, BaseHeartbeat) or not is_heartbeat_enabled(storage):
+        return set()
+    return set(storage._get_stale_trial_ids(study._study_id))
+
+
+def _is_dead(trial: optuna.trial.FrozenTrial, lock: FileLock, folder: Path, silent: set[int]) -> bool:
+    """Whether the process that a trial belongs to is gone: its job's, or until that claims it, its sweeper's."""
+    claimed = trial.user_attrs.get("claimed")
+    if claimed in (None, place(folder)) and Path(lock.lock_file).exists():
+        return _is_free(lock)
+    if "sweeper" in trial.user_attrs and not claimed:
+        of_sweeper = named_lock(folder, trial.user_attrs["sweeper"])
+        if Path(of_sweeper.lock_file).exists():
+            return _is_free(of_sweeper)
+    return trial._trial_id in silent
 
 
 def _is_free(lock: FileLock) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ FORMAT = 1
 
 CREATION_ATTEMPTS = 8
 """How often an empty database is tried when other processes make its tables at the same time."""
+
+BEATS = 10
+"""Signs of life of a trial on a server, in the time that its process would wait for that server."""
 
 SQLITE_TIMEOUT = 120.0
 """Seconds that one process waits for another's write to an SQLite file."""
@@ -51,9 +55,13 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
             from optuna.storages.journal import JournalFileBackend
 
             return optuna.storages.JournalStorage(JournalFileBackend(path))
-        from basecaller.hpo.enduring import EnduringStorage
+        from basecaller.hpo.enduring import EnduringStorage, wait_limit
 
-        kwargs = {"connect_args": {"timeout": SQLITE_TIMEOUT}} if scheme == "sqlite" else {"pool_pre_ping": True}
+        if scheme == "sqlite":
+            kwargs: dict[str, Any] = {"engine_kwargs": {"connect_args": {"timeout": SQLITE_TIMEOUT}}}
+        else:  # a live process that waits for the server must not be taken for dead when the server is back
+            kwargs = {"engine_kwargs": {"pool_pre_ping": True}, "heartbeat_interval": max(1, round(wait_limit() / BEATS)),
+                      "grace_period": max(2, round(2 * wait_limit()))}  # fmt: skip
         return EnduringStorage(_connect(url, kwargs), shown)
     except (SQLAlchemyError, OSError, ImportError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0].replace(url, shown)
@@ -69,7 +77,9 @@ def _connect(url: str, kwargs: dict[str, Any]) -> optuna.storages.RDBStorage:
 
     for attempt in range(CREATION_ATTEMPTS):
         try:
-            return optuna.storages.RDBStorage(url, engine_kwargs=kwargs)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return optuna.storages.RDBStorage(url, **kwargs)
         except SQLAlchemyError as error:
             raced = "already exists" in str(error) or "UniqueViolation" in str(error) or "UNIQUE constraint" in str(error)
             if not raced or attempt + 1 == CREATION_ATTEMPTS:

@@ -299,7 +299,7 @@ class StageSweeper(Sweeper):
         wanted = set(standing(study).wanted(rung))
         entries = [entry for point in points if (entry := Entry(point, space.seeds[rung])).key in wanted]
         while True:
-            with queue.study_lock(self.folder, study.study_name):
+            with queue.study_lock(self.folder, study):
                 freed = queue.release_abandoned(study, self.folder, self.launches)
                 # at first every entry that misses a trial, later what died: a failure waits for the next sweep
                 missing = [e for e in entries if e.key not in self.launches or e.key in freed]
@@ -340,6 +340,7 @@ class StageSweeper(Sweeper):
                 for _ in range(min(at_once, self.n_trials - len(counted))):
                     trial = study.ask()
                     trial.set_user_attr("sweeper", me)
+                    queue.beat(study, trial)
                     values = {key: trial._suggest(key, d) for key, d in space.distributions.items()}
                     point = Point(values)
                     trial.set_user_attr("point", f"{trial.number}: {point.key}")

@@ -9,9 +9,10 @@ from typing import Any
 
 import optuna
 from filelock import Timeout
+from optuna.storages._heartbeat import get_heartbeat_thread
 from optuna.trial import TrialState
 
-from basecaller.hpo.queue import CLAIM_TIMEOUT, trial_lock
+from basecaller.hpo.queue import CLAIM_TIMEOUT, place, trial_lock
 from basecaller.hpo.storage import open_study
 
 
@@ -55,7 +56,7 @@ class JobTrial:
 def claim(
     url: str, study_name: str, number: int, folder: Path, pruner: optuna.pruners.BasePruner | None = None
 ) -> Iterator[JobTrial | None]:
-    """Claims a waiting trial, and holds its lock inside the block.
+    """Claims a waiting trial, and holds its lock inside the block; a database server hears its heartbeat.
 
     Args:
         url: of the storage.
@@ -79,10 +80,13 @@ def claim(
         if asked or (
             frozen.state == TrialState.WAITING and study._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
         ):
-            study._storage.set_trial_user_attr(trial_id, "claimed", True)
-            yield JobTrial(study, optuna.Trial(study, trial_id))
+            study._storage.set_trial_user_attr(trial_id, "claimed", place(folder))
+            with get_heartbeat_thread(trial_id, study._storage):
+                yield JobTrial(study, optuna.Trial(study, trial_id))
             Path(lock.lock_file).unlink(missing_ok=True)  # only of a trial that has ended
         else:
+            if frozen.user_attrs.get("claimed", place(folder)) != place(folder):
+                Path(lock.lock_file).unlink(missing_ok=True)  # its lock lies on another host
             yield None
     finally:
         lock.release()
