@@ -185,7 +185,6 @@ def padding(folder: Path) -> list[Row]:
 
 COST = """
 import sys, time
-started = time.perf_counter()
 from basecaller import run
 from basecaller.driver import hydra_app
 run.train = lambda cfg, folder, on_point=None: run.Result(
@@ -198,49 +197,151 @@ with hydra_app() as app:
 
 
 def cost(folder: Path) -> list[Row]:
-    """Seconds per trial around a training of no length, against Optuna alone in a bare loop."""
+    """Seconds per trial around a training of no length, against Optuna alone in a bare loop, and the stock sweeper."""
     import optuna
 
     count = 100
     grid = "optimizer.lr=" + ",".join(f"{i / 1e4:g}" for i in range(1, count + 1))
-    command = [sys.executable, "-c", COST, grid, "threads=1", "data.reads=100"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    ours = float(done.stdout.split()[-1]) / count
+    stock = [
+        "hydra/sweeper=optuna", "hydra/sweeper/sampler=grid", f"hydra.sweeper.storage=sqlite:///{folder}/stock.db",
+        f"hydra.sweeper.n_trials={count}", "hydra.sweeper.n_jobs=1", "hydra.sweeper.direction=minimize",
+    ]  # fmt: skip
+
+    def swept(*overrides: str) -> float:
+        command = [sys.executable, "-c", COST, grid, "threads=1", "data.reads=100", *overrides]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+        return float(done.stdout.split()[-1]) / count
+
+    ours, theirs = swept(), swept(*stock)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(storage=f"sqlite:///{folder}/bare.db")
     started = time.perf_counter()
     for i in range(count):
         study.enqueue_trial({"lr": i / 1e4 + 1e-4})
     study.optimize(lambda trial: trial.suggest_float("lr", 1e-4, 1e-1), n_trials=count)
-    theirs = (time.perf_counter() - started) / count
-    return [Row("search's own cost per trial", ours, theirs, "s", ours / theirs, "at most 0.1 s", ours <= 0.1,
-                f"{count} trainings of no length, SQLite; against Optuna in a bare loop")]  # fmt: skip
+    bare = (time.perf_counter() - started) / count
+    how = f"{count} trainings of no length, SQLite"
+    return [
+        Row("search's cost per trial, and Optuna's", ours, bare, "s", ours / bare, "at most 0.1 s", ours <= 0.1,
+            f"{how}; against Optuna in a bare loop, which composes no config and keeps no curve"),
+        Row("search's cost per trial, and the stock sweeper's", ours, theirs, "s", ours / theirs, "shown", True,
+            f"{how}; against hydra-optuna-sweeper with its grid sampler"),
+    ]  # fmt: skip
 
 
-MEMORY = """
-import resource, sys, tempfile
-from pathlib import Path
-from benchmarks.__main__ import default, run_of
-chosen, dataset = default(Path(sys.argv[1]), *sys.argv[2:])
-run = run_of(chosen, dataset, Path(tempfile.mkdtemp()))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-for batch, _ in zip(run.epoch_batches(), range(3)):
-    run.step(batch)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+PLAN = """
+import sys, time
+from rich.console import Console
+from basecaller.config import compose_config
+from basecaller.driver import Search
+overrides = sys.argv[1:]
+started = time.perf_counter()
+search = Search(compose_config(overrides), overrides, Console(quiet=True))
+for name in search.plan:
+    search.run_stage(name)
+print(time.perf_counter() - started)
 """
 
 
+def plan(folder: Path, stages: str = "padding,batch_norm,lr_adam,batch_size") -> list[Row]:
+    """Stages of the default plan against the same trials by hand, a process for each line, and with one worker."""
+    from basecaller.hpo.storage import current_study
+
+    data = folder / "data"
+    default(data)
+    chosen = [f"plan=[{stages}]", "search.replicates=1", f"data.folder={data}", "data.reads=3000"]
+    seconds = {}
+    for workers in (2, 1):
+        here = folder / f"plan{workers}"
+        here.mkdir()
+        command = [sys.executable, "-c", PLAN, *chosen, f"search.workers={workers}"]
+        done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=True)
+        seconds[workers] = float(done.stdout.split()[-1])
+    lines = [
+        [line for line in trial.user_attrs["overrides"] if not line.startswith("search.")]
+        for name in stages.split(",")
+        if (study := current_study(f"sqlite:///{folder}/plan2/outputs/optuna.db", "tiny", name))
+        for trial in study.get_trials()
+    ]
+    here = folder / "by-hand"
+    here.mkdir()
+    started = time.perf_counter()
+    for i, line in enumerate(lines):  # a folder for each: nothing is taken over
+        command = [sys.executable, "-m", "basecaller.train", *line, f"output_dir={i}"]
+        subprocess.run(command, cwd=here, capture_output=True, check=True)
+    by_hand = time.perf_counter() - started
+    how = f"{len(lines)} trials of the stages {stages}, one seed, data prepared before"
+    return [
+        Row("plan, 2 workers and by hand", seconds[2], by_hand, "s", by_hand / seconds[2], "at least 3", by_hand >= 3 * seconds[2],
+            f"{how}; by hand: one process of `python -m basecaller.train` after the other, all cores each"),
+        Row("plan, 2 workers and 1", seconds[2], seconds[1], "s", seconds[1] / seconds[2], "shown", True, how),
+    ]  # fmt: skip
+
+
+MEMORY = """
+import sys, tempfile
+from pathlib import Path
+from benchmarks.__main__ import default, run_of
+from basecaller.data.dataset import Dataset
+large, overrides = sys.argv[1], sys.argv[3:]
+chosen, dataset = default(Path(sys.argv[2]), *overrides)
+if large:
+    dataset = Dataset(Path(large))
+
+def peak():  # what the system cannot take back, unlike the pages of a file
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields["RssAnon"].split()[0]) / 1024
+
+run = run_of(chosen, dataset, Path(tempfile.mkdtemp()))
+before = most = peak()
+for batch, _ in zip(run.epoch_batches(), range(200 if large else 5)):
+    run.step(batch)
+    most = max(most, peak())
+print(most - before)
+"""
+
+
+def enlarged(dataset: Dataset, folder: Path, times: int) -> Path:
+    """The same data set so many times over, as one: as large as is wanted, on disk."""
+    from basecaller.data.dataset import DTYPES
+
+    folder.mkdir()
+    for name, kind in DTYPES.items():
+        values = np.load(dataset.folder / f"{name}.npy")
+        if name.endswith("offsets"):
+            values = np.concatenate([[0], *(values[1:] + i * values[-1] for i in range(times))])
+            np.save(folder / f"{name}.npy", values.astype(kind))
+            continue
+        out = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", kind, (len(values) * times,))
+        for i in range(times):
+            out[i * len(values) : (i + 1) * len(values)] = values
+        out.flush()
+    np.save(folder / "read_ids.npy", np.tile(dataset.read_ids, times))
+    (folder / "meta.json").write_text(json.dumps(dataset.meta))
+    return folder
+
+
 def memory(folder: Path) -> list[Row]:
-    """Peak memory of a training at batch 32, and how it grows with read length."""
-    peaks = []
-    for bases in (100, 400):
-        overrides = [f"data.min_bases={bases}", f"data.max_bases={bases}", "data.batch_size=32", "data.reads=200", "padding=on"]
-        done = subprocess.run(
-            [sys.executable, "-c", MEMORY, str(folder), *overrides], capture_output=True, text=True, check=True
-        )
-        peaks.append(float(done.stdout.split()[-1]))
-    return [Row("peak memory, batch 32", peaks[1], peaks[0], "MiB", peaks[1] / peaks[0], "at most linear (4)",
-                peaks[1] <= 4.4 * peaks[0], "growth of the process over its start; reads of 400 and 100 bases")]  # fmt: skip
+    """Peak memory of a training at batch 32, how it grows with read length, and with the data set."""
+
+    def growth(overrides: list[str], large: str = "") -> float:
+        command = [sys.executable, "-c", MEMORY, large, str(folder), "train.chunks=null", *overrides]
+        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+
+    peaks = [
+        growth([f"data.min_bases={n}", f"data.max_bases={n}", "data.batch_size=32", "data.reads=200", "padding=on"])
+        for n in (100, 400)
+    ]
+    dataset = default(folder)[1]
+    large = enlarged(dataset, folder / "large", LARGE // dataset.signals.nbytes)
+    size = (large / "signals.npy").stat().st_size / 2**20
+    of_small, of_large = growth([]), growth([], str(large))
+    return [
+        Row("peak memory, batch 32, reads of 400 and 100 bases", peaks[1], peaks[0], "MiB", peaks[1] / peaks[0],
+            "at most linear (4)", peaks[1] <= 4.4 * peaks[0], "memory of the process above its start, the files' pages apart"),
+        Row(f"memory of a {size:,.0f} MiB data set, and a small one", of_large, of_small, "MiB", of_large / of_small,
+            "the set stays on disk", of_large - of_small < 0.1 * size, "200 batches of 8, and 5, all chunks in the draw"),
+    ]  # fmt: skip
 
 
 def basecalling(folder: Path) -> list[Row]:
@@ -261,8 +362,11 @@ def basecalling(folder: Path) -> list[Row]:
                 "64 reads, greedy; against the plain network")]  # fmt: skip
 
 
+LARGE = 2**30
+"""Bytes of signal in the large data set."""
+
 GROUPS: dict[str, Callable[[Path], list[Row]]] = {
-    "step": step, "epoch": epoch, "padding": padding, "cost": cost, "memory": memory, "basecalling": basecalling,
+    "step": step, "epoch": epoch, "padding": padding, "cost": cost, "plan": plan, "memory": memory, "basecalling": basecalling,
 }  # fmt: skip
 
 
