@@ -272,8 +272,8 @@ def plan(folder: Path, stages: str = "padding,batch_norm,lr_adam,batch_size") ->
     by_hand = time.perf_counter() - started
     how = f"{len(lines)} trials of the stages {stages}, one seed, data prepared before"
     return [
-        Row("plan, 2 workers and by hand", seconds[2], by_hand, "s", by_hand / seconds[2], "at least 3", by_hand >= 3 * seconds[2],
-            f"{how}; by hand: one process of `python -m basecaller.train` after the other, all cores each"),
+        Row("plan, 2 workers and by hand", seconds[2], by_hand, "s", by_hand / seconds[2], "at least 3",
+            by_hand >= 3 * seconds[2], f"{how}; by hand: one process of `python -m basecaller.train` after the other, all cores each"),
         Row("plan, 2 workers and 1", seconds[2], seconds[1], "s", seconds[1] / seconds[2], "shown", True, how),
     ]  # fmt: skip
 
