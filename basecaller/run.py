@@ -237,9 +237,9 @@ def _run_claimed(trial: JobTrial, cfg: DictConfig, name: str) -> float | None:
         if report.lost:
             log.error("%s: %s; its result is kept in %s", name, result, os.path.relpath(_output_dir()))
             raise report.lost
-        trial.note(result.metrics | result.facts | {"taken_over": result.taken_over})
-        trial.note({"curve": [asdict(point) for point in result.curve]})
-        trial.end("complete", result.metrics["val_loss"])
+        facts = result.metrics | result.facts
+        curve = [asdict(point) for point in result.curve]
+        trial.end("complete", result.metrics["val_loss"], **facts, taken_over=result.taken_over, curve=curve)
         log.info("%s: %s", name, result)
         return result.metrics["val_loss"]
     return None

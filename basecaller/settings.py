@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -53,8 +55,13 @@ def section(kind: type[Section], node: Any, where: str) -> Section:
     Raises:
         SettingError: an unknown or missing key, a value of another type or out of range.
     """
-    fields = {f.name: f for f in dataclasses.fields(cast(Any, kind))}
-    values = resolve(node, where)
+    return cast(Section, _checked(cast(Any, kind), json.dumps(resolve(node, where)), where))
+
+
+@cache  # a sweep checks the same sections for every trial
+def _checked(kind: type, values_json: str, where: str) -> Any:
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    values = json.loads(values_json)
     for name in values:
         if name not in fields:
             raise SettingError(f"{where}.{name}: unknown key; known are {', '.join(fields)}")
@@ -62,7 +69,7 @@ def section(kind: type[Section], node: Any, where: str) -> Section:
         if name not in values:
             raise SettingError(f"{where}.{name}: missing")
     try:
-        checked = cast(Section, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), values)))
+        checked = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), values))
     except OmegaConfBaseException as error:
         key = f"{where}.{error.full_key}" if error.full_key else where
         raise SettingError(f"{key}={OmegaConf.select(OmegaConf.create(values), error.full_key or '')}: {error.msg}") from error

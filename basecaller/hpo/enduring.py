@@ -14,6 +14,8 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages._rdb.models import TrialUserAttributeModel
+from optuna.storages._rdb.storage import _create_scoped_session
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
@@ -89,6 +91,13 @@ class EnduringStorage(_CachedStorage):
         """Tries once: the next one comes soon."""
         with suppress(optuna.exceptions.StorageInternalError, DBAPIError):
             super().record_heartbeat(trial_id)
+
+    @_enduring
+    def set_trial_user_attrs(self, trial_id: int, attributes: dict[str, Any]) -> None:
+        """All of them in one transaction: a commit for each of forty costs more than all else around a short trial."""
+        with _create_scoped_session(self._backend.scoped_session, True) as session:
+            for key, value in attributes.items():
+                self._backend._set_trial_attr_without_commit(session, TrialUserAttributeModel, trial_id, key, value)
 
     @contextmanager
     def exclusive(self, key: int) -> Iterator[None]:

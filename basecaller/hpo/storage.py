@@ -108,9 +108,11 @@ def open_study(url: str, name: str, pruner: Any = None, sampler: Any = None) -> 
         )
     except optuna.exceptions.StorageInternalError as error:
         raise StorageError(f"storage={without_password(url)}: {str(error).splitlines()[0]}") from None
-    empty = not study.get_trials(deepcopy=False)  # first: another process may be writing both, the format before a trial
     written = study.user_attrs.get("format")
-    if written is None and empty:
+    empty = written is None and not study.get_trials(deepcopy=False)
+    if written is None and not empty:  # another process may have written both in between, the format first
+        written = study.user_attrs.get("format")
+    if empty:
         study.set_user_attr("format", FORMAT)
     elif written != FORMAT:
         raise StorageError(

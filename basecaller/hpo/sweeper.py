@@ -6,6 +6,7 @@ not, is in `docs/design.md`.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from concurrent.futures import BrokenExecutor
@@ -67,9 +68,13 @@ class StageSweeper(Sweeper):
         self.params, self.sampler_config, self.n_trials = params, sampler, n_trials
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config, self.hydra_context, self.task_function = config, hydra_context, task_function
+        from basecaller.hpo.composing import OnceComposed
+
+        loader: Any = OnceComposed(hydra_context.config_loader)
+        context = dataclasses.replace(hydra_context, config_loader=loader)
+        self.config, self.hydra_context, self.task_function = config, context, task_function
         self.launcher = Plugins.instance().instantiate_launcher(
-            config=config, hydra_context=hydra_context, task_function=task_function
+            config=config, hydra_context=context, task_function=task_function
         )
 
     # -- what is asked for

@@ -32,8 +32,12 @@ class JobTrial:
 
     def note(self, facts: dict[str, Any]) -> None:
         """Keeps plain values with the trial, as user attributes."""
-        for key, value in facts.items():
-            self.trial.set_user_attr(key, value)
+        at_once = getattr(self.study._storage, "set_trial_user_attrs", None)
+        if at_once:
+            at_once(self.trial._trial_id, facts)
+        else:
+            for key, value in facts.items():
+                self.trial.set_user_attr(key, value)
 
     def report(self, value: float, step: int) -> None:
         """One point of the learning curve.
@@ -45,9 +49,9 @@ class JobTrial:
         if self.trial.should_prune():
             raise optuna.TrialPruned
 
-    def end(self, outcome: str, value: float | None = None, message: str = "") -> None:
-        """Ends the trial; `value` is the objective, for a complete one."""
-        self.note({"outcome": outcome} | ({"message": message} if message else {}))
+    def end(self, outcome: str, value: float | None = None, message: str = "", **facts: Any) -> None:
+        """Ends the trial; `value` is the objective, for a complete one; `facts` are kept with it."""
+        self.note(facts | {"outcome": outcome} | ({"message": message} if message else {}))
         state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(outcome, TrialState.FAIL)
         self.study.tell(self.trial, value, state)
 

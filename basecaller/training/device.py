@@ -6,6 +6,7 @@ import os
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -52,8 +53,21 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
-    """The type of autocast matrix products; None for plain float32."""
+WIDE = 128
+"""Channels from which bfloat16 products pay on a processor; below, they bring nothing (`docs/performance.md`)."""
+
+
+def autocast_type(precision: str, device: torch.device, channels: int) -> torch.dtype | None:
+    """The type of autocast matrix products; None for plain float32.
+
+    `auto` is bfloat16 where the hardware multiplies it faster: on a GPU, and for wide networks on a processor.
+    """
     if precision == "auto":
-        precision = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else channels >= WIDE and _processor_has_bfloat16()
+        precision = "bfloat16" if fast else "float32"
     return torch.bfloat16 if precision == "bfloat16" else None
+
+
+def _processor_has_bfloat16() -> bool:
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # from PyTorch 2.10 on
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

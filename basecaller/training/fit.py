@@ -151,7 +151,7 @@ class _Run:
         self.network, self.dataset, self.job = network, dataset, job
         self.device = network.scores.weight.device
         self.stride = network.settings.stride
-        self.autocast = autocast_type(job.train.precision, self.device)
+        self.autocast = autocast_type(job.train.precision, self.device, network.settings.channels)
         settings = job.train
         self.train = choose(dataset, "train", settings.chunks, self.stride, settings.infeasible)
         self.validation = choose(dataset, "validation", settings.validation_chunks, self.stride, settings.infeasible)
