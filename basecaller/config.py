@@ -1,8 +1,9 @@
-"""Composition: where `conf/` lies, the resolvers that configs use, a job's config outside a Hydra run, and command lines."""
+"""Composition: the resolvers that configs use, a job's config outside a Hydra run, and command lines."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 import os
 import shlex
@@ -18,19 +19,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from basecaller.data.sources import source_fingerprint
-from basecaller.errors import BasecallerError, SettingError
+from basecaller.errors import BasecallerError, DataError, SettingError
 from basecaller.hpo.best import best
 from basecaller.hpo.identity import run_id
 from basecaller.hpo.storage import without_password
+from basecaller.places import conf_dir
 from basecaller.resolving import resolve, user_error
 from basecaller.settings import data_settings
-
-
-def conf_dir() -> str:
-    """The folder of configs: `conf/` of the checkout, or its copy inside an installed wheel."""
-    package = Path(__file__).resolve().parent
-    checkout, installed = package.parent / "conf", package / "conf"
-    return str(checkout if (checkout / "config.yaml").is_file() else installed)
 
 
 def scaled_rate(base: float, factor: float, batch: int = 1, base_batch: int = 1) -> float:
@@ -48,7 +43,25 @@ def _run_id(*, _root_: DictConfig) -> str:
 
 def _data_fingerprint(*, _root_: DictConfig) -> str:
     """The resolver `${data_fingerprint:}`: of what the data set is made from."""
-    return source_fingerprint(data_settings(_root_).source)
+    data = data_settings(_root_)
+    return source_fingerprint(data.name, data.source)
+
+
+def file_digest(path: str | None) -> str | None:
+    """The resolver `${file_digest:path}`: of a file's content, 16 hex digits; null for none.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    if path is None:
+        return None
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise DataError(
+            f"train.init={path}: cannot be read ({error.strerror}); give a checkpoint, such as .../best.pt"
+        ) from None
 
 
 def job_config(config: DictConfig) -> dict[str, Any]:
@@ -65,6 +78,7 @@ def register_resolvers() -> None:
         ("rate", scaled_rate),
         ("run_id", _run_id),
         ("data_fingerprint", _data_fingerprint),
+        ("file_digest", file_digest),
     ):
         OmegaConf.register_resolver(name, function, replace=True)
 

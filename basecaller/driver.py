@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from basecaller.config import command, compose_config, conf_dir
+from basecaller.config import command, compose_config
 from basecaller.data.sources import prepare
 from basecaller.errors import SettingError
 from basecaller.files import read_json, write_json
@@ -25,6 +25,7 @@ from basecaller.hpo.best import setting_of, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides, read_space, replicate_seeds
 from basecaller.hpo.ranking import rung_size
 from basecaller.hpo.storage import current_study
+from basecaller.places import conf_dir
 from basecaller.report import write_report
 from basecaller.reporting.facts import BASELINE, stage_facts
 from basecaller.reporting.terminal import print_report, print_stage
@@ -299,18 +300,29 @@ def shown_settings(trial: optuna.trial.FrozenTrial, overrides: list[str]) -> dic
 
 
 def test_metrics(cfg: DictConfig, checkpoint: Path) -> dict[str, float]:
-    """Scores a checkpoint on the whole test split of a config's data set, decoded by beam search.
+    """Scores a checkpoint on the test split of a config's data set, or on all of `data.test` where that is a source of its own;
+    decoded by beam search. The qualities of basecalls are fitted on the validation split: `calibration.json` beside it.
 
     Returns:
         See `training.evaluate.evaluate`; also `reads`, how many chunks there are.
     """
+    from basecaller.evaluating import calibrate, evaluate_chunks
     from basecaller.training.checkpoint import load_network
     from basecaller.training.device import choose_device
     from basecaller.training.evaluate import evaluate
     from basecaller.training.fit import choose
 
     checked = settings(cfg)
-    dataset = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
+    held_out = checked.data.test
+    if held_out:
+        dataset = prepare(held_out.name, held_out.source, Path(checked.data.folder))
+    else:
+        dataset = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
     network = load_network(checkpoint).to(choose_device(checked.device))
-    indices = choose(dataset, "test", None, checked.model.stride, checked.train.infeasible)
-    return evaluate(network, dataset, indices, decoder="beam") | {"reads": len(indices)}
+    indices = choose(dataset, None if held_out else "test", None, checked.model.stride, checked.train.infeasible)
+    scored = evaluate(network, dataset, indices, decoder="beam") | {"reads": len(indices)}
+    own = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
+    validation = choose(own, "validation", checked.train.validation_chunks, checked.model.stride, checked.train.infeasible)
+    _, tally = evaluate_chunks(network, own, validation, "beam")
+    write_json(checkpoint.with_name("calibration.json"), calibrate(tally))
+    return scored

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 import parasail
@@ -36,38 +38,54 @@ class Alignment:
         return self.matches / self.columns if self.columns and self.coverage >= MIN_COVERAGE else 0.0
 
 
-def align(call: str, truth: str) -> Alignment:
-    """Smith-Waterman alignment of a basecall to the true sequence."""
+@cache
+def _matrix(alphabet: str) -> Any:
+    """`dnafull`, or its scores of a match and a mismatch for letters that it has not."""
+    return parasail.dnafull if set(alphabet) <= set("ACGT") else parasail.matrix_create(alphabet, 5, -4)
+
+
+def columns(call: str, truth: str, alphabet: str = "ACGT") -> tuple[str, str, int]:
+    """The columns of the best local alignment (Smith-Waterman): call and truth with `-` for gaps, and which base of the call
+    is the first in it."""
     if not call or not truth:
+        return "", "", 0
+    result = parasail.sw_trace_striped_32(call, truth, GAP_OPEN, GAP_EXTEND, _matrix(alphabet))
+    called = result.traceback.query
+    return called, result.traceback.ref, result.end_query + 1 - (len(called) - called.count("-"))
+
+
+def align(call: str, truth: str, alphabet: str = "ACGT") -> Alignment:
+    """The alignment of a basecall to the true sequence."""
+    called, true, _ = columns(call, truth, alphabet)
+    if not called:
         return Alignment()
-    result = parasail.sw_trace_striped_32(call, truth, GAP_OPEN, GAP_EXTEND, parasail.dnafull)
-    called, true = result.traceback.query, result.traceback.ref
     insertions, deletions = true.count("-"), called.count("-")
     matches = sum(map(str.__eq__, called, true))
     mismatches = len(true) - matches - insertions - deletions
     return Alignment(matches, mismatches, insertions, deletions, (len(true) - insertions) / len(truth))
 
 
-def identity_summary(calls: list[str], truths: list[str]) -> dict[str, float]:
+def identity_summary(calls: list[str], truths: list[str], alphabet: str = "ACGT") -> dict[str, float]:
     """Identity and error rates of many basecalls.
 
     Args:
         calls, truths: one string for each read.
+        alphabet: their letters.
     Returns:
         `identity_mean`, `identity_median`: fractions over reads. `mismatch_rate`, `insertion_rate`, `deletion_rate`:
         fractions of all alignment columns. `length_ratio`: bases called over true bases. `identity_floor`: the mean
         identity of the same calls with the truth of another read, what unrelated sequences score.
     """
-    alignments = [align(call, truth) for call, truth in zip(calls, truths, strict=True)]
+    alignments = [align(call, truth, alphabet) for call, truth in zip(calls, truths, strict=True)]
     identities = np.array([a.identity for a in alignments])
-    columns = max(1, sum(a.columns for a in alignments))
-    floor = [align(call, truth).identity for call, truth in zip(calls, truths[1:] + truths[:1], strict=True)]
+    total = max(1, sum(a.columns for a in alignments))
+    floor = [align(call, truth, alphabet).identity for call, truth in zip(calls, truths[1:] + truths[:1], strict=True)]
     return {
         "identity_mean": float(identities.mean()),
         "identity_median": float(np.median(identities)),
         "identity_floor": float(np.mean(floor)) if len(calls) > 1 else 0.0,
-        "mismatch_rate": sum(a.mismatches for a in alignments) / columns,
-        "insertion_rate": sum(a.insertions for a in alignments) / columns,
-        "deletion_rate": sum(a.deletions for a in alignments) / columns,
+        "mismatch_rate": sum(a.mismatches for a in alignments) / total,
+        "insertion_rate": sum(a.insertions for a in alignments) / total,
+        "deletion_rate": sum(a.deletions for a in alignments) / total,
         "length_ratio": sum(map(len, calls)) / max(1, sum(map(len, truths))),
     }

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from basecaller.data.dataset import ALPHABET
 from basecaller.geometry import Model, dilations, output_length, stem_kernel
 from basecaller.tower import Tower
 
@@ -22,15 +23,15 @@ class RawCTCNet(nn.Module):
 
     Args:
         settings: its size.
-        labels: number of output labels, the CTC blank (index 0) included.
+        alphabet: the letters of output labels 1, 2, ...; label 0 is the CTC blank.
         seed: of the initial weights. Each weight is drawn by seed and name, so that networks of other sizes
             share the weights of all layers whose shapes agree: trials of one seed are paired.
     """
 
-    def __init__(self, settings: Model, labels: int = 5, seed: int = 0) -> None:
+    def __init__(self, settings: Model, alphabet: str = ALPHABET, seed: int = 0) -> None:
         super().__init__()
         c, s = settings.channels, settings.skip_channels
-        self.settings = settings
+        self.settings, self.alphabet = settings, alphabet
         width = stem_kernel(settings.stride)
         self.stem = nn.Conv1d(1, c, width, stride=settings.stride, padding=width // 2)
         self.mix = nn.Linear(c, c)
@@ -38,7 +39,7 @@ class RawCTCNet(nn.Module):
         self.tower = Tower(c, settings.kernel, rungs, settings.batch_norm, settings.projection)
         self.skip = nn.Linear(len(rungs) * c, s)
         self.head = nn.Linear(s, s)
-        self.scores = nn.Linear(s, labels)
+        self.scores = nn.Linear(s, 1 + len(alphabet))
         self._initialise(seed)
 
     @torch.no_grad()

@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.config import job_config
+from basecaller.data.batches import check_padding
 from basecaller.data.sources import prepare
 from basecaller.errors import DivergedError, InfeasibleError, SettingError, StorageError
 from basecaller.files import read_json, replacing, write_json
@@ -127,12 +128,16 @@ def _own(folder: Path, config: dict[str, Any], resume: bool) -> None:
 
 def _fit(checked: Settings, config: dict[str, Any], folder: Path, on_point: Callable[[Point], None]) -> Result:
     from basecaller.network import RawCTCNet
+    from basecaller.training.checkpoint import start_from
     from basecaller.training.device import choose_device
     from basecaller.training.fit import Job, fit
 
     dataset = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
     device = choose_device(checked.device)
-    network = RawCTCNet(checked.model, seed=checked.seed).to(device)
+    network = RawCTCNet(checked.model, dataset.alphabet, checked.seed)
+    if checked.train.init:
+        start_from(network, Path(checked.train.init))
+    network = network.to(device)
     job = Job(
         optimizer=checked.optimizer,
         train=checked.train,
@@ -182,7 +187,8 @@ def check(cfg: DictConfig) -> None:
     """
     checked = settings(cfg)
     pruner_of(cfg)
-    prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
+    dataset = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
+    check_padding(dataset, checked.padding, checked.data.batch_size)
 
 
 job.check = check  # type: ignore[attr-defined]

@@ -7,21 +7,23 @@ import json
 import math
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from basecaller.data import pod5, simulator
+from basecaller.data import mixture, simulator
 from basecaller.data.batches import PADDINGS
+from basecaller.data.dataset import ALPHABET
+from basecaller.data.sources import SOURCES
 from basecaller.errors import SettingError
 from basecaller.geometry import Model
+from basecaller.places import conf_dir
 from basecaller.resolving import resolve
 from basecaller.training.settings import Optimizer, Train
 
 Section = TypeVar("Section")
-
-SOURCES: dict[str, type] = {"simulated": simulator.Settings, "pod5": pod5.Settings}
 
 
 def _check(where: str, name: str, value: Any, rule: dict[str, Any]) -> None:
@@ -61,21 +63,46 @@ def section(kind: type[Section], node: Any, where: str) -> Section:
 @cache  # a sweep checks the same sections for every trial
 def _checked(kind: type, values_json: str, where: str) -> Any:
     fields = {f.name: f for f in dataclasses.fields(kind)}
-    values = json.loads(values_json)
+    values, inside = json.loads(values_json), f"{where}." if where else ""
     for name in values:
         if name not in fields:
-            raise SettingError(f"{where}.{name}: unknown key; known are {', '.join(fields)}")
+            raise SettingError(f"{inside}{name}: unknown key; known are {', '.join(fields)}")
     for name in fields:
         if name not in values:
-            raise SettingError(f"{where}.{name}: missing")
+            raise SettingError(f"{inside}{name}: missing")
     try:
         checked = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), values))
     except OmegaConfBaseException as error:
-        key = f"{where}.{error.full_key}" if error.full_key else where
+        key = f"{inside}{error.full_key}" if error.full_key else where
         raise SettingError(f"{key}={OmegaConf.select(OmegaConf.create(values), error.full_key or '')}: {error.msg}") from error
     for name, f in fields.items():
         _check(where, name, getattr(checked, name), dict(f.metadata))
     return checked
+
+
+def options(name: str, overrides: list[str], kind: type[Section]) -> Section:
+    """The settings of an entry that trains nothing: `conf/<name>.yaml`, varied by `key=value` arguments.
+
+    Raises:
+        SettingError: a key is missing or unknown, or a value cannot be.
+    """
+    for line in overrides:
+        if "=" not in line:
+            raise SettingError(f"{line}: must be key=value; the keys are in conf/{name}.yaml")
+    file = OmegaConf.load(Path(conf_dir()) / f"{name}.yaml")
+    config = cast(DictConfig, OmegaConf.merge(file, OmegaConf.from_dotlist(overrides)))
+    for key in [str(key) for key in config]:
+        if OmegaConf.is_missing(config, key):
+            raise SettingError(f"{key}: must be given, as in: {key}=...")
+    return section(kind, config, "")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A test set from elsewhere: the kind of its source, and its settings."""
+
+    name: str
+    source: Any
 
 
 @dataclass(frozen=True)
@@ -83,16 +110,18 @@ class Data:
     """The keys that every `conf/data/*.yaml` has.
 
     Attributes:
-        name: the source, a key of `SOURCES`.
+        name: the source, a key of `sources.SOURCES`, or `mixed`.
         batch_size: chunks in a training batch.
         folder: where prepared data sets are kept.
         source: the source's own settings.
+        test: a source of its own to test the winner on, where there is one.
     """
 
     name: str
     batch_size: int
     folder: str
     source: Any
+    test: HeldOut | None = None
 
 
 @dataclass(frozen=True)
@@ -107,14 +136,74 @@ class _Top:
     device: str
 
 
-def _value(node: DictConfig, key: Any) -> Any:
-    if OmegaConf.is_missing(node, key):
-        raise SettingError(f"data.{key}: must be given, as in: data.{key}=...")
-    return node[key]
+GENERAL = ("name", "batch_size", "folder", "fingerprint")
+"""Keys of the `data` section that are not the source's own."""
+
+
+def _values(node: DictConfig, where: str) -> dict[str, Any]:
+    """A source's own keys."""
+    values = {}
+    for key in [str(key) for key in node]:
+        if key not in GENERAL:  # `fingerprint` is made from these: it must not be resolved on the way to them
+            if OmegaConf.is_missing(node, key):
+                raise SettingError(f"{where}.{key}: must be given, as in: {where}.{key}=...")
+            values[key] = node[key]
+    return values
 
 
 def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple | ListConfig) else [] if value is None else [value]
+
+
+def _source(name: Any, values: dict[str, Any], where: str) -> Any:
+    """A source's checked settings."""
+    if name not in SOURCES:
+        raise SettingError(f"{where}.name={name}: must be one of {', '.join(SOURCES)}")
+    kind = SOURCES[name].settings
+    for f in dataclasses.fields(kind):
+        if str(f.type).startswith("tuple") and f.name in values:
+            values[f.name] = [str(entry) for entry in _as_list(values[f.name])]
+    source: Any = section(kind, OmegaConf.create(values), where)
+    if isinstance(source, simulator.Settings):
+        if source.max_bases < source.min_bases:
+            raise SettingError(f"{where}.max_bases={source.max_bases}: must be at least {where}.min_bases={source.min_bases}")
+        if source.genome_bases < source.max_bases + 2 * simulator.FLANK:
+            raise SettingError(f"{where}.genome_bases={source.genome_bases}: shorter than a read of {where}.max_bases")
+    if source.validation + source.test >= 1:
+        raise SettingError(f"{where}.validation + {where}.test: must leave something to train on (below 1)")
+    alphabet = getattr(source, "alphabet", ALPHABET)
+    if len(set(alphabet)) < len(alphabet) or not alphabet.isascii() or not alphabet.isalpha():
+        raise SettingError(f"{where}.alphabet={alphabet}: must be different letters, the first that of label 1")
+    return source
+
+
+def _whole(node: Any, shares: dict[str, Any], where: str) -> tuple[str, float, Any]:
+    """Name, weight and settings of a source that is described inside another section: what it leaves out is as in its
+    own file in `conf/data/`."""
+    if not isinstance(node, DictConfig) or "name" not in node:
+        raise SettingError(f"{where}: must describe a source, as in {{name: pod5, pod5: reads.pod5, bam: calls.bam}}")
+    given = {str(key): node[key] for key in node}
+    name, weight = given.pop("name"), given.pop("weight", 1)
+    if name not in SOURCES:
+        raise SettingError(f"{where}.name={name}: must be one of {', '.join(SOURCES)}")
+    if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 < weight < math.inf:
+        raise SettingError(f"{where}.weight={weight}: must be above 0")
+    defaults = cast(DictConfig, OmegaConf.load(Path(conf_dir()) / "data" / f"{name}.yaml"))
+    defaults.pop("defaults", None)
+    merged = OmegaConf.create({**shares, **cast(dict[str, Any], OmegaConf.to_container(defaults)), **given})
+    return name, float(weight), _source(name, _values(merged, where), where)
+
+
+def _mixture(sources: Any, shares: dict[str, Any]) -> mixture.Settings:
+    if not isinstance(sources, DictConfig) or not sources:
+        raise SettingError(
+            "data.sources: must name sources, as in {a: {name: pod5, pod5: a.pod5, bam: a.bam, weight: 2}, b: ...}"
+        )
+    parts = []
+    for name in [str(name) for name in sources]:
+        kind, weight, source = _whole(sources[name], shares, f"data.sources.{name}")
+        parts.append(mixture.Part(name, kind, weight, source))
+    return mixture.Settings(tuple(parts))
 
 
 def data_settings(cfg: DictConfig) -> Data:
@@ -123,24 +212,19 @@ def data_settings(cfg: DictConfig) -> Data:
     Raises:
         SettingError: see `section`; DataError: a source file that the section names is missing.
     """
-    # `fingerprint` is made from these settings: it must not be resolved on the way to them
-    values = {str(key): _value(cfg.data, key) for key in cfg.data if key != "fingerprint"}
-    name, batch_size, folder = (values.pop(key, None) for key in ("name", "batch_size", "folder"))
-    if name not in SOURCES:
-        raise SettingError(f"data.name={name}: must be one of {', '.join(SOURCES)}")
-    for key in ("pod5", "bam"):
-        if key in values:
-            values[key] = [str(entry) for entry in _as_list(values[key])]
-    section(_Batch, OmegaConf.create({"batch_size": batch_size}), "data")
-    source: Any = section(SOURCES[name], OmegaConf.create(values), "data")
-    if isinstance(source, simulator.Settings):
-        if source.max_bases < source.min_bases:
-            raise SettingError(f"data.max_bases={source.max_bases}: must be at least data.min_bases={source.min_bases}")
-        if source.genome_bases < source.max_bases + 2 * simulator.FLANK:
-            raise SettingError(f"data.genome_bases={source.genome_bases}: shorter than a read of data.max_bases")
-    if source.validation + source.test >= 1:
-        raise SettingError("data.validation + data.test: must leave something to train on (below 1)")
-    return Data(name, int(batch_size), str(folder), source)
+    name, values = cfg.data.name, _values(cfg.data, "data")
+    section(_Batch, OmegaConf.create({"batch_size": cfg.data.batch_size}), "data")
+    test = None
+    if isinstance(values.get("test"), DictConfig):  # a source of its own; nothing of this one is kept back
+        kind, _, source = _whole(values["test"], {"validation": 0.1, "test": 0.8}, "data.test")
+        test, values["test"] = HeldOut(kind, source), 0.0
+    elif values.get("test") == 0:
+        raise SettingError(
+            "data.test=0: must be a share above 0, or a source of its own, as in data.test={name: bonito, path: DIR}"
+        )
+    shares = {key: values.get(key) for key in ("validation", "test")}
+    source = _mixture(values["sources"], shares) if name == "mixed" else _source(name, values, "data")
+    return Data(name, int(cfg.data.batch_size), str(cfg.data.folder), source, test)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ python -m basecaller.train -m optimizer=adam,adamax,adagrad optimizer.lr=0.001,0
 
 import hydra
 
-from basecaller.config import as_message, conf_dir
+from basecaller.config import as_message
+from basecaller.places import conf_dir
 from basecaller.run import job
 
 main = as_message(hydra.main(config_path=conf_dir(), config_name="config")(job))

@@ -12,6 +12,7 @@ import numpy as np
 import pod5
 import pysam
 
+from basecaller.data.signal import normalise
 from basecaller.data.simulator import ADC_STEP, FLANK, simulate_read
 from basecaller.decode import to_string
 
@@ -116,3 +117,43 @@ def make_source(folder: Path, count: int = 60, bases: int = 300, seed: int = 0) 
     folder.mkdir(parents=True, exist_ok=True)
     reads = make_reads(count, bases, seed)
     return write_pod5(folder / "reads.pod5", reads), write_bam(folder / "calls.bam", [unaligned(r) for r in reads]), reads
+
+
+def bonito_directory(folder: Path, count: int = 60, width: int = 600, dtype: type = np.float16, seed: int = 0) -> Path:
+    """Bonito's arrays: chunks of one width from simulated reads, with the bases that lie whole inside."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chunks, targets = [], []
+    for read in make_reads(count, width // 6, seed):
+        signal = read.adc[read.starts[0] :][:width].astype(np.float32) * ADC_STEP
+        whole = read.labels[np.append(read.starts[1:], len(read.adc)) - read.starts[0] <= width]
+        raw = np.dtype(dtype).kind == "i"
+        chunks.append(np.rint(signal * 10) if raw else normalise(signal))
+        targets.append(whole)
+    references = np.zeros((count, max(map(len, targets))), np.uint8)
+    for row, labels in zip(references, targets, strict=True):
+        row[: len(labels)] = labels
+    np.save(folder / "chunks.npy", np.array(chunks, dtype))
+    np.save(folder / "references.npy", references)
+    np.save(folder / "reference_lengths.npy", np.array([len(labels) for labels in targets], np.uint16))
+    return folder
+
+
+def tensors(folder: Path, count: int = 60, ending: str = "pth", seed: int = 0) -> tuple[Path, list[SimulatedRead]]:
+    """The original RawCTCNet's files, labels in its order: 1=A 2=G 3=C 4=T."""
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    reads = make_reads(count, 60, seed)
+    columns = {
+        "signals": [normalise(read.adc) for read in reads],
+        "sequences": [np.array([0, 1, 3, 2, 4], np.uint8)[read.labels] for read in reads],
+    }
+    for name, values in columns.items():
+        stops = np.cumsum([len(value) for value in values])
+        index = np.stack([stops - [len(value) for value in values], stops], 1)
+        for kind, content in (("idxs", index), ("data", np.concatenate(values))):
+            if ending == "npy":
+                np.save(folder / f"{name}.{kind}.npy", content)
+            else:
+                torch.save(torch.from_numpy(content), folder / f"{name}.{kind}.pth")
+    return folder, reads

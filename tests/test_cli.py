@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import signal
@@ -19,7 +20,9 @@ from rich.console import Console
 from basecaller.config import compose_config
 from basecaller.data import simulator
 from basecaller.data.dataset import Chunk
+from basecaller.data.sources import SOURCES
 from basecaller.driver import Search
+from basecaller.reporting.terminal import stage_table
 from tests import reads as files
 from tests.conftest import TINY, Command
 
@@ -212,9 +215,22 @@ def test_the_padding_stage_is_skipped_where_all_chunks_have_one_length(tmp_path,
             fits = chunk.starts < 200
             yield dataclasses.replace(chunk, signal=chunk.signal[:200], labels=chunk.labels[fits], starts=chunk.starts[fits])
 
-    monkeypatch.setattr(simulator, "simulate", equal)
+    monkeypatch.setitem(SOURCES, "simulated", dataclasses.replace(SOURCES["simulated"], chunks=equal))
     overrides = [*TINY, "data.min_bases=60", "data.max_bases=60", "plan=[padding]", "search.workers=1", "train.infeasible=0.5"]
     search = Search(compose_config(overrides), overrides, Console(markup=False))
     stage = search.run_stage("padding")
     assert stage["skipped"] == "every chunk has 200 samples, so there is nothing to pad; padding=off is kept"
     assert len(stage["trials"]) == 1
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_stage_table_shows_its_settings_at_any_width(width):
+    point = {
+        "settings": {"model.max_dilation": 128, "optimizer.lr": 0.000353553}, "mean": 1.23, "error": 0.01, "identity_mean": 0.5,
+        "seeds": 3, "updates": 640, "samples": 305_000, "seconds": 12.3, "state": "winner", "taken_over": 0,
+    }  # fmt: skip
+    console = Console(width=width, file=io.StringIO())
+    console.print(stage_table({"points": [point]}, console))
+    shown = console.file.getvalue()
+    assert all(text in shown for text in ("max_dilation", "128", "0.0003536", "1.2300", "winner"))
+    assert ("305" in shown) == (width > 100)

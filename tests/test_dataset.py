@@ -70,7 +70,7 @@ def test_a_data_set_that_was_cut_short_is_named(tmp_path):
 
 
 def test_a_half_written_data_set_is_never_picked_up(tmp_path):
-    folder = tmp_path / f"simulated-{source_fingerprint(SIMULATED)}"
+    folder = tmp_path / f"simulated-{source_fingerprint('simulated', SIMULATED)}"
     half = folder.with_name(f"{folder.name}.partial-1")
     half.mkdir()
     (half / "meta.json").write_text("{}")
@@ -116,14 +116,17 @@ def test_the_source_fingerprint_follows_content_not_place(tmp_path):
     from tests.test_pod5 import settings
 
     path, bam, _ = files.make_source(tmp_path / "a", count=3)
-    first = source_fingerprint(settings(path, bam))
+    first = source_fingerprint("pod5", settings(path, bam))
     moved = (tmp_path / "a").rename(tmp_path / "b")
-    assert source_fingerprint(settings(moved / path.name, moved / bam.name)) == first
-    assert source_fingerprint(dataclasses.replace(settings(moved / path.name, moved / bam.name), chunk_samples=500)) != first
+    assert source_fingerprint("pod5", settings(moved / path.name, moved / bam.name)) == first
+    assert (
+        source_fingerprint("pod5", dataclasses.replace(settings(moved / path.name, moved / bam.name), chunk_samples=500))
+        != first
+    )
     files.write_bam(moved / bam.name, [])
-    assert source_fingerprint(settings(moved / path.name, moved / bam.name)) != first
+    assert source_fingerprint("pod5", settings(moved / path.name, moved / bam.name)) != first
     with pytest.raises(DataError, match="does not exist"):
-        source_fingerprint(settings(path, bam))
+        source_fingerprint("pod5", settings(path, bam))
     assert pod5.SPLIT_BY
 
 

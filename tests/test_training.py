@@ -15,7 +15,7 @@ from basecaller.errors import DataError, DivergedError, InfeasibleError
 from basecaller.geometry import Model
 from basecaller.network import RawCTCNet
 from basecaller.training import checkpoint
-from basecaller.training.evaluate import evaluate
+from basecaller.training.evaluate import BATCH_SIZES, evaluate
 from basecaller.training.fit import Job, Outcome, fit
 from basecaller.training.optim import build_schedule
 from basecaller.training.settings import OPTIMIZERS, Optimizer, Train
@@ -144,7 +144,7 @@ def test_the_objective_does_not_depend_on_the_batch_it_is_computed_in(dataset, m
     indices = np.setdiff1d(indices, dataset.infeasible(indices, 5))
     monkeypatch.setattr("basecaller.data.batches.np.float32", np.float64)
     whole = evaluate(network, dataset, indices)
-    monkeypatch.setattr("basecaller.training.evaluate.BATCH_SIZE", 1)
+    monkeypatch.setitem(BATCH_SIZES, "cpu", 1)
     assert evaluate(network, dataset, indices)["loss"] == pytest.approx(whole["loss"], rel=1e-5)
 
 

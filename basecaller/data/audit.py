@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from basecaller.data.dataset import ALPHABET, SPLITS, Dataset
+from basecaller.data.dataset import SPLITS, Dataset
 
 STRIDES = (1, 2, 3, 4, 5, 6, 8)
 
@@ -30,7 +30,7 @@ def audit(dataset: Dataset) -> dict[str, Any]:
             "samples": int(dataset.lengths[indices].sum()),
             "bases": int(dataset.target_lengths[indices].sum()),
         }
-    bases = np.bincount(dataset.labels, minlength=len(ALPHABET) + 1)[1:]
+    bases = dataset.label_counts
     everything = np.arange(len(dataset))
 
     def spread(values: np.ndarray) -> list[float]:
@@ -42,7 +42,7 @@ def audit(dataset: Dataset) -> dict[str, Any]:
         "samples_per_chunk": spread(dataset.lengths),
         "bases_per_chunk": spread(dataset.target_lengths),
         "samples_per_base": spread(dataset.lengths / dataset.target_lengths),
-        "composition": dict(zip(ALPHABET, (bases / bases.sum()).round(4).tolist(), strict=True)),
+        "composition": dict(zip(dataset.alphabet, (bases / bases.sum()).round(4).tolist(), strict=True)),
         "infeasible": {stride: len(dataset.infeasible(everything, stride)) for stride in STRIDES},
     }
 

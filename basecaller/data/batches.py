@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from basecaller.data.dataset import Dataset
-from basecaller.errors import DataError
+from basecaller.errors import DataError, SettingError
 from basecaller.geometry import frames_needed, output_length
 
 PADDINGS = ("off", "on", "masked")
@@ -64,6 +64,8 @@ def crop(labels: np.ndarray, starts: np.ndarray, length: int, begin: int, sample
 def _cropped_row(dataset: Dataset, index: int, samples: int, stride: int) -> tuple[np.ndarray, np.ndarray] | None:
     """A chunk cropped at its end or, where the bases left are too many for CTC, at its start; None where both are."""
     signal, labels, starts = dataset.chunk(index)
+    if starts is None:  # its batch has chunks of its length only, see `training_batches`
+        return signal, labels
     for begin in (0, len(signal) - samples):
         target = crop(labels, starts, len(signal), begin, samples)
         needed = frames_needed(target, np.array([0, len(target)]))[0]
@@ -102,10 +104,35 @@ def collate(dataset: Dataset, indices: np.ndarray, padding: str, stride: int) ->
     return Batch(signal, lengths, targets, np.array([len(labels) for _, labels in rows], np.int64))
 
 
+def check_padding(dataset: Dataset, padding: str, batch_size: int) -> None:
+    """Whether batches can be made so.
+
+    Raises:
+        SettingError: chunks would have to be cropped, and where their bases start is not known.
+    """
+    if padding != "off" or dataset.has_starts:
+        return
+    lengths = np.unique(dataset.lengths[dataset.indices("train")])
+    if len(lengths) > 1 and len(dataset.indices("train")) < len(lengths) * batch_size:
+        raise SettingError(
+            f"padding=off: {dataset.folder} has chunks of {len(lengths)} lengths and does not know where bases start, so that "
+            "none can be cropped; use padding=masked"
+        )
+
+
 def training_batches(
     dataset: Dataset, indices: np.ndarray, batch_size: int, padding: str, stride: int, seed: int, epoch: int
 ) -> Iterator[Batch]:
-    """One epoch of batches; the order depends on nothing but the chunks, the batch size, `seed` and `epoch`."""
+    """One epoch of batches; the order depends on nothing but the chunks, the batch size, `seed` and `epoch`.
+
+    Where chunks would be cropped and cannot be, a batch has chunks of one length.
+    """
     rng = np.random.default_rng([seed, epoch])
-    for batch in bucketed(indices, dataset.lengths, batch_size, rng):
+    batches = bucketed(indices, dataset.lengths, batch_size, rng)
+    if padding == "off" and not dataset.has_starts:
+        of = dataset.lengths[indices]
+        alike = [bucketed(indices[of == length], dataset.lengths, batch_size, rng) for length in np.unique(of)]
+        batches = [batch for same in alike for batch in same]
+        batches = [batches[i] for i in rng.permutation(len(batches))]
+    for batch in batches:
         yield collate(dataset, batch, padding, stride)

@@ -4,10 +4,11 @@
 |---|---|---|
 | `signals.npy` | float16 [samples] | all chunks' signals concatenated, median/MAD-normalised |
 | `labels.npy` | uint8 [bases] | all targets concatenated: 1=A 2=C 3=G 4=T (0 is the CTC blank) |
-| `base_starts.npy` | int32 [bases] | first sample of each base, counted from its chunk's start |
+| `base_starts.npy` | int32 [bases] | first sample of each base, from its chunk's start; empty where the source has none |
 | `signal_offsets.npy`, `label_offsets.npy` | int64 [chunks + 1] | where each chunk starts in the arrays above |
 | `read_ids.npy` | bytes [chunks] | the read each chunk was cut from |
 | `splits.npy` | uint8 [chunks] | index into `SPLITS` |
+| `signal_rows.npy` | int64 [2 x chunks] | in place of `signals.npy`: the file, and the row in it, that is the chunk's signal |
 | `meta.json` | | source, settings, counts, fingerprint; written last |
 """
 
@@ -17,6 +18,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +28,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
+from basecaller.data.signal import normalise
 from basecaller.errors import DataError
 from basecaller.geometry import frames_needed, output_length
 
@@ -40,6 +43,22 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "label_offsets": np.dtype(np.int64),
     "splits": np.dtype(np.uint8),
 }
+ROWS = np.dtype(np.int64)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A signal that stays where it is: a row of a two-dimensional `.npy` file.
+
+    Attributes:
+        file: index into the source's list of files.
+        row: in that file.
+        samples: its width.
+    """
+
+    file: int
+    row: int
+    samples: int
 
 
 @dataclass(frozen=True)
@@ -48,16 +67,16 @@ class Chunk:
 
     Attributes:
         read_id: the read it was cut from; all chunks of a read lie in one split.
-        signal: float [samples], normalised.
-        labels: uint8 [bases], values 1 to 4.
-        starts: int [bases], the first sample of each base within `signal`, ascending.
+        signal: float [samples], normalised; or the row of a file that it is.
+        labels: uint8 [bases], values from 1.
+        starts: int [bases], the first sample of each base within `signal`, ascending; None where they are not known.
         split: one of `SPLITS`.
     """
 
     read_id: str
-    signal: np.ndarray
+    signal: np.ndarray | Row
     labels: np.ndarray
-    starts: np.ndarray
+    starts: np.ndarray | None
     split: str
 
 
@@ -101,6 +120,12 @@ class _Column:
 class DatasetWriter:
     """Writes a data set beside its place and renames it there when it is whole; on an error nothing is left.
 
+    Args:
+        folder: its place.
+        meta: of the source.
+        alphabet: the letters of labels 1, 2, ...
+        needed: the splits that must not be empty.
+
     Example:
         >>> with DatasetWriter(folder, {"source": "mine"}) as writer:
         ...     writer.add(chunk)
@@ -109,39 +134,52 @@ class DatasetWriter:
         DataError: from `add`, when a chunk is not what a data set may hold.
     """
 
-    def __init__(self, folder: Path, meta: dict[str, Any]) -> None:
-        self.folder, self.meta = folder, meta
+    def __init__(self, folder: Path, meta: dict[str, Any], alphabet: str = ALPHABET, needed: Sequence[str] = SPLITS) -> None:
+        self.folder, self.meta, self.alphabet, self.needed = folder, meta, alphabet, needed
         self.partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
-        self.hash = hashlib.sha256()
+        self.hash = hashlib.sha256(str(meta.get("made_from", "")).encode())
         self.counts = dict.fromkeys(SPLITS, 0)
         self.read_ids: list[bytes] = []
+        self.samples = 0
 
     def __enter__(self) -> DatasetWriter:
         self.partial.mkdir(parents=True)
-        self.columns = {name: _Column(self.partial / f"{name}.npy", dtype) for name, dtype in DTYPES.items()}
+        kinds = DTYPES | {"signal_rows": ROWS}
+        self.columns = {name: _Column(self.partial / f"{name}.npy", dtype) for name, dtype in kinds.items()}
         for name in ("signal_offsets", "label_offsets"):
             self.columns[name].append(np.zeros(1))
         return self
 
     def add(self, chunk: Chunk) -> None:
-        signal = np.asarray(chunk.signal, np.float16)
         name = f"read {chunk.read_id}"
-        if not len(signal) or not np.isfinite(signal).all():
-            raise DataError(f"{name}: its signal is empty or holds NaN or infinite values; leave it out or repair it")
-        if not len(chunk.labels) or chunk.labels.min() < 1 or chunk.labels.max() > len(ALPHABET):
-            raise DataError(f"{name}: no labels, or labels outside 1..{len(ALPHABET)} ({ALPHABET})")
-        starts = np.asarray(chunk.starts)
-        if len(starts) != len(chunk.labels) or starts[0] < 0 or starts[-1] >= len(signal) or (np.diff(starts) < 0).any():
-            raise DataError(f"{name}: base starts must ascend within the signal, one for each label")
+        if not len(chunk.labels) or chunk.labels.min() < 1 or chunk.labels.max() > len(self.alphabet):
+            raise DataError(f"{name}: no labels, or labels outside 1..{len(self.alphabet)} ({self.alphabet})")
+        samples = self._add_signal(name, chunk.signal)
+        if chunk.starts is not None:
+            starts = np.asarray(chunk.starts)
+            if len(starts) != len(chunk.labels) or starts[0] < 0 or starts[-1] >= samples or (np.diff(starts) < 0).any():
+                raise DataError(f"{name}: base starts must ascend within the signal, one for each label")
+            self.hash.update(self.columns["base_starts"].append(starts))
         split = SPLITS.index(chunk.split)
-        for column, values in (("signals", signal), ("labels", chunk.labels), ("base_starts", starts)):
-            self.hash.update(self.columns[column].append(values))
-        self.columns["signal_offsets"].append(np.array([self.columns["signals"].length]))
+        self.hash.update(self.columns["labels"].append(chunk.labels))
+        self.samples += samples
+        self.columns["signal_offsets"].append(np.array([self.samples]))
         self.columns["label_offsets"].append(np.array([self.columns["labels"].length]))
         self.columns["splits"].append(np.array([split]))
         self.read_ids.append(chunk.read_id.encode())
-        self.hash.update(b"%d %s %d %d;" % (split, self.read_ids[-1], len(signal), len(chunk.labels)))
+        self.hash.update(b"%d %s %d %d;" % (split, self.read_ids[-1], samples, len(chunk.labels)))
         self.counts[chunk.split] += 1
+
+    def _add_signal(self, name: str, signal: np.ndarray | Row) -> int:
+        """Returns how many samples it has."""
+        if isinstance(signal, Row):
+            self.hash.update(self.columns["signal_rows"].append(np.array([signal.file, signal.row])))
+            return signal.samples
+        signal = np.asarray(signal, np.float16)
+        if not len(signal) or not np.isfinite(signal).all():
+            raise DataError(f"{name}: its signal is empty or holds NaN or infinite values; leave it out or repair it")
+        self.hash.update(self.columns["signals"].append(signal))
+        return len(signal)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
@@ -153,7 +191,7 @@ class DatasetWriter:
             shutil.rmtree(self.partial, ignore_errors=True)
 
     def _commit(self) -> None:
-        empty = [name for name, count in self.counts.items() if not count]
+        empty = [name for name in self.needed if not self.counts[name]]
         if empty:
             raise DataError(
                 f"{self.meta.get('source', 'this data')}: no chunk is left for {' and '.join(empty)} "
@@ -163,9 +201,9 @@ class DatasetWriter:
         meta = {
             **self.meta,
             "format": FORMAT,
-            "alphabet": ALPHABET,
+            "alphabet": self.alphabet,
             "chunks": self.counts,
-            "samples": self.columns["signals"].length,
+            "samples": self.samples,
             "bases": self.columns["labels"].length,
             "fingerprint": self.hash.hexdigest()[:16],
         }
@@ -178,16 +216,18 @@ class Dataset:
 
     Args:
         folder: a folder written by `DatasetWriter`.
+        elsewhere: the files that hold the signals, where they are not in the folder.
     Raises:
         DataError: the folder is no data set, of another format, or cut short.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, elsewhere: Sequence[Path] = ()) -> None:
         self.folder = folder
         try:
             self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
             arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in DTYPES}
             self.read_ids = np.load(folder / "read_ids.npy", allow_pickle=False)
+            self.rows = np.load(folder / "signal_rows.npy", allow_pickle=False).reshape(-1, 2) if elsewhere else None
         except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
             raise DataError(f"{folder}: not a whole data set ({error}); delete the folder and prepare it again") from error
         if not isinstance(self.meta, dict) or self.meta.get("format") != FORMAT:
@@ -197,6 +237,7 @@ class Dataset:
         self.signals: np.ndarray = arrays["signals"]
         self.labels: np.ndarray = arrays["labels"]
         self.base_starts: np.ndarray = arrays["base_starts"]
+        self.elsewhere = [open_array(path) for path in elsewhere]
         # The small arrays are used by every batch: plain memory is faster than a map.
         self.signal_offsets = np.array(arrays["signal_offsets"])
         self.label_offsets = np.array(arrays["label_offsets"])
@@ -207,16 +248,26 @@ class Dataset:
     def _problem(self) -> str:
         """What does not fit together in the arrays; empty where all does."""
         chunks = len(self.splits)
+        samples = len(self.signals) if self.rows is None else self.meta.get("samples")
         for name, offsets, end in (
-            ("signal_offsets", self.signal_offsets, len(self.signals)),
+            ("signal_offsets", self.signal_offsets, samples),
             ("label_offsets", self.label_offsets, len(self.labels)),
         ):
             if len(offsets) != chunks + 1 or offsets[0] != 0 or offsets[-1] != end or (np.diff(offsets) < 1).any():
                 return f"{name} do not cut {end} values into {chunks} chunks"
-        if len(self.base_starts) != len(self.labels) or len(self.read_ids) != chunks:
+        if len(self.base_starts) not in (0, len(self.labels)) or len(self.read_ids) != chunks:
             return "its arrays have other lengths than each other"
         if "fingerprint" not in self.meta or not np.isin(self.splits, range(len(SPLITS))).all():
             return "its splits or its fingerprint are not readable"
+        return "" if self.rows is None else self._misplaced(self.rows)
+
+    def _misplaced(self, rows: np.ndarray) -> str:
+        if len(rows) != len(self.splits) or rows.min() < 0 or rows[:, 0].max() >= len(self.elsewhere):
+            return "its signal rows are not readable"
+        for number, array in enumerate(self.elsewhere):
+            of = rows[:, 0] == number
+            if of.any() and (array.ndim != 2 or rows[of, 1].max() >= len(array) or (self.lengths[of] != array.shape[1]).any()):
+                return f"the signals in {array.filename} are fewer, or others, than when it was prepared"
         return ""
 
     def __len__(self) -> int:
@@ -226,9 +277,29 @@ class Dataset:
     def fingerprint(self) -> str:
         return str(self.meta["fingerprint"])
 
+    @property
+    def alphabet(self) -> str:
+        """The letters of labels 1, 2, ..."""
+        return str(self.meta.get("alphabet", ALPHABET))
+
+    @property
+    def has_starts(self) -> bool:
+        """Whether the first sample of every base is known, so that a chunk can be cropped."""
+        return len(self.base_starts) > 0
+
+    @property
+    def label_counts(self) -> np.ndarray:
+        """How often each label occurs: int64 [letters]."""
+        return np.bincount(self.labels, minlength=len(self.alphabet) + 1)[1:]
+
     def indices(self, split: str) -> np.ndarray:
         """Chunks of one split: int64 [n], ascending."""
         return np.flatnonzero(self.splits == SPLITS.index(split))
+
+    def choice(self, split: str, limit: int | None) -> np.ndarray:
+        """A fixed choice of so many chunks of a split, or all: int64 [n], ascending."""
+        indices = self.indices(split)
+        return indices if limit is None else np.sort(np.random.default_rng(0).permutation(indices)[:limit])
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -245,12 +316,33 @@ class Dataset:
         """Fewest output frames for each chunk's target: int64 [chunks]."""
         return frames_needed(np.asarray(self.labels), self.label_offsets)
 
-    def chunk(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Signal float16 [samples], labels uint8 [bases], base starts int32 [bases] of one chunk."""
-        s = slice(self.signal_offsets[index], self.signal_offsets[index + 1])
+    def chunk(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Signal float [samples], labels uint8 [bases], base starts int32 [bases] (None if not known) of one chunk."""
         b = slice(self.label_offsets[index], self.label_offsets[index + 1])
-        return self.signals[s], self.labels[b], self.base_starts[b]
+        if self.rows is None:
+            signal = self.signals[self.signal_offsets[index] : self.signal_offsets[index + 1]]
+        else:
+            file, row = self.rows[index]
+            signal = self.elsewhere[file][row]
+            if signal.dtype.kind in "iu":  # raw counts
+                signal = normalise(signal)
+        return signal, self.labels[b], self.base_starts[b] if self.has_starts else None
 
     def infeasible(self, indices: np.ndarray, stride: int) -> np.ndarray:
         """Those of `indices` whose target needs more frames than the network gives at this stride."""
         return indices[self.frames_needed[indices] > output_length(self.lengths[indices], stride)]
+
+
+def open_array(path: Path) -> Any:
+    """A `.npy` file of numbers as a memory map.
+
+    Raises:
+        DataError: it is missing, cut short, or holds no numbers.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
+        raise DataError(f"{path}: cannot be read as a NumPy array ({error}); is it cut short, or of another kind?") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise DataError(f"{path}: holds no numbers")
+    return array

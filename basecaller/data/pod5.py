@@ -49,7 +49,7 @@ class Settings:
     min_samples: int = field(metadata={"least": 1})
     split: str = field(metadata={"choices": SPLIT_BY})
     validation: float = field(metadata={"above": 0, "below": 1})
-    test: float = field(metadata={"above": 0, "below": 1})
+    test: float = field(metadata={"least": 0, "below": 1})
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,26 @@ class Unusable(Exception):  # noqa: N818
     """Why one read is left out; counted in the audit."""
 
 
-def pod5_files(entry: str) -> list[Path]:
-    """The POD5 files that an entry of `data.pod5` names: itself, or all below it where it is a folder."""
+def pod5_files(entry: str, key: str = "data.pod5") -> list[Path]:
+    """The POD5 files that an entry names: itself, or all below it where it is a folder.
+
+    Args:
+        entry: a path.
+        key: the setting that it is from, for messages.
+    Raises:
+        DataError: there are none.
+    """
     path = Path(entry)
     if not path.exists():
-        raise DataError(f"data.pod5: {path} does not exist")
+        raise DataError(f"{key}: {path} does not exist")
+    hint = "; convert FAST5 files first: pod5 convert fast5 FOLDER --output reads.pod5"
     if path.is_file():
+        if path.suffix == ".fast5":
+            raise DataError(f"{key}: {path} is no POD5 file{hint}")
         return [path]
     files = sorted(path.rglob("*.pod5"))
     if not files:
-        fast5 = any(path.rglob("*.fast5"))
-        hint = "; convert its FAST5 files first: pod5 convert fast5 FOLDER --output reads.pod5" if fast5 else ""
-        raise DataError(f"data.pod5: no .pod5 file below {path}{hint}")
+        raise DataError(f"{key}: no .pod5 file below {path}{hint if any(path.rglob('*.fast5')) else ''}")
     return files
 
 

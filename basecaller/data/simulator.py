@@ -42,7 +42,7 @@ class Settings:
     genome_bases: int = field(metadata={"least": 100})
     simulator_seed: int = field(metadata={"least": 0})
     validation: float = field(metadata={"above": 0, "below": 1})
-    test: float = field(metadata={"above": 0, "below": 1})
+    test: float = field(metadata={"least": 0, "below": 1})
 
 
 def simulate_read(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -8,19 +8,51 @@ import json
 import logging
 import shutil
 from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from rich.console import Console
+from rich.progress import track
 
-from basecaller.data import pod5, simulator
-from basecaller.data.dataset import Dataset, DatasetWriter
+from basecaller.data import bonito, mixture, pod5, simulator, tensors
+from basecaller.data.dataset import ALPHABET, SPLITS, Chunk, Dataset, DatasetWriter
 
 log = logging.getLogger(__name__)
 
 EDGE = 1 << 20
 """Bytes read from each end of a file for its fingerprint; with the size, enough to tell sequencing files apart."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A kind of source.
+
+    Attributes:
+        settings: dataclass of its settings.
+        chunks: all usable chunks of such settings; counts what is kept and dropped.
+        files: that it reads, checked to be there.
+        places: settings that say where files are, not what is in them.
+        signals: the files in which signals stay; None where they are copied.
+    """
+
+    settings: type
+    chunks: Callable[[Any, Counter[str]], Iterator[Chunk]]
+    files: Callable[[Any], list[Path]] = lambda settings: []
+    places: tuple[str, ...] = ()
+    signals: Callable[[Any], list[Path]] | None = None
+
+
+SOURCES = {
+    "simulated": Source(simulator.Settings, simulator.simulate),
+    "pod5": Source(pod5.Settings, pod5.import_pod5, pod5.source_files, ("pod5", "bam", "reference")),
+    "bonito": Source(bonito.Settings, bonito.import_bonito, bonito.source_files, ("path",), bonito.signal_files),
+    "rawctcnet": Source(tensors.Settings, tensors.import_tensors, tensors.source_files, ("path", "signals", "sequences")),
+}
+"""By the name in `data.name`. A mixture (`data=mixed`) is made of these."""
 
 
 @lru_cache
@@ -33,25 +65,25 @@ def _file_fingerprint(path: str, size: int, modified: int) -> str:
     return digest.hexdigest()
 
 
-def source_fingerprint(source: Any) -> str:
+def source_fingerprint(name: str, source: Any) -> str:
     """What a data set is made from, whatever its files are called and wherever they lie: 16 hex digits.
 
     Raises:
         DataError: a source file is missing.
     """
-    settings = dataclasses.asdict(source)
-    if isinstance(source, pod5.Settings):
-        files = []
-        for path in pod5.source_files(source):
-            stat = path.stat()
-            files.append(_file_fingerprint(str(path), stat.st_size, stat.st_mtime_ns))
-        for key in ("pod5", "bam", "reference"):
-            settings[key] = len(settings[key] or [])
-        settings["files"] = files
+    if isinstance(source, mixture.Settings):
+        told: Any = [[part.weight, source_fingerprint(part.kind, part.source)] for part in source.parts]
     else:
-        settings["version"] = simulator.VERSION
-    text = json.dumps([type(source).__module__, settings], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+        kind, told = SOURCES[name], dataclasses.asdict(source)
+        for key in kind.places:  # how many, not which
+            told[key] = len(told[key]) if isinstance(told[key], list | tuple) else int(told[key] is not None)
+        told["files"] = []
+        for path in kind.files(source):
+            stat = path.stat()
+            told["files"].append(_file_fingerprint(str(path), stat.st_size, stat.st_mtime_ns))
+        if name == "simulated":
+            told["version"] = simulator.VERSION
+    return hashlib.sha256(json.dumps([name, told], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def prepare(name: str, source: Any, root: Path) -> Dataset:
@@ -60,13 +92,17 @@ def prepare(name: str, source: Any, root: Path) -> Dataset:
     Several processes may ask at once: one makes it, the others wait. A data set is only ever seen whole.
 
     Args:
-        name: of the source, for the folder.
+        name: of the source, a key of `SOURCES`, or `mixed`.
         source: its settings.
         root: folder of all prepared data sets.
     Raises:
         DataError: the source cannot be used; nothing is left behind.
     """
-    folder = root / f"{name}-{source_fingerprint(source)}"
+    if isinstance(source, mixture.Settings):
+        parts = [(part.name, part.weight, prepare(part.kind, part.source, root)) for part in source.parts]
+        return mixture.Mixture(parts, source_fingerprint(name, source))
+    kind, fingerprint = SOURCES[name], source_fingerprint(name, source)
+    folder = root / f"{name}-{fingerprint}"
     if not folder.exists():
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / f".{folder.name}.lock"):
@@ -74,14 +110,17 @@ def prepare(name: str, source: Any, root: Path) -> Dataset:
                 shutil.rmtree(leftover)
             if not folder.exists():
                 log.info("preparing %s", folder)
-                _write(name, source, folder)
-    return Dataset(folder)
+                _write(name, kind, source, folder, fingerprint)
+    return Dataset(folder, kind.signals(source) if kind.signals else ())
 
 
-def _write(name: str, source: Any, folder: Path) -> None:
+def _write(name: str, kind: Source, source: Any, folder: Path, fingerprint: str) -> None:
     counts: Counter[str] = Counter()
-    chunks = pod5.import_pod5(source, counts) if isinstance(source, pod5.Settings) else simulator.simulate(source, counts)
-    meta = {"source": name, "settings": json.loads(json.dumps(dataclasses.asdict(source))), "counts": counts}
-    with DatasetWriter(folder, meta) as writer:
+    settings = json.loads(json.dumps(dataclasses.asdict(source)))
+    meta = {"source": name, "settings": settings, "counts": counts, "made_from": fingerprint}
+    needed = [split for split in SPLITS if split != "test" or source.test > 0]
+    console = Console(stderr=True)
+    chunks = track(kind.chunks(source, counts), "preparing", console=console, transient=True, disable=not console.is_terminal)
+    with DatasetWriter(folder, meta, getattr(source, "alphabet", ALPHABET), needed) as writer:
         for chunk in chunks:
             writer.add(chunk)

@@ -19,11 +19,17 @@ IGNORED = (
     "device",
     "threads",
     "train.resume",
+    "train.init",  # what it holds is told by train.init_digest
     "data.folder",
     # what the files hold is told by data.fingerprint, wherever they lie
     "data.pod5",
     "data.bam",
     "data.reference",
+    "data.path",
+    "data.signals",
+    "data.sequences",
+    "data.sources",
+    "data.test",
 )
 """Keys that do not change a training's result; they stay out of run ids and study contexts."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +55,13 @@ def figure_of(stage: Facts, stages: list[Facts]) -> tuple[str, str] | None:
         stage: its facts.
         stages: of the whole search: stages that sweep the same one key share a figure.
     """
+    of = list(stage["axes"])
+    return _drawn(*(json.dumps(facts) for facts in (stage, [other for other in stages if list(other["axes"]) == of])))
+
+
+@lru_cache(maxsize=256)  # a search writes its report after every stage: what has not changed is not drawn again
+def _drawn(stage_json: str, stages_json: str) -> tuple[str, str] | None:
+    stage, stages = json.loads(stage_json), json.loads(stages_json)
     measured = [point for point in stage["points"] if point["mean"] is not None]
     if not measured:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -13,35 +14,52 @@ from basecaller.reporting.pages import duration, number, with_error
 Facts = dict[str, Any]
 
 
-def stage_table(stage: Facts) -> Table:
+SPARED = ("ksamples", "s", "updates", "±", "seeds")
+"""Columns that go, one after the other, where a terminal is too narrow for all."""
+
+
+def stage_table(stage: Facts, console: Console) -> Table:
     """The points of a stage, a column for each swept key; the winner is marked."""
-    keys = list(dict.fromkeys(key for point in stage["points"] for key in point["settings"]))
-    table = Table()
-    for key in keys:
-        table.add_column(short(key))
-    for heading in ("nats/base", "±", "identity", "seeds", "updates", "ksamples", "s", "state"):
-        table.add_column(heading, justify="left" if heading == "state" else "right", no_wrap=True)
-    for point in stage["points"]:
-        table.add_row(
-            *(shown(point["settings"][key]) if key in point["settings"] else "" for key in keys),
-            number(point["mean"]),
-            number(point["error"] if point["seeds"] > 1 else None),
-            number(point["identity_mean"], ".1%"),
-            str(point["seeds"]),
-            number(point["updates"], ",.0f"),
-            number(point["samples"] and point["samples"] / 1000, ",.0f"),
-            number(point["seconds"], ".1f") + ("*" if point["taken_over"] else ""),
-            point["state"],
-            style="bold" if point["state"] == "winner" else None,
-        )
+    for dropped in range(len(SPARED) + 1):
+        table = _table(stage, SPARED[:dropped])
+        if console.measure(table).maximum <= console.width:
+            break
     if any(point["taken_over"] for point in stage["points"]):
         table.caption = "* trained before, with the same settings, seed, data and code"
     return table
 
 
+def _table(stage: Facts, dropped: tuple[str, ...]) -> Table:
+    keys = list(dict.fromkeys(key for point in stage["points"] for key in point["settings"]))
+    table = Table(box=box.SIMPLE_HEAD)
+    for key in keys:
+        table.add_column(short(key), no_wrap=True)
+    headings = ("nats/base", "±", "identity", "seeds", "updates", "ksamples", "s", "state")
+    for heading in headings:
+        if heading not in dropped:
+            table.add_column(heading, justify="left" if heading == "state" else "right", no_wrap=True)
+    for point in stage["points"]:
+        cells = {
+            "nats/base": number(point["mean"]),
+            "±": number(point["error"] if point["seeds"] > 1 else None),
+            "identity": number(point["identity_mean"], ".1%"),
+            "seeds": str(point["seeds"]),
+            "updates": number(point["updates"], ",.0f"),
+            "ksamples": number(point["samples"] and point["samples"] / 1000, ",.0f"),
+            "s": number(point["seconds"], ".1f") + ("*" if point["taken_over"] else ""),
+            "state": point["state"],
+        }
+        table.add_row(
+            *(shown(point["settings"][key]) if key in point["settings"] else "" for key in keys),
+            *(cell for heading, cell in cells.items() if heading not in dropped),
+            style="bold" if point["state"] == "winner" else None,
+        )
+    return table
+
+
 def print_stage(stage: Facts, console: Console) -> None:
     """A stage's table and conclusion."""
-    console.print(stage_table(stage))
+    console.print(stage_table(stage, console))
     for text in (stage["verdict"]["text"], stage["edge_text"], stage["confounding"]):
         if text:
             console.print(text)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from basecaller.data.dataset import ALPHABET
 from basecaller.errors import DataError
 from basecaller.files import replacing
 from basecaller.geometry import Model
@@ -39,9 +40,12 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def network_content(network: RawCTCNet) -> dict[str, Any]:
-    """What is needed to build a network again: its settings and weights."""
-    labels = network.scores.out_features
-    return {"model": dataclasses.asdict(network.settings), "labels": labels, "network": network.state_dict()}
+    """What is needed to build a network again: its settings, letters and weights."""
+    return {
+        "model": dataclasses.asdict(network.settings),
+        "alphabet": network.alphabet,
+        "network": network.state_dict(),
+    }
 
 
 def load_network(path: Path) -> RawCTCNet:
@@ -52,8 +56,30 @@ def load_network(path: Path) -> RawCTCNet:
     """
     content = load(path)
     try:
-        network = RawCTCNet(Model(**content["model"]), content["labels"])
+        network = RawCTCNet(Model(**content["model"]), content.get("alphabet", ALPHABET))  # the first checkpoints had none
         network.load_state_dict(content["network"])
     except (KeyError, TypeError, RuntimeError) as error:
         raise DataError(f"{path}: its weights do not fit its settings ({error})") from error
     return network
+
+
+def start_from(network: RawCTCNet, path: Path) -> None:
+    """Gives a network the weights of a checkpoint, to go on training from. Letters that the checkpoint has not keep the
+    network's own, fresh weights in the last layer.
+
+    Raises:
+        DataError: the file cannot be read, or its network has another shape.
+    """
+    other = load_network(path)
+    mine, theirs = dataclasses.asdict(network.settings), dataclasses.asdict(other.settings)
+    differing = [f"model.{key}={theirs[key]}" for key in mine if key != "name" and mine[key] != theirs[key]]
+    if differing:
+        raise DataError(f"train.init={path}: it was trained with {', '.join(differing)}; use the same")
+    weights, last = other.state_dict(), {"scores.weight", "scores.bias"}
+    network.load_state_dict({key: value for key, value in weights.items() if key not in last}, strict=False)
+    with torch.no_grad():
+        for label, letter in enumerate("-" + network.alphabet):
+            if letter in "-" + other.alphabet:
+                source = ("-" + other.alphabet).index(letter)
+                network.scores.weight[label] = other.scores.weight[source]
+                network.scores.bias[label] = other.scores.bias[source]

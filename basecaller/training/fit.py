@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from basecaller.data.batches import Batch, training_batches
+from basecaller.data.batches import Batch, check_padding, training_batches
 from basecaller.data.dataset import Dataset
 from basecaller.errors import DataError, DivergedError, InfeasibleError
 from basecaller.files import replacing
@@ -120,28 +120,26 @@ def area_under(curve: list[Point]) -> float:
     return float(np.trapezoid(losses, samples) / (samples[-1] - samples[0]))
 
 
-def choose(dataset: Dataset, split: str, limit: int | None, stride: int, tolerated: float) -> np.ndarray:
-    """The chunks of a split to use: a fixed choice of `limit`, less those whose targets do not fit the output.
+def choose(dataset: Dataset, split: str | None, limit: int | None, stride: int, tolerated: float) -> np.ndarray:
+    """The chunks of a split (None: of all) to use: a fixed choice of `limit`, less those whose targets do not fit the output.
 
     Raises:
         InfeasibleError: more than the tolerated share does not fit.
         DataError: the split is empty.
     """
-    indices = dataset.indices(split)
+    indices = dataset.choice(split, limit) if split else np.arange(len(dataset))
     if not len(indices):
         raise DataError(f"{dataset.folder}: its {split} split is empty; prepare it again with more reads")
-    if limit is not None:
-        indices = np.sort(np.random.default_rng(0).permutation(indices)[:limit])
     outside = dataset.infeasible(indices, stride)
     if len(outside) > tolerated * len(indices):
         worst = outside[np.argmax(dataset.frames_needed[outside])]
         raise InfeasibleError(
-            f"{len(outside)} of {len(indices)} {split} chunks have more labels than the network gives frames at "
+            f"{len(outside)} of {len(indices)} {split or 'test'} chunks have more labels than the network gives frames at "
             f"model.stride={stride}: read {dataset.read_ids[worst].decode()} needs {dataset.frames_needed[worst]} and gets "
             f"{output_length(int(dataset.lengths[worst]), stride)}; lower model.stride, or leave such chunks out with "
             f"train.infeasible={np.ceil(len(outside) / len(indices) * 100) / 100:.2f} (the share that may be)"
         )
-    return np.setdiff1d(indices, outside, assume_unique=True)
+    return indices[~np.isin(indices, outside)]
 
 
 class _Run:
@@ -153,6 +151,7 @@ class _Run:
         self.stride = network.settings.stride
         self.autocast = autocast_type(job.train.precision, self.device, network.settings.channels)
         settings = job.train
+        check_padding(dataset, job.padding, job.batch_size)
         self.train = choose(dataset, "train", settings.chunks, self.stride, settings.infeasible)
         self.validation = choose(dataset, "validation", settings.validation_chunks, self.stride, settings.infeasible)
         self.batches = -(-len(self.train) // job.batch_size)

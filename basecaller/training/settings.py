@@ -46,6 +46,8 @@ class Train:
         precision: of matrix products; the loss is always float32. `auto` takes bfloat16 on a GPU that has it.
         infeasible: largest share of chunks that may be left out because their target is longer than the output.
         resume: go on from the last checkpoint in the run's folder; off, begin again.
+        init: a checkpoint to start from instead of random weights; null: none.
+        init_digest: of that file; made from it.
     """
 
     budget: str = field(metadata={"choices": BUDGETS})
@@ -61,3 +63,5 @@ class Train:
     precision: str = field(metadata={"choices": PRECISIONS})
     infeasible: float = field(metadata={"least": 0, "below": 1})
     resume: bool
+    init: str | None = None
+    init_digest: str | None = None

@@ -1,0 +1,199 @@
+"""Basecalls of whole reads: cut into overlapping chunks, scored in batches, stitched, and decoded once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from basecaller.decode import Decoder, path
+from basecaller.errors import DataError, SettingError
+from basecaller.files import read_json
+from basecaller.geometry import Model, output_length, receptive_field, stem_kernel
+from basecaller.network import RawCTCNet
+from basecaller.training.device import autocast_type
+
+LEAST_QUALITY, MOST_QUALITY = 1.0, 50.0
+
+
+@dataclass(frozen=True)
+class Call:
+    """A basecalled read.
+
+    Attributes:
+        read_id: of the read.
+        sequence: its bases.
+        frames: int64 [bases], the output frame of each base.
+        probabilities: float [bases], the network's for each base, in its frame.
+        samples: length of the signal.
+    """
+
+    read_id: str
+    sequence: str
+    frames: np.ndarray
+    probabilities: np.ndarray
+    samples: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """From the network's confidence to qualities that tell the share of errors: phred = slope x raw + offset, raw being that of
+    the network's own probability. Fitted by `evaluating.calibrate`.
+    """
+
+    slope: float = 1.0
+    offset: float = 0.0
+
+    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
+        """Phred qualities of bases: float [bases]."""
+        return np.clip(self.slope * raw_quality(probabilities) + self.offset, LEAST_QUALITY, MOST_QUALITY)
+
+
+def raw_quality(probabilities: np.ndarray) -> np.ndarray:
+    """-10 log10(1 - p), at most `MOST_QUALITY`."""
+    quality: np.ndarray = -10 * np.log10(np.maximum(1 - np.asarray(probabilities, float), 10 ** (-MOST_QUALITY / 10)))
+    return quality
+
+
+def mean_quality(qualities: np.ndarray) -> float:
+    """Of a read: the phred of its mean error probability, as Dorado's and Guppy's `qs`; 0 for no base."""
+    return float(-10 * np.log10(np.mean(10 ** (-qualities / 10)))) if len(qualities) else 0.0
+
+
+def model_folder(model: str) -> Path:
+    """The folder of a model that is given as a folder or as the `best.pt` in it.
+
+    Raises:
+        DataError: there is none.
+    """
+    folder = Path(model)
+    if folder.name == "best.pt":
+        folder = folder.parent
+    if not (folder / "best.pt").is_file():
+        raise DataError(f"model={model}: has no best.pt; give the folder of a training, such as outputs/tiny/winner")
+    return folder
+
+
+def read_calibration(folder: Path) -> Calibration | None:
+    """What `basecaller.evaluate` found for a model; None where it has not run."""
+    found = read_json(folder / "calibration.json")
+    return Calibration(float(found["slope"]), float(found["offset"])) if found else None
+
+
+def margin(size: Model) -> int:
+    """Samples at a chunk's inner edges whose scores see beyond it: half the receptive field, in whole frames."""
+    field = receptive_field(size.kernel, size.max_dilation, size.stacks, size.stride)
+    return math.ceil((field + stem_kernel(size.stride)) / 2 / size.stride) * size.stride
+
+
+def cut(samples: int, chunk: int, edge: int) -> list[tuple[int, int, int, int]]:
+    """Chunks of a read: first sample, the sample after the last, and the stretch [keep, until) whose scores count.
+
+    Args:
+        samples: of the read.
+        chunk: longest chunk, a multiple of the stride.
+        edge: see `margin`; less than half a chunk.
+    """
+    pieces, first = [], 0
+    while True:
+        last = first + chunk >= samples
+        stop = samples if last else first + chunk
+        pieces.append((first, stop, first + edge if first else 0, stop if last else stop - edge))
+        if last:
+            return pieces
+        first += chunk - 2 * edge
+
+
+class Caller:
+    """Calls reads with a network.
+
+    Args:
+        network: on its device.
+        chunk_samples: about how long a chunk is.
+        batch_size: chunks that are scored together.
+        decoder: how scores become bases.
+    Raises:
+        SettingError: chunks would be shorter than what the network sees around a base.
+    """
+
+    def __init__(self, network: RawCTCNet, chunk_samples: int, batch_size: int, decoder: Decoder) -> None:
+        self.network, self.batch_size, self.decoder = network.eval(), batch_size, decoder
+        self.device, self.stride = network.scores.weight.device, network.settings.stride
+        self.autocast = autocast_type("auto", self.device, network.settings.channels)
+        self.edge = margin(network.settings)
+        self.chunk = chunk_samples // self.stride * self.stride
+        if self.chunk < 3 * self.edge:
+            raise SettingError(f"chunk_samples={chunk_samples}: must be at least {3 * self.edge}, three times what is cut off")
+
+    def probabilities(self, signals: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
+        """Label probabilities of whole reads, in their order: float32 [frames, labels].
+
+        Away from the ends of its chunks a frame's scores are those that the whole read would give.
+
+        Args:
+            signals: read ids, and normalised signals, float [samples].
+        """
+        waiting: list[tuple[str, np.ndarray, int]] = []  # read id, its scores, chunks still to come
+        queue: list[tuple[int, np.ndarray, tuple[int, int, int, int]]] = []  # read's place in waiting, signal, piece
+        done = 0
+
+        def run(count: int) -> None:
+            batch, queue[:] = queue[:count], queue[count:]
+            for (place, _, piece), scores in zip(batch, self._score(batch), strict=True):
+                first, _, keep, until = piece
+                begin, end = keep // self.stride, output_length(until, self.stride)
+                read_id, whole, missing = waiting[place - done]
+                whole[begin:end] = scores[begin - first // self.stride : end - first // self.stride]
+                waiting[place - done] = read_id, whole, missing - 1
+
+        for number, (read_id, signal) in enumerate(signals):
+            pieces = cut(len(signal), self.chunk, self.edge)
+            frames = output_length(len(signal), self.stride)
+            waiting.append((read_id, np.zeros((frames, 1 + len(self.network.alphabet)), np.float32), len(pieces)))
+            queue += [(number, signal, piece) for piece in pieces]
+            while len(queue) >= self.batch_size:
+                run(self.batch_size)
+            while waiting and not waiting[0][2]:
+                yield waiting[0][:2]
+                waiting.pop(0)
+                done += 1
+        run(len(queue))
+        yield from (entry[:2] for entry in waiting)
+
+    @torch.inference_mode()
+    def _score(self, batch: list[tuple[int, np.ndarray, tuple[int, int, int, int]]]) -> list[np.ndarray]:
+        """Probabilities of each chunk's frames."""
+        if not batch:
+            return []
+        lengths = torch.tensor([piece[1] - piece[0] for _, _, piece in batch])
+        rows = np.zeros((len(batch), int(lengths.max())), np.float32)
+        for row, (_, signal, (first, stop, _, _)) in zip(rows, batch, strict=True):
+            row[: stop - first] = signal[first:stop]
+        alike = bool((lengths == lengths[0]).all())
+        with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
+            scores = self.network(torch.from_numpy(rows).to(self.device), None if alike else lengths.to(self.device))
+        found = scores.float().softmax(2).cpu().numpy()
+        return [row[: output_length(int(n), self.stride)] for row, n in zip(found, lengths, strict=True)]
+
+    def calls(self, signals: Iterable[tuple[str, np.ndarray]]) -> Iterator[Call]:
+        """Basecalls of reads, in their order."""
+        lengths: dict[str, int] = {}
+
+        def noted() -> Iterator[tuple[str, np.ndarray]]:
+            for read_id, signal in signals:
+                lengths[read_id] = len(signal)
+                yield read_id, signal
+
+        for read_id, probabilities in self.probabilities(noted()):
+            yield decode(read_id, probabilities, self.decoder, self.network.alphabet, lengths.pop(read_id))
+
+
+def decode(read_id: str, probabilities: np.ndarray, decoder: Decoder, alphabet: str, samples: int) -> Call:
+    """The call of a read from its label probabilities, float [frames, labels]."""
+    sequence, frames = path(probabilities, decoder, alphabet)
+    labels = np.array([alphabet.index(letter) + 1 for letter in sequence], np.int64)
+    return Call(read_id, sequence, frames, probabilities[frames, labels], samples)

@@ -1,0 +1,174 @@
+"""Bonito's training directories: `chunks.npy`, `references.npy`, `reference_lengths.npy`, as `bonito basecaller --save-ctc` and
+dorado-based tools write them. Signals stay where they are; only targets are copied.
+
+| file | shape, dtype | what |
+|---|---|---|
+| `chunks.npy` | [N, T], any numbers | normalised signal; whole numbers are taken for raw counts and normalised |
+| `references.npy` | [N, longest], any whole numbers | labels from 1, zeros after the end |
+| `reference_lengths.npy` | [N] | bases in each row |
+| `indices.npy` | [n], optional | the rows to use |
+| `validation/` | the same files, optional | validate and test on these |
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from basecaller.data.dataset import Chunk, Row, open_array
+from basecaller.errors import DataError
+
+ARRAYS = ("chunks", "references", "reference_lengths")
+BLOCK = 512
+"""Rows that are looked at together."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `conf/data/bonito.yaml` sets.
+
+    Attributes:
+        path: directories; their chunks may differ in width.
+        limit: use so many chunks of all, a random choice; null: all.
+        alphabet: the letters of labels 1, 2, ...
+        validation, test: shares of each directory, its last chunks, since neighbours may be of one read; of `validation/`,
+            where there is one, in that proportion.
+    """
+
+    path: tuple[str, ...]
+    limit: int | None = field(metadata={"least": 3})
+    alphabet: str
+    validation: float = field(metadata={"above": 0, "below": 1})
+    test: float = field(metadata={"least": 0, "below": 1})
+
+
+@dataclass(frozen=True)
+class _Directory:
+    """One set of arrays, opened, and the rows to use: int64 [n]."""
+
+    path: Path
+    chunks: Any
+    references: Any
+    lengths: np.ndarray
+    rows: np.ndarray
+
+
+def directories(settings: Settings) -> list[Path]:
+    """The directories with arrays: each one given, followed by its `validation/`.
+
+    Raises:
+        DataError: one is missing, or has none.
+    """
+    if not settings.path:
+        raise DataError("data=bonito needs data.path=DIRECTORY")
+    found = []
+    for entry in settings.path:
+        path = Path(entry)
+        if not path.is_dir():
+            raise DataError(f"data.path: {path} is no directory")
+        found.append(path)
+        if (path / "validation").is_dir():
+            found.append(path / "validation")
+    for path in found:
+        for name in ARRAYS:
+            if not (path / f"{name}.npy").is_file():
+                raise DataError(f"data.path: {path} has no {name}.npy; a Bonito directory has {', '.join(ARRAYS)}")
+    return found
+
+
+def source_files(settings: Settings) -> list[Path]:
+    """Every file that the data set is made from."""
+    names = (*ARRAYS, "indices")
+    return [file for path in directories(settings) for name in names if (file := path / f"{name}.npy").is_file()]
+
+
+def signal_files(settings: Settings) -> list[Path]:
+    """The files that `dataset.Row.file` counts."""
+    return [path / "chunks.npy" for path in directories(settings)]
+
+
+def _open(path: Path) -> _Directory:
+    chunks, references, lengths = (open_array(path / f"{name}.npy") for name in ARRAYS)
+    if chunks.ndim != 2 or references.ndim != 2 or lengths.ndim != 1 or not len(chunks) == len(references) == len(lengths):
+        raise DataError(
+            f"{path}: chunks.npy {list(chunks.shape)}, references.npy {list(references.shape)} and reference_lengths.npy "
+            f"{list(lengths.shape)} do not belong together: [N, T], [N, L] and [N] are needed"
+        )
+    rows = np.arange(len(chunks))
+    if (path / "indices.npy").is_file():
+        rows = np.array(open_array(path / "indices.npy"))
+        if rows.ndim != 1 or rows.dtype.kind not in "iu" or (len(rows) and (rows.min() < 0 or rows.max() >= len(chunks))):
+            raise DataError(f"{path / 'indices.npy'}: not a list of rows of chunks.npy, which has {len(chunks)}")
+        rows = np.unique(rows).astype(np.int64)
+    return _Directory(path, chunks, references, np.asarray(lengths, np.int64), rows)
+
+
+def _splits(settings: Settings, directory: _Directory, has_validation: bool) -> np.ndarray:
+    """The split of each of a directory's rows, in their order."""
+    place = (np.arange(len(directory.rows)) + 0.5) / max(1, len(directory.rows))
+    if directory.path.name == "validation":
+        tested = settings.test / (settings.validation + settings.test)
+        return np.where(place < 1 - tested, "validation", "test")
+    if has_validation:
+        return np.full(len(place), "train")
+    return np.where(
+        place < 1 - settings.validation - settings.test, "train", np.where(place < 1 - settings.test, "validation", "test")
+    )
+
+
+def _why_not(signal: np.ndarray, labels: np.ndarray, length: int, letters: int) -> str:
+    """Why a chunk cannot be used; empty where it can."""
+    if not np.isfinite(signal).all():
+        return "NaN or infinite values in the signal"
+    if signal.min() == signal.max():
+        return "constant signal"
+    if not 0 < length <= len(labels):
+        return "no labels" if length <= 0 else "more labels than references.npy is wide"
+    if labels[:length].min() < 1 or labels[:length].max() > letters:
+        return "labels outside the alphabet"
+    return ""
+
+
+def import_bonito(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
+    """All usable chunks of all directories; each is looked at once, none is copied.
+
+    Args:
+        settings: which.
+        counts: audit counters, raised in place.
+    Raises:
+        DataError: arrays are missing, do not belong together, or most labels are outside the alphabet.
+    """
+    opened = [_open(path) for path in directories(settings)]
+    parents = {directory.path.parent for directory in opened if directory.path.name == "validation"}
+    total = sum(len(directory.rows) for directory in opened)
+    kept = np.ones(total, bool)
+    if settings.limit is not None and settings.limit < total:
+        kept[np.random.default_rng(0).permutation(total)[settings.limit :]] = False
+        counts["chunks not drawn by data.limit"] += total - settings.limit
+    before = 0
+    for number, directory in enumerate(opened):
+        splits = _splits(settings, directory, directory.path in parents)
+        chosen = np.flatnonzero(kept[before : before + len(directory.rows)])
+        before += len(directory.rows)
+        for block in np.split(chosen, np.arange(BLOCK, len(chosen), BLOCK)):
+            rows = directory.rows[block]
+            signals, references = directory.chunks[rows], directory.references[rows]
+            for place, row, signal, labels in zip(block, rows, signals, references, strict=True):
+                length = int(directory.lengths[row])
+                if reason := _why_not(signal, labels, length, len(settings.alphabet)):
+                    counts[f"chunks dropped: {reason}"] += 1
+                    continue
+                counts["chunks kept"] += 1
+                name = f"{number}:{row}"
+                yield Chunk(name, Row(number, int(row), len(signal)), labels[:length].astype(np.uint8), None, splits[place])
+    outside = counts["chunks dropped: labels outside the alphabet"]
+    if outside > counts["chunks kept"]:
+        raise DataError(
+            f"{', '.join(settings.path)}: {outside} of {total} chunks have labels outside 1..{len(settings.alphabet)} "
+            f"({settings.alphabet}): are they counted from 0, or of another data.alphabet?"
+        )

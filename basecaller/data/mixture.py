@@ -1,0 +1,98 @@
+"""Several data sets as one, each with its weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from basecaller.data.dataset import Dataset
+from basecaller.errors import DataError
+
+
+@dataclass(frozen=True)
+class Part:
+    """One source of a mixture.
+
+    Attributes:
+        name: as the user calls it.
+        kind: a key of `sources.SOURCES`.
+        weight: its share of the chunks, relative to the other parts' weights.
+        source: its settings.
+    """
+
+    name: str
+    kind: str
+    weight: float
+    source: Any
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `data.sources` sets."""
+
+    parts: tuple[Part, ...]
+
+
+class Mixture(Dataset):
+    """A view of several data sets; nothing is copied.
+
+    Args:
+        parts: name, weight and data set of each.
+        fingerprint: of what they are made from.
+    Raises:
+        DataError: their alphabets differ.
+    """
+
+    def __init__(self, parts: list[tuple[str, float, Dataset]], fingerprint: str) -> None:
+        self.parts = parts
+        datasets = [dataset for _, _, dataset in parts]
+        alphabets = {dataset.alphabet for dataset in datasets}
+        if len(alphabets) > 1:
+            raise DataError(f"data.sources: their alphabets differ ({', '.join(sorted(alphabets))}); they cannot be mixed")
+        self.folder = Path("+".join(str(dataset.folder) for dataset in datasets))
+        counts = {f"{name}: {reason}": n for name, _, dataset in parts for reason, n in dataset.meta["counts"].items()}
+        self.meta = {"source": "mixed", "counts": counts, "alphabet": alphabets.pop(), "fingerprint": fingerprint}
+        self.firsts = np.cumsum([0, *map(len, datasets)])
+        self.splits = np.concatenate([dataset.splits for dataset in datasets])
+        self.read_ids = np.concatenate([dataset.read_ids for dataset in datasets])
+        self.lengths = np.concatenate([dataset.lengths for dataset in datasets])
+        self.target_lengths = np.concatenate([dataset.target_lengths for dataset in datasets])
+        self.frames_needed = np.concatenate([dataset.frames_needed for dataset in datasets])
+
+    @property
+    def has_starts(self) -> bool:
+        return all(dataset.has_starts for _, _, dataset in self.parts)
+
+    @property
+    def label_counts(self) -> np.ndarray:
+        return np.sum([dataset.label_counts for _, _, dataset in self.parts], 0)
+
+    def chunk(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        part = int(np.searchsorted(self.firsts, index, side="right")) - 1
+        return self.parts[part][2].chunk(int(index - self.firsts[part]))
+
+    def choice(self, split: str, limit: int | None) -> np.ndarray:
+        """A fixed choice of chunks of a split, of which each part has its share: int64 [n], ascending.
+
+        To train on, chunks of a part that has too few are taken several times. Validation and test have none twice, and so
+        fewer chunks in all.
+        """
+        weights = np.array([weight for _, weight, _ in self.parts], float)
+        shares = weights / weights.sum()
+        there = [self.firsts[i] + dataset.indices(split) for i, (_, _, dataset) in enumerate(self.parts)]
+        sizes = np.array([len(indices) for indices in there])
+        if not sizes.all():
+            return np.zeros(0, np.int64)
+        total = int(sizes.sum()) if limit is None else limit
+        if split != "train":
+            total = min(total, int((sizes / shares).min()))
+        wanted = np.maximum(1, np.rint(total * shares).astype(np.int64))
+        rng = np.random.default_rng(0)
+        chosen = []
+        for indices, count in zip(there, wanted, strict=True):
+            rounds = -(-count // len(indices))
+            chosen.append(np.concatenate([rng.permutation(indices) for _ in range(rounds)])[:count])
+        return np.sort(np.concatenate(chosen))

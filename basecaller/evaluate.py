@@ -1,0 +1,188 @@
+"""`python -m basecaller.evaluate model=...`: how good a model's basecalls are.
+
+python -m basecaller.evaluate model=outputs/tiny/winner
+python -m basecaller.evaluate model=outputs/tiny/winner data=pod5 data.pod5=reads.pod5 data.bam=calls.bam split=all
+python -m basecaller.evaluate model=outputs/tiny/winner reads=reads.pod5 reference=genome.fasta
+
+On a data set it also fits the qualities that `basecaller.basecall` writes: on validation, never on the split it reports.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from basecaller.basecall import DECODERS, signals
+from basecaller.config import as_message, compose_config
+from basecaller.data.dataset import SPLITS
+from basecaller.data.pod5 import pod5_files
+from basecaller.data.sources import prepare
+from basecaller.errors import SettingError
+from basecaller.files import replacing, write_json
+from basecaller.places import conf_dir
+from basecaller.settings import data_settings, options
+from basecaller.workers import cores
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `conf/evaluate.yaml` sets, see there."""
+
+    model: str
+    split: str = field(metadata={"choices": (*SPLITS, "all")})
+    limit: int | None = field(metadata={"least": 1})
+    decoder: str = field(metadata={"choices": DECODERS})
+    reads: str | None
+    reference: str | None
+    output: str | None
+    device: str
+    threads: int | None = field(metadata={"least": 1})
+
+
+SHOWN = (
+    ("identity_mean", "identity, mean", ".2%"), ("identity_median", "identity, median", ".2%"),
+    ("identity_floor", "identity of unrelated sequences", ".2%"), ("mismatch_rate", "mismatches", ".2%"),
+    ("insertion_rate", "insertions", ".2%"), ("deletion_rate", "deletions", ".2%"),
+    ("length_ratio", "called over true length", ".3f"), ("blank_fraction", "frames called blank", ".1%"),
+    ("loss", "loss, nats per base", ".4f"), ("read_coverage_mean", "share of a read that aligns", ".1%"),
+)  # fmt: skip
+"""Numbers of an evaluation, what they are called, and how they are written."""
+
+
+def own_and_data(overrides: list[str]) -> tuple[list[str], list[str]]:
+    """The overrides that are this command's own, and those that choose the data set."""
+    own = {str(key) for key in OmegaConf.load(Path(conf_dir()) / "evaluate.yaml")}
+    mine = [line for line in overrides if line.partition("=")[0] in own]
+    return mine, [line for line in overrides if line not in mine]
+
+
+def data_config(folder: Path, overrides: list[str]) -> DictConfig:
+    """The config whose `data` section is asked for: the overrides', or without any the model's own."""
+    if overrides:
+        return compose_config(overrides)
+    config = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def evaluate(chosen: Options, overrides: list[str]) -> dict[str, Any]:
+    """Evaluates a model, and writes `evaluation.json` and its figure.
+
+    Returns:
+        What is in the file.
+    Raises:
+        BasecallerError: the model, the data or a setting cannot be used.
+    """
+    import torch
+
+    from basecaller.calling import Caller, model_folder
+    from basecaller.evaluating import calibrate, evaluate_chunks, evaluate_reads
+    from basecaller.training.checkpoint import load_network
+    from basecaller.training.device import choose_device
+    from basecaller.training.fit import choose
+
+    if (chosen.reads is None) != (chosen.reference is None):
+        raise SettingError("reads and reference: give both, or neither to evaluate on a data set")
+    folder = model_folder(chosen.model)
+    torch.set_num_threads(chosen.threads or cores())
+    network = load_network(folder / "best.pt").to(choose_device(chosen.device))
+    decoder: Any = chosen.decoder
+    if chosen.reads is not None and chosen.reference is not None:
+        caller = Caller(network, 4000, 16, decoder)
+        counts = {"samples": 0}
+        calls = (call for file in pod5_files(chosen.reads, "reads") for call in caller.calls(signals(file, counts)))
+        facts = evaluate_reads(calls, Path(chosen.reference))
+        facts = {"model": str(folder), "reads_from": chosen.reads, "reference": chosen.reference, "decoder": decoder, **facts}
+    else:
+        data = data_settings(data_config(folder, overrides))
+        dataset = prepare(data.name, data.source, Path(data.folder))
+        stride = network.settings.stride
+
+        def chunks(split: str) -> np.ndarray:
+            indices = choose(dataset, None if split == "all" else split, None, stride, 1.0)
+            return indices if chosen.limit is None else np.random.default_rng(0).permutation(indices)[: chosen.limit]
+
+        facts, _ = evaluate_chunks(network, dataset, chunks(chosen.split), decoder)
+        facts = {"model": str(folder), "data": str(dataset.folder), "split": chosen.split, "decoder": decoder, **facts}
+        if chosen.split != "validation" and len(dataset.indices("validation")):
+            _, tally = evaluate_chunks(network, dataset, chunks("validation"), decoder)
+            facts["calibration"] = calibrate(tally)
+            if not overrides:  # on the data that it was trained for
+                write_json(folder / "calibration.json", facts["calibration"])
+    output = Path(chosen.output) if chosen.output else folder / "evaluation"
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / "evaluation.json", facts)
+    draw(facts, output / "evaluation.png")
+    return facts | {"output": str(output)}
+
+
+def draw(facts: dict[str, Any], path: Path) -> None:
+    """The histogram of identities; where they are known, qualities against observed errors, and homopolymers."""
+    from matplotlib.figure import Figure
+
+    panels = 1 + ("calibration" in facts) + ("homopolymers" in facts)
+    figure = Figure(figsize=(4.4 * panels, 3.4), layout="constrained")
+    axes = list(np.atleast_1d(figure.subplots(1, panels)))
+    axes[0].hist(facts["identities"], bins=np.linspace(0, 1, 51), color="#0072B2")
+    axes[0].set(xlabel="identity", ylabel="reads" if "reads" in facts else "chunks")
+    at = 1
+    if "calibration" in facts:
+        bins = [each for each in facts["calibration"]["bins"] if each["bases"] >= 20]
+        raw = np.array([each["raw"] for each in bins], float)
+        axes[at].plot(raw, [each["observed"] for each in bins], "o", markersize=4, color="#0072B2", label="observed")
+        line = facts["calibration"]["slope"] * raw + facts["calibration"]["offset"]
+        axes[at].plot(raw, line, color="#D55E00", label="fitted, written to FASTQ")
+        axes[at].plot(raw, raw, ":", color="#999999", label="the network's own")
+        axes[at].set(xlabel="quality by the network's probability (phred)", ylabel="observed quality (phred)")
+        axes[at].legend(frameon=False)
+        at += 1
+    if "homopolymers" in facts:
+        runs = facts["homopolymers"]
+        axes[at].bar([each["length"] for each in runs], [each["correct"] for each in runs], color="#0072B2")
+        axes[at].set(xlabel="homopolymer length (8: and longer)", ylabel="called with their length", ylim=(0, 1))
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=120)
+
+
+def render(facts: dict[str, Any], console: Console) -> None:
+    """The numbers as tables."""
+    of = f"{facts['split']} split of {facts['data']}" if "split" in facts else f"{facts['reads_from']}, {facts['reference']}"
+    table = Table("", f"{facts['decoder']}", title=f"{facts['model']}, {of}", title_justify="left")
+    for key in ("chunks", "reads", "aligned", "bases"):
+        if key in facts:
+            table.add_row(key, f"{facts[key]:,}")
+    for key, name, form in SHOWN:
+        if key in facts:
+            table.add_row(name, format(facts[key], form))
+    console.print(table)
+    if "homopolymers" in facts:
+        runs = Table("homopolymer", *(str(each["length"]) for each in facts["homopolymers"]))
+        runs.add_row("how many", *(f"{each['count']:,}" for each in facts["homopolymers"]))
+        runs.add_row("called with their length", *(f"{each['correct']:.1%}" for each in facts["homopolymers"]))
+        console.print(runs)
+    definition = (
+        "Identity by Bonito's definition: matches over the columns of a local alignment (gap open 8, extend 4), 0 where less "
+        "than half of the chunk aligns." if "chunks" in facts else
+        "Identity: matches over the columns of minimap2's best alignment of each read; reads that do not align are left out."
+    )  # fmt: skip
+    console.print(definition)
+    console.print(f"in {facts['output']}")
+
+
+@as_message
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m basecaller.evaluate", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="model, split, ...: conf/evaluate.yaml; and data=...")
+    own, data = own_and_data(parser.parse_args().overrides)
+    render(evaluate(options("evaluate", own, Options), data), Console(highlight=False))
+
+
+if __name__ == "__main__":
+    main()

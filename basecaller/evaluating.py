@@ -1,0 +1,189 @@
+"""How good a model's basecalls are, in detail: on a data set, or aligned to a reference."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from basecaller.calling import Call, decode, raw_quality
+from basecaller.data.dataset import Dataset
+from basecaller.decode import Decoder
+from basecaller.errors import DataError
+from basecaller.metrics import align, columns, identity_summary
+from basecaller.network import RawCTCNet
+from basecaller.training.evaluate import ctc_nats, scored_batches, targets_of
+
+LONGEST_RUN = 8
+"""Homopolymers of this length and longer are counted together."""
+
+FEWEST = 20
+"""Bases of one quality below which nothing is fitted to it."""
+
+
+@dataclass
+class Tally:
+    """What is counted over many calls.
+
+    Attributes:
+        quality: raw phred, rounded -> [bases, errors], of the called bases inside alignments.
+        runs: length of a homopolymer of the truth -> [how many, how many called with their length].
+    """
+
+    quality: dict[int, list[int]] = field(default_factory=dict)
+    runs: dict[int, list[int]] = field(default_factory=dict)
+
+    def add(self, call: Call, truth: str, alphabet: str) -> None:
+        """Counts a call against its true sequence."""
+        called, true, first = columns(call.sequence, truth, alphabet)
+        raw = np.rint(raw_quality(call.probabilities)).astype(int)
+        base = first
+        for letter, right in zip(called, true, strict=True):
+            if letter != "-":
+                entry = self.quality.setdefault(int(raw[base]), [0, 0])
+                entry[0] += 1
+                entry[1] += letter != right
+                base += 1
+        for length, correct in homopolymers(called, true):
+            entry = self.runs.setdefault(min(length, LONGEST_RUN), [0, 0])
+            entry[0] += 1
+            entry[1] += correct
+
+
+def homopolymers(called: str, true: str) -> list[tuple[int, bool]]:
+    """Length of every run of equal bases inside an alignment, and whether it is called with just that length.
+
+    Args:
+        called, true: the columns of the alignment, `-` for gaps. Runs at its ends are left out: they may go on.
+    """
+    below: list[str] = []  # what is called under each true base, the letters inserted after it included
+    for letter, right in zip(called, true, strict=True):
+        if right == "-":
+            if below:
+                below[-1] += letter
+        else:
+            below.append(letter)
+    sequence = true.replace("-", "")
+    found = []
+    for run in re.finditer(r"(.)\1*", sequence):
+        begin, end, letter = run.start(), run.end(), run.group(1)
+        if begin == 0 or end == len(sequence):
+            continue
+        inside = "".join(below[begin:end]).replace("-", "")
+        before = below[begin - 1][1:]  # inserted just before the run
+        exact = inside.startswith(letter * len(run.group())) and letter not in inside[len(run.group()) :]
+        found.append((len(run.group()), exact and letter not in before))
+    return found
+
+
+def calibrate(tally: Tally) -> dict[str, Any]:
+    """A line from raw qualities to those observed, by least squares weighted with the number of bases.
+
+    Returns:
+        `slope`, `offset`, and `bins`: raw phred, bases, observed phred.
+    """
+    bins = []
+    for raw, (bases, errors) in sorted(tally.quality.items()):
+        observed = -10 * np.log10((errors + 1) / (bases + 2))  # the rule of succession: no bin is free of error
+        bins.append({"raw": raw, "bases": bases, "observed": round(float(observed), 3)})
+    used = [each for each in bins if each["bases"] >= FEWEST]
+    slope, offset = 1.0, 0.0
+    if len(used) > 1:
+        x, y, w = (np.array([each[key] for each in used], float) for key in ("raw", "observed", "bases"))
+        slope, offset = np.polyfit(x, y, 1, w=np.sqrt(w))
+    elif used:
+        offset = used[0]["observed"] - used[0]["raw"]
+    return {"slope": round(float(slope), 5), "offset": round(float(offset), 5), "bins": bins}
+
+
+def evaluate_chunks(
+    network: RawCTCNet, dataset: Dataset, indices: np.ndarray, decoder: Decoder
+) -> tuple[dict[str, Any], Tally]:
+    """A model on chunks whose sequences are known.
+
+    Returns:
+        `loss` (nats per base), what `metrics.identity_summary` gives, `identities` of the chunks, `blank_fraction`, and
+        `homopolymers`: length, how many, share called with their length. And the tally.
+    """
+    alphabet = network.alphabet
+    if dataset.alphabet != alphabet:
+        raise DataError(f"{dataset.folder}: its letters are {dataset.alphabet}, the model's {alphabet}")
+    calls, truths, tally = list[str](), list[str](), Tally()
+    nats, bases, blanks, frames = 0.0, 0, 0, 0
+    for batch, scores, valid in scored_batches(network, dataset, indices):
+        nats += ctc_nats(scores, batch, network).item()
+        bases += len(batch.targets)
+        probabilities = scores.float().softmax(2).cpu().numpy()
+        for row, n, truth in zip(probabilities, valid, targets_of(batch, alphabet), strict=True):
+            call = decode("", row[:n], decoder, alphabet, 0)
+            tally.add(call, truth, alphabet)
+            calls.append(call.sequence)
+            truths.append(truth)
+            blanks += int((row[:n].argmax(1) == 0).sum())
+            frames += n
+    identities = [round(align(call, truth, alphabet).identity, 4) for call, truth in zip(calls, truths, strict=True)]
+    return {
+        "chunks": len(indices),
+        "bases": bases,
+        "loss": nats / bases,
+        **identity_summary(calls, truths, alphabet),
+        "blank_fraction": blanks / frames,
+        "homopolymers": run_table(tally),
+        "identities": identities,
+    }, tally
+
+
+def run_table(tally: Tally) -> list[dict[str, Any]]:
+    """Homopolymers by length: how many there were, and the share called with their length."""
+    return [{"length": n, "count": of, "correct": right / of} for n, (of, right) in sorted(tally.runs.items())]
+
+
+def evaluate_reads(calls: Iterable[Call], reference: Path) -> dict[str, Any]:
+    """Basecalled reads against a reference, by minimap2's alignments.
+
+    Identity is matches over alignment columns, of a read's best alignment; reads that do not align have none, and are counted.
+
+    Raises:
+        DataError: the reference cannot be read, or mappy is not installed.
+    """
+    try:
+        import mappy
+    except ImportError:
+        raise DataError("reference=...: needs mappy: python -m pip install 'basecaller[align]'") from None
+    aligner = mappy.Aligner(str(reference), preset="map-ont")
+    if not reference.is_file() or not aligner:
+        raise DataError(f"reference={reference}: cannot be read as FASTA or as an index of minimap2")
+    identities, coverages, counts = list[float](), list[float](), Counter[str]()
+    for call in calls:
+        counts["reads"] += 1
+        counts["bases"] += len(call.sequence)
+        hit = next((h for h in aligner.map(call.sequence) if h.is_primary), None)
+        if hit is None:
+            continue
+        kinds = Counter[int]()
+        for length, kind in hit.cigar:
+            kinds[kind] += length
+        counts["columns"] += hit.blen
+        counts["insertions"] += kinds[1]
+        counts["deletions"] += kinds[2]
+        counts["mismatches"] += hit.blen - hit.mlen - kinds[1] - kinds[2]
+        identities.append(hit.mlen / hit.blen)
+        coverages.append((hit.q_en - hit.q_st) / len(call.sequence))
+    total = max(1, counts["columns"])
+    return {
+        "reads": counts["reads"],
+        "aligned": len(identities),
+        "bases": counts["bases"],
+        "identity_mean": float(np.mean(identities)) if identities else 0.0,
+        "identity_median": float(np.median(identities)) if identities else 0.0,
+        "read_coverage_mean": float(np.mean(coverages)) if coverages else 0.0,
+        "mismatch_rate": counts["mismatches"] / total,
+        "insertion_rate": counts["insertions"] / total,
+        "deletion_rate": counts["deletions"] / total,
+        "identities": [round(identity, 4) for identity in identities],
+    }

@@ -1,0 +1,162 @@
+"""`python -m basecaller.export model=...`: a trained model as TorchScript or ONNX, checked against the original on reads.
+
+python -m basecaller.export model=outputs/tiny/winner
+python -m basecaller.export model=outputs/tiny/winner format=onnx reads=reads.pod5
+
+The file takes normalised signals, float32 [batch, samples], and gives log-probabilities, [batch, frames, labels]. What else a
+program needs to use it, normalisation, stride and letters, is inside as `basecaller.json`, and beside it as a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import warnings
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from basecaller.basecall import signals
+from basecaller.config import as_message
+from basecaller.data.pod5 import pod5_files
+from basecaller.data.signal import CLIP, MAD_TO_STD
+from basecaller.data.sources import prepare
+from basecaller.errors import DataError
+from basecaller.files import replacing, write_json
+from basecaller.settings import data_settings, options
+
+ENDINGS = {"torchscript": "pt", "onnx": "onnx"}
+
+TOLERANCE = 1e-3
+"""Largest difference of a log-probability that an exported model may show: rounding in another order of operations."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `conf/export.yaml` sets, see there."""
+
+    model: str
+    format: str = field(metadata={"choices": tuple(ENDINGS)})
+    output: str | None
+    reads: str | None
+    limit: int = field(metadata={"least": 1})
+
+
+def metadata(network: Any) -> dict[str, Any]:
+    """What a program must know to use the model."""
+    from basecaller import __version__
+    from basecaller.geometry import receptive_field
+
+    size = network.settings
+    return {
+        "program": f"basecaller {__version__}",
+        "alphabet": network.alphabet,
+        "labels": ["blank", *network.alphabet],
+        "stride": size.stride,
+        "receptive_field": receptive_field(size.kernel, size.max_dilation, size.stacks, size.stride),
+        "normalisation": f"(x - median) / ({MAD_TO_STD} x median absolute deviation) over the read, clipped to +-{CLIP:g}",
+        "input": "float32 [batch, samples]",
+        "output": "log-probabilities, float32 [batch, frames, labels], frames = ceil(samples / stride)",
+        "model": asdict(size),
+    }
+
+
+def some_signals(chosen: Options, folder: Path) -> list[np.ndarray]:
+    """Normalised signals to check on."""
+    from basecaller.evaluate import data_config
+
+    if chosen.reads is not None:
+        found = (signal for file in pod5_files(chosen.reads, "reads") for _, signal in signals(file, {"samples": 0}))
+        return list(itertools.islice(found, chosen.limit))
+    data = data_settings(data_config(folder, []))
+    dataset = prepare(data.name, data.source, Path(data.folder))
+    return [np.asarray(dataset.chunk(i)[0], np.float32) for i in dataset.indices("validation")[: chosen.limit]]
+
+
+def export(chosen: Options) -> dict[str, Any]:
+    """Writes the model, and holds it against the original.
+
+    Returns:
+        `file`; `reads` it was checked on; `difference`, the largest of any log-probability; `calls`, how many are equal.
+    Raises:
+        DataError: the model or the reads cannot be used, a package is missing, or the exported model differs: then no file is
+            left.
+    """
+    import torch
+
+    from basecaller.calling import model_folder
+    from basecaller.decode import greedy
+    from basecaller.plain import Plain
+    from basecaller.training.checkpoint import load_network
+
+    folder = model_folder(chosen.model)
+    network = load_network(folder / "best.pt").eval()
+    told, given = metadata(network), some_signals(chosen, folder)
+    if not given:
+        raise DataError(f"reads={chosen.reads}: there is no read to check on")
+    target = Path(chosen.output) if chosen.output else folder / f"model.{ENDINGS[chosen.format]}"
+    plain = Plain(network).eval()
+    example = torch.from_numpy(given[0])[None]
+    with replacing(target) as partial, warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # of exporters, about themselves
+        run = _onnx(plain, example, partial, told) if chosen.format == "onnx" else _torchscript(plain, example, partial, told)
+        worst, same = 0.0, 0
+        for signal in given:
+            expected = network(torch.from_numpy(signal)[None]).log_softmax(2)[0].numpy()
+            found = run(signal[None])[0]
+            if found.shape != expected.shape:
+                raise DataError(f"{target}: gives {found.shape} in place of {expected.shape}; it was not kept")
+            worst = max(worst, float(np.abs(found - expected).max()))
+            same += greedy(found.argmax(1), network.alphabet) == greedy(expected.argmax(1), network.alphabet)
+        if worst > TOLERANCE:
+            raise DataError(f"{target}: differs from the original by up to {worst:.2g} in a log-probability; it was not kept")
+    write_json(target.with_suffix(".json"), told)
+    return {"file": str(target), "reads": len(given), "difference": worst, "calls": same}
+
+
+def _torchscript(plain: Any, example: Any, path: Path, told: dict[str, Any]) -> Any:
+    import torch
+
+    traced = torch.jit.freeze(torch.jit.trace(plain, example))
+    torch.jit.save(traced, str(path), _extra_files={"basecaller.json": json.dumps(told)})
+    loaded = torch.jit.load(str(path))
+    return lambda signal: loaded(torch.from_numpy(signal)).numpy()
+
+
+def _onnx(plain: Any, example: Any, path: Path, told: dict[str, Any]) -> Any:
+    import torch
+
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError:
+        raise DataError("format=onnx: needs onnx and onnxruntime: python -m pip install 'basecaller[export]'") from None
+    axes = {"signal": {0: "batch", 1: "samples"}, "log_probabilities": {0: "batch", 1: "frames"}}
+    names: dict[str, Any] = {"input_names": ["signal"], "output_names": ["log_probabilities"], "dynamic_axes": axes}
+    torch.onnx.export(plain, (example,), str(path), dynamo=False, **names)
+    content = onnx.load(str(path))
+    content.metadata_props.add(key="basecaller.json", value=json.dumps(told))
+    onnx.save(content, str(path))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda signal: session.run(None, {"signal": signal})[0]
+
+
+@as_message
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m basecaller.export", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="model, format, output, reads: conf/export.yaml")
+    chosen = options("export", parser.parse_args().overrides, Options)
+    done = export(chosen)
+    Console(highlight=False).print(
+        f"{done['file']}: the same calls for {done['calls']} of {done['reads']} reads, log-probabilities differ by at most "
+        f"{done['difference']:.2g}",
+        soft_wrap=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
