@@ -19,19 +19,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from torch.nn import functional as F
 
 from basecaller.config import compose_config
-from basecaller.data.batches import bucketed, collate, training_batches
+from basecaller.data.batches import Batch, bucketed, collate, training_batches
 from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
 from basecaller.decode import greedy
 from basecaller.geometry import Model, dilations
 from basecaller.network import RawCTCNet
-from basecaller.settings import Settings, settings
-from basecaller.training.fit import Job, _Run
+from basecaller.settings import Settings, data_settings, settings
+from basecaller.training.evaluate import ctc_nats
+from basecaller.training.fit import Job, _Run, fit
 from tests.reference import PlainRawCTCNet
 
 
@@ -88,11 +90,33 @@ def multiply_adds(size: Model, frames: int) -> float:
     return float(frames * (c * c + n * block + n * c * s + s * s + 5 * s))
 
 
-def matrix_rate() -> float:
-    """Multiply-adds per second of a large float32 matrix product on one thread."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+def matrix_rate(kind: torch.dtype) -> float:
+    """Multiply-adds per second of a large matrix product on one thread."""
+    a, b = torch.randn(1024, 1024, dtype=kind), torch.randn(1024, 1024, dtype=kind)
     (seconds,) = in_turns([lambda: a @ b], 9)
     return 1024**3 / seconds
+
+
+def ctc_alone(run: _Run, batches: list[Batch]) -> float:
+    """Median seconds of the loss of these batches and its gradient."""
+    scores = [run.network(torch.from_numpy(batch.signal)).detach().requires_grad_() for batch in batches]
+    pairs = list(zip(scores, batches, strict=True))
+    (seconds,) = in_turns([lambda: [ctc_nats(s, batch, run.network).backward() for s, batch in pairs]], 5)
+    return seconds
+
+
+def precision(folder: Path) -> list[Row]:
+    """Validation losses in bfloat16 and float32, against the noise of seeds."""
+    losses: dict[str, list[float]] = {"float32": [], "bfloat16": []}
+    for seed in (1, 2, 3, 4):
+        for kind, found in losses.items():
+            chosen, dataset = default(folder, f"seed={seed}", f"train.precision={kind}")
+            job = Job(chosen.optimizer, chosen.train, chosen.padding, chosen.data.batch_size, seed, folder / f"{kind}{seed}")
+            found.append(fit(RawCTCNet(chosen.model, seed=seed), dataset, job).metrics["val_loss"])
+    difference = np.array(losses["bfloat16"]) - np.array(losses["float32"])
+    noise, mean = float(np.std(losses["float32"], ddof=1)), float(abs(difference.mean()))
+    return [Row("loss in bfloat16 less that in float32, and noise of seeds", mean, noise, "nats/base", mean / noise,
+                "at most 1", mean <= noise, f"one epoch of 512 chunks, 4 seeds; paired differences {difference.round(4).tolist()}")]  # fmt: skip
 
 
 def step(folder: Path) -> list[Row]:
@@ -100,6 +124,7 @@ def step(folder: Path) -> list[Row]:
     rows = []
     for name, goal, rounds, overrides in (
         ("default size", 3.0, 7, []),
+        ("default size, batch 1", 3.0, 24, ["data.batch_size=1"]),
         ("published size", 2.0, 2, ["model=rawctcnet", "data.batch_size=2"]),
     ):
         chosen, dataset = default(folder, *overrides)
@@ -136,17 +161,20 @@ def step(folder: Path) -> list[Row]:
                 "forward, CTC, backward, clip, Adam; against the plain network of the tests, same data, float32, one thread")
         )  # fmt: skip
         frames = sum(batch.signal.shape[0] * -(-batch.signal.shape[1] // chosen.model.stride) for batch in batches)
-        limit = 3 * multiply_adds(chosen.model, frames) / matrix_rate()
-        rows.append(
-            Row(f"roofline, {name}", a, limit, "s", limit / a, "shown", True,
-                "the step's multiply-adds (three times the forward pass's) at the rate of a 1024 x 1024 float32 product")
-        )  # fmt: skip
+        for kind in (torch.float32, torch.bfloat16):
+            limit = 3 * multiply_adds(chosen.model, frames) / matrix_rate(kind)
+            rows.append(
+                Row(f"products alone, {name}, {str(kind)[6:]}", a, limit, "s", limit / a, "shown", True,
+                    "the step's multiply-adds (three times the forward pass's) at the rate of a 1024 x 1024 product")
+            )  # fmt: skip
+        rows.append(Row(f"CTC alone, {name}", a, ctc_alone(run, batches), "s", ctc_alone(run, batches) / a, "shown", True,
+                        "PyTorch's CTC, forward and backward, on the network's scores"))  # fmt: skip
     return rows
 
 
 def epoch(folder: Path) -> list[Row]:
     """An epoch end to end against its training steps alone."""
-    chosen, dataset = default(folder, "train.validations=1")
+    chosen, dataset = default(folder, "train.validations=1", "train.chunks=1500")
     run = run_of(chosen, dataset, folder / "epoch")
     batches = list(run.epoch_batches())
 
@@ -169,18 +197,25 @@ def epoch(folder: Path) -> list[Row]:
 
 def padding(folder: Path) -> list[Row]:
     """Padded samples over all samples, bucketed and merely shuffled."""
-    _, dataset = default(folder)
-    indices = dataset.indices("train")
-    rng = np.random.default_rng(1)
 
-    def waste(batches: list[np.ndarray]) -> float:
+    def waste(dataset: Dataset, indices: np.ndarray, batches: list[np.ndarray]) -> float:
         shown = sum(len(batch) * int(dataset.lengths[batch].max()) for batch in batches)
         return 1 - float(dataset.lengths[indices].sum()) / shown
 
-    order = rng.permutation(indices)
-    shuffled = [order[i : i + 8] for i in range(0, len(order), 8)]
-    a, b = waste(bucketed(indices, dataset.lengths, 8, rng)), waste(shuffled)
-    return [Row("padding waste, simulated", 100 * a, 100 * b, "%", b / a, "at most 3 %", a <= 0.03, "batch 8, and shuffled")]
+    sets = {"simulated": default(folder)[1]}
+    if REAL:
+        data = data_settings(compose_config(["data=pod5", f"data.folder={folder}", *REAL]))
+        sets["real"] = prepare(data.name, data.source, folder)
+    rows = []
+    for name, dataset in sets.items():
+        indices, rng = dataset.indices("train"), np.random.default_rng(1)
+        order = rng.permutation(indices)
+        shuffled = [order[i : i + 8] for i in range(0, len(order), 8)]
+        a = waste(dataset, indices, bucketed(indices, dataset.lengths, 8, rng))
+        b = waste(dataset, indices, shuffled)
+        rows.append(Row(f"padding waste, {name}", 100 * a, 100 * b, "%", b / a, "at most 3 %", a <= 0.03,
+                        "batches of 8, bucketed by length, and merely shuffled"))  # fmt: skip
+    return rows
 
 
 COST = """
@@ -244,6 +279,7 @@ def cost(folder: Path) -> list[Row]:
 
 PLAN = """
 import sys, time
+from rich import box
 from rich.console import Console
 from basecaller.config import compose_config
 from basecaller.driver import Search
@@ -375,11 +411,14 @@ def basecalling(folder: Path) -> list[Row]:
                 "64 reads, greedy; against the plain network")]  # fmt: skip
 
 
+REAL: list[str] = []
+"""Overrides that name real reads, from `--real`."""
+
 LARGE = 2**30
 """Bytes of signal in the large data set."""
 
 GROUPS: dict[str, Callable[[Path], list[Row]]] = {
-    "step": step, "epoch": epoch, "padding": padding, "cost": cost, "plan": plan, "memory": memory, "basecalling": basecalling,
+    "step": step, "precision": precision, "epoch": epoch, "padding": padding, "cost": cost, "plan": plan, "memory": memory, "basecalling": basecalling,
 }  # fmt: skip
 
 
@@ -387,18 +426,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the rows there")
     parser.add_argument("--only", choices=GROUPS, help="one group of rows")
+    parser.add_argument("--real", nargs=2, metavar=("POD5", "BAM"), help="real reads, for padding waste")
     chosen = parser.parse_args()
+    if chosen.real:
+        REAL.extend([f"data.pod5={chosen.real[0]}", f"data.bam={chosen.real[1]}"])
     torch.set_num_threads(1)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, group in GROUPS.items():
             if chosen.only in (None, name):
                 rows += group(Path(folder))
-    table = Table("", "ours", "theirs", "unit", "ratio", "goal", "met")
+    table = Table("", "ours", "theirs", "unit", "ratio", "goal", "met", box=box.SIMPLE_HEAD)
     for row in rows:
         table.add_row(row.name, f"{row.ours:,.4g}", f"{row.theirs:,.4g}", row.unit, f"{row.ratio:.2f}", row.goal,
                       "yes" if row.met else "no")  # fmt: skip
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 130).print(table)
     if chosen.json:
         chosen.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 

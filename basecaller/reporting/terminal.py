@@ -14,15 +14,19 @@ from basecaller.reporting.pages import duration, number, with_error
 Facts = dict[str, Any]
 
 
-SPARED = ("ksamples", "s", "updates", "±", "seeds")
+WIDEST = 1000
+"""Columns of characters that no table needs."""
+
+SPARED = ("ksamples", "s", "seeds", "±", "updates")
 """Columns that go, one after the other, where a terminal is too narrow for all."""
 
 
 def stage_table(stage: Facts, console: Console) -> Table:
     """The points of a stage, a column for each swept key; the winner is marked."""
+    single = () if any(point["seeds"] > 1 for point in stage["points"]) else ("±",)
     for dropped in range(len(SPARED) + 1):
-        table = _table(stage, SPARED[:dropped])
-        if console.measure(table).maximum <= console.width:
+        table = _table(stage, (*single, *SPARED[:dropped]))
+        if console.measure(table, options=console.options.update(width=WIDEST)).maximum <= console.width:
             break
     if any(point["taken_over"] for point in stage["points"]):
         table.caption = "* trained before, with the same settings, seed, data and code"
@@ -31,7 +35,7 @@ def stage_table(stage: Facts, console: Console) -> Table:
 
 def _table(stage: Facts, dropped: tuple[str, ...]) -> Table:
     keys = list(dict.fromkeys(key for point in stage["points"] for key in point["settings"]))
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for key in keys:
         table.add_column(short(key), no_wrap=True)
     headings = ("nats/base", "±", "identity", "seeds", "updates", "ksamples", "s", "state")
