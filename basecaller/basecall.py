@@ -40,7 +40,7 @@ class Options:
     output: str
     format: str = field(metadata={"choices": FORMATS})
     decoder: str = field(metadata={"choices": DECODERS})
-    chunk_samples: int = field(metadata={"least": 1})
+    chunk_samples: int | None = field(metadata={"least": 1})
     batch_size: int = field(metadata={"least": 1})
     device: str
     threads: int | None = field(metadata={"least": 1})

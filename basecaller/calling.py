@@ -17,6 +17,9 @@ from basecaller.geometry import Model, output_length, receptive_field, stem_kern
 from basecaller.network import RawCTCNet
 from basecaller.training.device import autocast_type
 
+LEAST_CHUNK = 4000
+"""Samples in a chunk whose length is not set, or eight times what is cut off at an edge."""
+
 LEAST_QUALITY, MOST_QUALITY = 1.0, 50.0
 
 
@@ -50,7 +53,10 @@ class Calibration:
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
         """Phred qualities of bases: float [bases]."""
-        return np.clip(self.slope * raw_quality(probabilities) + self.offset, LEAST_QUALITY, MOST_QUALITY)
+        return np.clip(self.slope * raw_quality(probabilities) + self.offset, LEAST_CHUNK = 4000
+"""Samples in a chunk whose length is not set, or eight times what is cut off at an edge."""
+
+LEAST_QUALITY, MOST_QUALITY)
 
 
 def raw_quality(probabilities: np.ndarray) -> np.ndarray:
@@ -113,19 +119,19 @@ class Caller:
 
     Args:
         network: on its device.
-        chunk_samples: about how long a chunk is.
+        chunk_samples: about how long a chunk is; None: long enough that little is scored twice.
         batch_size: chunks that are scored together.
         decoder: how scores become bases.
     Raises:
         SettingError: chunks would be shorter than what the network sees around a base.
     """
 
-    def __init__(self, network: RawCTCNet, chunk_samples: int, batch_size: int, decoder: Decoder) -> None:
+    def __init__(self, network: RawCTCNet, chunk_samples: int | None, batch_size: int, decoder: Decoder) -> None:
         self.network, self.batch_size, self.decoder = network.eval(), batch_size, decoder
         self.device, self.stride = network.scores.weight.device, network.settings.stride
         self.autocast = autocast_type("auto", self.device, network.settings.channels)
         self.edge = margin(network.settings)
-        self.chunk = chunk_samples // self.stride * self.stride
+        self.chunk = (chunk_samples or max(LEAST_CHUNK, 8 * self.edge)) // self.stride * self.stride
         if self.chunk < 3 * self.edge:
             raise SettingError(f"chunk_samples={chunk_samples}: must be at least {3 * self.edge}, three times what is cut off")
 

@@ -95,7 +95,7 @@ def evaluate(chosen: Options, overrides: list[str]) -> dict[str, Any]:
     network = load_network(folder / "best.pt").to(choose_device(chosen.device))
     decoder: Any = chosen.decoder
     if chosen.reads is not None and chosen.reference is not None:
-        caller = Caller(network, 4000, 16, decoder)
+        caller = Caller(network, None, 16, decoder)
         counts = {"samples": 0}
         calls = (call for file in pod5_files(chosen.reads, "reads") for call in caller.calls(signals(file, counts)))
         facts = evaluate_reads(calls, Path(chosen.reference))

@@ -5,6 +5,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+BLOCK = 4096
+"""Targets that are looked at together."""
+
 Lengths = TypeVar("Lengths", bound=Any)  # an int, an array or a tensor of integers
 
 
@@ -65,8 +68,14 @@ def frames_needed(labels: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     Returns:
         int64 [N]. (Graves et al., Connectionist Temporal Classification, ICML 2006.)
     """
-    equal = np.concatenate([[False], labels[1:] == labels[:-1]])[: len(labels)]  # equal[j]: as its left neighbour
-    before = np.concatenate([[0], np.cumsum(equal)])  # before[i]: how many among the first i
-    starts, stops = offsets[:-1], offsets[1:]
-    repeats = before[stops] - before[np.minimum(starts + 1, stops)]
-    return (stops - starts) + repeats
+    repeats = np.zeros(len(offsets) - 1, np.int64)
+    for first in range(
+        0, len(repeats), BLOCK
+    ):  # a block at a time: the labels of a large set do not fit into memory as numbers
+        cuts = np.asarray(offsets[first : first + BLOCK + 1])
+        part = np.asarray(labels[cuts[0] : cuts[-1]])
+        equal = np.concatenate([[False], part[1:] == part[:-1]])[: len(part)]  # equal[j]: as its left neighbour
+        before = np.concatenate([[0], np.cumsum(equal)])  # before[i]: how many among the first i
+        starts, stops = cuts[:-1] - cuts[0], cuts[1:] - cuts[0]
+        repeats[first : first + BLOCK] = before[stops] - before[np.minimum(starts + 1, stops)]
+    return np.diff(offsets) + repeats

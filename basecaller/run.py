@@ -17,7 +17,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.config import job_config
+from basecaller.data.audit import audit, infeasible_at
 from basecaller.data.batches import check_padding
+from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
 from basecaller.errors import DivergedError, InfeasibleError, SettingError, StorageError
 from basecaller.files import read_json, replacing, write_json
@@ -133,6 +135,8 @@ def _fit(checked: Settings, config: dict[str, Any], folder: Path, on_point: Call
     from basecaller.training.fit import Job, fit
 
     dataset = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
+    if config["trial"]["study"] is None:  # a sweep has said it before
+        warn_once(dataset, checked)
     device = choose_device(checked.device)
     network = RawCTCNet(checked.model, dataset.alphabet, checked.seed)
     if checked.train.init:
@@ -189,6 +193,22 @@ def check(cfg: DictConfig) -> None:
     pruner_of(cfg)
     dataset = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
     check_padding(dataset, checked.padding, checked.data.batch_size)
+    warn_once(dataset, checked)
+
+
+_looked_at: set[tuple[str, int]] = set()
+
+
+def warn_once(dataset: Dataset, checked: Settings) -> None:
+    """Says what the audit found that will go wrong, once in a process for each data set and stride."""
+    key = dataset.fingerprint, checked.model.stride
+    if key in _looked_at:
+        return
+    _looked_at.add(key)
+    facts = audit(dataset)
+    dense = infeasible_at(facts, checked.model.stride, checked.train.infeasible)
+    for line in [*facts["verdict"], *([dense] if dense else [])]:
+        log.warning("data: %s", line)
 
 
 job.check = check  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import multiprocessing
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,68 @@ def test_the_audit_counts_what_is_there(dataset):
     assert sum(split["chunks"] for split in facts["splits"].values()) == len(dataset) == 80
     assert facts["counts"] == {"reads kept": 80}
     assert sum(facts["composition"].values()) == pytest.approx(1, abs=1e-3)
-    assert facts["infeasible"][1] == 0
-    assert facts["infeasible"][8] > 0
+    assert facts["infeasible"]["1"] == 0
+    assert facts["infeasible"]["8"] > 0
+    assert facts["on_both_sides"] == 0
+    assert facts["padded"] == 0
+    assert facts["pore"]["as given"] > 0.9
+    (line,) = facts["verdict"]
+    assert line.startswith("51 chunks to train on")
+    assert (dataset.folder / "audit.png").stat().st_size > 5000
     json.dumps(facts)
+
+
+def made(folder: Path, change: Callable[[Chunk, int], Chunk]) -> dict:
+    """The audit of a data set of simulated reads, each of them changed."""
+    chunks = simulator.simulate(dataclasses.replace(SIMULATED, reads=120), Counter())
+    with DatasetWriter(folder / "set", {}) as writer:
+        for i, each in enumerate(chunks):
+            writer.add(change(each, i))
+    return audit(Dataset(folder / "set"))
+
+
+def reversed_labels(each: Chunk, i: int) -> Chunk:
+    return dataclasses.replace(each, labels=each.labels[::-1])
+
+
+def shifted_labels(each: Chunk, i: int) -> Chunk:
+    return dataclasses.replace(each, labels=np.roll(each.labels, 1))
+
+
+def filled_up(each: Chunk, i: int) -> Chunk:
+    return dataclasses.replace(each, signal=np.append(each.signal, np.zeros(50)))
+
+
+def not_normalised(each: Chunk, i: int) -> Chunk:
+    return dataclasses.replace(each, signal=each.signal * 20 + 90)
+
+
+def without_g(each: Chunk, i: int) -> Chunk:
+    return dataclasses.replace(each, labels=np.where(each.labels == 3, 1, each.labels))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (reversed_labels, "labels reversed fit the R9.4 pore's levels better"),
+        (shifted_labels, "labels shifted by"),
+        (filled_up, "100.0% of the chunks end in a constant"),
+        (not_normalised, "not normalised"),
+        (without_g, "G is 0.0% of the bases"),
+    ],
+)
+def test_the_verdict_names_what_will_go_wrong(tmp_path, change, words):
+    facts = made(tmp_path, change)
+    assert any(words in line for line in facts["verdict"]), facts["verdict"]
+
+
+def test_chunks_on_both_sides_of_a_split_are_counted(tmp_path):
+    kept: list[Chunk] = []
+
+    def twice(each: Chunk, i: int) -> Chunk:
+        kept.append(each)
+        return dataclasses.replace(kept[0], split=each.split) if i % 10 == 0 else each
+
+    facts = made(tmp_path, twice)
+    assert facts["on_both_sides"] > 0
+    assert "are in train too" in " ".join(facts["verdict"])

@@ -18,7 +18,7 @@ from tests import reads as files
 
 SETTINGS = {
     "reference": None, "labels": "auto", "chunk_samples": 1000, "min_samples": 100, "split": "read",
-    "validation": 0.2, "test": 0.2,
+    "validation": 0.2, "test": 0.2, "min_quality": None, "min_identity": None, "rna": False,
 }  # fmt: skip
 
 

@@ -314,7 +314,7 @@ class Dataset:
     @cached_property
     def frames_needed(self) -> np.ndarray:
         """Fewest output frames for each chunk's target: int64 [chunks]."""
-        return frames_needed(np.asarray(self.labels), self.label_offsets)
+        return frames_needed(self.labels, self.label_offsets)
 
     def chunk(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Signal float [samples], labels uint8 [bases], base starts int32 [bases] (None if not known) of one chunk."""

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,15 @@ class Settings:
 
     Attributes:
         pod5: POD5 files, or folders of them.
-        bam: BAM files, one for each entry of `pod5`.
+        bam: BAM files, or folders of them, one for each entry of `pod5`.
         reference: FASTA of the reference, where the BAM has no MD tags.
         labels: `moves` takes the basecalls placed by the move table, `reference` the aligned reference's bases;
             `auto` takes the reference where a record is aligned to one that is known.
         chunk_samples: longest chunk, in samples; reads are cut on base boundaries.
         min_samples: shorter chunks are dropped.
+        min_quality: reads of lower mean quality (`qs`, or the mean of the base qualities' errors) are left out; null: none.
+        min_identity: likewise aligned reads of lower identity to the reference, by NM over alignment columns.
+        rna: direct RNA, which is sequenced from its 3' end: signals are turned around, so that labels run 5' to 3'.
         split: `read` splits by a hash of the read id, `position` by the place on the genome.
         validation, test: fraction of the reads, or of the genome, in those splits.
     """
@@ -47,6 +51,9 @@ class Settings:
     labels: str = field(metadata={"choices": LABELS})
     chunk_samples: int = field(metadata={"least": 50})
     min_samples: int = field(metadata={"least": 1})
+    min_quality: float | None = field(metadata={"least": 0})
+    min_identity: float | None = field(metadata={"least": 0, "below": 1})
+    rna: bool
     split: str = field(metadata={"choices": SPLIT_BY})
     validation: float = field(metadata={"above": 0, "below": 1})
     test: float = field(metadata={"least": 0, "below": 1})
@@ -111,11 +118,20 @@ def source_files(settings: Settings) -> list[Path]:
             f"data.pod5 names {len(settings.pod5)} sources and data.bam {len(settings.bam)}: give one BAM for each POD5"
         )
     files = [file for entry in settings.pod5 for file in pod5_files(entry)]
-    for key, entries in (("bam", settings.bam), ("reference", [settings.reference] if settings.reference else [])):
-        for entry in entries:
-            if not Path(entry).is_file():
-                raise DataError(f"data.{key}: {entry} is no file")
-            files.append(Path(entry))
+    files += [file for entry in settings.bam for file in bam_files(entry)]
+    if settings.reference:
+        if not Path(settings.reference).is_file():
+            raise DataError(f"data.reference: {settings.reference} is no file")
+        files.append(Path(settings.reference))
+    return files
+
+
+def bam_files(entry: str) -> list[Path]:
+    """The BAM files that an entry of `data.bam` names: itself, or all below it where it is a folder."""
+    path = Path(entry)
+    files = sorted(path.rglob("*.bam")) if path.is_dir() else [path] if path.is_file() else []
+    if not files:
+        raise DataError(f"data.bam: {entry} is no file" if not path.is_dir() else f"data.bam: no .bam file below {entry}")
     return files
 
 
@@ -131,9 +147,12 @@ def _signal_order_moves(record: Any) -> tuple[np.ndarray, int]:
     return trimmed + np.flatnonzero(moves) * stride, trimmed + len(moves) * stride
 
 
-def label_from_moves(record: Any) -> LabelledRead:
+def label_from_moves(record: Any, rna: bool = False) -> LabelledRead:
     """The basecalls of a BAM record on its read's signal.
 
+    Args:
+        record: with a move table.
+        rna: the signal runs from the sequence's 3' end.
     Raises:
         Unusable: the move table does not fit the sequence.
     """
@@ -141,10 +160,10 @@ def label_from_moves(record: Any) -> LabelledRead:
     labels = encode(record.get_forward_sequence() or "")
     if len(labels) != len(starts):
         raise Unusable("move table and sequence differ in length")
-    return LabelledRead(labels, starts, stop)
+    return LabelledRead(labels[::-1] if rna else labels, starts, stop)
 
 
-def label_from_reference(record: Any, fasta: Any | None) -> LabelledRead:
+def label_from_reference(record: Any, fasta: Any | None, rna: bool = False) -> LabelledRead:
     """The reference's bases under an aligned record, each at the start of the read base aligned to it.
 
     Deleted bases are placed evenly between their neighbours; inserted ones are dropped.
@@ -152,6 +171,7 @@ def label_from_reference(record: Any, fasta: Any | None) -> LabelledRead:
     Args:
         record: an aligned BAM record with a move table.
         fasta: an open `pysam.FastaFile`, or None to take the bases from the MD tag.
+        rna: the signal runs from the sequence's 3' end.
     Raises:
         Unusable: hard-clipped, or aligned beyond the reference's end.
     """
@@ -176,14 +196,18 @@ def label_from_reference(record: Any, fasta: Any | None) -> LabelledRead:
     query, reference = pairs[:, 0], pairs[:, 1] - begin
     labels = encode(sequence)
     if record.is_reverse:
-        labels = reverse_complement(labels)
+        labels = reverse_complement(labels)[:: -1 if rna else 1]
+    elif rna:
+        labels = labels[::-1]
+    backwards = record.is_reverse != rna  # whether the signal runs against the reference
+    if backwards:
         query, reference = bases - 1 - query[::-1], len(labels) - 1 - reference[::-1]
     placed = np.interp(np.arange(reference[0], reference[-1] + 1), reference, starts[query]).astype(np.int64)
     labels = labels[reference[0] : reference[-1] + 1]
     last = query[-1]
     stop = int(starts[last + 1]) if last + 1 < bases else _signal_order_moves(record)[1]
     positions = np.arange(begin, end)
-    positions = (positions[::-1] if record.is_reverse else positions)[reference[0] : reference[-1] + 1]
+    positions = (positions[::-1] if backwards else positions)[reference[0] : reference[-1] + 1]
     return LabelledRead(labels, placed, stop, positions, record.reference_name)
 
 
@@ -238,50 +262,161 @@ def _label(record: Any, fasta: Any | None, settings: Settings) -> LabelledRead:
         raise Unusable("not aligned to a known reference")
     if not record.has_tag("mv"):
         raise Unusable("no move table")
-    return label_from_reference(record, fasta) if known and settings.labels != "moves" else label_from_moves(record)
+    if settings.min_quality is not None and _quality(record) < settings.min_quality:
+        raise Unusable("quality below data.min_quality")
+    if settings.min_identity is not None and not record.is_unmapped and _identity(record) < settings.min_identity:
+        raise Unusable("identity below data.min_identity")
+    if known and settings.labels != "moves":
+        return label_from_reference(record, fasta, settings.rna)
+    return label_from_moves(record, settings.rna)
 
 
-def _primary(index: Any, read_id: str) -> Any | None:
-    try:
-        return next((r for r in index.find(read_id) if not (r.is_secondary or r.is_supplementary)), None)
-    except KeyError:
-        return None
+def _quality(record: Any) -> float:
+    """Mean quality of a read: its `qs`, or the phred of its bases' mean error."""
+    if record.has_tag("qs"):
+        return float(record.get_tag("qs"))
+    if record.query_qualities is None:
+        raise Unusable("no qualities, and data.min_quality is set")
+    return float(-10 * np.log10(np.mean(10 ** (-np.asarray(record.query_qualities, float) / 10))))
 
 
-def _import_pair(pod5_entry: str, bam_path: str, settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
+def _identity(record: Any) -> float:
+    """Matches over alignment columns of an aligned record, by its NM tag."""
+    if not record.has_tag("NM"):
+        raise Unusable("no NM tag, and data.min_identity is set")
+    columns = sum(length for kind, length in record.cigartuples if kind in (0, 1, 2, 7, 8))  # M I D = X
+    return 1 - float(record.get_tag("NM")) / columns if columns else 0.0
+
+
+class _Records:
+    """The primary records of some BAM files, by read id.
+
+    Args:
+        paths: of the files.
+    """
+
+    def __init__(self, paths: list[Path]) -> None:
+        import pysam
+
+        self.files, self.left_out = [], Counter[str]()
+        self.places: dict[str, tuple[int, int]] = {}
+        for number, path in enumerate(paths):
+            bam = pysam.AlignmentFile(str(path), "rb", check_sq=False)
+            if not bam.is_bam:
+                raise ValueError(f"{path} is no BAM file")
+            self.files.append(bam)
+            place = bam.tell()
+            for record in bam:
+                if record.is_secondary or record.is_supplementary:
+                    kind = "secondary" if record.is_secondary else "supplementary"
+                    self.left_out[f"alignments left out: {kind}"] += 1
+                else:
+                    self.places.setdefault(str(record.query_name), (number, place))
+                place = bam.tell()
+
+    def find(self, read_id: str) -> tuple[Any, int] | None:
+        """A read's record and the file it is in."""
+        if read_id not in self.places:
+            return None
+        number, place = self.places[read_id]
+        self.files[number].seek(place)
+        return next(self.files[number]), number
+
+
+@lru_cache(maxsize=1)  # a process imports one file after the other of a pair
+def _records(paths: tuple[tuple[Path, int], ...]) -> _Records:
+    """See `_Records`; of paths with the times of their last changes."""
+    return _Records([path for path, _ in paths])
+
+
+@dataclass(frozen=True)
+class Part:
+    """What can be imported by itself: a POD5 file of a pair, the pair's BAM entry, and whether it is the pair's first file."""
+
+    file: Path
+    bam: str
+    pair: int
+    first: bool
+
+
+def parts(settings: Settings) -> list[Part]:
+    """All POD5 files, with the BAM that they belong to."""
+    found = []
+    for pair, (entry, bam) in enumerate(zip(settings.pod5, settings.bam, strict=True)):
+        found += [Part(file, bam, pair, i == 0) for i, file in enumerate(pod5_files(entry))]
+    return found
+
+
+def import_part(settings: Settings, part: Part, counts: Counter[str]) -> Iterator[Chunk]:
+    """All usable chunks of one POD5 file.
+
+    Raises:
+        DataError: a file is foreign or cut short.
+    """
     import pod5
     import pysam
 
-    fasta = pysam.FastaFile(settings.reference) if settings.reference else None
-    found = before = 0
-    with pysam.AlignmentFile(bam_path, "rb", check_sq=False) as bam:
-        if not bam.is_bam:
-            raise ValueError(f"{bam_path} is no BAM file")
-        index = pysam.IndexedReads(bam)
-        index.build()
-        by_position = _PositionSplit(bam.header, settings.validation, settings.test)
-        for file in pod5_files(pod5_entry):
-            with pod5.Reader(file) as reader:
-                for read in reader.reads():
-                    before += 1
-                    record = _primary(index, str(read.read_id))
-                    if record is None:
-                        counts["reads dropped: no record in the BAM"] += 1
-                        continue
-                    found += 1
-                    try:
-                        placed = _label(record, fasta, settings)
-                    except Unusable as reason:
-                        counts[f"reads dropped: {reason}"] += 1
-                        continue
-                    if placed.starts[-1] >= read.num_samples:
-                        counts["reads dropped: move table longer than the signal"] += 1
-                        continue
-                    counts["reads kept"] += 1
-                    counts["labels from the reference" if placed.contig else "labels from basecalls"] += 1
-                    yield from _chunks(read, placed, by_position, settings, counts)
-    if not found:
-        raise DataError(f"{bam_path}: holds no record for any of the {before} reads of {pod5_entry}; do they belong together?")
+    try:
+        fasta = pysam.FastaFile(settings.reference) if settings.reference else None
+        records = _records(tuple((path, path.stat().st_mtime_ns) for path in bam_files(part.bam)))
+        splits = [_PositionSplit(bam.header, settings.validation, settings.test) for bam in records.files]
+        if part.first:
+            counts.update(records.left_out)
+        with pod5.Reader(part.file) as reader:
+            for read in reader.reads():
+                found = records.find(str(read.read_id))
+                if found is None:
+                    counts[NO_RECORD] += 1
+                    continue
+                record, number = found
+                try:
+                    placed = _label(record, fasta, settings)
+                except Unusable as reason:
+                    counts[f"reads dropped: {reason}"] += 1
+                    continue
+                if placed.starts[-1] >= read.num_samples:
+                    counts["reads dropped: move table longer than the signal"] += 1
+                    continue
+                counts["reads kept"] += 1
+                counts["labels from the reference" if placed.contig else "labels from basecalls"] += 1
+                yield from _chunks(read, placed, splits[number], settings, counts)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"cannot read {part.file} with {part.bam}: {error}; is a file cut short or of another kind?") from error
+
+
+NO_RECORD = "reads dropped: no record in the BAM"
+
+
+def check_parts(settings: Settings, counts: list[Counter[str]]) -> None:
+    """Whether every pair gave something.
+
+    Args:
+        settings: of the source.
+        counts: of each of its parts.
+    Raises:
+        DataError: a pair gave nothing, or the split asked for cannot be made; the message says why.
+    """
+    of_pair: dict[int, Counter[str]] = {}
+    for part, own in zip(parts(settings), counts, strict=True):
+        of_pair.setdefault(part.pair, Counter()).update(own)
+    for pair, own in of_pair.items():
+        if not own["reads kept"]:
+            _refuse(settings, pair, own)
+    if settings.split == "position" and not any(own["chunks by position"] for own in counts):
+        raise DataError("data.split=position needs records aligned to a reference, and none is; use data.split=read")
+
+
+def _refuse(settings: Settings, pair: int, counts: Counter[str]) -> None:
+    """Says why a pair gave nothing."""
+    entry, bam = settings.pod5[pair], settings.bam[pair]
+    reasons = {reason: n for reason, n in counts.items() if reason.startswith("reads dropped")}
+    if set(reasons) <= {NO_RECORD}:
+        raise DataError(f"{bam}: holds no record for any of the {counts[NO_RECORD]} reads of {entry}; do they belong together?")
+    told = ", ".join(f"{n} {reason.removeprefix('reads dropped: ')}" for reason, n in reasons.items())
+    raise DataError(
+        f"{bam}: no read can be used ({told}). Labels need a move table: basecall with --emit-moves; for labels from the "
+        "reference align with MD tags or give data.reference=FASTA"
+    )
 
 
 def _chunks(
@@ -293,17 +428,21 @@ def _chunks(
     if not np.isfinite(picoampere).all():
         raise DataError(f"read {read_id}: NaN or infinite values in its signal (calibration {read.calibration}); leave it out")
     signal = normalise(picoampere)
-    starts = placed.starts - begin
+    starts, every, places = placed.starts - begin, placed.labels, placed.positions
+    if settings.rna:  # from the 5' end
+        signal, every = signal[::-1], every[::-1]
+        starts = (stop - begin - np.append(starts[1:], stop - begin))[::-1]
+        places = None if places is None else places[::-1]
     ends = np.append(starts[1:], stop - begin)
     for first, last in cut_chunks(starts, stop - begin, settings.chunk_samples):
-        labels = placed.labels[first:last]
+        labels = every[first:last]
         cut = slice(int(starts[first]), int(ends[last - 1]))
         if cut.stop - cut.start < settings.min_samples:
             counts["chunks dropped: shorter than data.min_samples"] += 1
         elif not labels.all():
             counts["chunks dropped: letters other than A, C, G, T"] += 1
         elif settings.split == "position":
-            positions = None if placed.positions is None else placed.positions[first:last]
+            positions = None if places is None else places[first:last]
             split = by_position(placed.contig, positions)
             if split is None:
                 counts["chunks dropped: across a cut between splits"] += 1
@@ -325,21 +464,10 @@ def import_pod5(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
         DataError: a file is missing, foreign or cut short, POD5 and BAM do not match, or no read can be used.
     """
     source_files(settings)
-    for pod5_entry, bam_path in zip(settings.pod5, settings.bam, strict=True):
-        kept = counts["reads kept"]
-        try:
-            yield from _import_pair(pod5_entry, bam_path, settings, counts)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise DataError(
-                f"cannot read {pod5_entry} with {bam_path}: {error}; is a file cut short or of another kind?"
-            ) from error
-        if counts["reads kept"] == kept:
-            reasons = ", ".join(
-                f"{n} {r.removeprefix('reads dropped: ')}" for r, n in counts.items() if r.startswith("reads dropped")
-            )
-            raise DataError(
-                f"{bam_path}: no read can be used ({reasons}). Labels need a move table: basecall with --emit-moves; "
-                "for labels from the reference align with MD tags or give data.reference=FASTA"
-            )
-    if settings.split == "position" and not counts["chunks by position"]:
-        raise DataError("data.split=position needs records aligned to a reference, and none is; use data.split=read")
+    each = []
+    for part in parts(settings):
+        each.append(Counter[str]())
+        yield from import_part(settings, part, each[-1])
+    for own in each:
+        counts.update(own)
+    check_parts(settings, each)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import logging
+import multiprocessing
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +23,8 @@ from rich.progress import track
 
 from basecaller.data import bonito, mixture, pod5, simulator, tensors
 from basecaller.data.dataset import ALPHABET, SPLITS, Chunk, Dataset, DatasetWriter
+from basecaller.files import read_json, write_json
+from basecaller.workers import cores
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +42,9 @@ class Source:
         files: that it reads, checked to be there.
         places: settings that say where files are, not what is in them.
         signals: the files in which signals stay; None where they are copied.
+        parts: what can be imported by itself, in processes side by side; None where it is one piece.
+        part: the chunks of one of them.
+        check: of the counts of all parts.
     """
 
     settings: type
@@ -44,11 +52,22 @@ class Source:
     files: Callable[[Any], list[Path]] = lambda settings: []
     places: tuple[str, ...] = ()
     signals: Callable[[Any], list[Path]] | None = None
+    parts: Callable[[Any], list[Any]] | None = None
+    part: Callable[[Any, Any, Counter[str]], Iterator[Chunk]] | None = None
+    check: Callable[[Any, list[Counter[str]]], None] = lambda settings, counts: None
 
 
 SOURCES = {
     "simulated": Source(simulator.Settings, simulator.simulate),
-    "pod5": Source(pod5.Settings, pod5.import_pod5, pod5.source_files, ("pod5", "bam", "reference")),
+    "pod5": Source(
+        pod5.Settings,
+        pod5.import_pod5,
+        pod5.source_files,
+        ("pod5", "bam", "reference"),
+        parts=pod5.parts,
+        part=pod5.import_part,
+        check=pod5.check_parts,
+    ),
     "bonito": Source(bonito.Settings, bonito.import_bonito, bonito.source_files, ("path",), bonito.signal_files),
     "rawctcnet": Source(tensors.Settings, tensors.import_tensors, tensors.source_files, ("path", "signals", "sequences")),
 }
@@ -119,8 +138,68 @@ def _write(name: str, kind: Source, source: Any, folder: Path, fingerprint: str)
     settings = json.loads(json.dumps(dataclasses.asdict(source)))
     meta = {"source": name, "settings": settings, "counts": counts, "made_from": fingerprint}
     needed = [split for split in SPLITS if split != "test" or source.test > 0]
-    console = Console(stderr=True)
-    chunks = track(kind.chunks(source, counts), "preparing", console=console, transient=True, disable=not console.is_terminal)
+    parts = kind.parts(source) if kind.parts else []
+    chunks = _side_by_side(name, source, folder, counts) if len(parts) > 1 else _shown(kind.chunks(source, counts))
     with DatasetWriter(folder, meta, getattr(source, "alphabet", ALPHABET), needed) as writer:
         for chunk in chunks:
             writer.add(chunk)
+    shutil.rmtree(_parts_folder(folder), ignore_errors=True)
+
+
+def _shown(things: Iterable[Any], total: int | None = None) -> Iterator[Any]:
+    """The same things, with a progress bar where somebody looks."""
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    return iter(track(things, "preparing", total, console=console, transient=True, disable=hidden))
+
+
+def _parts_folder(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.parts")
+
+
+def _side_by_side(name: str, source: Any, folder: Path, counts: Counter[str]) -> Iterator[Chunk]:
+    """All chunks of a source of several parts, each imported in a process of its own. Parts stay until all are done: whoever
+    is interrupted goes on from there."""
+    kind, home = SOURCES[name], _parts_folder(folder)
+    assert kind.parts is not None
+    numbers = range(len(kind.parts(source)))
+    home.mkdir(parents=True, exist_ok=True)
+    for leftover in home.glob("*.partial-*"):
+        shutil.rmtree(leftover)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(cores(), len(numbers)), mp_context=spawn) as executor:
+        jobs = [executor.submit(_import_part, name, source, number, home) for number in numbers]
+        try:
+            each = [job.result() for job in _shown(jobs, len(jobs))]
+        finally:
+            for job in jobs:
+                job.cancel()
+    kind.check(source, each)
+    for own in each:
+        counts.update(own)
+    for number in numbers:
+        if (home / f"{number}").exists():
+            part = Dataset(home / f"{number}")
+            for i in range(len(part)):
+                signal, labels, starts = part.chunk(i)
+                yield Chunk(part.read_ids[i].decode(), signal, labels, starts, SPLITS[part.splits[i]])
+
+
+def _import_part(name: str, source: Any, number: int, home: Path) -> Counter[str]:
+    """Imports a part, where it is not done yet; a part without a chunk leaves its counts only."""
+    done = home / f"{number}.json"
+    if (known := read_json(done)) is not None:
+        return Counter(known)
+    kind, target = SOURCES[name], home / f"{number}"
+    assert kind.parts is not None
+    assert kind.part is not None
+    counts = Counter[str]()
+    shutil.rmtree(target, ignore_errors=True)
+    chunks = kind.part(source, kind.parts(source)[number], counts)
+    first = next(chunks, None)
+    if first is not None:
+        with DatasetWriter(target, {"source": name}, needed=()) as writer:
+            for chunk in itertools.chain([first], chunks):
+                writer.add(chunk)
+    write_json(done, counts)
+    return counts

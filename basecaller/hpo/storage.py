@@ -97,15 +97,15 @@ def open_study(url: str, name: str, pruner: Any = None, sampler: Any = None) -> 
     import optuna
 
     storage = open_storage(url)
+    own: dict[str, Any] = {
+        "pruner": pruner or optuna.pruners.NopPruner(),
+        "sampler": sampler or optuna.samplers.RandomSampler(),
+    }
     try:
-        study = optuna.create_study(
-            storage=storage,
-            study_name=name,
-            direction="minimize",
-            load_if_exists=True,
-            pruner=pruner or optuna.pruners.NopPruner(),
-            sampler=sampler or optuna.samplers.RandomSampler(),
-        )
+        try:  # most often it is there, and asking is cheaper than failing to make it
+            study = optuna.load_study(storage=storage, study_name=name, **own)
+        except KeyError:
+            study = optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True, **own)
     except optuna.exceptions.StorageInternalError as error:
         raise StorageError(f"storage={without_password(url)}: {str(error).splitlines()[0]}") from None
     written = study.user_attrs.get("format")
