@@ -53,10 +53,7 @@ class Calibration:
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
         """Phred qualities of bases: float [bases]."""
-        return np.clip(self.slope * raw_quality(probabilities) + self.offset, LEAST_CHUNK = 4000
-"""Samples in a chunk whose length is not set, or eight times what is cut off at an edge."""
-
-LEAST_QUALITY, MOST_QUALITY)
+        return np.clip(self.slope * raw_quality(probabilities) + self.offset, LEAST_QUALITY, MOST_QUALITY)
 
 
 def raw_quality(probabilities: np.ndarray) -> np.ndarray:
