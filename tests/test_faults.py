@@ -23,6 +23,7 @@ from basecaller.hpo import queue
 from basecaller.hpo.best import standing
 from basecaller.hpo.queue import trial_lock
 from basecaller.hpo.storage import current_study, open_storage, open_study
+from basecaller.hpo.trial import JobTrial
 from tests.conftest import TINY, Command
 from tests.test_sweeper import RATES, URL, points, sweep
 
@@ -297,6 +298,23 @@ def test_a_password_reaches_no_file_log_or_attribute(folder, server, given):
     _, errors = wrong.communicate(timeout=60)
     assert wrong.returncode == 2
     assert "sesame" not in errors
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "journal"])
+def test_attributes_are_written_together_and_never_to_a_finished_trial(folder, request, kind):
+    urls = {"sqlite": lambda: URL, "journal": lambda: "journal:///outputs/journal.log"}
+    url = urls[kind]() if kind in urls else request.getfixturevalue("server").url
+    study = open_study(url, f"together/{kind}/x")
+    trial = JobTrial(study, study.ask())
+    trial.note({"a": 1, "b": [1.5, None, "x"]})
+    trial.note({"b": {"c": float("inf")}, "d": "'"})
+    trial.note({})
+    assert study.trials[0].user_attrs == {"a": 1, "b": {"c": float("inf")}, "d": "'"}
+    trial.end("complete", 0.5, extra=3)
+    assert study.trials[0].user_attrs["extra"] == 3
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        trial.note({"a": 2})
+    assert study.trials[0].user_attrs["a"] == 1
 
 
 def test_an_answer_lost_on_the_way_back_is_no_failure(folder, monkeypatch):

@@ -4,6 +4,7 @@ where hosts without a common file system hear of each other: who lives, and who 
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import os
 import time
@@ -14,9 +15,10 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 from optuna.storages._cached_storage import _CachedStorage
-from optuna.storages._rdb.models import TrialUserAttributeModel
+from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel
 from optuna.storages._rdb.storage import _create_scoped_session
 from sqlalchemy import Connection, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from basecaller.errors import StorageError
@@ -94,10 +96,25 @@ class EnduringStorage(_CachedStorage):
 
     @_enduring
     def set_trial_user_attrs(self, trial_id: int, attributes: dict[str, Any]) -> None:
-        """All of them in one transaction: a commit for each of forty costs more than all else around a short trial."""
-        with _create_scoped_session(self._backend.scoped_session, True) as session:
+        """All of them in one statement: a commit for each of forty costs more than all else around a short trial.
+
+        Raises:
+            optuna.exceptions.UpdateFinishedTrialError: the trial has ended.
+        """
+        rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
+        insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}.get(self._backend.engine.name)
+        if insert is None or not rows:
             for key, value in attributes.items():
-                self._backend._set_trial_attr_without_commit(session, TrialUserAttributeModel, trial_id, key, value)
+                self.set_trial_user_attr(trial_id, key, value)
+            return
+        statement: Any = insert(TrialUserAttributeModel).values(rows)
+        keys = [TrialUserAttributeModel.trial_id, TrialUserAttributeModel.key]
+        with _create_scoped_session(self._backend.scoped_session) as session:
+            trial: Any = TrialModel.find_or_raise_by_id(trial_id, session)
+            self._backend.check_trial_is_updatable(trial_id, trial.state)
+            session.execute(
+                statement.on_conflict_do_update(index_elements=keys, set_={"value_json": statement.excluded.value_json})
+            )
 
     @contextmanager
     def exclusive(self, key: int) -> Iterator[None]:
