@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from basecaller.calling.files import reads_in, signals, write_alignments, write_fastq
 from basecaller.config import as_message
 from basecaller.data.pod5 import pod5_files
-from basecaller.data.signal import normalise
-from basecaller.errors import DataError
 from basecaller.files import replacing
 from basecaller.settings import options
 from basecaller.workers import cores
@@ -46,66 +43,6 @@ class Options:
     threads: int | None = field(metadata={"least": 1})
 
 
-def signals(file: Path, counts: dict[str, int]) -> Iterator[tuple[str, np.ndarray]]:
-    """Read ids and normalised signals of a POD5 file, float32 [samples].
-
-    Args:
-        file: the POD5 file.
-        counts: reads and samples seen, raised in place.
-    Raises:
-        DataError: it cannot be read.
-    """
-    import pod5
-
-    try:
-        with pod5.Reader(file) as reader:
-            for read in reader.reads():
-                counts["samples"] += read.num_samples
-                if read.num_samples:
-                    yield str(read.read_id), normalise(read.signal)  # the unit does not matter: it is divided out
-    except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"reads: cannot read {file}: {error}; is it cut short or of another kind?") from error
-
-
-def write_fastq(path: Path, calls: Iterable[Any], quality: Any) -> Iterator[Any]:
-    """Writes calls as FASTQ, each passed on when it is written."""
-    from basecaller.calling import mean_quality
-
-    with path.open("w") as file:
-        for call in calls:
-            qualities = quality(call.probabilities)
-            letters = "".join(chr(33 + round(q)) for q in qualities)
-            file.write(f"@{call.read_id} qs:f:{mean_quality(qualities):.2f}\n{call.sequence}\n+\n{letters}\n")
-            yield call
-
-
-def write_alignments(path: Path, calls: Iterable[Any], quality: Any, stride: int, binary: bool, command: str) -> Iterator[Any]:
-    """Writes calls as unaligned SAM or BAM records with `qs`, `mv`, `ns` and `ts` tags, as Dorado's."""
-    import array
-
-    import pysam
-
-    from basecaller import __version__
-    from basecaller.calling import mean_quality
-
-    header = {"HD": {"VN": "1.6", "SO": "unknown"}, "PG": [{"ID": "basecaller", "VN": __version__, "CL": command}]}
-    with pysam.AlignmentFile(str(path), "wb" if binary else "w", header=header) as file:
-        for call in calls:
-            qualities = quality(call.probabilities)
-            record = pysam.AlignedSegment(file.header)
-            record.query_name, record.flag, record.query_sequence = call.read_id, 4, call.sequence
-            record.query_qualities = array.array("B", [round(q) for q in qualities])
-            moves = np.zeros(-(-call.samples // stride) + 1, np.int8)
-            moves[0] = stride
-            moves[1 + call.frames] = 1
-            record.set_tag("qs", mean_quality(qualities), "f")
-            record.set_tag("ns", call.samples)
-            record.set_tag("ts", 0)
-            record.set_tag("mv", array.array("b", moves.tobytes()))
-            file.write(record)
-            yield call
-
-
 def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, Any]:
     """Calls every POD5 file that has not been called yet.
 
@@ -117,7 +54,8 @@ def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, 
     """
     import torch
 
-    from basecaller.calling import Calibration, Caller, model_folder, read_calibration
+    from basecaller.calling.caller import Caller, model_folder
+    from basecaller.calling.quality import Calibration, read_calibration
     from basecaller.training.checkpoint import load_network
     from basecaller.training.device import choose_device
 
@@ -135,12 +73,12 @@ def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, 
     started = time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("reads", total=sum(map(_reads_in, files)))
+        task = progress.add_task("reads", total=sum(map(reads_in, files)))
         for file in files:
             target = Path(chosen.output) / file.relative_to(root).with_suffix(f".{chosen.format}")
             if target.exists():
                 counts["files there already"] += 1
-                progress.advance(task, _reads_in(file))
+                progress.advance(task, reads_in(file))
                 continue
             with replacing(target) as partial:
                 calls = caller.calls(signals(file, counts))
@@ -155,16 +93,6 @@ def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, 
                     progress.advance(task)
             counts["files"] += 1
     return counts | {"seconds": time.perf_counter() - started}
-
-
-def _reads_in(file: Path) -> int:
-    import pod5
-
-    try:
-        with pod5.Reader(file) as reader:
-            return int(reader.num_reads)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"reads: cannot read {file}: {error}; is it cut short or of another kind?") from error
 
 
 @as_message

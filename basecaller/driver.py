@@ -306,7 +306,8 @@ def test_metrics(cfg: DictConfig, checkpoint: Path) -> dict[str, float]:
     Returns:
         See `training.evaluate.evaluate`; also `reads`, how many chunks there are.
     """
-    from basecaller.evaluating import calibrate, evaluate_chunks
+    from basecaller.calling.evaluating import evaluate_chunks
+    from basecaller.calling.quality import calibrate
     from basecaller.training.checkpoint import load_network
     from basecaller.training.device import choose_device
     from basecaller.training.evaluate import evaluate
@@ -324,5 +325,5 @@ def test_metrics(cfg: DictConfig, checkpoint: Path) -> dict[str, float]:
     own = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
     validation = choose(own, "validation", checked.train.validation_chunks, checked.model.stride, checked.train.infeasible)
     _, tally = evaluate_chunks(network, own, validation, "beam")
-    write_json(checkpoint.with_name("calibration.json"), calibrate(tally))
+    write_json(checkpoint.with_name("calibration.json"), calibrate(tally.quality))
     return scored

@@ -19,7 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from basecaller.basecall import DECODERS, signals
+from basecaller.basecall import DECODERS
+from basecaller.calling.files import signals
 from basecaller.config import as_message, compose_config
 from basecaller.data.dataset import SPLITS
 from basecaller.data.pod5 import pod5_files
@@ -82,8 +83,9 @@ def evaluate(chosen: Options, overrides: list[str]) -> dict[str, Any]:
     """
     import torch
 
-    from basecaller.calling import Caller, model_folder
-    from basecaller.evaluating import calibrate, evaluate_chunks, evaluate_reads
+    from basecaller.calling.caller import Caller, model_folder
+    from basecaller.calling.evaluating import evaluate_chunks, evaluate_reads
+    from basecaller.calling.quality import calibrate
     from basecaller.training.checkpoint import load_network
     from basecaller.training.device import choose_device
     from basecaller.training.fit import choose
@@ -113,7 +115,7 @@ def evaluate(chosen: Options, overrides: list[str]) -> dict[str, Any]:
         facts = {"model": str(folder), "data": str(dataset.folder), "split": chosen.split, "decoder": decoder, **facts}
         if chosen.split != "validation" and len(dataset.indices("validation")):
             _, tally = evaluate_chunks(network, dataset, chunks("validation"), decoder)
-            facts["calibration"] = calibrate(tally)
+            facts["calibration"] = calibrate(tally.quality)
             if not overrides:  # on the data that it was trained for
                 write_json(folder / "calibration.json", facts["calibration"])
     output = Path(chosen.output) if chosen.output else folder / "evaluation"

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from basecaller.basecall import signals
+from basecaller.calling.files import signals
 from basecaller.config import as_message
 from basecaller.data.pod5 import pod5_files
 from basecaller.data.signal import CLIP, MAD_TO_STD
@@ -88,9 +88,9 @@ def export(chosen: Options) -> dict[str, Any]:
     """
     import torch
 
-    from basecaller.calling import model_folder
+    from basecaller.calling.caller import model_folder
+    from basecaller.calling.plain import Plain
     from basecaller.decode import greedy
-    from basecaller.plain import Plain
     from basecaller.training.checkpoint import load_network
 
     folder = model_folder(chosen.model)

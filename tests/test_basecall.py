@@ -16,16 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from basecaller.calling import Calibration, Call, Caller, cut, margin, mean_quality, raw_quality
+from basecaller.calling.caller import Call, Caller, cut, margin
+from basecaller.calling.evaluating import evaluate_reads, homopolymers
+from basecaller.calling.plain import Plain
+from basecaller.calling.quality import Calibration, calibrate, mean_quality, raw_quality
 from basecaller.config import compose_config, job_config
 from basecaller.data.signal import normalise
 from basecaller.decode import greedy
 from basecaller.errors import DataError, SettingError
-from basecaller.evaluating import Tally, calibrate, homopolymers
 from basecaller.geometry import Model, output_length
 from basecaller.hpo.identity import run_id
 from basecaller.network import RawCTCNet
-from basecaller.plain import Plain
 from basecaller.run import train
 from basecaller.training import checkpoint
 from tests.conftest import TINY, Command
@@ -170,8 +171,6 @@ def test_a_model_is_evaluated_and_its_qualities_are_fitted(tmp_path, run: Comman
 
 def test_reads_are_evaluated_against_a_reference(model, tmp_path, run: Command, monkeypatch):
     pytest.importorskip("mappy")
-    from basecaller.evaluating import evaluate_reads
-
     genome = "".join("ACGT"[i] for i in RNG.integers(0, 4, 20_000))
     (tmp_path / "genome.fasta").write_text(f">g\n{genome}\n")
     exact = [Call(str(i), genome[i * 3000 : i * 3000 + 2000], np.zeros(0), np.zeros(0), 0) for i in range(5)]
@@ -203,15 +202,14 @@ def test_homopolymers_count_when_their_length_is_called(called, true, expected):
 
 
 def test_qualities_are_fitted_to_observed_errors():
-    tally = Tally({raw: [10_000, round(10_000 * 10 ** (-(0.5 * raw + 3) / 10))] for raw in range(2, 30, 2)})
-    fitted = calibrate(tally)
+    fitted = calibrate({raw: [10_000, round(10_000 * 10 ** (-(0.5 * raw + 3) / 10))] for raw in range(2, 30, 2)})
     assert fitted["slope"] == pytest.approx(0.5, abs=0.02)
     assert fitted["offset"] == pytest.approx(3, abs=0.3)
     quality = Calibration(fitted["slope"], fitted["offset"])(np.array([0.9, 0.99]))
     assert quality == pytest.approx([8, 13], abs=0.4)
     assert raw_quality(np.array([0.9, 1.0])).round(3).tolist() == [10, 50]
     assert mean_quality(np.array([10.0, 20.0])) == pytest.approx(12.6, abs=0.01)
-    assert calibrate(Tally())["slope"] == 1
+    assert calibrate({})["slope"] == 1
 
 
 @pytest.mark.parametrize(("batch_norm", "projection"), [(False, False), (True, True)])

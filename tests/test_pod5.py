@@ -9,11 +9,12 @@ import numpy as np
 import pysam
 import pytest
 
-from basecaller.data import pod5
+from basecaller.data import pod5, sources
 from basecaller.data.dataset import SPLITS
 from basecaller.data.signal import encode, kmer_indices, pore_levels, reverse_complement
 from basecaller.decode import to_string
 from basecaller.errors import DataError
+from basecaller.files import write_json
 from tests import reads as files
 
 SETTINGS = {
@@ -287,3 +288,98 @@ def test_fast5_users_are_told_how_to_convert(tmp_path):
 def test_encode_knows_the_projects_label_order():
     assert encode("ACGTNacgt").tolist() == [1, 2, 3, 4, 0, 1, 2, 3, 4]
     assert to_string(reverse_complement(encode("AACGT"))) == "ACGTT"
+
+
+def many_files(folder: Path) -> tuple[Path, Path, list[files.SimulatedRead]]:
+    """Three POD5 files in folders, and two BAM files, of thirty reads."""
+    reads = files.make_reads(30, bases=300)
+    for number in range(3):
+        (folder / f"pod5/{number}").mkdir(parents=True)
+        files.write_pod5(folder / f"pod5/{number}/reads.pod5", reads[number::3])
+    (folder / "bam").mkdir()
+    files.write_bam(folder / "bam/a.bam", [files.unaligned(read) for read in reads[:20]])
+    files.write_bam(folder / "bam/b.bam", [files.unaligned(read) for read in reads[20:]])
+    return folder / "pod5", folder / "bam", reads
+
+
+def test_folders_are_imported_side_by_side_as_one_after_the_other(tmp_path):
+    path, bam, reads = many_files(tmp_path)
+    chosen = settings(path, bam)
+    chunks, counts = load(chosen)
+    assert counts["reads kept"] == len(reads)
+    dataset = sources.prepare("pod5", chosen, tmp_path / "data")
+    assert len(dataset) == len(chunks)
+    assert dataset.meta["counts"] == counts
+    for i, expected in enumerate(chunks):
+        signal, labels, starts = dataset.chunk(i)
+        assert dataset.read_ids[i].decode() == expected.read_id
+        assert np.array_equal(signal, expected.signal.astype(np.float16))
+        assert np.array_equal(labels, expected.labels)
+        assert np.array_equal(starts, expected.starts)
+    assert not list((tmp_path / "data").glob("*.parts"))
+
+
+def test_an_interrupted_import_goes_on_with_the_files_that_are_missing(tmp_path):
+    path, bam, _ = many_files(tmp_path)
+    chosen = settings(path, bam)
+    fingerprint = sources.source_fingerprint("pod5", chosen)
+    parts = tmp_path / f"data/pod5-{fingerprint}.parts"
+    done = sources._import_part("pod5", chosen, 1, parts)
+    write_json(parts / "1.json", done | {"kept from before": 1})  # what a second import of it would not know
+    (parts / "2.partial-1").mkdir()
+    dataset = sources.prepare("pod5", chosen, tmp_path / "data")
+    assert dataset.meta["counts"] == load(chosen)[1] | {"kept from before": 1}
+    assert len(dataset) == len(load(chosen)[0])
+
+
+def test_a_damaged_file_among_others_is_named(tmp_path):
+    path, bam, _ = many_files(tmp_path)
+    damaged = path / "1/reads.pod5"
+    damaged.write_bytes(damaged.read_bytes()[:3000])
+    with pytest.raises(DataError, match=r"cannot read .*1/reads\.pod5"):
+        sources.prepare("pod5", settings(path, bam), tmp_path / "data")
+    assert not [p for p in (tmp_path / "data").glob("pod5-*") if not p.name.endswith(".parts")]
+
+
+def test_rna_is_turned_around(tmp_path):
+    (read,) = files.make_reads(1, bases=200)
+    ends = np.append(read.starts[1:], len(read.adc) - 50)
+    turned = dataclasses.replace(
+        read, labels=read.labels[::-1], starts=(len(read.adc) - ends)[::-1], adc=np.ascontiguousarray(read.adc[::-1])
+    )
+    record = files.unaligned(turned)
+    record.query_sequence = read.sequence  # as is usual, from the 5' end
+    path, bam = files.write_pod5(tmp_path / "a.pod5", [turned]), files.write_bam(tmp_path / "a.bam", [record])
+    (chunk,), _ = load(settings(path, bam, rna=True, chunk_samples=100_000))
+    assert to_string(chunk.labels) == read.sequence
+    means = np.array([s.mean() for s in np.split(chunk.signal, chunk.starts[1:])])
+    level = pore_levels()[0][kmer_indices(chunk.labels)]
+    assert np.corrcoef(means[2:-3], level)[0, 1] > 0.6
+    (wrong,), _ = load(settings(path, bam, chunk_samples=100_000))
+    assert to_string(wrong.labels) == read.sequence  # taken for DNA the labels lie on the signal the wrong way round
+    means = np.array([s.mean() for s in np.split(wrong.signal, wrong.starts[1:])])
+    assert np.corrcoef(means[2:-3], level)[0, 1] < 0.4
+
+
+def test_poor_reads_and_second_alignments_are_left_out_with_a_count(tmp_path):
+    genome = np.random.default_rng(3).integers(1, 5, 400).astype(np.uint8)
+    reads = files.make_reads(6, bases=100, genome=genome)
+    records = []
+    for number, read in enumerate(reads):
+        record = aligned(read, 0, number * 60, [(0, 100)], reverse=False)
+        record.set_tag("qs", 5.0 + number)
+        record.set_tag("NM", 10 * number)
+        record.set_tag("MD", "100")
+        records.append(record)
+    second = aligned(reads[0], 0, 0, [(0, 100)], reverse=False)
+    second.flag = 256
+    third = aligned(reads[0], 0, 0, [(0, 100)], reverse=False)
+    third.flag = 2048
+    path = files.write_pod5(tmp_path / "a.pod5", reads)
+    bam = files.write_bam(tmp_path / "a.bam", [second, *records, third], {"contig": 1000})
+    _, counts = load(settings(path, bam, min_quality=7.0, min_identity=0.75, labels="moves"))
+    assert counts["reads dropped: quality below data.min_quality"] == 2
+    assert counts["reads dropped: identity below data.min_identity"] == 3
+    assert counts["reads kept"] == 1
+    assert counts["alignments left out: secondary"] == 1
+    assert counts["alignments left out: supplementary"] == 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+import warnings
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -343,7 +344,9 @@ class StageSweeper(Sweeper):
                 ]  # fmt: skip
                 asked = []
                 for _ in range(min(at_once, self.n_trials - len(counted))):
-                    trial = study.ask()
+                    with warnings.catch_warnings():
+                        warnings.filterwarnings("ignore", message="Heartbeat of storage")  # jobs keep it themselves
+                        trial = study.ask()
                     trial.set_user_attr("sweeper", me)
                     queue.beat(study, trial)
                     values = {key: trial._suggest(key, d) for key, d in space.distributions.items()}

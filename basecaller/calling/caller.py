@@ -12,15 +12,12 @@ import torch
 
 from basecaller.decode import Decoder, path
 from basecaller.errors import DataError, SettingError
-from basecaller.files import read_json
 from basecaller.geometry import Model, output_length, receptive_field, stem_kernel
 from basecaller.network import RawCTCNet
 from basecaller.training.device import autocast_type
 
 LEAST_CHUNK = 4000
 """Samples in a chunk whose length is not set, or eight times what is cut off at an edge."""
-
-LEAST_QUALITY, MOST_QUALITY = 1.0, 50.0
 
 
 @dataclass(frozen=True)
@@ -42,31 +39,6 @@ class Call:
     samples: int
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """From the network's confidence to qualities that tell the share of errors: phred = slope x raw + offset, raw being that of
-    the network's own probability. Fitted by `evaluating.calibrate`.
-    """
-
-    slope: float = 1.0
-    offset: float = 0.0
-
-    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
-        """Phred qualities of bases: float [bases]."""
-        return np.clip(self.slope * raw_quality(probabilities) + self.offset, LEAST_QUALITY, MOST_QUALITY)
-
-
-def raw_quality(probabilities: np.ndarray) -> np.ndarray:
-    """-10 log10(1 - p), at most `MOST_QUALITY`."""
-    quality: np.ndarray = -10 * np.log10(np.maximum(1 - np.asarray(probabilities, float), 10 ** (-MOST_QUALITY / 10)))
-    return quality
-
-
-def mean_quality(qualities: np.ndarray) -> float:
-    """Of a read: the phred of its mean error probability, as Dorado's and Guppy's `qs`; 0 for no base."""
-    return float(-10 * np.log10(np.mean(10 ** (-qualities / 10)))) if len(qualities) else 0.0
-
-
 def model_folder(model: str) -> Path:
     """The folder of a model that is given as a folder or as the `best.pt` in it.
 
@@ -79,12 +51,6 @@ def model_folder(model: str) -> Path:
     if not (folder / "best.pt").is_file():
         raise DataError(f"model={model}: has no best.pt; give the folder of a training, such as outputs/tiny/winner")
     return folder
-
-
-def read_calibration(folder: Path) -> Calibration | None:
-    """What `basecaller.evaluate` found for a model; None where it has not run."""
-    found = read_json(folder / "calibration.json")
-    return Calibration(float(found["slope"]), float(found["offset"])) if found else None
 
 
 def margin(size: Model) -> int:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from basecaller.calling import Call, decode, raw_quality
+from basecaller.calling.caller import Call, decode
+from basecaller.calling.quality import raw_quality
 from basecaller.data.dataset import Dataset
 from basecaller.decode import Decoder
 from basecaller.errors import DataError
@@ -21,9 +22,6 @@ from basecaller.training.evaluate import ctc_nats, scored_batches, targets_of
 
 LONGEST_RUN = 8
 """Homopolymers of this length and longer are counted together."""
-
-FEWEST = 20
-"""Bases of one quality below which nothing is fitted to it."""
 
 
 @dataclass
@@ -79,26 +77,6 @@ def homopolymers(called: str, true: str) -> list[tuple[int, bool]]:
         exact = inside.startswith(letter * len(run.group())) and letter not in inside[len(run.group()) :]
         found.append((len(run.group()), exact and letter not in before))
     return found
-
-
-def calibrate(tally: Tally) -> dict[str, Any]:
-    """A line from raw qualities to those observed, by least squares weighted with the number of bases.
-
-    Returns:
-        `slope`, `offset`, and `bins`: raw phred, bases, observed phred.
-    """
-    bins = []
-    for raw, (bases, errors) in sorted(tally.quality.items()):
-        observed = -10 * np.log10((errors + 1) / (bases + 2))  # the rule of succession: no bin is free of error
-        bins.append({"raw": raw, "bases": bases, "observed": round(float(observed), 3)})
-    used = [each for each in bins if each["bases"] >= FEWEST]
-    slope, offset = 1.0, 0.0
-    if len(used) > 1:
-        x, y, w = (np.array([each[key] for each in used], float) for key in ("raw", "observed", "bases"))
-        slope, offset = np.polyfit(x, y, 1, w=np.sqrt(w))
-    elif used:
-        offset = used[0]["observed"] - used[0]["raw"]
-    return {"slope": round(float(slope), 5), "offset": round(float(offset), 5), "bins": bins}
 
 
 def evaluate_chunks(

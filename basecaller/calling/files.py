@@ -1,0 +1,86 @@
+"""POD5 files read, FASTQ, SAM and BAM files written."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from basecaller import __version__
+from basecaller.calling.caller import Call
+from basecaller.calling.quality import Calibration, mean_quality
+from basecaller.data.signal import normalise
+from basecaller.errors import DataError
+
+
+def signals(file: Path, counts: dict[str, int]) -> Iterator[tuple[str, np.ndarray]]:
+    """Read ids and normalised signals of a POD5 file, float32 [samples].
+
+    Args:
+        file: the POD5 file.
+        counts: reads and samples seen, raised in place.
+    Raises:
+        DataError: it cannot be read.
+    """
+    import pod5
+
+    try:
+        with pod5.Reader(file) as reader:
+            for read in reader.reads():
+                counts["samples"] += read.num_samples
+                if read.num_samples:
+                    yield str(read.read_id), normalise(read.signal)  # the unit does not matter: it is divided out
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"reads: cannot read {file}: {error}; is it cut short or of another kind?") from error
+
+
+def reads_in(file: Path) -> int:
+    """How many reads a POD5 file has.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    import pod5
+
+    try:
+        with pod5.Reader(file) as reader:
+            return int(reader.num_reads)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"reads: cannot read {file}: {error}; is it cut short or of another kind?") from error
+
+
+def write_fastq(path: Path, calls: Iterable[Call], quality: Calibration) -> Iterator[Call]:
+    """Writes calls as FASTQ, each passed on when it is written."""
+
+    with path.open("w") as file:
+        for call in calls:
+            qualities = quality(call.probabilities)
+            letters = "".join(chr(33 + round(q)) for q in qualities)
+            file.write(f"@{call.read_id} qs:f:{mean_quality(qualities):.2f}\n{call.sequence}\n+\n{letters}\n")
+            yield call
+
+
+def write_alignments(
+    path: Path, calls: Iterable[Call], quality: Calibration, stride: int, binary: bool, command: str
+) -> Iterator[Call]:
+    """Writes calls as unaligned SAM or BAM records with `qs`, `mv`, `ns` and `ts` tags, as Dorado's."""
+    import pysam
+
+    header = {"HD": {"VN": "1.6", "SO": "unknown"}, "PG": [{"ID": "basecaller", "VN": __version__, "CL": command}]}
+    with pysam.AlignmentFile(str(path), "wb" if binary else "w", header=header) as file:
+        for call in calls:
+            qualities = quality(call.probabilities)
+            record = pysam.AlignedSegment(file.header)
+            record.query_name, record.flag, record.query_sequence = call.read_id, 4, call.sequence
+            record.query_qualities = array.array("B", [round(q) for q in qualities])
+            moves = np.zeros(-(-call.samples // stride) + 1, np.int8)
+            moves[0] = stride
+            moves[1 + call.frames] = 1
+            record.set_tag("qs", mean_quality(qualities), "f")
+            record.set_tag("ns", call.samples)
+            record.set_tag("ts", 0)
+            record.set_tag("mv", array.array("b", moves.tobytes()))
+            file.write(record)
+            yield call
