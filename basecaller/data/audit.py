@@ -192,8 +192,8 @@ def infeasible_at(facts: Facts, stride: int, tolerated: float) -> str:
     return f"model.stride={stride}: {count:,} of {total:,} targets have more labels than frames; use a smaller one"
 
 
-NAMES = {"samples_per_chunk": "samples in a chunk", "bases_per_chunk": "bases in a chunk",
-         "samples_per_base": "samples for a base", "level": "signal level"}  # fmt: skip
+NAMES = {"samples_per_chunk": "samples/chunk", "bases_per_chunk": "bases/chunk", "samples_per_base": "samples/base",
+         "level": "signal level"}  # fmt: skip
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
@@ -219,19 +219,19 @@ def render(dataset: Dataset) -> RenderableType:
     splits = Table("split", "reads", "chunks", "samples", "bases", box=box.SIMPLE_HEAD)
     for split, sizes in facts["splits"].items():
         splits.add_row(split, *(f"{sizes[k]:,}" for k in ("reads", "chunks", "samples", "bases")))
-    spread = Table("", "minimum", "quartile", "median", "quartile", "maximum", "", box=box.SIMPLE_HEAD)
+    spread = Table("", "minimum", "quartile", "median", "quartile", "maximum", "histogram", box=box.SIMPLE_HEAD)
     for key, name in NAMES.items():
-        heights = np.array(facts["histograms"][key]["counts"], float).reshape(20, 2).sum(1)
+        heights = np.array(facts["histograms"][key]["counts"], float).reshape(10, 4).sum(1)
         bars = "".join(BLOCKS[round(8 * height / heights.max())] for height in heights)
         spread.add_row(name, *(f"{q:g}" for q in facts[key]), bars)
     rest = Table(show_header=False, box=box.SIMPLE_HEAD)
     rest.add_row("base composition", "  ".join(f"{base} {share:.1%}" for base, share in facts["composition"].items()))
     dense = "  ".join(f"{stride}: {number:,}" for stride, number in facts["infeasible"].items())
-    rest.add_row("chunks too dense for CTC, by model.stride", dense)
-    rest.add_row("chunks of validation and test that are in train", f"{facts['on_both_sides']:,}")
+    rest.add_row("too dense for CTC, by stride", dense)
+    rest.add_row("on both sides of a split", f"{facts['on_both_sides']:,}")
     if "pore" in facts:
         told = "  ".join(f"{way}: {value:.2f}" for way, value in facts["pore"].items())
-        rest.add_row("correlation with the R9.4 pore's levels", told)
+        rest.add_row("correlation with R9.4", told)
     rest.add_row("fingerprint", dataset.fingerprint)
     lines = [f"! {line}" for line in facts["verdict"]] or ["nothing found that would spoil a training"]
     return Group(counts, splits, spread, rest, *lines)

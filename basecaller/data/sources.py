@@ -23,6 +23,7 @@ from rich.progress import track
 
 from basecaller.data import bonito, mixture, pod5, simulator, tensors
 from basecaller.data.dataset import ALPHABET, SPLITS, Chunk, Dataset, DatasetWriter
+from basecaller.errors import DataError
 from basecaller.files import read_json, write_json
 from basecaller.workers import cores
 
@@ -140,9 +141,13 @@ def _write(name: str, kind: Source, source: Any, folder: Path, fingerprint: str)
     needed = [split for split in SPLITS if split != "test" or source.test > 0]
     parts = kind.parts(source) if kind.parts else []
     chunks = _side_by_side(name, source, folder, counts) if len(parts) > 1 else _shown(kind.chunks(source, counts))
-    with DatasetWriter(folder, meta, getattr(source, "alphabet", ALPHABET), needed) as writer:
-        for chunk in chunks:
-            writer.add(chunk)
+    try:
+        with DatasetWriter(folder, meta, getattr(source, "alphabet", ALPHABET), needed) as writer:
+            for chunk in chunks:
+                writer.add(chunk)
+    except DataError:  # an interrupted import goes on with its parts, this one never will
+        shutil.rmtree(_parts_folder(folder), ignore_errors=True)
+        raise
     shutil.rmtree(_parts_folder(folder), ignore_errors=True)
 
 
