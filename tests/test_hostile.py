@@ -16,7 +16,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from basecaller.data import Dataset, pod5
+from basecaller.data import Dataset, bonito, pod5, tensors
 from basecaller.data.sources import prepare
 from basecaller.errors import BasecallerError, DataError
 from basecaller.training import checkpoint
@@ -89,6 +89,48 @@ def test_a_damaged_source_is_refused_or_read_and_never_half_written(source, whic
             assert (made / "meta.json").exists()
 
 
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory) -> dict[str, Path]:
+    """A Bonito directory, and the original's tensors as `.pth` and `.npy`."""
+    folder = tmp_path_factory.mktemp("arrays")
+    return {
+        "bonito": files.bonito_directory(folder / "bonito", 30, 300),
+        "pth": files.tensors(folder / "pth", 30)[0],
+        "npy": files.tensors(folder / "npy", 30, "npy")[0],
+    }
+
+
+def settings_of(kind: str, folder: Path) -> tuple[str, object]:
+    if kind == "bonito":
+        return "bonito", bonito.Settings((str(folder),), None, "ACGT", 0.2, 0.2)
+    return "rawctcnet", tensors.Settings(str(folder), "signals", "sequences", 0.2, 0.2)
+
+
+@pytest.mark.parametrize("kind", ["bonito", "pth", "npy"])
+@EXAMPLES
+@given(damage=DAMAGE, which=st.integers(0, 3))
+def test_damaged_arrays_are_refused_or_read_and_never_half_written(arrays, kind, damage, which):
+    with tempfile.TemporaryDirectory() as folder:
+        here, root = Path(folder) / "copy", Path(folder) / "data"
+        here.mkdir()
+        names = sorted(path.name for path in arrays[kind].iterdir())
+        for place, name in enumerate(names):
+            content = (arrays[kind] / name).read_bytes()
+            (here / name).write_bytes(damaged(content, damage) if place == which % len(names) else content)
+        name, chosen = settings_of(kind, here)
+        torch.set_num_threads(1)
+
+        def read() -> None:
+            dataset = prepare(name, chosen, root)
+            for i in range(len(dataset)):
+                dataset.chunk(i)
+
+        assert outcome_of(read) in ("fine", "refused")
+        assert not list(root.glob("*.partial-*"))
+        for made in root.glob(f"{name}-*"):
+            assert (made / "meta.json").exists()
+
+
 @EXAMPLES
 @given(damage=DAMAGE)
 def test_a_damaged_checkpoint_is_refused_or_read(tmp_path_factory, damage):
@@ -144,4 +186,15 @@ def test_nothing_is_unpickled(tmp_path, dataset):
     np.save(array, np.array([Harm(target)], object), allow_pickle=True)
     with pytest.raises(DataError):
         Dataset(copy)
+    for kind, array in (("bonito", "chunks.npy"), ("npy", "signals.data.npy")):
+        folder = (
+            files.bonito_directory(tmp_path / kind, 10) if kind == "bonito" else files.tensors(tmp_path / kind, 10, "npy")[0]
+        )
+        np.save(folder / array, np.array([Harm(target)], object), allow_pickle=True)
+        with pytest.raises(DataError):
+            prepare(*settings_of(kind, folder), tmp_path / "data")
+    folder = files.tensors(tmp_path / "pth", 10)[0]
+    torch.save(Harm(target), folder / "sequences.data.pth")
+    with pytest.raises(DataError):
+        prepare(*settings_of("pth", folder), tmp_path / "data")
     assert not target.exists()

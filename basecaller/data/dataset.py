@@ -228,7 +228,7 @@ class Dataset:
             arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in DTYPES}
             self.read_ids = np.load(folder / "read_ids.npy", allow_pickle=False)
             self.rows = np.load(folder / "signal_rows.npy", allow_pickle=False).reshape(-1, 2) if elsewhere else None
-        except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
+        except Exception as error:  # a damaged file may raise anything
             raise DataError(f"{folder}: not a whole data set ({error}); delete the folder and prepare it again") from error
         if not isinstance(self.meta, dict) or self.meta.get("format") != FORMAT:
             raise DataError(f"{folder}: meta.json is not of format {FORMAT}, which this version reads; prepare it again")
@@ -341,7 +341,7 @@ def open_array(path: Path) -> Any:
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
+    except Exception as error:  # a damaged file may raise anything
         raise DataError(f"{path}: cannot be read as a NumPy array ({error}); is it cut short, or of another kind?") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise DataError(f"{path}: holds no numbers")
