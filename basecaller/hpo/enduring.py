@@ -95,6 +95,10 @@ class EnduringStorage(_CachedStorage):
             super().record_heartbeat(trial_id)
 
     @_enduring
+    def _get_stale_trial_ids(self, study_id: int) -> list[int]:
+        return super()._get_stale_trial_ids(study_id)
+
+    @_enduring
     def set_trial_user_attrs(self, trial_id: int, attributes: dict[str, Any]) -> None:
         """All of them in one statement: a commit for each of forty costs more than all else around a short trial.
 
