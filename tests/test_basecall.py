@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -231,7 +232,9 @@ def test_an_exported_model_gives_the_same_calls(model, tmp_path, run: Command, k
     assert (meta["alphabet"], meta["stride"]) == ("ACGT", 4)
     if kind == "torchscript":
         extra = {"basecaller.json": ""}
-        torch.jit.load(str(tmp_path / "out.torchscript"), _extra_files=extra)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript
+            torch.jit.load(str(tmp_path / "out.torchscript"), _extra_files=extra)
         assert json.loads(extra["basecaller.json"]) == meta
 
 

@@ -127,7 +127,7 @@ def test_prepare_prints_the_audit_and_training_reuses_the_data_set(tmp_path, run
     path, bam, _ = files.make_source(tmp_path / "run", count=40)
     source = ["data=pod5", f"data.pod5={path}", f"data.bam={bam}", "data.validation=0.2", "data.test=0.2"]
     shown = run("prepare", *source, "data.chunk_samples=1000").stdout
-    for words in ("reads kept", "validation", "samples per base", "base composition", "too dense"):
+    for words in ("reads kept", "validation", "samples/base", "base composition", "too dense"):
         assert words in shown
     (prepared,) = (tmp_path / "outputs/data").glob("pod5-*")
     written = (prepared / "meta.json").stat().st_mtime_ns

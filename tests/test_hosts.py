@@ -106,7 +106,7 @@ def test_two_hosts_share_a_grid(hosts, far_server):
 
 def test_what_a_lost_host_left_is_done_by_the_other(hosts, far_server):
     wait = {"BASECALLER_STORAGE_WAIT": "3"}
-    given = [*SLOW, "experiment=lost", "optimizer.lr=0.01,0.001,0.002"]
+    given = [*SLOW, "train.epochs=120", "experiment=lost", "optimizer.lr=0.01,0.001,0.002"]
     lost, other = hosts
     first = lost.start(far_server, *given, **wait)
     wait_until(lambda: bool(list(lost.folder.glob("outputs/lost/runs/*/last.pt"))), first)
