@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from basecaller.config import command, compose_config
+from basecaller.data.batches import check_padding
 from basecaller.data.sources import prepare
 from basecaller.errors import SettingError
 from basecaller.files import read_json, write_json
@@ -110,31 +111,35 @@ class Search:
             asked = [f"stage={name}", *unswept(self.overrides)]
         self.console.rule(name)
         self.console.print(compose_config([f"stage={name}"]).stage.question, style="italic")
-        skipped = self._nothing_to_ask(name)
-        if skipped:
+        kept, skipped = self._nothing_to_ask(name)
+        if kept:
             self.console.print(f"skipped: {skipped}", style="bold")
-            asked.append("padding=off")
+            asked.append(f"padding={kept}")
         self.console.print(command("train", asked, multirun=True), style="dim", soft_wrap=True)
         with hydra_app() as app:
             app.multirun("config", job, [*self.workers.overrides, *asked])
         study = current_study(self.url, self.experiment, name)
         assert study is not None
-        study.set_user_attr("skipped", skipped or "")
+        study.set_user_attr("skipped", skipped)
         self._report()
         facts = stage_facts(name, study, standing(study))
         print_stage(facts, self.console)
         return facts
 
-    def _nothing_to_ask(self, name: str) -> str | None:
-        """Why a stage's question has no answer on this data; None where it has one."""
+    def _nothing_to_ask(self, name: str) -> tuple[str, str]:
+        """The padding that is kept where this data gives the padding stage no answer, and why; empty where it gives one."""
         if list(self._planned(name)[0][0]) != ["padding"]:
-            return None
+            return "", ""
         checked = settings(self.cfg)
         dataset = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
         lengths = np.unique(dataset.lengths[dataset.indices("train")])
-        if len(lengths) > 1:
-            return None
-        return f"every chunk has {lengths[0]} samples, so there is nothing to pad; padding=off is kept"
+        if len(lengths) == 1:
+            return "off", f"every chunk has {lengths[0]} samples, so there is nothing to pad; padding=off is kept"
+        try:
+            check_padding(dataset, "off", checked.data.batch_size)
+        except SettingError:
+            return "masked", "where bases start is not known, so chunks cannot be cropped; padding=masked is kept"
+        return "", ""
 
     def preview(self) -> None:
         """Lists every trial of the plan with its settings and an estimate of its time; nothing runs."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from basecaller.config import compose_config
 from basecaller.data import Dataset
@@ -14,8 +15,10 @@ from basecaller.data.audit import audit
 from basecaller.data.batches import training_batches
 from basecaller.data.sources import prepare
 from basecaller.decode import to_string
+from basecaller.driver import Search
 from basecaller.driver import test_metrics as metrics_of_the_test_set
 from basecaller.errors import DataError, SettingError
+from basecaller.hpo.storage import current_study
 from basecaller.run import check, train
 from basecaller.settings import data_settings
 from tests.conftest import TINY
@@ -152,6 +155,19 @@ def test_reads_without_base_positions_are_never_cropped(folder):
     cfg = compose_config(given)
     assert cfg.padding.mode == "masked"  # its own default
     assert np.isfinite(train(cfg, folder / "run").metrics["val_loss"])
+
+
+def test_a_search_skips_the_padding_stage_where_nothing_can_be_cropped(folder):
+    path, _ = tensors(folder / "t")
+    given = ["data=rawctcnet", f"data.path={path}", *SHARES, *SMALL, "plan=[padding,batch_norm]", "search.workers=1"]
+    given += ["search.replicates=1", "search.winner.train.epochs=1"]
+    search = Search(compose_config(given), given, Console(quiet=True))
+    stage = search.run_stage("padding")
+    assert stage["skipped"] == "where bases start is not known, so chunks cannot be cropped; padding=masked is kept"
+    search.run()
+    study = current_study("sqlite:///outputs/optuna.db", "tiny", "batch_norm")
+    assert {t.user_attrs["choices"]["padding"] for t in study.trials} == {"masked"}
+    assert (folder / "outputs/tiny/winner/calibration.json").exists()
 
 
 def test_broken_tensors_are_named(folder):
