@@ -54,7 +54,7 @@ def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, 
     """
     import torch
 
-    from basecaller.calling.caller import Caller, model_folder
+    from basecaller.calling.caller import Caller, is_rna, model_folder
     from basecaller.calling.quality import Calibration, read_calibration
     from basecaller.training.checkpoint import load_network
     from basecaller.training.device import choose_device
@@ -65,7 +65,7 @@ def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, 
     torch.set_num_threads(chosen.threads or cores())
     network = load_network(folder / "best.pt").to(choose_device(chosen.device))
     caller = Caller(network, chosen.chunk_samples, chosen.batch_size, chosen.decoder)  # type: ignore[arg-type]
-    calibration = read_calibration(folder)
+    calibration, rna = read_calibration(folder), is_rna(folder)
     if calibration is None:
         console.print(f"qualities are not calibrated: python -m basecaller.evaluate model={chosen.model} does it")
     quality = calibration or Calibration()
@@ -81,12 +81,12 @@ def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, 
                 progress.advance(task, reads_in(file))
                 continue
             with replacing(target) as partial:
-                calls = caller.calls(signals(file, counts))
+                calls = caller.calls(signals(file, counts, rna))
                 if chosen.format == "fastq":
                     written = write_fastq(partial, calls, quality)
                 else:
                     stride = network.settings.stride
-                    written = write_alignments(partial, calls, quality, stride, chosen.format == "bam", command)
+                    written = write_alignments(partial, calls, quality, stride, chosen.format == "bam", command, rna)
                 for call in written:
                     counts["reads"] += 1
                     counts["bases"] += len(call.sequence)

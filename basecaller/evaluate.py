@@ -83,7 +83,7 @@ def evaluate(chosen: Options, overrides: list[str]) -> dict[str, Any]:
     """
     import torch
 
-    from basecaller.calling.caller import Caller, model_folder
+    from basecaller.calling.caller import Caller, is_rna, model_folder
     from basecaller.calling.evaluating import evaluate_chunks, evaluate_reads
     from basecaller.calling.quality import calibrate
     from basecaller.training.checkpoint import load_network
@@ -99,7 +99,9 @@ def evaluate(chosen: Options, overrides: list[str]) -> dict[str, Any]:
     if chosen.reads is not None and chosen.reference is not None:
         caller = Caller(network, None, 16, decoder)
         counts = {"samples": 0}
-        calls = (call for file in pod5_files(chosen.reads, "reads") for call in caller.calls(signals(file, counts)))
+        calls = (
+            call for file in pod5_files(chosen.reads, "reads") for call in caller.calls(signals(file, counts, is_rna(folder)))
+        )
         facts = evaluate_reads(calls, Path(chosen.reference))
         facts = {"model": str(folder), "reads_from": chosen.reads, "reference": chosen.reference, "decoder": decoder, **facts}
     else:

@@ -124,6 +124,25 @@ def test_pod5_reads_become_fastq_and_bam_and_are_not_called_again(model, tmp_pat
         assert record.get_tag("ns") == len(next(r.adc for r in reads if r.read_id == record.query_name))
 
 
+def test_a_model_of_rna_reads_signals_from_the_other_end(model, tmp_path, run: Command):
+    _, _, reads = make_source(tmp_path / "reads", count=2)
+    (model / "config.yaml").write_text("data:\n  rna: true\n")
+    for form in ("fastq", "bam"):
+        run("basecall", f"model={model}", "reads=reads", "decoder=greedy", f"format={form}")
+    called, made = fastq(tmp_path / "calls/reads.fastq"), network()
+    for read in reads:
+        with torch.inference_mode():
+            scores = made(torch.from_numpy(normalise(read.adc)[::-1].copy())[None])[0]
+        assert called[read.read_id][0] == greedy(scores.argmax(1).numpy())
+    (record, *_) = pysam.AlignmentFile(str(tmp_path / "calls/reads.bam"), "rb", check_sq=False)
+    moves = np.array(record.get_tag("mv"))[1:]
+    read = next(r for r in reads if r.read_id == record.query_name)
+    with torch.inference_mode():
+        best = made(torch.from_numpy(normalise(read.adc)[::-1].copy())[None])[0].argmax(1).numpy()
+    first = np.flatnonzero(best)[0]  # the first base of the sequence is the last of the signal
+    assert np.flatnonzero(moves)[-1] == len(best) - 1 - first
+
+
 def test_a_damaged_pod5_leaves_no_half_file(model, tmp_path, run: Command):
     path, _, _ = make_source(tmp_path / "reads", count=3)
     path.write_bytes(path.read_bytes()[:2000])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from omegaconf import OmegaConf
 
 from basecaller.decode import Decoder, path
 from basecaller.errors import DataError, SettingError
@@ -51,6 +52,12 @@ def model_folder(model: str) -> Path:
     if not (folder / "best.pt").is_file():
         raise DataError(f"model={model}: has no best.pt; give the folder of a training, such as outputs/tiny/winner")
     return folder
+
+
+def is_rna(folder: Path) -> bool:
+    """Whether a model was trained on direct RNA (`data.rna`)."""
+    file = folder / "config.yaml"
+    return bool(OmegaConf.select(OmegaConf.load(file), "data.rna", default=False)) if file.is_file() else False
 
 
 def margin(size: Model) -> int:

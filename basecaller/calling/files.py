@@ -15,12 +15,13 @@ from basecaller.data.signal import normalise
 from basecaller.errors import DataError
 
 
-def signals(file: Path, counts: dict[str, int]) -> Iterator[tuple[str, np.ndarray]]:
+def signals(file: Path, counts: dict[str, int], rna: bool = False) -> Iterator[tuple[str, np.ndarray]]:
     """Read ids and normalised signals of a POD5 file, float32 [samples].
 
     Args:
         file: the POD5 file.
         counts: reads and samples seen, raised in place.
+        rna: of direct RNA, which runs from the 3' end: the signals are turned around, as for training.
     Raises:
         DataError: it cannot be read.
     """
@@ -31,7 +32,8 @@ def signals(file: Path, counts: dict[str, int]) -> Iterator[tuple[str, np.ndarra
             for read in reader.reads():
                 counts["samples"] += read.num_samples
                 if read.num_samples:
-                    yield str(read.read_id), normalise(read.signal)  # the unit does not matter: it is divided out
+                    signal = normalise(read.signal)  # the unit does not matter: it is divided out
+                    yield str(read.read_id), np.ascontiguousarray(signal[::-1]) if rna else signal
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"reads: cannot read {file}: {error}; is it cut short or of another kind?") from error
 
@@ -63,7 +65,7 @@ def write_fastq(path: Path, calls: Iterable[Call], quality: Calibration) -> Iter
 
 
 def write_alignments(
-    path: Path, calls: Iterable[Call], quality: Calibration, stride: int, binary: bool, command: str
+    path: Path, calls: Iterable[Call], quality: Calibration, stride: int, binary: bool, command: str, rna: bool = False
 ) -> Iterator[Call]:
     """Writes calls as unaligned SAM or BAM records with `qs`, `mv`, `ns` and `ts` tags, as Dorado's."""
     import pysam
@@ -78,6 +80,8 @@ def write_alignments(
             moves = np.zeros(-(-call.samples // stride) + 1, np.int8)
             moves[0] = stride
             moves[1 + call.frames] = 1
+            if rna:  # move tables run with the signal as it was measured
+                moves[1:] = moves[:0:-1]
             record.set_tag("qs", mean_quality(qualities), "f")
             record.set_tag("ns", call.samples)
             record.set_tag("ts", 0)
