@@ -41,7 +41,7 @@ def audit(dataset: Dataset) -> Facts:
         these (edges, counts), `composition` (share of each base), `infeasible` (chunks too dense for CTC, by stride),
         `on_both_sides` (chunks of validation and test that training has too, by content), `padded` (share of chunks that end in
         a constant), `pore` (correlation of event means with the R9.4 table, as given and otherwise; absent where base starts
-        are not known), and `verdict`: what will go wrong, and what to change.
+        are not known), `shares` of a mixture's sources, and `verdict`: what will go wrong, and what to change.
     """
     cache = dataset.folder / "audit.json"
     known = read_json(cache)
@@ -86,6 +86,7 @@ def _facts(dataset: Dataset) -> Facts:
         "infeasible": {str(stride): len(dataset.infeasible(everything, stride)) for stride in STRIDES},
         "on_both_sides": _on_both_sides(dataset),
         "padded": round(float(np.mean(padded)), 4),
+        **({"shares": shares} if (shares := getattr(dataset, "shares", None)) else {}),
         **({"pore": pore} if (pore := pore_correlation(dataset)) else {}),
     }
 
@@ -229,6 +230,8 @@ def render(dataset: Dataset) -> RenderableType:
     dense = "  ".join(f"{stride}: {number:,}" for stride, number in facts["infeasible"].items())
     rest.add_row("too dense for CTC, by stride", dense)
     rest.add_row("on both sides of a split", f"{facts['on_both_sides']:,}")
+    if "shares" in facts:
+        rest.add_row("share of each source", "  ".join(f"{name} {share:.0%}" for name, share in facts["shares"].items()))
     if "pore" in facts:
         told = "  ".join(f"{way}: {value:.2f}" for way, value in facts["pore"].items())
         rest.add_row("correlation with R9.4", told)

@@ -63,6 +63,12 @@ class Mixture(Dataset):
         self.frames_needed = np.concatenate([dataset.frames_needed for dataset in datasets])
 
     @property
+    def shares(self) -> dict[str, float]:
+        """Of each part in what a training draws."""
+        total = sum(weight for _, weight, _ in self.parts)
+        return {name: weight / total for name, weight, _ in self.parts}
+
+    @property
     def has_starts(self) -> bool:
         return all(dataset.has_starts for _, _, dataset in self.parts)
 
@@ -80,8 +86,7 @@ class Mixture(Dataset):
         To train on, chunks of a part that has too few are taken several times. Validation and test have none twice, and so
         fewer chunks in all.
         """
-        weights = np.array([weight for _, weight, _ in self.parts], float)
-        shares = weights / weights.sum()
+        shares = np.array(list(self.shares.values()))
         there = [self.firsts[i] + dataset.indices(split) for i, (_, _, dataset) in enumerate(self.parts)]
         sizes = np.array([len(indices) for indices in there])
         if not sizes.all():
