@@ -20,12 +20,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from basecaller.calling.files import reads_in, signals, write_alignments, write_fastq
 from basecaller.config import as_message
 from basecaller.data.pod5 import pod5_files
+from basecaller.decode import DECODERS
 from basecaller.files import replacing
 from basecaller.settings import options
 from basecaller.workers import cores
 
 FORMATS = ("fastq", "sam", "bam")
-DECODERS = ("greedy", "beam")
 
 
 @dataclass(frozen=True)
@@ -54,21 +54,18 @@ def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, 
     """
     import torch
 
-    from basecaller.calling.caller import Caller, is_rna, model_folder
-    from basecaller.calling.quality import Calibration, read_calibration
-    from basecaller.training.checkpoint import load_network
-    from basecaller.training.device import choose_device
+    from basecaller.calling.caller import Caller
+    from basecaller.calling.model import load_model
+    from basecaller.calling.quality import Calibration
 
     files = pod5_files(chosen.reads, "reads")
     root = Path(chosen.reads) if Path(chosen.reads).is_dir() else Path(chosen.reads).parent
-    folder = model_folder(chosen.model)
     torch.set_num_threads(chosen.threads or cores())
-    network = load_network(folder / "best.pt").to(choose_device(chosen.device))
-    caller = Caller(network, chosen.chunk_samples, chosen.batch_size, chosen.decoder)  # type: ignore[arg-type]
-    calibration, rna = read_calibration(folder), is_rna(folder)
-    if calibration is None:
+    model = load_model(chosen.model, chosen.device)
+    caller = Caller(model.network, chosen.chunk_samples, chosen.batch_size, chosen.decoder)  # type: ignore[arg-type]
+    if model.calibration is None:
         console.print(f"qualities are not calibrated: python -m basecaller.evaluate model={chosen.model} does it")
-    quality = calibration or Calibration()
+    quality = model.calibration or Calibration()
     counts = {"files": 0, "files there already": 0, "reads": 0, "bases": 0, "samples": 0}
     started = time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -81,12 +78,12 @@ def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, 
                 progress.advance(task, reads_in(file))
                 continue
             with replacing(target) as partial:
-                calls = caller.calls(signals(file, counts, rna))
+                calls = caller.calls(signals(file, counts, model.rna))
                 if chosen.format == "fastq":
                     written = write_fastq(partial, calls, quality)
                 else:
-                    stride = network.settings.stride
-                    written = write_alignments(partial, calls, quality, stride, chosen.format == "bam", command, rna)
+                    stride, binary = model.network.settings.stride, chosen.format == "bam"
+                    written = write_alignments(partial, calls, quality, stride, binary, command, model.rna)
                 for call in written:
                     counts["reads"] += 1
                     counts["bases"] += len(call.sequence)

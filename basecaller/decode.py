@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from fast_ctc_decode import beam_search
@@ -10,6 +10,7 @@ from fast_ctc_decode import beam_search
 from basecaller.data.dataset import ALPHABET
 
 Decoder = Literal["greedy", "beam"]
+DECODERS: tuple[Decoder, ...] = get_args(Decoder)
 
 BEAM_SIZE, BEAM_CUT = 32, 0.001
 """Width of the beam, as Dorado's and Bonito's, and the probability below which a label is not followed."""

@@ -15,20 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from basecaller.basecall import DECODERS
 from basecaller.calling.files import signals
-from basecaller.config import as_message, compose_config
-from basecaller.data.dataset import SPLITS
+from basecaller.config import as_message
 from basecaller.data.pod5 import pod5_files
-from basecaller.data.sources import prepare
+from basecaller.data.splits import SPLITS
+from basecaller.decode import DECODERS
 from basecaller.errors import SettingError
 from basecaller.files import replacing, write_json
 from basecaller.places import conf_dir
-from basecaller.settings import data_settings, options
+from basecaller.settings import options
 from basecaller.workers import cores
 
 
@@ -64,15 +63,6 @@ def own_and_data(overrides: list[str]) -> tuple[list[str], list[str]]:
     return mine, [line for line in overrides if line not in mine]
 
 
-def data_config(folder: Path, overrides: list[str]) -> DictConfig:
-    """The config whose `data` section is asked for: the overrides', or without any the model's own."""
-    if overrides:
-        return compose_config(overrides)
-    config = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(config, DictConfig)
-    return config
-
-
 def evaluate(chosen: Options, overrides: list[str]) -> dict[str, Any]:
     """Evaluates a model, and writes `evaluation.json` and its figure.
 
@@ -83,30 +73,27 @@ def evaluate(chosen: Options, overrides: list[str]) -> dict[str, Any]:
     """
     import torch
 
-    from basecaller.calling.caller import Caller, is_rna, model_folder
+    from basecaller.calling.caller import Caller
     from basecaller.calling.evaluating import evaluate_chunks, evaluate_reads
+    from basecaller.calling.model import load_model
     from basecaller.calling.quality import calibrate
-    from basecaller.training.checkpoint import load_network
-    from basecaller.training.device import choose_device
     from basecaller.training.fit import choose
 
     if (chosen.reads is None) != (chosen.reference is None):
         raise SettingError("reads and reference: give both, or neither to evaluate on a data set")
-    folder = model_folder(chosen.model)
     torch.set_num_threads(chosen.threads or cores())
-    network = load_network(folder / "best.pt").to(choose_device(chosen.device))
+    model = load_model(chosen.model, chosen.device)
+    folder, network = model.folder, model.network
     decoder: Any = chosen.decoder
     if chosen.reads is not None and chosen.reference is not None:
         caller = Caller(network, None, 16, decoder)
         counts = {"samples": 0}
-        calls = (
-            call for file in pod5_files(chosen.reads, "reads") for call in caller.calls(signals(file, counts, is_rna(folder)))
-        )
+        files = pod5_files(chosen.reads, "reads")
+        calls = (call for file in files for call in caller.calls(signals(file, counts, model.rna)))
         facts = evaluate_reads(calls, Path(chosen.reference))
         facts = {"model": str(folder), "reads_from": chosen.reads, "reference": chosen.reference, "decoder": decoder, **facts}
     else:
-        data = data_settings(data_config(folder, overrides))
-        dataset = prepare(data.name, data.source, Path(data.folder))
+        dataset = model.dataset(overrides)
         stride = network.settings.stride
 
         def chunks(split: str) -> np.ndarray:

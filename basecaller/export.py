@@ -24,10 +24,9 @@ from basecaller.calling.files import signals
 from basecaller.config import as_message
 from basecaller.data.pod5 import pod5_files
 from basecaller.data.signal import CLIP, MAD_TO_STD
-from basecaller.data.sources import prepare
 from basecaller.errors import DataError
 from basecaller.files import replacing, write_json
-from basecaller.settings import data_settings, options
+from basecaller.settings import options
 
 ENDINGS = {"torchscript": "pt", "onnx": "onnx"}
 
@@ -65,15 +64,12 @@ def metadata(network: Any) -> dict[str, Any]:
     }
 
 
-def some_signals(chosen: Options, folder: Path) -> list[np.ndarray]:
+def some_signals(chosen: Options, model: Any) -> list[np.ndarray]:
     """Normalised signals to check on."""
-    from basecaller.evaluate import data_config
-
     if chosen.reads is not None:
-        found = (signal for file in pod5_files(chosen.reads, "reads") for _, signal in signals(file, {"samples": 0}))
+        found = (signal for file in pod5_files(chosen.reads, "reads") for _, signal in signals(file, {"samples": 0}, model.rna))
         return list(itertools.islice(found, chosen.limit))
-    data = data_settings(data_config(folder, []))
-    dataset = prepare(data.name, data.source, Path(data.folder))
+    dataset = model.dataset([])
     return [np.asarray(dataset.chunk(i)[0], np.float32) for i in dataset.indices("validation")[: chosen.limit]]
 
 
@@ -88,17 +84,16 @@ def export(chosen: Options) -> dict[str, Any]:
     """
     import torch
 
-    from basecaller.calling.caller import model_folder
+    from basecaller.calling.model import load_model
     from basecaller.calling.plain import Plain
     from basecaller.decode import greedy
-    from basecaller.training.checkpoint import load_network
 
-    folder = model_folder(chosen.model)
-    network = load_network(folder / "best.pt").eval()
-    told, given = metadata(network), some_signals(chosen, folder)
+    model = load_model(chosen.model, "cpu")
+    network = model.network
+    told, given = metadata(network), some_signals(chosen, model)
     if not given:
         raise DataError(f"reads={chosen.reads}: there is no read to check on")
-    target = Path(chosen.output) if chosen.output else folder / f"model.{ENDINGS[chosen.format]}"
+    target = Path(chosen.output) if chosen.output else model.folder / f"model.{ENDINGS[chosen.format]}"
     plain = Plain(network).eval()
     example = torch.from_numpy(given[0])[None]
     with replacing(target) as partial, warnings.catch_warnings(), torch.inference_mode():

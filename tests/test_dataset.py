@@ -12,8 +12,9 @@ import pytest
 
 from basecaller.data import Dataset, simulator
 from basecaller.data.audit import audit
-from basecaller.data.dataset import Chunk, DatasetWriter, split_of_read
+from basecaller.data.dataset import Chunk, DatasetWriter
 from basecaller.data.sources import prepare, source_fingerprint
+from basecaller.data.splits import split_of_read
 from basecaller.errors import DataError
 from tests.conftest import SIMULATED
 

@@ -10,8 +10,8 @@ import pysam
 import pytest
 
 from basecaller.data import pod5, sources
-from basecaller.data.dataset import SPLITS
 from basecaller.data.signal import encode, kmer_indices, pore_levels, reverse_complement
+from basecaller.data.splits import SPLITS
 from basecaller.decode import to_string
 from basecaller.errors import DataError
 from basecaller.files import write_json

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 
 from basecaller.decode import Decoder, path
-from basecaller.errors import DataError, SettingError
+from basecaller.errors import SettingError
 from basecaller.geometry import Model, output_length, receptive_field, stem_kernel
 from basecaller.network import RawCTCNet
 from basecaller.training.device import autocast_type
@@ -38,26 +36,6 @@ class Call:
     frames: np.ndarray
     probabilities: np.ndarray
     samples: int
-
-
-def model_folder(model: str) -> Path:
-    """The folder of a model that is given as a folder or as the `best.pt` in it.
-
-    Raises:
-        DataError: there is none.
-    """
-    folder = Path(model)
-    if folder.name == "best.pt":
-        folder = folder.parent
-    if not (folder / "best.pt").is_file():
-        raise DataError(f"model={model}: has no best.pt; give the folder of a training, such as outputs/tiny/winner")
-    return folder
-
-
-def is_rna(folder: Path) -> bool:
-    """Whether a model was trained on direct RNA (`data.rna`)."""
-    file = folder / "config.yaml"
-    return bool(OmegaConf.select(OmegaConf.load(file), "data.rna", default=False)) if file.is_file() else False
 
 
 def margin(size: Model) -> int:

@@ -1,5 +1,6 @@
 """Reads and their labels: the data set on disk, its sources, its audit and its batches. Nothing here imports torch."""
 
-from basecaller.data.dataset import ALPHABET, SPLITS, Dataset
+from basecaller.data.dataset import ALPHABET, Dataset
+from basecaller.data.splits import SPLITS
 
 __all__ = ["ALPHABET", "SPLITS", "Dataset"]

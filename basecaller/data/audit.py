@@ -11,8 +11,9 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from basecaller.data.dataset import SPLITS, Dataset
+from basecaller.data.dataset import Dataset
 from basecaller.data.signal import KMER_OFFSET, kmer_indices, pore_levels, reverse_complement
+from basecaller.data.splits import SPLITS
 from basecaller.files import read_json, replacing, write_json
 
 STRIDES = (1, 2, 3, 4, 5, 6, 8)

@@ -29,11 +29,11 @@ import numpy as np
 from numpy.lib import format as npy
 
 from basecaller.data.signal import normalise
+from basecaller.data.splits import SPLITS
 from basecaller.errors import DataError
 from basecaller.geometry import frames_needed, output_length
 
 ALPHABET = "ACGT"
-SPLITS = ("train", "validation", "test")
 FORMAT = 1
 DTYPES: dict[str, np.dtype[Any]] = {
     "signals": np.dtype(np.float16),
@@ -78,13 +78,6 @@ class Chunk:
     labels: np.ndarray
     starts: np.ndarray | None
     split: str
-
-
-def split_of_read(read_id: str, validation: float, test: float) -> str:
-    """The split of a read, fixed by a hash of its id: it does not depend on which other reads there are."""
-    digest = hashlib.sha1(read_id.encode()).digest()
-    u = int.from_bytes(digest[:8], "big") / 2**64
-    return "test" if u < test else "validation" if u < test + validation else "train"
 
 
 class _Column:

@@ -1,25 +1,20 @@
-"""POD5 signals with BAM labels: bases placed on the signal by the move table, or by the alignment to the reference.
-
-Conventions (BAM tags as dorado and Guppy write them): `mv[0]` is the stride in samples, after it one entry per stride
-block, 1 where a new base starts; `ts` samples were trimmed before the first block. The move table runs in signal
-order, also for a record on the reverse strand, whose SEQ is stored reverse-complemented.
-"""
+"""POD5 signals with BAM labels, cut into chunks."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from basecaller.data.dataset import Chunk, split_of_read
-from basecaller.data.signal import encode, normalise, reverse_complement
+from basecaller.data.dataset import Chunk
+from basecaller.data.labels import LabelledRead, Unusable, label_from_moves, label_from_reference
+from basecaller.data.records import bam_files, identity, quality, records
+from basecaller.data.signal import normalise
+from basecaller.data.splits import PositionSplit, split_of_read
 from basecaller.errors import DataError
 
 LABELS = ("auto", "moves", "reference")
@@ -57,29 +52,6 @@ class Settings:
     split: str = field(metadata={"choices": SPLIT_BY})
     validation: float = field(metadata={"above": 0, "below": 1})
     test: float = field(metadata={"least": 0, "below": 1})
-
-
-@dataclass(frozen=True)
-class LabelledRead:
-    """Bases placed on a read's signal.
-
-    Attributes:
-        labels: uint8 [bases], in signal order; 0 where the letter is none of A, C, G, T.
-        starts: int64 [bases], first sample of each base in the whole read, ascending.
-        stop: the sample after the last base.
-        positions: int64 [bases] on the reference's forward strand; None for basecalls.
-        contig: the reference's name, None for basecalls.
-    """
-
-    labels: np.ndarray
-    starts: np.ndarray
-    stop: int
-    positions: np.ndarray | None = None
-    contig: str | None = None
-
-
-class Unusable(Exception):  # noqa: N818
-    """Why one read is left out; counted in the audit."""
 
 
 def pod5_files(entry: str, key: str = "data.pod5") -> list[Path]:
@@ -126,99 +98,6 @@ def source_files(settings: Settings) -> list[Path]:
     return files
 
 
-def bam_files(entry: str) -> list[Path]:
-    """The BAM files that an entry of `data.bam` names: itself, or all below it where it is a folder."""
-    path = Path(entry)
-    files = sorted(path.rglob("*.bam")) if path.is_dir() else [path] if path.is_file() else []
-    if not files:
-        raise DataError(f"data.bam: {entry} is no file" if not path.is_dir() else f"data.bam: no .bam file below {entry}")
-    return files
-
-
-def _signal_order_moves(record: Any) -> tuple[np.ndarray, int]:
-    """First sample of every called base, in signal order, and the sample after the last one."""
-    moves = np.asarray(record.get_tag("mv"), np.int64)  # stored as int8: widen before arithmetic
-    if not moves[1:].any():
-        raise Unusable("empty move table")
-    stride, moves = int(moves[0]), moves[1:]
-    trimmed = int(record.get_tag("ts")) if record.has_tag("ts") else 0
-    if stride < 1:
-        raise Unusable("move table with a stride below 1")
-    return trimmed + np.flatnonzero(moves) * stride, trimmed + len(moves) * stride
-
-
-def label_from_moves(record: Any, rna: bool = False) -> LabelledRead:
-    """The basecalls of a BAM record on its read's signal.
-
-    Args:
-        record: with a move table.
-        rna: the signal runs from the sequence's 3' end.
-    Raises:
-        Unusable: the move table does not fit the sequence.
-    """
-    starts, stop = _signal_order_moves(record)
-    labels = encode(record.get_forward_sequence() or "")
-    if len(labels) != len(starts):
-        raise Unusable("move table and sequence differ in length")
-    return LabelledRead(labels[::-1] if rna else labels, starts, stop)
-
-
-def label_from_reference(record: Any, fasta: Any | None, rna: bool = False) -> LabelledRead:
-    """The reference's bases under an aligned record, each at the start of the read base aligned to it.
-
-    Deleted bases are placed evenly between their neighbours; inserted ones are dropped.
-
-    Args:
-        record: an aligned BAM record with a move table.
-        fasta: an open `pysam.FastaFile`, or None to take the bases from the MD tag.
-        rna: the signal runs from the sequence's 3' end.
-    Raises:
-        Unusable: hard-clipped, or aligned beyond the reference's end.
-    """
-    starts, _ = _signal_order_moves(record)
-    bases = len(starts)
-    if record.infer_read_length() != bases:
-        raise Unusable("move table and sequence differ in length")
-    if record.query_length != bases:
-        raise Unusable("hard-clipped alignment")
-    begin, end = record.reference_start, record.reference_end
-    if fasta is None and not _md_fits(record, end - begin):
-        raise Unusable("broken MD tag")
-    try:
-        sequence = fasta.fetch(record.reference_name, begin, end) if fasta else record.get_reference_sequence()
-    except (KeyError, AssertionError, ValueError) as error:
-        raise Unusable(f"no reference {record.reference_name} in the FASTA" if fasta else "broken MD tag") from error
-    if len(sequence) != end - begin:
-        raise Unusable("aligned beyond the end of the reference")
-    pairs = np.array(record.get_aligned_pairs(matches_only=True), np.int64)  # [matches, (query, reference)]
-    if not len(pairs):
-        raise Unusable("no base aligned")
-    query, reference = pairs[:, 0], pairs[:, 1] - begin
-    labels = encode(sequence)
-    if record.is_reverse:
-        labels = reverse_complement(labels)[:: -1 if rna else 1]
-    elif rna:
-        labels = labels[::-1]
-    backwards = record.is_reverse != rna  # whether the signal runs against the reference
-    if backwards:
-        query, reference = bases - 1 - query[::-1], len(labels) - 1 - reference[::-1]
-    placed = np.interp(np.arange(reference[0], reference[-1] + 1), reference, starts[query]).astype(np.int64)
-    labels = labels[reference[0] : reference[-1] + 1]
-    last = query[-1]
-    stop = int(starts[last + 1]) if last + 1 < bases else _signal_order_moves(record)[1]
-    positions = np.arange(begin, end)
-    positions = (positions[::-1] if backwards else positions)[reference[0] : reference[-1] + 1]
-    return LabelledRead(labels, placed, stop, positions, record.reference_name)
-
-
-def _md_fits(record: Any, span: int) -> bool:
-    """Whether the MD tag is well formed and as long as the alignment: pysam writes past its memory on one that is not."""
-    tag = str(record.get_tag("MD"))
-    if not re.fullmatch(r"\d+(([A-Z]|\^[A-Z]+)\d+)*", tag):
-        return False
-    return sum(map(int, re.findall(r"\d+", tag))) + len(re.findall(r"[A-Z]", tag)) == span
-
-
 def cut_chunks(starts: np.ndarray, stop: int, chunk_samples: int) -> Iterator[tuple[int, int]]:
     """Cuts a read on base boundaries into stretches of at most `chunk_samples` samples.
 
@@ -238,95 +117,19 @@ def cut_chunks(starts: np.ndarray, stop: int, chunk_samples: int) -> Iterator[tu
         first = max(last, first + 1)
 
 
-class _PositionSplit:
-    """Splits by place on the genome: its first part trains, the next validates, the last tests."""
-
-    def __init__(self, header: Any, validation: float, test: float) -> None:
-        before = accumulate((int(length) for length in header.lengths), initial=0)
-        self.offset = dict(zip(header.references, before, strict=False))
-        self.total = sum(header.lengths)
-        self.cuts = (self.total * (1 - validation - test), self.total * (1 - test))
-
-    def __call__(self, contig: str | None, positions: np.ndarray | None) -> str | None:
-        """The split of a chunk; None where it lies across a cut. Without a position it trains."""
-        if positions is None or contig is None:
-            return "train"
-        ends = self.offset[contig] + np.array([positions.min(), positions.max()])
-        first, last = np.searchsorted(self.cuts, ends, side="right")
-        return ("train", "validation", "test")[first] if first == last else None
-
-
 def _label(record: Any, fasta: Any | None, settings: Settings) -> LabelledRead:
     known = not record.is_unmapped and (fasta is not None or record.has_tag("MD"))
     if settings.labels == "reference" and not known:
         raise Unusable("not aligned to a known reference")
     if not record.has_tag("mv"):
         raise Unusable("no move table")
-    if settings.min_quality is not None and _quality(record) < settings.min_quality:
+    if settings.min_quality is not None and quality(record) < settings.min_quality:
         raise Unusable("quality below data.min_quality")
-    if settings.min_identity is not None and not record.is_unmapped and _identity(record) < settings.min_identity:
+    if settings.min_identity is not None and not record.is_unmapped and identity(record) < settings.min_identity:
         raise Unusable("identity below data.min_identity")
     if known and settings.labels != "moves":
         return label_from_reference(record, fasta, settings.rna)
     return label_from_moves(record, settings.rna)
-
-
-def _quality(record: Any) -> float:
-    """Mean quality of a read: its `qs`, or the phred of its bases' mean error."""
-    if record.has_tag("qs"):
-        return float(record.get_tag("qs"))
-    if record.query_qualities is None:
-        raise Unusable("no qualities, and data.min_quality is set")
-    return float(-10 * np.log10(np.mean(10 ** (-np.asarray(record.query_qualities, float) / 10))))
-
-
-def _identity(record: Any) -> float:
-    """Matches over alignment columns of an aligned record, by its NM tag."""
-    if not record.has_tag("NM"):
-        raise Unusable("no NM tag, and data.min_identity is set")
-    columns = sum(length for kind, length in record.cigartuples if kind in (0, 1, 2, 7, 8))  # M I D = X
-    return 1 - float(record.get_tag("NM")) / columns if columns else 0.0
-
-
-class _Records:
-    """The primary records of some BAM files, by read id.
-
-    Args:
-        paths: of the files.
-    """
-
-    def __init__(self, paths: list[Path]) -> None:
-        import pysam
-
-        self.files, self.left_out = [], Counter[str]()
-        self.places: dict[str, tuple[int, int]] = {}
-        for number, path in enumerate(paths):
-            bam = pysam.AlignmentFile(str(path), "rb", check_sq=False)
-            if not bam.is_bam:
-                raise ValueError(f"{path} is no BAM file")
-            self.files.append(bam)
-            place = bam.tell()
-            for record in bam:
-                if record.is_secondary or record.is_supplementary:
-                    kind = "secondary" if record.is_secondary else "supplementary"
-                    self.left_out[f"alignments left out: {kind}"] += 1
-                else:
-                    self.places.setdefault(str(record.query_name), (number, place))
-                place = bam.tell()
-
-    def find(self, read_id: str) -> tuple[Any, int] | None:
-        """A read's record and the file it is in."""
-        if read_id not in self.places:
-            return None
-        number, place = self.places[read_id]
-        self.files[number].seek(place)
-        return next(self.files[number]), number
-
-
-@lru_cache(maxsize=1)  # a process imports one file after the other of a pair
-def _records(paths: tuple[tuple[Path, int], ...]) -> _Records:
-    """See `_Records`; of paths with the times of their last changes."""
-    return _Records([path for path, _ in paths])
 
 
 @dataclass(frozen=True)
@@ -358,13 +161,13 @@ def import_part(settings: Settings, part: Part, counts: Counter[str]) -> Iterato
 
     try:
         fasta = pysam.FastaFile(settings.reference) if settings.reference else None
-        records = _records(tuple((path, path.stat().st_mtime_ns) for path in bam_files(part.bam)))
-        splits = [_PositionSplit(bam.header, settings.validation, settings.test) for bam in records.files]
+        known = records(tuple((path, path.stat().st_mtime_ns) for path in bam_files(part.bam)))
+        splits = [PositionSplit(bam.header, settings.validation, settings.test) for bam in known.files]
         if part.first:
-            counts.update(records.left_out)
+            counts.update(known.left_out)
         with pod5.Reader(part.file) as reader:
             for read in reader.reads():
-                found = records.find(str(read.read_id))
+                found = known.find(str(read.read_id))
                 if found is None:
                     counts[NO_RECORD] += 1
                     continue
@@ -420,7 +223,7 @@ def _refuse(settings: Settings, pair: int, counts: Counter[str]) -> None:
 
 
 def _chunks(
-    read: Any, placed: LabelledRead, by_position: _PositionSplit, settings: Settings, counts: Counter[str]
+    read: Any, placed: LabelledRead, by_position: PositionSplit, settings: Settings, counts: Counter[str]
 ) -> Iterator[Chunk]:
     read_id = str(read.read_id)
     begin, stop = int(placed.starts[0]), min(placed.stop, read.num_samples)  # the last block may be cut short

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from basecaller.data.dataset import Chunk, split_of_read
+from basecaller.data.dataset import Chunk
 from basecaller.data.signal import kmer_indices, normalise, pore_levels, reverse_complement
+from basecaller.data.splits import split_of_read
 
 VERSION = 1  # part of the data set's key: raise it with any change to what is drawn
 SAMPLE_RATE = 4000.0  # samples per second

@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.progress import track
 
 from basecaller.data import bonito, mixture, pod5, simulator, tensors
-from basecaller.data.dataset import ALPHABET, SPLITS, Chunk, Dataset, DatasetWriter
+from basecaller.data.dataset import ALPHABET, Chunk, Dataset, DatasetWriter
+from basecaller.data.splits import SPLITS
 from basecaller.errors import DataError
 from basecaller.files import read_json, write_json
 from basecaller.workers import cores

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from basecaller.data.dataset import Chunk, open_array, split_of_read
+from basecaller.data.dataset import Chunk, open_array
 from basecaller.data.signal import normalise
+from basecaller.data.splits import split_of_read
 from basecaller.errors import DataError
 
 LABELS = np.array([0, 1, 3, 2, 4], np.uint8)

@@ -1,0 +1,72 @@
+"""A trained model: the folder of a training, and what is in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from basecaller.calling.quality import Calibration, read_calibration
+from basecaller.config import compose_config
+from basecaller.data.dataset import Dataset
+from basecaller.data.sources import prepare
+from basecaller.errors import DataError
+from basecaller.network import RawCTCNet
+from basecaller.settings import data_settings
+from basecaller.training.checkpoint import load_network
+from basecaller.training.device import choose_device
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training's result.
+
+    Attributes:
+        folder: of the training.
+        network: with its weights, on its device, in evaluation mode.
+        config: what it was trained with; None where only the checkpoint is there.
+        calibration: of its qualities; None where it was not evaluated yet.
+    """
+
+    folder: Path
+    network: RawCTCNet
+    config: DictConfig | None
+    calibration: Calibration | None
+
+    @property
+    def rna(self) -> bool:
+        """Whether it was trained on direct RNA, whose signals run from the 3' end (`data.rna`)."""
+        return self.config is not None and bool(OmegaConf.select(self.config, "data.rna", default=False))
+
+    def dataset(self, overrides: list[str]) -> Dataset:
+        """The data set that overrides describe, or without any the one it was trained on.
+
+        Raises:
+            BasecallerError: there is none.
+        """
+        config = compose_config(overrides) if overrides else self.config
+        if config is None:
+            raise DataError(
+                f"{self.folder}: has no config.yaml that tells its data set; say which, as in data=bonito data.path=DIR"
+            )
+        data = data_settings(config)
+        return prepare(data.name, data.source, Path(data.folder))
+
+
+def load_model(model: str, device: str = "auto") -> Trained:
+    """A model that is given as a folder, or as the `best.pt` in it.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    folder = Path(model)
+    if folder.name == "best.pt":
+        folder = folder.parent
+    if not (folder / "best.pt").is_file():
+        raise DataError(f"model={model}: has no best.pt; give the folder of a training, such as outputs/tiny/winner")
+    network = load_network(folder / "best.pt").to(choose_device(device)).eval()
+    file = folder / "config.yaml"
+    config = cast(DictConfig, OmegaConf.load(file)) if file.is_file() else None
+    return Trained(folder, network, config, read_calibration(folder))

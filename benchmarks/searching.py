@@ -1,0 +1,138 @@
+"""What a search costs beyond its trainings, and a whole plan."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from basecaller.config import compose_config
+from benchmarks.measuring import Row, default
+
+COST = """
+import sys, time
+from basecaller import run
+from basecaller.driver import hydra_app
+real, known = run.train, []
+
+def train(cfg, folder, on_point=lambda point: None):
+    if not known:
+        known.append(real(cfg, folder, on_point))
+    for point in known[0].curve:
+        on_point(point)
+    return known[0]
+
+tiny = ["threads=1", "data.reads=100", "train.chunks=8", "train.validation_chunks=4", "data.test=0.3", "data.validation=0.3"]
+with hydra_app() as app:
+    run.train = train
+    app.multirun("config", run.job, [*tiny, "optimizer.lr=1"], with_log_configuration=False)
+    first = time.perf_counter()
+    app.multirun("config", run.job, [*tiny, *sys.argv[1:]], with_log_configuration=False)
+    print(time.perf_counter() - first)
+"""
+
+
+def cost(folder: Path) -> list[Row]:
+    """Seconds per trial around a training of no length, against Optuna alone in a bare loop, and the stock sweeper."""
+    import optuna
+
+    count, rounds = 60, 3
+    grid = "optimizer.lr=" + ",".join(f"{i / 1e4:g}" for i in range(1, count + 1))
+    stock = [
+        "hydra/sweeper=optuna", "hydra/sweeper/sampler=grid", "hydra.sweeper.storage=sqlite:///stock.db",
+        f"hydra.sweeper.n_trials={count}", "hydra.sweeper.n_jobs=1", "hydra.sweeper.direction=minimize",
+    ]  # fmt: skip
+
+    def swept(*overrides: str) -> float:
+        command = [sys.executable, "-c", COST, grid, *overrides]
+        done = subprocess.run(command, cwd=tempfile.mkdtemp(dir=folder), capture_output=True, text=True, check=True)
+        return float(done.stdout.split()[-1]) / count
+
+    def alone() -> float:
+        study = optuna.create_study(storage=f"sqlite:///{tempfile.mkdtemp(dir=folder)}/bare.db")
+        started = time.perf_counter()
+        for i in range(count):
+            study.enqueue_trial({"lr": i / 1e4 + 1e-4})
+        study.optimize(lambda trial: trial.suggest_float("lr", 1e-4, 1e-1), n_trials=count)
+        return (time.perf_counter() - started) / count
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    turns = [(swept(), swept(*stock), alone()) for _ in range(rounds)]
+    ours, theirs, bare = (statistics.median(turn) for turn in zip(*turns, strict=True))
+    how = f"{count} trainings whose result is known, SQLite"
+    return [
+        Row("search's cost per trial, and Optuna's", ours, bare, "s", ours / bare, "at most 0.1 s", ours <= 0.1,
+            f"{how}; against Optuna in a bare loop, which composes no config and keeps no curve"),
+        Row("search's cost per trial, and the stock sweeper's", ours, theirs, "s", ours / theirs, "shown", True,
+            f"{how}; against hydra-optuna-sweeper with its grid sampler"),
+    ]  # fmt: skip
+
+
+PLAN = """
+import sys, time
+from rich import box
+from rich.console import Console
+from basecaller.config import compose_config
+from basecaller.driver import Search
+overrides = sys.argv[1:]
+started = time.perf_counter()
+search = Search(compose_config(overrides), overrides, Console(quiet=True))
+for name in search.plan:
+    search.run_stage(name)
+print(time.perf_counter() - started)
+"""
+
+
+def ours(folder: Path, data: Path, workers: int) -> tuple[float, list[list[str]]]:
+    """Seconds of all stages of the default plan, one seed; and the overrides of its trials."""
+    from basecaller.hpo.storage import current_study
+
+    folder.mkdir()
+    chosen = ["search.replicates=1", f"data.folder={data}", "data.reads=3000", f"search.workers={workers}"]
+    command = [sys.executable, "-c", PLAN, *chosen]
+    started = time.perf_counter()
+    subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    seconds = time.perf_counter() - started
+    studies = [current_study(f"sqlite:///{folder}/outputs/optuna.db", "tiny", name) for name in compose_config([]).plan]
+    trials = [trial for study in studies if study for trial in study.get_trials()]
+    return seconds, [[o for o in t.user_attrs["overrides"] if not o.startswith("search.")] for t in trials]
+
+
+EVERY = 4
+"""Of the trials by hand one in so many is run, since all take ten minutes; the time is scaled up."""
+
+
+def plan(folder: Path) -> list[Row]:
+    """The stages of the default plan, one seed, against the same trials by hand, a process for each."""
+    data = folder / "data"
+    default(data)
+    seconds, lines = ours(folder / "plan", data, 2)
+    sample = lines[1::EVERY]
+    here = folder / "by-hand"
+    here.mkdir()
+    started = time.perf_counter()
+    for i, line in enumerate(sample):  # a folder for each: nothing is taken over
+        command = [sys.executable, "-m", "basecaller.train", *line, f"output_dir={i}"]
+        subprocess.run(command, cwd=here, capture_output=True, check=True)
+    by_hand = (time.perf_counter() - started) * len(lines) / len(sample)
+    how = (
+        f"{len(lines)} trials, one seed, data prepared before; by hand: `python -m basecaller.train`, one after the other, all "
+        f"cores each, {len(sample)} of them timed"
+    )
+    return [
+        Row("default plan, and by hand", seconds, by_hand, "s", by_hand / seconds, "at least 3", by_hand >= 3 * seconds, how)
+    ]
+
+
+def workers(folder: Path) -> list[Row]:
+    """The stages of the default plan at one and two workers (not among the groups that run without `--only`: ten minutes)."""
+    data = folder / "data"
+    default(data)
+    two, lines = ours(folder / "two", data, 2)
+    one, _ = ours(folder / "one", data, 1)
+    count = len(lines)
+    return [Row("default plan, 2 workers and 1", 3600 * count / two, 3600 * count / one, "trials/h", one / two, "shown", True,
+                f"{count} trials, one seed; two workers of one thread, and one of two")]  # fmt: skip
