@@ -203,7 +203,7 @@ class Search:
     # -- the winner
 
     def train_winner(self) -> dict[str, Any]:
-        """Trains the plan's winner longer, tests it on reads that no stage has seen, and keeps what it found."""
+        """Trains the plan's winner longer, tests it on chunks that no stage has seen, and keeps what it found."""
         won = winner_of(self.url, self.experiment, self._last_contest())
         chosen = winning_overrides(won.trial)
         longer = parse_overrides(chosen) | parse_overrides(flat_overrides(self.cfg.search.winner))
@@ -217,7 +217,8 @@ class Search:
         self.console.print(f"validation: {result}")
         test = test_metrics(cfg, folder / "best.pt")
         self.console.print(
-            f"test, {test['reads']:,} reads that no stage has seen: loss {test['loss']:.4f} nats/base, identity mean "
+            f"test, {test['chunks']:,} chunks of {test['reads']:,} reads that no stage has seen: "
+            f"loss {test['loss']:.4f} nats/base, identity mean "
             f"{test['identity_mean']:.1%}, median {test['identity_median']:.1%} (greedy {test['greedy_identity_mean']:.1%}, "
             f"unrelated sequences {test['identity_floor']:.1%}), mismatches {test['mismatch_rate']:.1%}, insertions "
             f"{test['insertion_rate']:.1%}, deletions {test['deletion_rate']:.1%}"
@@ -309,7 +310,7 @@ def test_metrics(cfg: DictConfig, checkpoint: Path) -> dict[str, float]:
     decoded by beam search. The qualities of basecalls are fitted on the validation split: `calibration.json` beside it.
 
     Returns:
-        See `training.evaluate.evaluate`; also `reads`, how many chunks there are.
+        See `training.evaluate.evaluate`; also how many `chunks` there are, and of how many `reads`.
     """
     from basecaller.calling.evaluating import evaluate_chunks
     from basecaller.calling.quality import calibrate
@@ -326,7 +327,8 @@ def test_metrics(cfg: DictConfig, checkpoint: Path) -> dict[str, float]:
         dataset = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
     network = load_network(checkpoint).to(choose_device(checked.device))
     indices = choose(dataset, None if held_out else "test", None, checked.model.stride, checked.train.infeasible)
-    scored = evaluate(network, dataset, indices, decoder="beam") | {"reads": len(indices)}
+    scored = evaluate(network, dataset, indices, decoder="beam")
+    scored |= {"chunks": len(indices), "reads": len(np.unique(dataset.read_ids[indices]))}
     own = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
     validation = choose(own, "validation", checked.train.validation_chunks, checked.model.stride, checked.train.infeasible)
     _, tally = evaluate_chunks(network, own, validation, "beam")
