@@ -52,6 +52,7 @@ SHOWN = (
     ("insertion_rate", "insertions", ".2%"), ("deletion_rate", "deletions", ".2%"),
     ("length_ratio", "called over true length", ".3f"), ("blank_fraction", "frames called blank", ".1%"),
     ("loss", "loss, nats per base", ".4f"), ("read_coverage_mean", "share of a read that aligns", ".1%"),
+    ("quality_error", "written qualities off by, phred", ".2f"),
 )  # fmt: skip
 """Numbers of an evaluation, what they are called, and how they are written."""
 
@@ -76,21 +77,21 @@ def evaluate(chosen: Options, overrides: list[str]) -> dict[str, Any]:
     from basecaller.calling.caller import Caller
     from basecaller.calling.evaluating import evaluate_chunks, evaluate_reads
     from basecaller.calling.model import load_model
-    from basecaller.calling.quality import calibrate
+    from basecaller.calling.quality import Calibration, calibrate, quality_facts
     from basecaller.training.fit import choose
 
     if (chosen.reads is None) != (chosen.reference is None):
         raise SettingError("reads and reference: give both, or neither to evaluate on a data set")
     torch.set_num_threads(chosen.threads or cores())
     model = load_model(chosen.model, chosen.device)
-    folder, network = model.folder, model.network
+    folder, network, calibration = model.folder, model.network, model.calibration or Calibration()
     decoder: Any = chosen.decoder
     if chosen.reads is not None and chosen.reference is not None:
         caller = Caller(network, None, 16, decoder)
         counts = {"samples": 0}
         files = pod5_files(chosen.reads, "reads")
         calls = (call for file in files for call in caller.calls(signals(file, counts, model.rna)))
-        facts = evaluate_reads(calls, Path(chosen.reference))
+        facts, tally = evaluate_reads(calls, Path(chosen.reference))
         facts = {"model": str(folder), "reads_from": chosen.reads, "reference": chosen.reference, "decoder": decoder, **facts}
     else:
         dataset = model.dataset(overrides)
@@ -100,13 +101,15 @@ def evaluate(chosen: Options, overrides: list[str]) -> dict[str, Any]:
             indices = choose(dataset, None if split == "all" else split, None, stride, 1.0)
             return indices if chosen.limit is None else np.random.default_rng(0).permutation(indices)[: chosen.limit]
 
-        facts, _ = evaluate_chunks(network, dataset, chunks(chosen.split), decoder)
+        facts, tally = evaluate_chunks(network, dataset, chunks(chosen.split), decoder)
         facts = {"model": str(folder), "data": str(dataset.folder), "split": chosen.split, "decoder": decoder, **facts}
         if chosen.split != "validation" and len(dataset.indices("validation")):
-            _, tally = evaluate_chunks(network, dataset, chunks("validation"), decoder)
-            facts["calibration"] = calibrate(tally.quality)
+            _, held = evaluate_chunks(network, dataset, chunks("validation"), decoder)
+            facts["calibration"] = calibrate(held.quality)
+            calibration = Calibration.of(facts["calibration"])
             if not overrides:  # on the data that it was trained for
                 write_json(folder / "calibration.json", facts["calibration"])
+    facts |= quality_facts(tally.quality, calibration)
     output = Path(chosen.output) if chosen.output else folder / "evaluation"
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "evaluation.json", facts)
@@ -115,29 +118,22 @@ def evaluate(chosen: Options, overrides: list[str]) -> dict[str, Any]:
 
 
 def draw(facts: dict[str, Any], path: Path) -> None:
-    """The histogram of identities; where they are known, qualities against observed errors, and homopolymers."""
+    """The histogram of identities, qualities against observed errors, and homopolymers."""
     from matplotlib.figure import Figure
 
-    panels = 1 + ("calibration" in facts) + ("homopolymers" in facts)
-    figure = Figure(figsize=(4.4 * panels, 3.4), layout="constrained")
-    axes = list(np.atleast_1d(figure.subplots(1, panels)))
-    axes[0].hist(facts["identities"], bins=np.linspace(0, 1, 51), color="#0072B2")
-    axes[0].set(xlabel="identity", ylabel="reads" if "reads" in facts else "chunks")
-    at = 1
-    if "calibration" in facts:
-        bins = [each for each in facts["calibration"]["bins"] if each["bases"] >= 20]
-        raw = np.array([each["raw"] for each in bins], float)
-        axes[at].plot(raw, [each["observed"] for each in bins], "o", markersize=4, color="#0072B2", label="observed")
-        line = facts["calibration"]["slope"] * raw + facts["calibration"]["offset"]
-        axes[at].plot(raw, line, color="#D55E00", label="fitted, written to FASTQ")
-        axes[at].plot(raw, raw, ":", color="#999999", label="the network's own")
-        axes[at].set(xlabel="quality by the network's probability (phred)", ylabel="observed quality (phred)")
-        axes[at].legend(frameon=False)
-        at += 1
-    if "homopolymers" in facts:
-        runs = facts["homopolymers"]
-        axes[at].bar([each["length"] for each in runs], [each["correct"] for each in runs], color="#0072B2")
-        axes[at].set(xlabel="homopolymer length (8: and longer)", ylabel="called with their length", ylim=(0, 1))
+    figure = Figure(figsize=(13.2, 3.4), layout="constrained")
+    identity, quality, homopolymer = figure.subplots(1, 3)
+    identity.hist(facts["identities"], bins=np.linspace(0, 1, 51), color="#0072B2")
+    identity.set(xlabel="identity", ylabel="reads" if "reads" in facts else "chunks")
+    raw, written, observed = ([each[key] for each in facts["qualities"]] for key in ("raw", "written", "observed"))
+    quality.plot(raw, observed, "o", markersize=4, color="#0072B2", label="observed here")
+    quality.plot(raw, written, color="#D55E00", label="written to FASTQ")
+    quality.plot(raw, raw, ":", color="#999999", label="the network's own")
+    quality.set(xlabel="quality by the network's probability (phred)", ylabel="quality (phred)")
+    quality.legend(frameon=False)
+    runs = facts["homopolymers"]
+    homopolymer.bar([each["length"] for each in runs], [each["correct"] for each in runs], color="#0072B2")
+    homopolymer.set(xlabel="homopolymer length (8: and longer)", ylabel="called with their length", ylim=(0, 1))
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=120)
 
@@ -153,7 +149,7 @@ def render(facts: dict[str, Any], console: Console) -> None:
         if key in facts:
             table.add_row(name, format(facts[key], form))
     console.print(table)
-    if "homopolymers" in facts:
+    if facts["homopolymers"]:
         runs = Table("homopolymer", *(str(each["length"]) for each in facts["homopolymers"]))
         runs.add_row("how many", *(f"{each['count']:,}" for each in facts["homopolymers"]))
         runs.add_row("called with their length", *(f"{each['correct']:.1%}" for each in facts["homopolymers"]))

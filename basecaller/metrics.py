@@ -28,6 +28,14 @@ class Alignment:
     deletions: int = 0
     coverage: float = 0.0
 
+    @classmethod
+    def of(cls, called: str, true: str, length: int) -> Alignment:
+        """Counts columns: call and truth with `-` for gaps; length is that of the whole truth."""
+        insertions, deletions = true.count("-"), called.count("-")
+        matches = sum(map(str.__eq__, called, true))
+        mismatches = len(true) - matches - insertions - deletions
+        return cls(matches, mismatches, insertions, deletions, (len(true) - insertions) / length if length else 0.0)
+
     @property
     def columns(self) -> int:
         return self.matches + self.mismatches + self.insertions + self.deletions
@@ -57,12 +65,21 @@ def columns(call: str, truth: str, alphabet: str = "ACGT") -> tuple[str, str, in
 def align(call: str, truth: str, alphabet: str = "ACGT") -> Alignment:
     """The alignment of a basecall to the true sequence."""
     called, true, _ = columns(call, truth, alphabet)
-    if not called:
-        return Alignment()
-    insertions, deletions = true.count("-"), called.count("-")
-    matches = sum(map(str.__eq__, called, true))
-    mismatches = len(true) - matches - insertions - deletions
-    return Alignment(matches, mismatches, insertions, deletions, (len(true) - insertions) / len(truth))
+    return Alignment.of(called, true, len(truth))
+
+
+def error_rates(alignments: list[Alignment]) -> dict[str, float]:
+    """`identity_mean`, `identity_median`: fractions over alignments, 0 where there are none. `mismatch_rate`, `insertion_rate`,
+    `deletion_rate`: fractions of all their columns."""
+    identities = [a.identity for a in alignments] or [0.0]
+    total = max(1, sum(a.columns for a in alignments))
+    return {
+        "identity_mean": float(np.mean(identities)),
+        "identity_median": float(np.median(identities)),
+        "mismatch_rate": sum(a.mismatches for a in alignments) / total,
+        "insertion_rate": sum(a.insertions for a in alignments) / total,
+        "deletion_rate": sum(a.deletions for a in alignments) / total,
+    }
 
 
 def identity_summary(calls: list[str], truths: list[str], alphabet: str = "ACGT") -> dict[str, float]:
@@ -72,20 +89,13 @@ def identity_summary(calls: list[str], truths: list[str], alphabet: str = "ACGT"
         calls, truths: one string for each read.
         alphabet: their letters.
     Returns:
-        `identity_mean`, `identity_median`: fractions over reads. `mismatch_rate`, `insertion_rate`, `deletion_rate`:
-        fractions of all alignment columns. `length_ratio`: bases called over true bases. `identity_floor`: the mean
-        identity of the same calls with the truth of another read, what unrelated sequences score.
+        What `error_rates` gives. `length_ratio`: bases called over true bases. `identity_floor`: the mean identity of the same
+        calls with the truth of another read, what unrelated sequences score.
     """
     alignments = [align(call, truth, alphabet) for call, truth in zip(calls, truths, strict=True)]
-    identities = np.array([a.identity for a in alignments])
-    total = max(1, sum(a.columns for a in alignments))
     floor = [align(call, truth, alphabet).identity for call, truth in zip(calls, truths[1:] + truths[:1], strict=True)]
     return {
-        "identity_mean": float(identities.mean()),
-        "identity_median": float(np.median(identities)),
+        **error_rates(alignments),
         "identity_floor": float(np.mean(floor)) if len(calls) > 1 else 0.0,
-        "mismatch_rate": sum(a.mismatches for a in alignments) / total,
-        "insertion_rate": sum(a.insertions for a in alignments) / total,
-        "deletion_rate": sum(a.deletions for a in alignments) / total,
         "length_ratio": sum(map(len, calls)) / max(1, sum(map(len, truths))),
     }

@@ -190,18 +190,31 @@ def test_a_model_is_evaluated_and_its_qualities_are_fitted(tmp_path, run: Comman
 
 
 def test_reads_are_evaluated_against_a_reference(model, tmp_path, run: Command, monkeypatch):
-    pytest.importorskip("mappy")
+    mappy = pytest.importorskip("mappy")
     genome = "".join("ACGT"[i] for i in RNG.integers(0, 4, 20_000))
     (tmp_path / "genome.fasta").write_text(f">g\n{genome}\n")
-    exact = [Call(str(i), genome[i * 3000 : i * 3000 + 2000], np.zeros(0), np.zeros(0), 0) for i in range(5)]
+
+    def call(name: str, sequence: str) -> Call:
+        return Call(name, sequence, np.arange(len(sequence)), np.where(np.arange(len(sequence)) % 20, 0.99, 0.9), 0)
+
+    exact = [call(str(i), genome[i * 3000 : i * 3000 + 2000]) for i in range(4)]
+    exact.append(call("backwards", mappy.revcomp(genome[12_000:14_000])))
     worse = list(genome[15_000:17_000])
     worse[::20] = ["A" if base != "A" else "C" for base in worse[::20]]
-    foreign = Call("x", "".join("ACGT"[i] for i in RNG.integers(0, 4, 2000)), np.zeros(0), np.zeros(0), 0)
-    facts = evaluate_reads([*exact, Call("w", "".join(worse), np.zeros(0), np.zeros(0), 0), foreign], tmp_path / "genome.fasta")
+    foreign = call("x", "".join("ACGT"[i] for i in RNG.integers(0, 4, 2000)))
+    # turned around: the wrong bases lie where the probabilities are low only if these are turned too
+    wrong = Call("w", mappy.revcomp("".join(worse)), np.arange(2000), call("", "A" * 2000).probabilities[::-1], 0)
+    facts, tally = evaluate_reads([*exact, wrong, foreign], tmp_path / "genome.fasta")
     assert (facts["reads"], facts["aligned"]) == (7, 6)
     assert facts["identities"][:5] == [1.0] * 5
     assert facts["identities"][5] == pytest.approx(0.95, abs=0.01)
     assert facts["identity_median"] == 1.0
+    assert facts["mismatch_rate"] == pytest.approx(100 / 12_000, abs=0.002)
+    assert tally.quality[20][1] == 0
+    assert 90 <= tally.quality[10][1] <= 100
+    lengths = [each["length"] for each in facts["homopolymers"]]
+    assert lengths[:3] == [1, 2, 3]
+    assert facts["homopolymers"][0]["correct"] > 0.95
     with pytest.raises(DataError, match="cannot be read as FASTA"):
         evaluate_reads(exact, tmp_path / "nothing.fasta")
 

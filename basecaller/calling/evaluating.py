@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from basecaller.calling.quality import raw_quality
 from basecaller.data.dataset import Dataset
 from basecaller.decode import Decoder
 from basecaller.errors import DataError
-from basecaller.metrics import align, columns, identity_summary
+from basecaller.metrics import Alignment, align, columns, error_rates, identity_summary
 from basecaller.network import RawCTCNet
 from basecaller.training.evaluate import ctc_nats, scored_batches, targets_of
 
@@ -36,17 +35,14 @@ class Tally:
     quality: dict[int, list[int]] = field(default_factory=dict)
     runs: dict[int, list[int]] = field(default_factory=dict)
 
-    def add(self, call: Call, truth: str, alphabet: str) -> None:
-        """Counts a call against its true sequence."""
-        called, true, first = columns(call.sequence, truth, alphabet)
-        raw = np.rint(raw_quality(call.probabilities)).astype(int)
-        base = first
+    def add(self, called: str, true: str, probabilities: np.ndarray) -> None:
+        """Counts the columns of an alignment, `-` for gaps, and the network's probabilities of the bases called in them."""
+        raw = iter(np.rint(raw_quality(probabilities)).astype(int).tolist())
         for letter, right in zip(called, true, strict=True):
             if letter != "-":
-                entry = self.quality.setdefault(int(raw[base]), [0, 0])
+                entry = self.quality.setdefault(next(raw), [0, 0])
                 entry[0] += 1
                 entry[1] += letter != right
-                base += 1
         for length, correct in homopolymers(called, true):
             entry = self.runs.setdefault(min(length, LONGEST_RUN), [0, 0])
             entry[0] += 1
@@ -99,7 +95,8 @@ def evaluate_chunks(
         probabilities = scores.float().softmax(2).cpu().numpy()
         for row, n, truth in zip(probabilities, valid, targets_of(batch, alphabet), strict=True):
             call = decode("", row[:n], decoder, alphabet, 0)
-            tally.add(call, truth, alphabet)
+            alignment = columns(call.sequence, truth, alphabet)
+            tally.add(*alignment[:2], call.probabilities[alignment[2] :])
             calls.append(call.sequence)
             truths.append(truth)
             blanks += int((row[:n].argmax(1) == 0).sum())
@@ -121,11 +118,14 @@ def run_table(tally: Tally) -> list[dict[str, Any]]:
     return [{"length": n, "count": of, "correct": right / of} for n, (of, right) in sorted(tally.runs.items())]
 
 
-def evaluate_reads(calls: Iterable[Call], reference: Path) -> dict[str, Any]:
+def evaluate_reads(calls: Iterable[Call], reference: Path) -> tuple[dict[str, Any], Tally]:
     """Basecalled reads against a reference, by minimap2's alignments.
 
     Identity is matches over alignment columns, of a read's best alignment; reads that do not align have none, and are counted.
 
+    Returns:
+        `reads`, `aligned`, `bases`, what `metrics.error_rates` gives, `read_coverage_mean` (the mean share of a read that
+        aligns), `homopolymers`, and `identities` of the reads. And the tally.
     Raises:
         DataError: the reference cannot be read, or mappy is not installed.
     """
@@ -136,32 +136,42 @@ def evaluate_reads(calls: Iterable[Call], reference: Path) -> dict[str, Any]:
     aligner = mappy.Aligner(str(reference), preset="map-ont")
     if not reference.is_file() or not aligner:
         raise DataError(f"reference={reference}: cannot be read as FASTA or as an index of minimap2")
-    identities, coverages, counts = list[float](), list[float](), Counter[str]()
+    alignments, coverages, tally, reads, bases = list[Alignment](), list[float](), Tally(), 0, 0
     for call in calls:
-        counts["reads"] += 1
-        counts["bases"] += len(call.sequence)
+        reads, bases = reads + 1, bases + len(call.sequence)
         hit = next((h for h in aligner.map(call.sequence) if h.is_primary), None)
         if hit is None:
             continue
-        kinds = Counter[int]()
-        for length, kind in hit.cigar:
-            kinds[kind] += length
-        counts["columns"] += hit.blen
-        counts["insertions"] += kinds[1]
-        counts["deletions"] += kinds[2]
-        counts["mismatches"] += hit.blen - hit.mlen - kinds[1] - kinds[2]
-        identities.append(hit.mlen / hit.blen)
-        coverages.append((hit.q_en - hit.q_st) / len(call.sequence))
-    total = max(1, counts["columns"])
+        part = slice(hit.q_st, hit.q_en)
+        sequence, probabilities = call.sequence[part], call.probabilities[part]
+        if hit.strand < 0:
+            sequence, probabilities = mappy.revcomp(sequence), probabilities[::-1]
+        called, true = spread(sequence, aligner.seq(hit.ctg, hit.r_st, hit.r_en), hit.cigar)
+        tally.add(called, true, probabilities)
+        alignments.append(Alignment.of(called, true, hit.r_en - hit.r_st))
+        coverages.append(len(sequence) / len(call.sequence))
     return {
-        "reads": counts["reads"],
-        "aligned": len(identities),
-        "bases": counts["bases"],
-        "identity_mean": float(np.mean(identities)) if identities else 0.0,
-        "identity_median": float(np.median(identities)) if identities else 0.0,
+        "reads": reads,
+        "aligned": len(alignments),
+        "bases": bases,
+        **error_rates(alignments),
         "read_coverage_mean": float(np.mean(coverages)) if coverages else 0.0,
-        "mismatch_rate": counts["mismatches"] / total,
-        "insertion_rate": counts["insertions"] / total,
-        "deletion_rate": counts["deletions"] / total,
-        "identities": [round(identity, 4) for identity in identities],
-    }
+        "homopolymers": run_table(tally),
+        "identities": [round(a.identity, 4) for a in alignments],
+    }, tally
+
+
+def spread(sequence: str, reference: str, cigar: list[list[int]]) -> tuple[str, str]:
+    """The columns of an alignment: sequence and reference with `-` for gaps.
+
+    Args:
+        sequence, reference: the aligned parts.
+        cigar: lengths and operations, as BAM numbers them: 0, 7 and 8 are columns of both, 1 an insertion, 2 a deletion.
+    """
+    called, true, i, j = list[str](), list[str](), 0, 0
+    for length, operation in cigar:
+        of_call, of_reference = operation != 2, operation != 1
+        called.append(sequence[i : i + length] if of_call else "-" * length)
+        true.append(reference[j : j + length] if of_reference else "-" * length)
+        i, j = i + length * of_call, j + length * of_reference
+    return "".join(called), "".join(true)

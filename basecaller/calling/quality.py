@@ -25,9 +25,18 @@ class Calibration:
     slope: float = 1.0
     offset: float = 0.0
 
+    @classmethod
+    def of(cls, found: dict[str, Any]) -> Calibration:
+        """From what `calibrate` gave."""
+        return cls(float(found["slope"]), float(found["offset"]))
+
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
         """Phred qualities of bases: float [bases]."""
-        return np.clip(self.slope * raw_quality(probabilities) + self.offset, LEAST_QUALITY, MOST_QUALITY)
+        return self.written(raw_quality(probabilities))
+
+    def written(self, raw: Any) -> np.ndarray:
+        """What is written for raw qualities."""
+        return np.clip(self.slope * raw + self.offset, LEAST_QUALITY, MOST_QUALITY)
 
 
 def raw_quality(probabilities: np.ndarray) -> np.ndarray:
@@ -41,18 +50,28 @@ def mean_quality(qualities: np.ndarray) -> float:
     return float(-10 * np.log10(np.mean(10 ** (-qualities / 10)))) if len(qualities) else 0.0
 
 
+def observed_qualities(seen: dict[int, list[int]]) -> list[dict[str, Any]]:
+    """Of bases of each raw quality, how many there were and the phred of the share that was wrong: `raw`, `bases`, `observed`.
+
+    Args:
+        seen: raw phred, rounded -> [bases, errors].
+    """
+    return [
+        # the rule of succession: no quality is free of error
+        {"raw": raw, "bases": bases, "observed": round(float(-10 * np.log10((errors + 1) / (bases + 2))), 3)}
+        for raw, (bases, errors) in sorted(seen.items())
+    ]
+
+
 def calibrate(seen: dict[int, list[int]]) -> dict[str, Any]:
     """A line from raw qualities to those observed, by least squares weighted with the number of bases.
 
     Args:
         seen: raw phred, rounded -> [bases, errors].
     Returns:
-        `slope`, `offset`, and `bins`: raw phred, bases, observed phred.
+        `slope`, `offset`, and `bins`: see `observed_qualities`.
     """
-    bins = []
-    for raw, (bases, errors) in sorted(seen.items()):
-        observed = -10 * np.log10((errors + 1) / (bases + 2))  # the rule of succession: no bin is free of error
-        bins.append({"raw": raw, "bases": bases, "observed": round(float(observed), 3)})
+    bins = observed_qualities(seen)
     used = [each for each in bins if each["bases"] >= FEWEST]
     slope, offset = 1.0, 0.0
     if len(used) > 1:
@@ -63,7 +82,27 @@ def calibrate(seen: dict[int, list[int]]) -> dict[str, Any]:
     return {"slope": round(float(slope), 5), "offset": round(float(offset), 5), "bins": bins}
 
 
+def quality_facts(seen: dict[int, list[int]], calibration: Calibration) -> dict[str, Any]:
+    """How written qualities compare with observed errors.
+
+    Args:
+        seen: raw phred, rounded -> [bases, errors].
+        calibration: what is written by.
+    Returns:
+        `qualities`: what `observed_qualities` gives, and `written`, without those of fewer than `FEWEST` bases;
+        `quality_error`: the mean over bases of the difference between written and observed, in phred.
+    """
+    found = [each for each in observed_qualities(seen) if each["bases"] >= FEWEST]
+    for each in found:
+        each["written"] = round(float(calibration.written(each["raw"])), 3)
+    off = [abs(each["written"] - each["observed"]) for each in found]
+    return {
+        "qualities": found,
+        "quality_error": float(np.average(off, weights=[each["bases"] for each in found])) if found else 0.0,
+    }
+
+
 def read_calibration(folder: Path) -> Calibration | None:
     """What `basecaller.evaluate` found for a model; None where it has not run."""
     found = read_json(folder / "calibration.json")
-    return Calibration(float(found["slope"]), float(found["offset"])) if found else None
+    return Calibration.of(found) if found else None

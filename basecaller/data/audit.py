@@ -215,13 +215,13 @@ def draw(facts: Facts, path: Path) -> None:
 def render(dataset: Dataset) -> RenderableType:
     """The audit as tables for a terminal."""
     facts = audit(dataset)
-    counts = Table("kept and dropped", "number", title=f"{dataset.folder}", box=box.SIMPLE_HEAD)
+    counts = Table("kept and dropped", "number", box=box.SIMPLE_HEAD)
     for reason, number in sorted(facts["counts"].items(), key=lambda item: ("dropped" in item[0], item[0])):
         counts.add_row(reason, f"{number:,}")
     splits = Table("split", "reads", "chunks", "samples", "bases", box=box.SIMPLE_HEAD)
     for split, sizes in facts["splits"].items():
         splits.add_row(split, *(f"{sizes[k]:,}" for k in ("reads", "chunks", "samples", "bases")))
-    spread = Table("", "minimum", "quartile", "median", "quartile", "maximum", "histogram", box=box.SIMPLE_HEAD)
+    spread = Table("", "minimum", "25 %", "median", "75 %", "maximum", "histogram", box=box.SIMPLE_HEAD)
     for key, name in NAMES.items():
         heights = np.array(facts["histograms"][key]["counts"], float).reshape(10, 4).sum(1)
         bars = "".join(BLOCKS[round(8 * height / heights.max())] for height in heights)
@@ -238,4 +238,4 @@ def render(dataset: Dataset) -> RenderableType:
         rest.add_row("correlation with R9.4", told)
     rest.add_row("fingerprint", dataset.fingerprint)
     lines = [f"! {line}" for line in facts["verdict"]] or ["nothing found that would spoil a training"]
-    return Group(counts, splits, spread, rest, *lines)
+    return Group(str(dataset.folder), counts, splits, spread, rest, *lines)
