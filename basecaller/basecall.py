@@ -3,16 +3,17 @@
 python -m basecaller.basecall model=outputs/tiny/winner reads=reads.pod5
 python -m basecaller.basecall model=outputs/tiny/winner reads=run1/ output=calls format=bam decoder=greedy
 
-Every POD5 file gives one file in `output`; those that are there already are left alone, so that the same command goes on.
+Every POD5 file gives one file in `output`; those that are there already are left alone, so that the same command goes on. What
+called them is in `basecaller.json` beside them: other models and settings are refused there.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -21,9 +22,13 @@ from basecaller.calling.files import reads_in, signals, write_alignments, write_
 from basecaller.config import as_message
 from basecaller.data.pod5 import pod5_files
 from basecaller.decode import DECODERS
-from basecaller.files import replacing
+from basecaller.errors import SettingError
+from basecaller.files import content_digest, read_json, replacing, write_json
 from basecaller.settings import options
 from basecaller.workers import cores
+
+if TYPE_CHECKING:
+    from basecaller.calling.model import Trained
 
 FORMATS = ("fastq", "sam", "bam")
 
@@ -43,14 +48,36 @@ class Options:
     threads: int | None = field(metadata={"least": 1})
 
 
+def claim(output: Path, model: Trained, decoder: str) -> None:
+    """Notes in a folder what calls its reads, so that it never holds calls of several models.
+
+    Raises:
+        SettingError: they are of something else.
+    """
+    by = {
+        "model": str(model.folder),
+        "weights": content_digest(model.folder / "best.pt"),
+        "decoder": decoder,
+        "calibration": asdict(model.calibration) if model.calibration else None,
+    }
+    found = read_json(output / "basecaller.json") or {}
+    other = [key for key in ("weights", "decoder", "calibration") if found and found.get(key) != by[key]]
+    if other and any(file.suffix[1:] in FORMATS for file in output.rglob("*")):
+        raise SettingError(
+            f"output={output}: has basecalls of {found.get('model')} with decoder={found.get('decoder')}, not the same in "
+            f"{', '.join(other)}; give another folder, or remove that one"
+        )
+    write_json(output / "basecaller.json", by)
+
+
 def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, Any]:
     """Calls every POD5 file that has not been called yet.
 
     Returns:
         Counts: files, reads, bases, samples, and seconds.
     Raises:
-        DataError: the model or a POD5 file cannot be used; SettingError: a setting cannot be. Files that were begun are not
-            left behind, those that were finished stay.
+        DataError: the model or a POD5 file cannot be used; SettingError: a setting cannot be, or `output` has calls of another
+            model. Files that were begun are not left behind, those that were finished stay.
     """
     import torch
 
@@ -66,6 +93,7 @@ def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, 
     if model.calibration is None:
         console.print(f"qualities are not calibrated: python -m basecaller.evaluate model={chosen.model} does it")
     quality = model.calibration or Calibration()
+    claim(Path(chosen.output), model, chosen.decoder)
     counts = {"files": 0, "files there already": 0, "reads": 0, "bases": 0, "samples": 0}
     started = time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 import os
 import shlex
@@ -20,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from basecaller.data.sources import source_fingerprint
 from basecaller.errors import BasecallerError, DataError, SettingError
+from basecaller.files import content_digest
 from basecaller.hpo.best import best
 from basecaller.hpo.identity import run_id
 from basecaller.hpo.storage import without_password
@@ -56,8 +56,7 @@ def file_digest(path: str | None) -> str | None:
     if path is None:
         return None
     try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return content_digest(Path(path))
     except OSError as error:
         raise DataError(
             f"train.init={path}: cannot be read ({error.strerror}); give a checkpoint, such as .../best.pt"

@@ -81,6 +81,12 @@ def test_a_stitched_read_has_the_scores_of_the_whole_read(stride):
         np.testing.assert_allclose(found, whole, atol=2e-5)
 
 
+def test_reads_of_one_id_are_called_each():
+    signals = [("twice", normalise(np.random.default_rng(7).normal(size=n)).astype(np.float32)) for n in (900, 1500)]
+    calls = list(Caller(network(), None, 8, "greedy").calls(signals))
+    assert [(call.read_id, call.samples) for call in calls] == [("twice", 900), ("twice", 1500)]
+
+
 def test_chunks_that_are_too_short_are_refused():
     with pytest.raises(SettingError, match="chunk_samples=10: must be at least"):
         Caller(network(), 10, 4, "greedy")
@@ -113,6 +119,9 @@ def test_pod5_reads_become_fastq_and_bam_and_are_not_called_again(model, tmp_pat
     again = run("basecall", f"model={model}/best.pt", "reads=reads", "decoder=greedy", "output=calls")
     assert "1 there before" in " ".join(again.stderr.split())
     assert (tmp_path / "calls/sub/reads.fastq").stat().st_mtime_ns == before
+    refused = run("basecall", f"model={model}", "reads=reads", "decoder=beam", "output=calls", code=2)
+    assert "output=calls: has basecalls of" in refused.stderr
+    assert "not the same in decoder" in " ".join(refused.stderr.split())
     run("basecall", f"model={model}", f"reads={path}", "decoder=greedy", "output=bam", "format=bam")
     records = list(pysam.AlignmentFile(str(tmp_path / "bam/reads.bam"), "rb", check_sq=False))
     assert len(records) == 6
@@ -149,7 +158,7 @@ def test_a_damaged_pod5_leaves_no_half_file(model, tmp_path, run: Command):
     told = run("basecall", f"model={model}", "reads=reads", code=2)
     assert f"cannot read {Path('reads/reads.pod5')}" in told.stderr
     assert "Traceback" not in told.stderr
-    assert not list((tmp_path / "calls").rglob("*"))
+    assert [file.name for file in (tmp_path / "calls").rglob("*")] == ["basecaller.json"]  # what would have called them
 
 
 @pytest.mark.parametrize(

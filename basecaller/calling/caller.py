@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -135,15 +136,15 @@ class Caller:
 
     def calls(self, signals: Iterable[tuple[str, np.ndarray]]) -> Iterator[Call]:
         """Basecalls of reads, in their order."""
-        lengths: dict[str, int] = {}
+        lengths = deque[int]()
 
         def noted() -> Iterator[tuple[str, np.ndarray]]:
             for read_id, signal in signals:
-                lengths[read_id] = len(signal)
+                lengths.append(len(signal))
                 yield read_id, signal
 
         for read_id, probabilities in self.probabilities(noted()):
-            yield decode(read_id, probabilities, self.decoder, self.network.alphabet, lengths.pop(read_id))
+            yield decode(read_id, probabilities, self.decoder, self.network.alphabet, lengths.popleft())
 
 
 def decode(read_id: str, probabilities: np.ndarray, decoder: Decoder, alphabet: str, samples: int) -> Call:

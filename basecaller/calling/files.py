@@ -55,7 +55,6 @@ def reads_in(file: Path) -> int:
 
 def write_fastq(path: Path, calls: Iterable[Call], quality: Calibration) -> Iterator[Call]:
     """Writes calls as FASTQ, each passed on when it is written."""
-
     with path.open("w") as file:
         for call in calls:
             qualities = quality(call.probabilities)
