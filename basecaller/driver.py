@@ -217,7 +217,7 @@ class Search:
         self.console.print(f"validation: {result}")
         test = test_metrics(cfg, folder / "best.pt")
         self.console.print(
-            f"test, {test['chunks']:,} chunks of {test['reads']:,} reads that no stage has seen: "
+            f"test, {test['chunks']:,} chunks that no stage has seen, of {test['reads']:,} reads: "
             f"loss {test['loss']:.4f} nats/base, identity mean "
             f"{test['identity_mean']:.1%}, median {test['identity_median']:.1%} (greedy {test['greedy_identity_mean']:.1%}, "
             f"unrelated sequences {test['identity_floor']:.1%}), mismatches {test['mismatch_rate']:.1%}, insertions "

@@ -65,7 +65,7 @@ def test_a_search_runs_its_plan_reports_and_runs_nothing_again(tmp_path, run: Co
     command = [*TINY, *PLAN, "stage.rate_factor=1.0"]
     first = run("search", *command, "search.winner.train.chunks=40")
     assert f"python -m basecaller.train -m stage=lr_adagrad {' '.join(TINY[:3])}" in first.stdout
-    assert "reads that no stage has seen" in first.stdout
+    assert "chunks that no stage has seen" in first.stdout
     report = json.loads((tmp_path / "outputs/tiny/report.json").read_text())
     assert [stage["name"] for stage in report["stages"]] == ["padding", "lr_adam", "lr_adagrad"]
     for stage in report["stages"]:
