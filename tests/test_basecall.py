@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from basecaller.calling.caller import Call, Caller, cut, margin
+from basecaller.calling.caller import Call, Caller, cut, decode, margin
 from basecaller.calling.evaluating import evaluate_reads, homopolymers
 from basecaller.calling.plain import Plain
 from basecaller.calling.quality import Calibration, calibrate, mean_quality, raw_quality
@@ -144,12 +144,13 @@ def test_a_model_of_rna_reads_signals_from_the_other_end(model, tmp_path, run: C
             scores = made(torch.from_numpy(normalise(read.adc)[::-1].copy())[None])[0]
         assert called[read.read_id][0] == greedy(scores.argmax(1).numpy())
     (record, *_) = pysam.AlignmentFile(str(tmp_path / "calls/reads.bam"), "rb", check_sq=False)
-    moves = np.array(record.get_tag("mv"))[1:]
     read = next(r for r in reads if r.read_id == record.query_name)
     with torch.inference_mode():
-        best = made(torch.from_numpy(normalise(read.adc)[::-1].copy())[None])[0].argmax(1).numpy()
-    first = np.flatnonzero(best)[0]  # the first base of the sequence is the last of the signal
-    assert np.flatnonzero(moves)[-1] == len(best) - 1 - first
+        probabilities = made(torch.from_numpy(normalise(read.adc)[::-1].copy())[None]).softmax(2)[0].numpy()
+    begins = decode(read.read_id, probabilities, "greedy", "ACGT", len(read.adc)).frames
+    ends = np.append(begins[1:], len(probabilities))
+    moves = np.array(record.get_tag("mv"))[1:]  # as measured: what a base ends with in the call, it begins with there
+    np.testing.assert_array_equal(np.flatnonzero(moves), (len(probabilities) - ends)[::-1])
 
 
 def test_a_damaged_pod5_leaves_no_half_file(model, tmp_path, run: Command):

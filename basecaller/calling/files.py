@@ -78,9 +78,10 @@ def write_alignments(
             record.query_qualities = array.array("B", [round(q) for q in qualities])
             moves = np.zeros(-(-call.samples // stride) + 1, np.int8)
             moves[0] = stride
-            moves[1 + call.frames] = 1
-            if rna:  # move tables run with the signal as it was measured
-                moves[1:] = moves[:0:-1]
+            if rna:  # the table runs with the signal as it was measured, in which a base begins where in the call it ends
+                moves[len(moves) - np.append(call.frames[1:], len(moves) - 1)] = 1
+            else:
+                moves[1 + call.frames] = 1
             record.set_tag("qs", mean_quality(qualities), "f")
             record.set_tag("ns", call.samples)
             record.set_tag("ts", 0)
