@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from basecaller.hpo.ranking import conclude, halve, promoted, rung_size, threshold
-from basecaller.hpo.verdicts import at_edges
+from basecaller.hpo.verdicts import at_edges, guessing
 
 SEEDS = [1, 2, 3]
 
@@ -140,3 +140,8 @@ def test_edges_are_called_out_in_words():
     text = at_edges({"optimizer.lr": "lowest"}, {"optimizer.lr": 5e-05})
     assert text == "At the edge: lr 5e-05 is the lowest of its grid, a better value may lie beyond."
     assert at_edges({}, {}) == ""
+
+
+@pytest.mark.parametrize(("loss", "letters", "told"), [(1.39, 4, True), (1.38, 4, False), (1.5, 5, False), (1.61, 5, True)])
+def test_a_winner_that_guesses_is_called_out(loss, letters, told):
+    assert ("Too short to tell" in guessing(loss, letters)) == told

@@ -63,6 +63,9 @@ def test_a_finished_search_is_told_whole(folder, run: Command):
         assert stage["state"] == "complete"
         assert stage["verdict"]["text"] in html.replace("&#x27;", "'")
         assert stage["verdict"]["text"] in markdown
+        assert bool(stage["guessing"]) == (stage["value"] >= math.log(4))
+        assert stage["guessing"] in html
+        assert stage["guessing"] in markdown
         complete = [p for p in stage["points"] if p["seeds"] == 2]
         for point in complete:
             assert point["mean"] == pytest.approx(sum(point["values"].values()) / 2)
@@ -79,8 +82,10 @@ def test_a_finished_search_is_told_whole(folder, run: Command):
         "http://creativecommons.org", ""
     )
     assert "src=" not in html  # one file, nothing fetched
+    assert any(stage["guessing"] for stage in facts["stages"])  # so few chunks teach nothing
     shown = run("report").stdout
     assert "padding" in shown
+    assert "no better than guessing" in " ".join(re.sub("[│┃]", " ", shown).split())
     assert "report.html" in shown
     note = current_study(URL, "tiny", "padding")._storage.get_study_system_attrs(
         current_study(URL, "tiny", "padding")._study_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from basecaller.hpo.grid import as_text
@@ -76,3 +77,19 @@ def at_edges(edges: dict[str, str], settings: dict[str, object]) -> str:
     """The sentence that calls out a winner at the edge of its grid; empty where it lies inside."""
     named = [f"{short(key)} {shown(settings[key])} is the {end} of its grid" for key, end in edges.items()]
     return f"At the edge: {' and '.join(named)}, a better value may lie beyond." if named else ""
+
+
+def guessing(loss: float, letters: int) -> str:
+    """The sentence that calls out a stage whose winner has learned nothing; empty where it has.
+
+    Args:
+        loss: of the winner, nats per base.
+        letters: of the alphabet; whoever guesses each base pays their logarithm, and more for where the bases are.
+    """
+    if not loss >= math.log(letters):
+        return ""
+    return (
+        f"Too short to tell: the winner is no better than guessing (ln {letters} = {math.log(letters):.4f} nats per base). "
+        f"This compares networks that have hardly begun to learn, and trained longer another may win: ask again with more "
+        f"train.chunks or train.epochs, or with a higher optimizer.lr."
+    )

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from basecaller.config import command
+from basecaller.data.dataset import ALPHABET
 from basecaller.files import read_json
 from basecaller.hpo.best import setting_of, standing
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.storage import current_study, stages_of
-from basecaller.hpo.verdicts import at_edges, label, short, verdict
+from basecaller.hpo.verdicts import at_edges, guessing, label, short, verdict
 from basecaller.reporting.convergence import convergence
 from basecaller.reporting.published import against_published
 
@@ -126,6 +127,7 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing) -> dict[str, An
         },
         "edges": edges,
         "edge_text": at_edges(edges, winner.params) if winner else "",
+        "guessing": guessing(found.mean, letters_of(winner)) if winner else "",
         "convergence": {"level": speed.level, "samples": speed.samples, "text": speed.text} if speed else None,
         "confounding": confounding(stand, points),
         "points": points,
@@ -134,6 +136,13 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing) -> dict[str, An
         "injected": study.user_attrs.get("injected", {}),
         "trials": trial_rows(study),
     }
+
+
+def letters_of(trial: optuna.trial.FrozenTrial) -> int:
+    """How many letters a trial's network tells apart."""
+    data = trial.user_attrs.get("config", {}).get("data", {})
+    sources = [data, *data.get("sources", {}).values()]
+    return max(len(source.get("alphabet", ALPHABET)) for source in sources)
 
 
 def command_of(name: str, study: optuna.Study) -> str:

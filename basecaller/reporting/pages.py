@@ -81,7 +81,7 @@ def save_notes(studies: dict[str, optuna.Study], stages: list[Facts]) -> None:
 
     for stage in stages:
         lines = [
-            f"**{stage['question']}**", stage["verdict"]["text"], stage["edge_text"], stage["confounding"],
+            f"**{stage['question']}**", stage["verdict"]["text"], stage["edge_text"], stage["guessing"], stage["confounding"],
             f"Run it again: `{stage['command']}`",
         ]  # fmt: skip
         save_note(studies[stage["name"]], "\n\n".join(line for line in lines if line))

@@ -64,7 +64,7 @@ def _table(stage: Facts, dropped: tuple[str, ...]) -> Table:
 def print_stage(stage: Facts, console: Console) -> None:
     """A stage's table and conclusion."""
     console.print(stage_table(stage, console))
-    for text in (stage["verdict"]["text"], stage["edge_text"], stage["confounding"]):
+    for text in (stage["verdict"]["text"], stage["edge_text"], stage["guessing"], stage["confounding"]):
         if text:
             console.print(text)
 
@@ -76,9 +76,12 @@ def print_report(facts: Facts, console: Console) -> None:
     )
     for stage in facts["stages"]:
         verdict = stage["verdict"]
-        state = (
-            verdict["kind"] + (", at the edge" if stage["edges"] else "") + (f", {stage['open']} open" if stage["open"] else "")
+        marks = (
+            ", at the edge" if stage["edges"] else "",
+            ", no better than guessing" if stage["guessing"] else "",
+            f", {stage['open']} open" if stage["open"] else "",
         )
+        state = verdict["kind"] + "".join(marks)
         margin = with_error(verdict["margin"], verdict["error"])
         table.add_row(stage["name"], stage["winner_label"], number(stage["value"]), margin, str(verdict["seeds"]), state)
     for name in facts["not_run"]:
