@@ -142,6 +142,9 @@ def test_edges_are_called_out_in_words():
     assert at_edges({}, {}) == ""
 
 
-@pytest.mark.parametrize(("loss", "letters", "told"), [(1.39, 4, True), (1.38, 4, False), (1.5, 5, False), (1.61, 5, True)])
-def test_a_winner_that_guesses_is_called_out(loss, letters, told):
-    assert ("Too short to tell" in guessing(loss, letters)) == told
+@pytest.mark.parametrize(
+    ("loss", "letters", "identity", "told"),
+    [(1.39, 4, 0.5, True), (1.38, 4, 0.5, False), (1.38, 4, 0.02, True), (1.5, 5, 0.5, False), (1.61, 5, 0.5, True)],
+)
+def test_a_winner_that_guesses_is_called_out(loss, letters, identity, told):
+    assert ("Too short to tell" in guessing(loss, letters, identity, 0.02)) == told

@@ -127,7 +127,7 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing) -> dict[str, An
         },
         "edges": edges,
         "edge_text": at_edges(edges, winner.params) if winner else "",
-        "guessing": guessing(found.mean, letters_of(winner)) if winner else "",
+        "guessing": _guessing(stand),
         "convergence": {"level": speed.level, "samples": speed.samples, "text": speed.text} if speed else None,
         "confounding": confounding(stand, points),
         "points": points,
@@ -138,11 +138,17 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing) -> dict[str, An
     }
 
 
-def letters_of(trial: optuna.trial.FrozenTrial) -> int:
-    """How many letters a trial's network tells apart."""
-    data = trial.user_attrs.get("config", {}).get("data", {})
-    sources = [data, *data.get("sources", {}).values()]
-    return max(len(source.get("alphabet", ALPHABET)) for source in sources)
+def _guessing(stand: Standing) -> str:
+    """What is to be said where the winner has learned nothing."""
+    if stand.winner is None or stand.conclusion.winner is None:
+        return ""
+    data = stand.winner.user_attrs.get("config", {}).get("data", {})
+    letters = max(len(source.get("alphabet", ALPHABET)) for source in (data, *data.get("sources", {}).values()))
+    trials = stand.trials_of(stand.conclusion.winner)
+    identity, floor = (
+        statistics.fmean(t.user_attrs.get(key, math.nan) for t in trials) for key in ("identity_mean", "identity_floor")
+    )
+    return guessing(stand.conclusion.mean, letters, identity, floor)
 
 
 def command_of(name: str, study: optuna.Study) -> str:
