@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from basecaller.calling.files import reads_in, signals, write_alignments, write_fastq
 from basecaller.config import as_message
+from basecaller.data.dataset import ALPHABET
 from basecaller.data.pod5 import pod5_files
 from basecaller.decode import DECODERS
 from basecaller.errors import SettingError
@@ -89,6 +90,11 @@ def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, 
     root = Path(chosen.reads) if Path(chosen.reads).is_dir() else Path(chosen.reads).parent
     torch.set_num_threads(chosen.threads or cores())
     model = load_model(chosen.model, chosen.device)
+    if chosen.format != "fastq" and model.network.alphabet.strip(ALPHABET):
+        raise SettingError(
+            f"format={chosen.format}: SAM and BAM cannot hold the model's letters {model.network.alphabet} (others than "
+            f"{ALPHABET} stand for ambiguous bases there, or become N); use format=fastq"
+        )
     caller = Caller(model.network, chosen.chunk_samples, chosen.batch_size, chosen.decoder)  # type: ignore[arg-type]
     if model.calibration is None:
         console.print(f"qualities are not calibrated: python -m basecaller.evaluate model={chosen.model} does it")

@@ -30,7 +30,7 @@ from basecaller.places import conf_dir
 from basecaller.report import write_report
 from basecaller.reporting.facts import BASELINE, stage_facts
 from basecaller.reporting.terminal import print_report, print_stage
-from basecaller.run import Result, check, job, train
+from basecaller.run import Result, check, check_test_set, job, train
 from basecaller.settings import settings
 from basecaller.workers import divide
 
@@ -89,6 +89,7 @@ class Search:
         """
         replicate_seeds(self.cfg.search.replicates, self.cfg.seed)
         check(self.cfg)
+        check_test_set(self.cfg)
         self._report()
         for name in self.plan:
             self.run_stage(name)
@@ -313,6 +314,7 @@ def test_metrics(cfg: DictConfig, checkpoint: Path) -> dict[str, float]:
         See `training.evaluate.evaluate`; also how many `chunks` there are, and of how many `reads`.
     """
     from basecaller.calling.evaluating import evaluate_chunks
+    from basecaller.calling.model import split_of
     from basecaller.calling.quality import calibrate
     from basecaller.training.checkpoint import load_network
     from basecaller.training.device import choose_device
@@ -320,16 +322,12 @@ def test_metrics(cfg: DictConfig, checkpoint: Path) -> dict[str, float]:
     from basecaller.training.fit import choose
 
     checked = settings(cfg)
-    held_out = checked.data.test
-    if held_out:
-        dataset = prepare(held_out.name, held_out.source, Path(checked.data.folder))
-    else:
-        dataset = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
+    dataset, split = split_of(checked.data, "test")
     network = load_network(checkpoint).to(choose_device(checked.device))
-    indices = choose(dataset, None if held_out else "test", None, checked.model.stride, checked.train.infeasible)
+    indices = choose(dataset, split, None, checked.model.stride, checked.train.infeasible)
     scored = evaluate(network, dataset, indices, decoder="beam")
     scored |= {"chunks": len(indices), "reads": len(np.unique(dataset.read_ids[indices]))}
-    own = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
+    own, _ = split_of(checked.data, "validation")
     validation = choose(own, "validation", checked.train.validation_chunks, checked.model.stride, checked.train.infeasible)
     _, tally = evaluate_chunks(network, own, validation, "beam")
     write_json(checkpoint.with_name("calibration.json"), calibrate(tally.quality))

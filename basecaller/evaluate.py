@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from omegaconf import OmegaConf
@@ -29,6 +29,10 @@ from basecaller.files import replacing, write_json
 from basecaller.places import conf_dir
 from basecaller.settings import options
 from basecaller.workers import cores
+
+if TYPE_CHECKING:
+    from basecaller.calling.evaluating import Tally
+    from basecaller.data.dataset import Dataset
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def evaluate(chosen: Options, overrides: list[str]) -> dict[str, Any]:
 
     from basecaller.calling.caller import Caller
     from basecaller.calling.evaluating import evaluate_chunks, evaluate_reads
-    from basecaller.calling.model import load_model
+    from basecaller.calling.model import load_model, split_of
     from basecaller.calling.quality import Calibration, calibrate, quality_facts
     from basecaller.training.fit import choose
 
@@ -94,17 +98,19 @@ def evaluate(chosen: Options, overrides: list[str]) -> dict[str, Any]:
         facts, tally = evaluate_reads(calls, Path(chosen.reference))
         facts = {"model": str(folder), "reads_from": chosen.reads, "reference": chosen.reference, "decoder": decoder, **facts}
     else:
-        dataset = model.dataset(overrides)
-        stride = network.settings.stride
+        data = model.data(overrides)
 
-        def chunks(split: str) -> np.ndarray:
-            indices = choose(dataset, None if split == "all" else split, None, stride, 1.0)
-            return indices if chosen.limit is None else np.random.default_rng(0).permutation(indices)[: chosen.limit]
+        def evaluated(split: str) -> tuple[Dataset, dict[str, Any], Tally]:
+            dataset, name = split_of(data, split)
+            indices = choose(dataset, name, None, network.settings.stride, 1.0)
+            if chosen.limit is not None:
+                indices = np.random.default_rng(0).permutation(indices)[: chosen.limit]
+            return dataset, *evaluate_chunks(network, dataset, indices, decoder)
 
-        facts, tally = evaluate_chunks(network, dataset, chunks(chosen.split), decoder)
+        dataset, facts, tally = evaluated(chosen.split)
         facts = {"model": str(folder), "data": str(dataset.folder), "split": chosen.split, "decoder": decoder, **facts}
-        if chosen.split != "validation" and len(dataset.indices("validation")):
-            _, held = evaluate_chunks(network, dataset, chunks("validation"), decoder)
+        if chosen.split != "validation":
+            _, _, held = evaluated("validation")
             facts["calibration"] = calibrate(held.quality)
             calibration = Calibration.of(facts["calibration"])
             if not overrides:  # on the data that it was trained for

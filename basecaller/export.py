@@ -66,10 +66,12 @@ def metadata(network: Any) -> dict[str, Any]:
 
 def some_signals(chosen: Options, model: Any) -> list[np.ndarray]:
     """Normalised signals to check on."""
+    from basecaller.calling.model import split_of
+
     if chosen.reads is not None:
         found = (signal for file in pod5_files(chosen.reads, "reads") for _, signal in signals(file, {"samples": 0}, model.rna))
         return list(itertools.islice(found, chosen.limit))
-    dataset = model.dataset([])
+    dataset, _ = split_of(model.data([]), "validation")
     return [np.asarray(dataset.chunk(i)[0], np.float32) for i in dataset.indices("validation")[: chosen.limit]]
 
 

@@ -21,8 +21,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m basecaller.prepare", description=__doc__.splitlines()[0])
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for basecaller.train, such as data=pod5")
     settings = data_settings(compose_config(parser.parse_args().overrides))
-    dataset = prepare(settings.name, settings.source, Path(settings.folder))
-    Console().print(render(dataset))
+    console = Console()
+    console.print(render(prepare(settings.name, settings.source, Path(settings.folder))))
+    if settings.test is not None:
+        console.print("\ndata.test, for the winner's test only")
+        console.print(render(prepare(settings.test.name, settings.test.source, Path(settings.folder))))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from basecaller.data.audit import audit, infeasible_at
 from basecaller.data.batches import check_padding
 from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
-from basecaller.errors import DivergedError, InfeasibleError, SettingError, StorageError
+from basecaller.errors import DataError, DivergedError, InfeasibleError, SettingError, StorageError
 from basecaller.files import read_json, replacing, write_json
 from basecaller.hpo.identity import run_id
 from basecaller.hpo.pruning import pruner_of, screening_pruner
@@ -194,6 +194,22 @@ def check(cfg: DictConfig) -> None:
     dataset = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
     check_padding(dataset, checked.padding, checked.data.batch_size)
     warn_once(dataset, checked)
+
+
+def check_test_set(cfg: DictConfig) -> None:
+    """Makes the winner's test set where it is a source of its own (`data.test`), so that it fails before a search and not after.
+
+    Raises:
+        BasecallerError: it cannot be used, or has other letters than the data that trains.
+    """
+    checked = settings(cfg)
+    if checked.data.test is None:
+        return
+    tested = prepare(checked.data.test.name, checked.data.test.source, Path(checked.data.folder))
+    trained = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
+    if tested.alphabet != trained.alphabet:
+        raise DataError(f"data.test: its letters are {tested.alphabet}, those to train on {trained.alphabet}")
+    warn_once(tested, checked)
 
 
 _looked_at: set[tuple[str, int]] = set()

@@ -322,6 +322,8 @@ def test_other_alphabets_go_through_to_fastq(tmp_path, monkeypatch, run: Command
     run("basecall", "model=run", "reads=reads", "decoder=beam")
     letters = Counter("".join(bases for bases, _ in fastq(tmp_path / "calls/reads.fastq").values()))
     assert set(letters) <= set("ACGTM")
+    told = run("basecall", "model=run", "reads=reads", "format=bam", "output=bam", code=2)
+    assert "format=bam: SAM and BAM cannot hold the model's letters ACGTM" in " ".join(told.stderr.split())
     told = run("evaluate", "model=run")
     assert "identity" in told.stdout
     assert OmegaConf.load("run/config.yaml").data.alphabet == "ACGTM"

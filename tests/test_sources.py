@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from basecaller.errors import DataError, SettingError
 from basecaller.hpo.storage import current_study
 from basecaller.run import check, train
 from basecaller.settings import data_settings
-from tests.conftest import TINY
+from tests.conftest import TINY, Command
 from tests.reads import bonito_directory, tensors
 
 SHARES = ["data.validation=0.2", "data.test=0.2"]
@@ -221,7 +222,7 @@ def test_a_wrong_mixture_is_told_by_key(sources, words):
         data_settings(compose_config(["data=mixed", f"data.sources={sources}"]))
 
 
-def test_the_winner_may_be_tested_on_another_source(folder):
+def test_the_winner_may_be_tested_on_another_source(folder, run: Command):
     path = bonito_directory(folder / "b", 30)
     given = [line for line in TINY if not line.startswith(("data.test", "search."))]
     cfg = compose_config([*given, f"data.test={{name: bonito, path: {path}}}"])
@@ -232,5 +233,14 @@ def test_the_winner_may_be_tested_on_another_source(folder):
     assert result.facts["chunks"] > 0
     tested = metrics_of_the_test_set(cfg, folder / "run/best.pt")
     assert tested["reads"] == 30
+    told = run("evaluate", "model=run", "decoder=greedy")
+    assert f"test split of {prepare(data.test.name, data.test.source, Path(data.folder)).folder}" in " ".join(told.stdout.split())
+    assert json.loads((folder / "run/evaluation/evaluation.json").read_text())["chunks"] == 30
+    told = run("prepare", *given, f"data.test={{name: bonito, path: {path}}}")
+    assert "data.test, for the winner's test only" in told.stdout
+    for test, words in (("path: gone", "gone is no directory"), (f"path: {path}, alphabet: ACGTM", "its letters are ACGTM")):
+        wrong = [*given, f"data.test={{name: bonito, {test}}}", "search.replicates=1"]
+        assert words in run("search", *wrong, code=2).stderr  # before anything trains
+    assert not (folder / "outputs/optuna.db").exists()
     with pytest.raises(SettingError, match=r"data\.test=0: must be a share above 0, or a source"):
         data_settings(compose_config([*given, "data.test=0"]))

@@ -14,7 +14,7 @@ from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
 from basecaller.errors import DataError
 from basecaller.network import RawCTCNet
-from basecaller.settings import data_settings
+from basecaller.settings import Data, data_settings
 from basecaller.training.checkpoint import load_network
 from basecaller.training.device import choose_device
 
@@ -40,19 +40,33 @@ class Trained:
         """Whether it was trained on direct RNA, whose signals run from the 3' end (`data.rna`)."""
         return self.config is not None and bool(OmegaConf.select(self.config, "data.rna", default=False))
 
-    def dataset(self, overrides: list[str]) -> Dataset:
-        """The data set that overrides describe, or without any the one it was trained on.
+    def data(self, overrides: list[str]) -> Data:
+        """The settings of the data that overrides describe, or without any of what it was trained on.
 
         Raises:
-            BasecallerError: there is none.
+            BasecallerError: there are none.
         """
         config = compose_config(overrides) if overrides else self.config
         if config is None:
             raise DataError(
                 f"{self.folder}: has no config.yaml that tells its data set; say which, as in data=bonito data.path=DIR"
             )
-        data = data_settings(config)
-        return prepare(data.name, data.source, Path(data.folder))
+        return data_settings(config)
+
+
+def split_of(data: Data, split: str) -> tuple[Dataset, str | None]:
+    """The data set that holds a split, and the split's name there; None: all of it, as where `data.test` is a source of its
+    own.
+
+    Args:
+        data: settings.
+        split: one of `SPLITS`, or `all`: of the source that is trained on.
+    Raises:
+        DataError: the source cannot be used.
+    """
+    if split == "test" and data.test is not None:
+        return prepare(data.test.name, data.test.source, Path(data.folder)), None
+    return prepare(data.name, data.source, Path(data.folder)), None if split == "all" else split
 
 
 def load_model(model: str, device: str = "auto") -> Trained:

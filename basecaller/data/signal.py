@@ -5,8 +5,8 @@ from importlib.resources import files
 
 import numpy as np
 
-CODES = np.zeros(256, np.uint8)  # letter -> label; 0 for anything but A, C, G, T
-for _label, _letter in enumerate("ACGT", 1):
+CODES = np.zeros(256, np.uint8)  # letter -> label; 0 for anything but A, C, G, T, and U, which is RNA's T
+for _label, _letter in (*enumerate("ACGT", 1), (4, "U")):
     CODES[ord(_letter)] = CODES[ord(_letter.lower())] = _label
 
 CLIP = 5.0
@@ -20,7 +20,7 @@ KMER_OFFSET = 2
 
 
 def encode(sequence: str) -> np.ndarray:
-    """Labels of a DNA string: uint8 [len], 1=A 2=C 3=G 4=T, 0 for any other letter."""
+    """Labels of a DNA or RNA string: uint8 [len], 1=A 2=C 3=G 4=T or U, 0 for any other letter."""
     return CODES[np.frombuffer(sequence.encode("ascii", "replace"), np.uint8)]
 
 
