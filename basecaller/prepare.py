@@ -12,6 +12,7 @@ from rich.console import Console
 
 from basecaller.config import as_message, compose_config
 from basecaller.data.audit import render
+from basecaller.data.pore import pore_of
 from basecaller.data.sources import prepare
 from basecaller.settings import data_settings
 
@@ -21,11 +22,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m basecaller.prepare", description=__doc__.splitlines()[0])
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for basecaller.train, such as data=pod5")
     settings = data_settings(compose_config(parser.parse_args().overrides))
-    console = Console()
-    console.print(render(prepare(settings.name, settings.source, Path(settings.folder))))
+    console, pore = Console(), pore_of(settings.pore_model)
+    console.print(render(prepare(settings.name, settings.source, Path(settings.folder)), pore))
     if settings.test is not None:
         console.print("\ndata.test, for the winner's test only")
-        console.print(render(prepare(settings.test.name, settings.test.source, Path(settings.folder))))
+        console.print(render(prepare(settings.test.name, settings.test.source, Path(settings.folder)), pore))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from basecaller.config import job_config
 from basecaller.data.audit import audit, infeasible_at
 from basecaller.data.batches import check_padding
 from basecaller.data.dataset import Dataset
+from basecaller.data.pore import pore_of
 from basecaller.data.sources import prepare
 from basecaller.errors import DataError, DivergedError, InfeasibleError, SettingError, StorageError
 from basecaller.files import read_json, replacing, write_json
@@ -197,7 +198,7 @@ def check(cfg: DictConfig) -> None:
 
 
 def check_test_set(cfg: DictConfig) -> None:
-    """Makes the winner's test set where it is a source of its own (`data.test`), so that it fails before a search and not after.
+    """Makes the winner's test set where it is a source of its own (`data.test`), so that it fails before a search, not after.
 
     Raises:
         BasecallerError: it cannot be used, or has other letters than the data that trains.
@@ -221,7 +222,7 @@ def warn_once(dataset: Dataset, checked: Settings) -> None:
     if key in _looked_at:
         return
     _looked_at.add(key)
-    facts = audit(dataset)
+    facts = audit(dataset, pore_of(checked.data.pore_model))
     dense = infeasible_at(facts, checked.model.stride, checked.train.infeasible)
     for line in [*facts["verdict"], *([dense] if dense else [])]:
         log.warning("data: %s", line)

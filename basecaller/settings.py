@@ -17,7 +17,7 @@ from basecaller.data import mixture, simulator
 from basecaller.data.batches import PADDINGS
 from basecaller.data.dataset import ALPHABET
 from basecaller.data.sources import SOURCES
-from basecaller.errors import SettingError
+from basecaller.errors import DataError, SettingError
 from basecaller.geometry import Model
 from basecaller.places import conf_dir
 from basecaller.resolving import resolve
@@ -114,6 +114,7 @@ class Data:
         batch_size: chunks in a training batch.
         folder: where prepared data sets are kept.
         source: the source's own settings.
+        pore_model: file of the k-mer levels that the audit holds labels against; None: R9.4's.
         test: a source of its own to test the winner on, where there is one.
     """
 
@@ -121,6 +122,7 @@ class Data:
     batch_size: int
     folder: str
     source: Any
+    pore_model: str | None = None
     test: HeldOut | None = None
 
 
@@ -136,7 +138,7 @@ class _Top:
     device: str
 
 
-GENERAL = ("name", "batch_size", "folder", "fingerprint")
+GENERAL = ("name", "batch_size", "folder", "fingerprint", "pore_model")
 """Keys of the `data` section that are not the source's own."""
 
 
@@ -224,7 +226,10 @@ def data_settings(cfg: DictConfig) -> Data:
         )
     shares = {key: values.get(key) for key in ("validation", "test")}
     source = _mixture(values["sources"], shares) if name == "mixed" else _source(name, values, "data")
-    return Data(name, int(cfg.data.batch_size), str(cfg.data.folder), source, test)
+    pore_model = cfg.data.get("pore_model")  # configs of earlier versions have none
+    if pore_model is not None and not Path(pore_model).is_file():
+        raise DataError(f"data.pore_model: {pore_model} is no file; give a table of k-mers and levels, or null for R9.4's")
+    return Data(name, int(cfg.data.batch_size), str(cfg.data.folder), source, pore_model, test)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import pysam
 import pytest
 
 from basecaller.data import pod5, sources
-from basecaller.data.signal import encode, kmer_indices, pore_levels, reverse_complement
+from basecaller.data.pore import r94
+from basecaller.data.signal import encode, reverse_complement
 from basecaller.data.splits import SPLITS
 from basecaller.decode import to_string
 from basecaller.errors import DataError
@@ -68,9 +69,9 @@ def test_event_levels_correlate_with_the_pore_table(tmp_path):
     path, bam, _ = files.make_source(tmp_path, count=3)
     for chunk in load(settings(path, bam, chunk_samples=100_000))[0]:
         means = np.array([s.mean() for s in np.split(chunk.signal, chunk.starts[1:])])
-        level = pore_levels()[0][kmer_indices(chunk.labels)]
+        level = r94().expected(chunk.labels)
         assert np.corrcoef(means[2:-3], level)[0, 1] > 0.6
-        wrong = pore_levels()[0][kmer_indices(reverse_complement(chunk.labels))]
+        wrong = r94().expected(reverse_complement(chunk.labels))
         assert abs(np.corrcoef(means[2:-3], wrong)[0, 1]) < 0.3
 
 
@@ -286,7 +287,7 @@ def test_fast5_users_are_told_how_to_convert(tmp_path):
 
 
 def test_encode_knows_the_projects_label_order():
-    assert encode("ACGTNacgt").tolist() == [1, 2, 3, 4, 0, 1, 2, 3, 4]
+    assert encode("ACGTNacgtUu").tolist() == [1, 2, 3, 4, 0, 1, 2, 3, 4, 4, 4]  # U is T of RNA
     assert to_string(reverse_complement(encode("AACGT"))) == "ACGTT"
 
 
@@ -353,7 +354,7 @@ def test_rna_is_turned_around(tmp_path):
     (chunk,), _ = load(settings(path, bam, rna=True, chunk_samples=100_000))
     assert to_string(chunk.labels) == read.sequence
     means = np.array([s.mean() for s in np.split(chunk.signal, chunk.starts[1:])])
-    level = pore_levels()[0][kmer_indices(chunk.labels)]
+    level = r94().expected(chunk.labels)
     assert np.corrcoef(means[2:-3], level)[0, 1] > 0.6
     (wrong,), _ = load(settings(path, bam, chunk_samples=100_000))
     assert to_string(wrong.labels) == read.sequence  # taken for DNA the labels lie on the signal the wrong way round

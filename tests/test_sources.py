@@ -234,7 +234,9 @@ def test_the_winner_may_be_tested_on_another_source(folder, run: Command):
     tested = metrics_of_the_test_set(cfg, folder / "run/best.pt")
     assert tested["reads"] == 30
     told = run("evaluate", "model=run", "decoder=greedy")
-    assert f"test split of {prepare(data.test.name, data.test.source, Path(data.folder)).folder}" in " ".join(told.stdout.split())
+    assert f"test split of {prepare(data.test.name, data.test.source, Path(data.folder)).folder}" in " ".join(
+        told.stdout.split()
+    )
     assert json.loads((folder / "run/evaluation/evaluation.json").read_text())["chunks"] == 30
     told = run("prepare", *given, f"data.test={{name: bonito, path: {path}}}")
     assert "data.test, for the winner's test only" in told.stdout

@@ -12,17 +12,27 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from basecaller.data.dataset import Dataset
-from basecaller.data.signal import KMER_OFFSET, kmer_indices, pore_levels, reverse_complement
+from basecaller.data.pore import Pore, fit, r94
 from basecaller.data.splits import SPLITS
 from basecaller.files import read_json, replacing, write_json
+
+VERSION = 2
+"""Of the facts: raise it with any change, so that an audit of an earlier program is made again."""
 
 STRIDES = (1, 2, 3, 4, 5, 6, 8)
 
 LOOKED_AT = 2000
 """Chunks whose signals are looked at: a fixed choice, where there are more."""
 
-ALIGNED = 100
-"""Chunks whose events are held against the pore's table."""
+CLEARLY = {False: 0.1, True: 0.03}
+"""By how much labels must fit the pore's levels better in another way than as given, to be said: where base starts are known,
+and where labels are placed as they fit best, which lets wrong ones fit too."""
+
+WORD = 16
+"""Bases of a stretch that is looked for on both sides of a split: there are four billion, so that chance finds hardly any."""
+
+SEEN = 0.2
+"""Share of the held-out sequence that training may have seen without its being said: repeats of a large genome stay below."""
 
 FLAT = 20
 """Equal samples at a chunk's end that are taken for padding: noise does not repeat itself so often."""
@@ -30,34 +40,44 @@ FLAT = 20
 FEW = 300
 """Training chunks below which any basecaller learns them by heart."""
 
+SOMEHOW = 0.4
+"""Correlation below which another pore is taken to be at work, and nothing is said."""
+
 Facts = dict[str, Any]
 
 
-def audit(dataset: Dataset) -> Facts:
+def audit(dataset: Dataset, pore: Pore | None = None) -> Facts:
     """Counts, distributions and problems of a data set, as plain values; kept beside it, since it never changes.
 
+    Args:
+        dataset: to look at.
+        pore: the table that labels are held against; None: R9.4's.
     Returns:
         `counts` (reads and chunks kept and dropped, by reason), `splits` (chunks, reads, samples, bases of each),
         `samples_per_chunk`, `bases_per_chunk`, `samples_per_base` and `level` (minimum, quartiles, maximum), `histograms` of
         these (edges, counts), `composition` (share of each base), `infeasible` (chunks too dense for CTC, by stride),
-        `on_both_sides` (chunks of validation and test that training has too, by content), `padded` (share of chunks that end in
-        a constant), `pore` (correlation of event means with the R9.4 table, as given and otherwise; absent where base starts
-        are not known), `shares` of a mixture's sources, and `verdict`: what will go wrong, and what to change.
+        `on_both_sides` (chunks of validation and test that training has too, by content), `seen` (of each of these splits, the
+        share of its stretches of 16 bases that occur in training, on the same strand), `padded` (share of chunks that end in
+        a constant), `pore` (the table's name, whether labels had to be placed, and `fit`: see `pore.fit`; absent where the
+        letters are not the table's), `shares` of a mixture's sources, and `verdict`: what will go wrong, and what to change.
     """
     cache = dataset.folder / "audit.json"
     known = read_json(cache)
-    if known and known.get("fingerprint") == dataset.fingerprint:
+    pore = pore or r94()
+    made_of = {"fingerprint": dataset.fingerprint, "table": pore.digest, "version": VERSION}
+    if known and {key: known.get(key) for key in made_of} == made_of:
         return known
-    facts = _facts(dataset)
+    facts = _facts(dataset, pore)
     facts["verdict"] = verdict(facts)
     if dataset.folder.is_dir():
-        write_json(cache, facts | {"fingerprint": dataset.fingerprint})
+        write_json(cache, facts | made_of)
         draw(facts, dataset.folder / "audit.png")
         facts = read_json(cache) or facts
     return facts
 
 
-def _facts(dataset: Dataset) -> Facts:
+def _facts(dataset: Dataset, pore: Pore) -> Facts:
+    ways = fit(dataset, pore)
     splits = {}
     for split in SPLITS:
         indices = dataset.indices(split)
@@ -85,10 +105,10 @@ def _facts(dataset: Dataset) -> Facts:
         "histograms": {key: _histogram(values) for key, values in spread.items()},
         "composition": dict(zip(dataset.alphabet, (bases / bases.sum()).round(4).tolist(), strict=True)),
         "infeasible": {str(stride): len(dataset.infeasible(everything, stride)) for stride in STRIDES},
-        "on_both_sides": _on_both_sides(dataset),
+        **_seen(dataset),
         "padded": round(float(np.mean(padded)), 4),
         **({"shares": shares} if (shares := getattr(dataset, "shares", None)) else {}),
-        **({"pore": pore} if (pore := pore_correlation(dataset)) else {}),
+        **({"pore": {"name": pore.name, "placed": not dataset.has_starts, "fit": ways}} if ways else {}),
     }
 
 
@@ -98,49 +118,43 @@ def _histogram(values: np.ndarray) -> dict[str, list[float]]:
     return {"edges": [round(float(edge), 4) for edge in edges], "counts": counts.tolist()}
 
 
-def _on_both_sides(dataset: Dataset) -> int:
-    """Chunks to validate or test on whose labels and first samples occur among those to train on."""
+def _seen(dataset: Dataset) -> Facts:
+    """What training sees of what is held out: `on_both_sides` and `seen`, see `audit`."""
+    base = 1 + len(dataset.alphabet)
+    held, words = list[bytes](), dict[str, np.ndarray]()
+    for split in ("validation", "test"):
+        indices = dataset.indices(split)
+        held += [_digest(*dataset.chunk(int(i))[:2]) for i in indices]
+        some = np.random.default_rng(0).permutation(indices)[:LOOKED_AT]
+        words[split] = np.concatenate([np.zeros(0, np.int64), *(_words(dataset.chunk(int(i))[1], base) for i in some)])
+    asked = np.unique(np.concatenate(list(words.values())))
+    trained, known = set[bytes](), np.zeros(len(asked), bool)
+    for i in dataset.indices("train"):
+        signal, labels, _ = dataset.chunk(int(i))
+        trained.add(_digest(signal, labels))
+        if len(asked):
+            own = _words(labels, base)
+            places = np.minimum(np.searchsorted(asked, own), len(asked) - 1)
+            known[places[asked[places] == own]] = True
+    return {
+        "on_both_sides": sum(digest in trained for digest in held),
+        "seen": {split: round(float(known[np.searchsorted(asked, own)].mean()), 4) for split, own in words.items() if len(own)},
+    }
 
-    def contents(split: str) -> list[bytes]:
-        found = []
-        for i in dataset.indices(split):
-            signal, labels, _ = dataset.chunk(int(i))
-            content = np.ascontiguousarray(labels).tobytes() + np.ascontiguousarray(signal[:64], np.float32).tobytes()
-            found.append(hashlib.blake2b(content, digest_size=12).digest())
-        return found
 
-    trained = set(contents("train"))
-    return sum(content in trained for split in ("validation", "test") for content in contents(split))
+def _digest(signal: np.ndarray, labels: np.ndarray) -> bytes:
+    """Of a chunk's labels and first samples."""
+    content = np.ascontiguousarray(labels).tobytes() + np.ascontiguousarray(signal[:64], np.float32).tobytes()
+    return hashlib.blake2b(content, digest_size=12).digest()
 
 
-def pore_correlation(dataset: Dataset) -> dict[str, float] | None:
-    """Median over chunks of the correlation of event means with the R9.4 table's levels: of the labels as given, shifted by
-    some bases, and as the other strand. None where base starts or letters are not known to the table.
-
-    Another pore correlates badly in every way; swapped or shifted labels do better in a way that is not `as given`.
-    """
-    if not dataset.has_starts or dataset.alphabet != "ACGT":
-        return None
-    ways: dict[str, list[float]] = {}
-    levels = pore_levels()[0]
-    for i in np.random.default_rng(0).permutation(len(dataset))[:ALIGNED]:
-        signal, labels, starts = dataset.chunk(int(i))
-        if starts is None or len(labels) < 20:
-            continue
-        cuts, where = np.unique(starts, return_inverse=True)  # bases of no sample share their neighbour's
-        sums = np.add.reduceat(np.asarray(signal, np.float64), cuts)
-        means = (sums / np.diff(np.append(cuts, len(signal))))[where]
-        for name, of, shift in (
-            ("as given", labels, 0), ("shifted by -2", labels, -2), ("shifted by -1", labels, -1), ("shifted by 1", labels, 1),
-            ("shifted by 2", labels, 2), ("other strand", reverse_complement(labels), 0), ("reversed", labels[::-1], 0),
-        ):  # fmt: skip
-            expected = levels[kmer_indices(np.ascontiguousarray(of))]
-            begin = KMER_OFFSET + shift
-            seen = means[max(0, begin) : begin + len(expected)]
-            expected = expected[max(0, -begin) :][: len(seen)]
-            if seen.std() > 0:
-                ways.setdefault(name, []).append(float(np.corrcoef(seen, expected)[0, 1]))
-    return {name: round(float(np.median(of)), 3) for name, of in ways.items()} or None
+def _words(labels: np.ndarray, base: int) -> np.ndarray:
+    """All stretches of `WORD` labels as numbers: int64 [len - WORD + 1]."""
+    if len(labels) < WORD:
+        return np.zeros(0, np.int64)
+    windows = np.lib.stride_tricks.sliding_window_view(labels.astype(np.int64), WORD)
+    words: np.ndarray = windows @ np.int64(base) ** np.arange(WORD)
+    return words
 
 
 def verdict(facts: Facts) -> list[str]:
@@ -156,6 +170,13 @@ def verdict(facts: Facts) -> list[str]:
         found.append(
             f"{facts['on_both_sides']:,} of {held:,} chunks of validation and test are in train too: scores would be too good; "
             "leave repeated reads out, or use data.split=position"
+        )
+    seen = {split: share for split, share in facts["seen"].items() if share > SEEN}
+    if seen:
+        told = " and ".join(f"{share:.0%} of the sequence of {split}" for split, share in seen.items())
+        found.append(
+            f"{told} is in train too (stretches of {WORD} bases): the same small genome or the same repeats on both sides, and "
+            "scores tell how well these are known; split by place (data.split=position), or test on another genome (data.test)"
         )
     if facts["padded"] > 0.01:
         found.append(
@@ -174,15 +195,26 @@ def verdict(facts: Facts) -> list[str]:
     for base, share in facts["composition"].items():
         if share < 0.02:
             found.append(f"{base} is {share:.1%} of the bases: is the alphabet, or the order of its labels, another one?")
-    pore = facts.get("pore")
-    if pore:
-        best = max(pore, key=lambda way: pore[way])
-        if pore[best] > 0.4 and pore[best] > pore["as given"] + 0.1:
-            found.append(
-                f"labels {best} fit the R9.4 pore's levels better (correlation {pore[best]:.2f}) than as given "
-                f"({pore['as given']:.2f}): check strand, direction and offset of the labels"
-            )
+    if "pore" in facts:
+        found += _misfit(facts["pore"])
     return found
+
+
+def _misfit(pore: dict[str, Any]) -> list[str]:
+    """What is to be said where labels fit a pore's levels better in another way than as they are given."""
+    ways = pore["fit"]
+    best = max(ways, key=lambda way: ways[way])
+    if ways[best] < SOMEHOW or ways[best] < ways["as given"] + CLEARLY[pore["placed"]]:
+        return []
+    fitting = (
+        f"fit the {pore['name']} pore's levels better (correlation {ways[best]:.2f}) than as given ({ways['as given']:.2f})"
+    )
+    if best.startswith("shifted"):
+        return [
+            f"labels {best} {fitting}: usual for a basecaller's move table, and then it costs a base or two at the ends of "
+            "chunks; elsewhere check the offset of the labels"
+        ]
+    return [f"labels {best} {fitting}: check strand, direction and order of the labels"]
 
 
 def infeasible_at(facts: Facts, stride: int, tolerated: float) -> str:
@@ -212,9 +244,9 @@ def draw(facts: Facts, path: Path) -> None:
         figure.savefig(partial, format="png", dpi=110)
 
 
-def render(dataset: Dataset) -> RenderableType:
+def render(dataset: Dataset, pore: Pore | None = None) -> RenderableType:
     """The audit as tables for a terminal."""
-    facts = audit(dataset)
+    facts = audit(dataset, pore)
     counts = Table("kept and dropped", "number", box=box.SIMPLE_HEAD)
     for reason, number in sorted(facts["counts"].items(), key=lambda item: ("dropped" in item[0], item[0])):
         counts.add_row(reason, f"{number:,}")
@@ -231,11 +263,13 @@ def render(dataset: Dataset) -> RenderableType:
     dense = "  ".join(f"{stride}: {number:,}" for stride, number in facts["infeasible"].items())
     rest.add_row("too dense for CTC, by stride", dense)
     rest.add_row("on both sides of a split", f"{facts['on_both_sides']:,}")
+    rest.add_row("sequence that train has too", "  ".join(f"{split} {share:.1%}" for split, share in facts["seen"].items()))
     if "shares" in facts:
         rest.add_row("share of each source", "  ".join(f"{name} {share:.0%}" for name, share in facts["shares"].items()))
     if "pore" in facts:
-        told = "  ".join(f"{way}: {value:.2f}" for way, value in facts["pore"].items())
-        rest.add_row("correlation with R9.4", told)
+        told = "  ".join(f"{way}: {value:.2f}" for way, value in facts["pore"]["fit"].items())
+        placed = ", labels placed" if facts["pore"]["placed"] else ""
+        rest.add_row(f"correlation with {facts['pore']['name']}{placed}", told)
     rest.add_row("fingerprint", dataset.fingerprint)
     lines = [f"! {line}" for line in facts["verdict"]] or ["nothing found that would spoil a training"]
     return Group(str(dataset.folder), counts, splits, spread, rest, *lines)

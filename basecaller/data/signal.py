@@ -1,7 +1,4 @@
-"""The pore's levels and the normalisation of signals: what the simulator and the importers share."""
-
-from functools import cache
-from importlib.resources import files
+"""Letters as labels, and the normalisation of signals: what the simulator and the importers share."""
 
 import numpy as np
 
@@ -14,9 +11,6 @@ CLIP = 5.0
 
 MAD_TO_STD = 1.4826
 """A normal distribution's standard deviation over its median absolute deviation."""
-
-KMER_OFFSET = 2
-"""Base i of a read sits under the k-mer seq[i - 2 : i + 4] of the R9.4 table (best correlation on real event means)."""
 
 
 def encode(sequence: str) -> np.ndarray:
@@ -38,24 +32,3 @@ def normalise(signal: np.ndarray) -> np.ndarray:
         return np.zeros_like(centred)
     normalised: np.ndarray = np.clip(centred / scale, -CLIP, CLIP)
     return normalised
-
-
-@cache
-def pore_levels() -> tuple[np.ndarray, np.ndarray]:
-    """R9.4 450 bases/s 6-mer table, rows in the order AAAAAA .. TTTTTT.
-
-    Returns:
-        Level mean and level standard deviation in picoampere: float32 [4096] each.
-        (Oxford Nanopore Technologies, 2016, MPL 2.0: see `pore_models/`.)
-    """
-    path = files("basecaller.data") / "pore_models" / "r9.4_450bps_6mer.tsv"
-    with path.open() as file:
-        table = np.loadtxt(file, skiprows=1, usecols=(1, 2), dtype=np.float32)
-    return table[:, 0], table[:, 1]
-
-
-def kmer_indices(labels: np.ndarray, k: int = 6) -> np.ndarray:
-    """Row in the pore's table of every k-mer of labels 1..4: int64 [len - k + 1]."""
-    powers = 4 ** np.arange(k - 1, -1, -1)
-    indices: np.ndarray = np.lib.stride_tricks.sliding_window_view(labels.astype(np.int64) - 1, k) @ powers
-    return indices

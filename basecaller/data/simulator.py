@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from basecaller.data.dataset import Chunk
-from basecaller.data.signal import kmer_indices, normalise, pore_levels, reverse_complement
+from basecaller.data.pore import r94
+from basecaller.data.signal import normalise, reverse_complement
 from basecaller.data.splits import split_of_read
 
 VERSION = 1  # part of the data set's key: raise it with any change to what is drawn
@@ -56,14 +57,14 @@ def simulate_read(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndar
         Signal in picoampere, float32 [samples]; first sample of each base, int64 [bases].
     """
     bases = len(labels) - 2 * FLANK
-    first = FLANK - 2  # base i lies under seq[i - 2 : i + 4]
-    kmers = kmer_indices(labels)[first : first + bases]
-    mean, _ = pore_levels()
+    pore = r94()
+    first = FLANK - (pore.offset or 0)
+    mean = pore.expected(labels)[first : first + bases]
     speed = np.clip(rng.lognormal(np.log(SPEED_MEDIAN), SPEED_SIGMA), *SPEED_RANGE)
     # a log-normal of mean m has its median at m exp(-sigma^2 / 2)
     median = (SAMPLE_RATE / speed - DWELL_LEAST) * np.exp(-(DWELL_SIGMA**2) / 2)
     samples = np.rint(DWELL_LEAST + rng.lognormal(np.log(median), DWELL_SIGMA, bases)).astype(np.int64)
-    levels = mean[kmers] + rng.normal(0, LEVEL_RESIDUAL, bases)
+    levels = mean + rng.normal(0, LEVEL_RESIDUAL, bases)
     white = rng.normal(0, NOISE_STD, int(samples.sum()) + 1)
     noise = np.sqrt(1 - NOISE_LAG1**2) * white[1:] + NOISE_LAG1 * white[:-1]  # MA(1), lag-1 autocorrelation near 0.1
     signal = np.repeat(levels, samples) + noise

@@ -30,6 +30,7 @@ IGNORED = (
     "data.sequences",
     "data.sources",
     "data.test",
+    "data.pore_model",  # for the audit
 )
 """Keys that do not change a training's result; they stay out of run ids and study contexts."""
 
