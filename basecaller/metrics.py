@@ -82,17 +82,21 @@ def error_rates(alignments: list[Alignment]) -> dict[str, float]:
     }
 
 
-def identity_summary(calls: list[str], truths: list[str], alphabet: str = "ACGT") -> dict[str, float]:
+def identity_summary(
+    calls: list[str], truths: list[str], alphabet: str = "ACGT", alignments: list[Alignment] | None = None
+) -> dict[str, float]:
     """Identity and error rates of many basecalls.
 
     Args:
         calls, truths: one string for each read.
         alphabet: their letters.
+        alignments: of each call to its truth, where they are known.
     Returns:
         What `error_rates` gives. `length_ratio`: bases called over true bases. `identity_floor`: the mean identity of the same
         calls with the truth of another read, what unrelated sequences score.
     """
-    alignments = [align(call, truth, alphabet) for call, truth in zip(calls, truths, strict=True)]
+    if alignments is None:
+        alignments = [align(call, truth, alphabet) for call, truth in zip(calls, truths, strict=True)]
     floor = [align(call, truth, alphabet).identity for call, truth in zip(calls, truths[1:] + truths[:1], strict=True)]
     return {
         **error_rates(alignments),

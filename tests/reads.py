@@ -139,7 +139,7 @@ def bonito_directory(folder: Path, count: int = 60, width: int = 600, dtype: typ
 
 
 def tensors(folder: Path, count: int = 60, ending: str = "pth", seed: int = 0) -> tuple[Path, list[SimulatedRead]]:
-    """The original RawCTCNet's files, labels in its order: 1=A 2=G 3=C 4=T."""
+    """The original RawCTCNet's files, labels in its order: 1=A 2=G 3=C 4=T; `2018` is `pth` as PyTorch wrote it then."""
     import torch
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -155,5 +155,6 @@ def tensors(folder: Path, count: int = 60, ending: str = "pth", seed: int = 0) -
             if ending == "npy":
                 np.save(folder / f"{name}.{kind}.npy", content)
             else:
-                torch.save(torch.from_numpy(content), folder / f"{name}.{kind}.pth")
+                zipped = ending != "2018"
+                torch.save(torch.from_numpy(content), folder / f"{name}.{kind}.pth", _use_new_zipfile_serialization=zipped)
     return folder, reads

@@ -219,6 +219,7 @@ def test_reads_are_evaluated_against_a_reference(model, tmp_path, run: Command, 
     assert facts["identities"][:5] == [1.0] * 5
     assert facts["identities"][5] == pytest.approx(0.95, abs=0.01)
     assert facts["identity_median"] == 1.0
+    assert facts["length_ratio"] == pytest.approx(1, abs=0.002)
     assert facts["mismatch_rate"] == pytest.approx(100 / 12_000, abs=0.002)
     assert tally.quality[20][1] == 0
     assert 90 <= tally.quality[10][1] <= 100

@@ -137,7 +137,7 @@ def test_signals_that_changed_after_preparing_are_noticed(folder):
         Dataset(first.folder, [bonito_directory(folder / "c", 10) / "chunks.npy"])
 
 
-@pytest.mark.parametrize("ending", ["pth", "npy"])
+@pytest.mark.parametrize("ending", ["pth", "2018", "npy"])
 def test_the_originals_tensors_have_their_labels_mapped(folder, ending):
     path, reads = tensors(folder / "t", ending=ending)
     dataset = dataset_of("data=rawctcnet", f"data.path={path}", *SHARES)

@@ -15,7 +15,7 @@ from basecaller.calling.quality import raw_quality
 from basecaller.data.dataset import Dataset
 from basecaller.decode import Decoder
 from basecaller.errors import DataError
-from basecaller.metrics import Alignment, align, columns, error_rates, identity_summary
+from basecaller.metrics import Alignment, columns, error_rates, identity_summary
 from basecaller.network import RawCTCNet
 from basecaller.training.evaluate import ctc_nats, scored_batches, targets_of
 
@@ -87,7 +87,7 @@ def evaluate_chunks(
     alphabet = network.alphabet
     if dataset.alphabet != alphabet:
         raise DataError(f"{dataset.folder}: its letters are {dataset.alphabet}, the model's {alphabet}")
-    calls, truths, tally = list[str](), list[str](), Tally()
+    calls, truths, alignments, tally = list[str](), list[str](), list[Alignment](), Tally()
     nats, bases, blanks, frames = 0.0, 0, 0, 0
     for batch, scores, valid in scored_batches(network, dataset, indices):
         nats += ctc_nats(scores, batch, network).item()
@@ -95,21 +95,21 @@ def evaluate_chunks(
         probabilities = scores.float().softmax(2).cpu().numpy()
         for row, n, truth in zip(probabilities, valid, targets_of(batch, alphabet), strict=True):
             call = decode("", row[:n], decoder, alphabet, 0)
-            alignment = columns(call.sequence, truth, alphabet)
-            tally.add(*alignment[:2], call.probabilities[alignment[2] :])
+            called, true, first = columns(call.sequence, truth, alphabet)
+            tally.add(called, true, call.probabilities[first:])
+            alignments.append(Alignment.of(called, true, len(truth)))
             calls.append(call.sequence)
             truths.append(truth)
             blanks += int((row[:n].argmax(1) == 0).sum())
             frames += n
-    identities = [round(align(call, truth, alphabet).identity, 4) for call, truth in zip(calls, truths, strict=True)]
     return {
         "chunks": len(indices),
         "bases": bases,
         "loss": nats / bases,
-        **identity_summary(calls, truths, alphabet),
+        **identity_summary(calls, truths, alphabet, alignments),
         "blank_fraction": blanks / frames,
         "homopolymers": run_table(tally),
-        "identities": identities,
+        "identities": [round(alignment.identity, 4) for alignment in alignments],
     }, tally
 
 
@@ -124,8 +124,9 @@ def evaluate_reads(calls: Iterable[Call], reference: Path) -> tuple[dict[str, An
     Identity is matches over alignment columns, of a read's best alignment; reads that do not align have none, and are counted.
 
     Returns:
-        `reads`, `aligned`, `bases`, what `metrics.error_rates` gives, `read_coverage_mean` (the mean share of a read that
-        aligns), `homopolymers`, and `identities` of the reads. And the tally.
+        `reads`, `aligned`, `bases`, what `metrics.error_rates` gives, `length_ratio` (bases called over those of the reference,
+        of what aligns), `read_coverage_mean` (the mean share of a read that aligns), `homopolymers`, and `identities` of the
+        reads. And the tally.
     Raises:
         DataError: the reference cannot be read, or mappy is not installed.
     """
@@ -137,6 +138,7 @@ def evaluate_reads(calls: Iterable[Call], reference: Path) -> tuple[dict[str, An
     if not reference.is_file() or not aligner:
         raise DataError(f"reference={reference}: cannot be read as FASTA or as an index of minimap2")
     alignments, coverages, tally, reads, bases = list[Alignment](), list[float](), Tally(), 0, 0
+    aligned = np.zeros(2, np.int64)  # bases called, bases of the reference
     for call in calls:
         reads, bases = reads + 1, bases + len(call.sequence)
         hit = next((h for h in aligner.map(call.sequence) if h.is_primary), None)
@@ -150,11 +152,13 @@ def evaluate_reads(calls: Iterable[Call], reference: Path) -> tuple[dict[str, An
         tally.add(called, true, probabilities)
         alignments.append(Alignment.of(called, true, hit.r_en - hit.r_st))
         coverages.append(len(sequence) / len(call.sequence))
+        aligned += len(sequence), hit.r_en - hit.r_st
     return {
         "reads": reads,
         "aligned": len(alignments),
         "bases": bases,
         **error_rates(alignments),
+        "length_ratio": float(aligned[0] / max(1, aligned[1])),
         "read_coverage_mean": float(np.mean(coverages)) if coverages else 0.0,
         "homopolymers": run_table(tally),
         "identities": [round(a.identity, 4) for a in alignments],
