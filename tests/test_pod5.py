@@ -204,6 +204,16 @@ BAD = {
 }
 
 
+def test_a_constant_signal_is_left_out_with_a_count(tmp_path):
+    reads = files.make_reads(3)
+    stuck = dataclasses.replace(reads[1], adc=np.full_like(reads[1].adc, 500))
+    path = files.write_pod5(tmp_path / "reads.pod5", [reads[0], stuck, reads[2]])
+    bam = files.write_bam(tmp_path / "calls.bam", [files.unaligned(read) for read in reads])
+    chunks, counts = load(settings(path, bam))
+    assert counts["chunks dropped: constant signal"] >= 2
+    assert {chunk.read_id for chunk in chunks} == {reads[0].read_id, reads[2].read_id}
+
+
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_files_are_named(tmp_path, kind):
     path, bam, _ = files.make_source(tmp_path, count=20)

@@ -200,6 +200,7 @@ def test_a_mixture_has_its_sources_in_their_shares(folder):
     assert np.array_equal(first, dataset.parts[1][2].chunk(10)[0])
     assert "mine: chunks kept" in audit(dataset)["counts"]
     assert audit(dataset)["shares"] == {"mine": 0.25, "more": 0.75}
+    assert (dataset.folder / "audit.png").exists()
     result = train(compose_config(["data=mixed", sources, *SHARES, *SMALL, "padding=masked"]), folder / "run")
     assert np.isfinite(result.metrics["val_loss"])
     other = dataset_of("data=mixed", sources.replace("weight: 3", "weight: 2"), *SHARES)

@@ -69,11 +69,9 @@ def audit(dataset: Dataset, pore: Pore | None = None) -> Facts:
         return known
     facts = _facts(dataset, pore)
     facts["verdict"] = verdict(facts)
-    if dataset.folder.is_dir():
-        write_json(cache, facts | made_of)
-        draw(facts, dataset.folder / "audit.png")
-        facts = read_json(cache) or facts
-    return facts
+    write_json(cache, facts | made_of)
+    draw(facts, dataset.folder / "audit.png")
+    return read_json(cache) or facts
 
 
 def _facts(dataset: Dataset, pore: Pore) -> Facts:

@@ -42,17 +42,17 @@ class Mixture(Dataset):
     Args:
         parts: name, weight and data set of each.
         fingerprint: of what they are made from.
+        folder: for its audit; there is nothing else in it.
     Raises:
         DataError: their alphabets differ.
     """
 
-    def __init__(self, parts: list[tuple[str, float, Dataset]], fingerprint: str) -> None:
-        self.parts = parts
+    def __init__(self, parts: list[tuple[str, float, Dataset]], fingerprint: str, folder: Path) -> None:
+        self.parts, self.folder = parts, folder
         datasets = [dataset for _, _, dataset in parts]
         alphabets = {dataset.alphabet for dataset in datasets}
         if len(alphabets) > 1:
             raise DataError(f"data.sources: their alphabets differ ({', '.join(sorted(alphabets))}); they cannot be mixed")
-        self.folder = Path("+".join(str(dataset.folder) for dataset in datasets))
         counts = {f"{name}: {reason}": n for name, _, dataset in parts for reason, n in dataset.meta["counts"].items()}
         self.meta = {"source": "mixed", "counts": counts, "alphabet": alphabets.pop(), "fingerprint": fingerprint}
         self.firsts = np.cumsum([0, *map(len, datasets)])

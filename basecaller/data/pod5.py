@@ -242,6 +242,8 @@ def _chunks(
         cut = slice(int(starts[first]), int(ends[last - 1]))
         if cut.stop - cut.start < settings.min_samples:
             counts["chunks dropped: shorter than data.min_samples"] += 1
+        elif signal[cut].min() == signal[cut].max():
+            counts["chunks dropped: constant signal"] += 1
         elif not labels.all():
             counts["chunks dropped: letters other than A, C, G, T"] += 1
         elif settings.split == "position":

@@ -121,7 +121,8 @@ def prepare(name: str, source: Any, root: Path) -> Dataset:
     """
     if isinstance(source, mixture.Settings):
         parts = [(part.name, part.weight, prepare(part.kind, part.source, root)) for part in source.parts]
-        return mixture.Mixture(parts, source_fingerprint(name, source))
+        fingerprint = source_fingerprint(name, source)
+        return mixture.Mixture(parts, fingerprint, root / f"{name}-{fingerprint}")
     kind, fingerprint = SOURCES[name], source_fingerprint(name, source)
     folder = root / f"{name}-{fingerprint}"
     if not folder.exists():
