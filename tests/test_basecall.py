@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from basecaller.calling.caller import Call, Caller, cut, decode, margin
-from basecaller.calling.evaluating import evaluate_reads, homopolymers
+from basecaller.calling.evaluating import evaluate_reads, homopolymers, seed_length
 from basecaller.calling.plain import Plain
 from basecaller.calling.quality import Calibration, calibrate, mean_quality, raw_quality
 from basecaller.config import compose_config, job_config
@@ -226,6 +226,12 @@ def test_reads_are_evaluated_against_a_reference(model, tmp_path, run: Command, 
     lengths = [each["length"] for each in facts["homopolymers"]]
     assert lengths[:3] == [1, 2, 3]
     assert facts["homopolymers"][0]["correct"] > 0.95
+    poor = np.array(list(genome[2000:4000]))
+    at = RNG.random(2000) < 0.3
+    poor[at] = RNG.choice(list("ACGT"), at.sum())
+    facts, _ = evaluate_reads([call("poor", "".join(poor))], tmp_path / "genome.fasta")
+    assert facts["read_coverage_mean"] > 0.9  # all of it, where the genome is small enough to look for short matches
+    assert seed_length(3_000_000_000) == 15
     with pytest.raises(DataError, match="cannot be read as FASTA"):
         evaluate_reads(exact, tmp_path / "nothing.fasta")
 
