@@ -104,6 +104,16 @@ def test_bad_chunks_are_dropped_by_reason(folder):
         dataset_of("data=bonito", f"data.path={path}", *SHARES)
 
 
+def test_letters_of_ones_own_may_be_rare_but_not_absent(folder):
+    path = bonito_directory(folder / "b")
+    given = ["data=bonito", f"data.path={path}", "data.alphabet=ACGTM", *SHARES]
+    assert any("M is 0.0% of the bases" in line for line in audit(dataset_of(*given))["verdict"])
+    references = np.load(path / "references.npy")
+    references[::5, 0] = 5
+    np.save(path / "references.npy", references)
+    assert not any("of the bases" in line for line in audit(dataset_of(*given))["verdict"])
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
