@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from basecaller.places import conf_dir
 from basecaller.report import write_report
 from basecaller.reporting.facts import BASELINE, stage_facts
 from basecaller.reporting.terminal import print_report, print_stage
-from basecaller.run import Result, check, check_test_set, job, train
+from basecaller.run import Result, check, data_findings, job, train
 from basecaller.settings import settings
 from basecaller.workers import divide
 
@@ -89,7 +90,6 @@ class Search:
         """
         replicate_seeds(self.cfg.search.replicates, self.cfg.seed)
         check(self.cfg)
-        check_test_set(self.cfg)
         self._report()
         for name in self.plan:
             self.run_stage(name)
@@ -99,9 +99,19 @@ class Search:
         print_report(self._report(), self.console)
         self.console.print(f"report: {self.folder / 'report.html'}")
 
+    @cached_property
+    def findings(self) -> list[str]:
+        """See `run.data_findings`."""
+        return data_findings(self.cfg)
+
     def _report(self) -> dict[str, Any]:
         seconds = self.seconds_before + time.monotonic() - self.started
-        content = {"command": command("search", self.asked), "plan": self.plan, "seconds": round(seconds, 1)}
+        content = {
+            "command": command("search", self.asked),
+            "plan": self.plan,
+            "data": self.findings,
+            "seconds": round(seconds, 1),
+        }
         write_json(self.folder / "search.json", content)
         return write_report(self.url, self.experiment, self.folder, self.plan)
 

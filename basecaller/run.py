@@ -197,22 +197,6 @@ def check(cfg: DictConfig) -> None:
     warn_once(dataset, checked)
 
 
-def check_test_set(cfg: DictConfig) -> None:
-    """Makes the winner's test set where it is a source of its own (`data.test`), so that it fails before a search, not after.
-
-    Raises:
-        BasecallerError: it cannot be used, or has other letters than the data that trains.
-    """
-    checked = settings(cfg)
-    if checked.data.test is None:
-        return
-    tested = prepare(checked.data.test.name, checked.data.test.source, Path(checked.data.folder))
-    trained = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
-    if tested.alphabet != trained.alphabet:
-        raise DataError(f"data.test: its letters are {tested.alphabet}, those to train on {trained.alphabet}")
-    warn_once(tested, checked)
-
-
 _looked_at: set[tuple[str, int]] = set()
 
 
@@ -222,10 +206,34 @@ def warn_once(dataset: Dataset, checked: Settings) -> None:
     if key in _looked_at:
         return
     _looked_at.add(key)
+    for line in _findings(dataset, checked):
+        log.warning("data: %s", line)
+
+
+def _findings(dataset: Dataset, checked: Settings) -> list[str]:
     facts = audit(dataset, pore_of(checked.data.pore_model))
     dense = infeasible_at(facts, checked.model.stride, checked.train.infeasible)
-    for line in [*facts["verdict"], *([dense] if dense else [])]:
-        log.warning("data: %s", line)
+    return [*facts["verdict"], *([dense] if dense else [])]
+
+
+def data_findings(cfg: DictConfig) -> list[str]:
+    """What the audits found that a reader of a search's results must know: of the data, and of a test set from elsewhere
+    (`data.test`), which is made now, so that it fails before a search and not at its end.
+
+    Raises:
+        BasecallerError: a data set cannot be used, or the test set has other letters than the data that trains.
+    """
+    checked = settings(cfg)
+    data, folder = checked.data, Path(checked.data.folder)
+    dataset = prepare(data.name, data.source, folder)
+    found = _findings(dataset, checked)
+    if data.test is not None:
+        tested = prepare(data.test.name, data.test.source, folder)
+        if tested.alphabet != dataset.alphabet:
+            raise DataError(f"data.test: its letters are {tested.alphabet}, those to train on {dataset.alphabet}")
+        warn_once(tested, checked)
+        found += [f"data.test: {line}" for line in _findings(tested, checked)]
+    return found
 
 
 job.check = check  # type: ignore[attr-defined]

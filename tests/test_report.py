@@ -83,7 +83,12 @@ def test_a_finished_search_is_told_whole(folder, run: Command):
     )
     assert "src=" not in html  # one file, nothing fetched
     assert any(stage["guessing"] for stage in facts["stages"])  # so few chunks teach nothing
+    (line,) = facts["data"]
+    assert "chunks to train on: a network learns so few by heart" in line
+    assert line in html
+    assert line in markdown
     shown = run("report").stdout
+    assert f"data: {line}" in " ".join(shown.split())
     assert "padding" in shown
     assert "no better than guessing" in " ".join(re.sub("[│┃]", " ", shown).split())
     assert "report.html" in shown

@@ -61,6 +61,7 @@ def experiment_facts(
     return {
         "experiment": experiment,
         "command": search.get("command", f"python -m basecaller.search experiment={experiment}"),
+        "data": search.get("data", []),
         "winner": winner,
         "baseline": baseline_facts(url, experiment, winner),
         "stages": stages,

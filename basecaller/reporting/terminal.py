@@ -97,6 +97,8 @@ def print_report(facts: Facts, console: Console) -> None:
         console.print(winner["command"], style="dim", soft_wrap=True)
     else:
         console.print("no winner yet")
+    for line in facts["data"]:
+        console.print(f"data: {line}")
     if baseline:
         console.print(
             f"untuned defaults on a trial's budget: {baseline['val_loss']:.4f} nats/base, the winning settings "
