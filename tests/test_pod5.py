@@ -204,6 +204,28 @@ BAD = {
 }
 
 
+def test_reads_that_the_basecaller_split_are_found_in_their_parent(tmp_path):
+    first, second, other = files.make_reads(3)
+    whole = dataclasses.replace(other, adc=np.concatenate([first.adc, second.adc]))
+    records = [files.unaligned(first), files.unaligned(second)]
+    for record, begin in zip(records, (0, len(first.adc)), strict=True):
+        record.set_tag("pi", whole.read_id)
+        record.set_tag("sp", begin)
+    path = files.write_pod5(tmp_path / "reads.pod5", [whole])
+    chunks, counts = load(settings(path, files.write_bam(tmp_path / "calls.bam", records), chunk_samples=100_000))
+    assert counts["reads that the basecaller split"] == 1
+    assert counts["reads kept"] == 2
+    assert [to_string(chunk.labels) for chunk in chunks] == [first.sequence, second.sequence]
+    assert {chunk.read_id for chunk in chunks} == {whole.read_id}  # and so of one split
+    for chunk, read in zip(chunks, (first, second), strict=True):
+        alone = files.write_pod5(tmp_path / f"{read.read_id}.pod5", [read])
+        (expected,), _ = load(
+            settings(alone, files.write_bam(tmp_path / "own.bam", [files.unaligned(read)]), chunk_samples=100_000)
+        )
+        np.testing.assert_array_equal(chunk.signal, expected.signal)
+        np.testing.assert_array_equal(chunk.starts, expected.starts)
+
+
 def test_a_constant_signal_is_left_out_with_a_count(tmp_path):
     reads = files.make_reads(3)
     stuck = dataclasses.replace(reads[1], adc=np.full_like(reads[1].adc, 500))

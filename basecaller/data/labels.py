@@ -1,8 +1,9 @@
 """The bases of a BAM record placed on its read's signal: by the move table, or by the alignment to the reference.
 
 Conventions (tags as dorado and Guppy write them): `mv[0]` is the stride in samples, after it one entry per stride block, 1
-where a new base starts; `ts` samples were trimmed before the first block. The move table runs in signal order, also for a
-record on the reverse strand, whose SEQ is stored reverse-complemented.
+where a new base starts; `ts` samples were trimmed before the first block. Of a read that was split, `pi` names the read in the
+POD5 file and `sp` the sample at which this part of it begins. The move table runs in signal order, also for a record on the
+reverse strand, whose SEQ is stored reverse-complemented.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def _signal_order_moves(record: Any) -> tuple[np.ndarray, int]:
     if not moves[1:].any():
         raise Unusable("empty move table")
     stride, moves = int(moves[0]), moves[1:]
-    trimmed = int(record.get_tag("ts")) if record.has_tag("ts") else 0
+    trimmed = sum(int(record.get_tag(tag)) for tag in ("sp", "ts") if record.has_tag(tag))
     if stride < 1:
         raise Unusable("move table with a stride below 1")
     return trimmed + np.flatnonzero(moves) * stride, trimmed + len(moves) * stride

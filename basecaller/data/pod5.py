@@ -168,21 +168,22 @@ def import_part(settings: Settings, part: Part, counts: Counter[str]) -> Iterato
         with pod5.Reader(part.file) as reader:
             for read in reader.reads():
                 found = known.find(str(read.read_id))
-                if found is None:
+                if not found:
                     counts[NO_RECORD] += 1
-                    continue
-                record, number = found
-                try:
-                    placed = _label(record, fasta, settings)
-                except Unusable as reason:
-                    counts[f"reads dropped: {reason}"] += 1
-                    continue
-                if placed.starts[-1] >= read.num_samples:
-                    counts["reads dropped: move table longer than the signal"] += 1
-                    continue
-                counts["reads kept"] += 1
-                counts["labels from the reference" if placed.contig else "labels from basecalls"] += 1
-                yield from _chunks(read, placed, splits[number], settings, counts)
+                if len(found) > 1:
+                    counts["reads that the basecaller split"] += 1
+                for record, number in found:
+                    try:
+                        placed = _label(record, fasta, settings)
+                    except Unusable as reason:
+                        counts[f"reads dropped: {reason}"] += 1
+                        continue
+                    if placed.starts[-1] >= read.num_samples:
+                        counts["reads dropped: move table longer than the signal"] += 1
+                        continue
+                    counts["reads kept"] += 1
+                    counts["labels from the reference" if placed.contig else "labels from basecalls"] += 1
+                    yield from _chunks(read, placed, splits[number], settings, counts)
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"cannot read {part.file} with {part.bam}: {error}; is a file cut short or of another kind?") from error
 

@@ -34,6 +34,7 @@ class Records:
 
         self.files, self.left_out = [], Counter[str]()
         self.places: dict[str, tuple[int, int]] = {}
+        self.split: dict[str, list[str]] = {}  # of a read that the basecaller split (`pi`), the names of its records
         for number, path in enumerate(paths):
             bam = pysam.AlignmentFile(str(path), "rb", check_sq=False)
             if not bam.is_bam:
@@ -44,17 +45,21 @@ class Records:
                 if record.is_secondary or record.is_supplementary:
                     kind = "secondary" if record.is_secondary else "supplementary"
                     self.left_out[f"alignments left out: {kind}"] += 1
-                else:
-                    self.places.setdefault(str(record.query_name), (number, place))
+                elif (name := str(record.query_name)) not in self.places:
+                    self.places[name] = number, place
+                    if record.has_tag("pi"):
+                        self.split.setdefault(str(record.get_tag("pi")), []).append(name)
                 place = bam.tell()
 
-    def find(self, read_id: str) -> tuple[Any, int] | None:
-        """A read's record and the file it is in."""
-        if read_id not in self.places:
-            return None
-        number, place = self.places[read_id]
-        self.files[number].seek(place)
-        return next(self.files[number]), number
+    def find(self, read_id: str) -> list[tuple[Any, int]]:
+        """A read's record, or those that it was split into, each with the file it is in."""
+        found = []
+        for name in [read_id, *self.split.get(read_id, [])]:
+            if name in self.places:
+                number, place = self.places[name]
+                self.files[number].seek(place)
+                found.append((next(self.files[number]), number))
+        return found
 
 
 @lru_cache(maxsize=1)  # a process imports one file after the other of a pair
