@@ -90,7 +90,7 @@ def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, 
     root = Path(chosen.reads) if Path(chosen.reads).is_dir() else Path(chosen.reads).parent
     torch.set_num_threads(chosen.threads or cores())
     model = load_model(chosen.model, chosen.device)
-    if chosen.format != "fastq" and model.network.alphabet.strip(ALPHABET):
+    if chosen.format != "fastq" and not set(model.network.alphabet) <= set(ALPHABET):
         raise SettingError(
             f"format={chosen.format}: SAM and BAM cannot hold the model's letters {model.network.alphabet} (others than "
             f"{ALPHABET} stand for ambiguous bases there, or become N); use format=fastq"

@@ -26,7 +26,7 @@ def main() -> None:
     console.print(render(prepare(settings.name, settings.source, Path(settings.folder)), pore))
     if settings.test is not None:
         console.print("\ndata.test, for the winner's test only")
-        console.print(render(prepare(settings.test.name, settings.test.source, Path(settings.folder)), pore))
+        console.print(render(prepare(settings.test.name, settings.test.source, Path(settings.folder)), pore, only_tested=True))
 
 
 if __name__ == "__main__":

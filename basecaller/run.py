@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.config import job_config
-from basecaller.data.audit import audit, infeasible_at
+from basecaller.data.audit import audit, infeasible_at, verdict
 from basecaller.data.batches import check_padding
 from basecaller.data.dataset import Dataset
 from basecaller.data.pore import pore_of
@@ -210,10 +210,10 @@ def warn_once(dataset: Dataset, checked: Settings) -> None:
         log.warning("data: %s", line)
 
 
-def _findings(dataset: Dataset, checked: Settings) -> list[str]:
+def _findings(dataset: Dataset, checked: Settings, only_tested: bool = False) -> list[str]:
     facts = audit(dataset, pore_of(checked.data.pore_model))
     dense = infeasible_at(facts, checked.model.stride, checked.train.infeasible)
-    return [*facts["verdict"], *([dense] if dense else [])]
+    return [*verdict(facts, only_tested), *([dense] if dense else [])]
 
 
 def data_findings(cfg: DictConfig) -> list[str]:
@@ -231,8 +231,10 @@ def data_findings(cfg: DictConfig) -> list[str]:
         tested = prepare(data.test.name, data.test.source, folder)
         if tested.alphabet != dataset.alphabet:
             raise DataError(f"data.test: its letters are {tested.alphabet}, those to train on {dataset.alphabet}")
-        warn_once(tested, checked)
-        found += [f"data.test: {line}" for line in _findings(tested, checked)]
+        of_test = [f"data.test: {line}" for line in _findings(tested, checked, only_tested=True)]
+        for line in of_test:
+            log.warning(line)
+        found += of_test
     return found
 
 

@@ -155,27 +155,14 @@ def _words(labels: np.ndarray, base: int) -> np.ndarray:
     return words
 
 
-def verdict(facts: Facts) -> list[str]:
-    """What will go wrong in training on a data set, and what to change; nothing where nothing will."""
-    found = []
-    chunks = facts["splits"]["train"]["chunks"]
-    if chunks < FEW:
-        found.append(
-            f"{chunks} chunks to train on: a network learns so few by heart; add reads, or take a smaller data.validation"
-        )
-    held = sum(facts["splits"][split]["chunks"] for split in ("validation", "test"))
-    if facts["on_both_sides"]:
-        found.append(
-            f"{facts['on_both_sides']:,} of {held:,} chunks of validation and test are in train too: scores would be too good; "
-            "leave repeated reads out, or use data.split=position"
-        )
-    seen = {split: share for split, share in facts["seen"].items() if share > SEEN}
-    if seen:
-        told = " and ".join(f"{share:.0%} of the sequence of {split}" for split, share in seen.items())
-        found.append(
-            f"{told} is in train too (stretches of {WORD} bases): the same small genome or the same repeats on both sides, and "
-            "scores tell how well these are known; split by place (data.split=position), or test on another genome (data.test)"
-        )
+def verdict(facts: Facts, only_tested: bool = False) -> list[str]:
+    """What will go wrong in training on a data set, and what to change; nothing where nothing will.
+
+    Args:
+        facts: see `audit`.
+        only_tested: nothing of it trains, so that its splits mean nothing.
+    """
+    found = [] if only_tested else _of_splits(facts)
     if facts["padded"] > 0.01:
         found.append(
             f"{facts['padded']:.1%} of the chunks end in a constant, as arrays that were filled up do: the network would learn "
@@ -195,6 +182,30 @@ def verdict(facts: Facts) -> list[str]:
             found.append(f"{base} is {share:.1%} of the bases: is the alphabet, or the order of its labels, another one?")
     if "pore" in facts:
         found += _misfit(facts["pore"])
+    return found
+
+
+def _of_splits(facts: Facts) -> list[str]:
+    """What is wrong with what trains, validates and tests."""
+    found = []
+    chunks = facts["splits"]["train"]["chunks"]
+    if chunks < FEW:
+        found.append(
+            f"{chunks} chunks to train on: a network learns so few by heart; add reads, or take a smaller data.validation"
+        )
+    held = sum(facts["splits"][split]["chunks"] for split in ("validation", "test"))
+    if facts["on_both_sides"]:
+        found.append(
+            f"{facts['on_both_sides']:,} of {held:,} chunks of validation and test are in train too: scores would be too good; "
+            "leave repeated reads out, or use data.split=position"
+        )
+    seen = {split: share for split, share in facts["seen"].items() if share > SEEN}
+    if seen:
+        told = " and ".join(f"{share:.0%} of the sequence of {split}" for split, share in seen.items())
+        found.append(
+            f"{told} is in train too (stretches of {WORD} bases): the same small genome or the same repeats on both sides, and "
+            "scores tell how well these are known; split by place (data.split=position), or test on another genome (data.test)"
+        )
     return found
 
 
@@ -242,8 +253,8 @@ def draw(facts: Facts, path: Path) -> None:
         figure.savefig(partial, format="png", dpi=110)
 
 
-def render(dataset: Dataset, pore: Pore | None = None) -> RenderableType:
-    """The audit as tables for a terminal."""
+def render(dataset: Dataset, pore: Pore | None = None, only_tested: bool = False) -> RenderableType:
+    """The audit as tables for a terminal; see `verdict`."""
     facts = audit(dataset, pore)
     counts = Table("kept and dropped", "number", box=box.SIMPLE_HEAD)
     for reason, number in sorted(facts["counts"].items(), key=lambda item: ("dropped" in item[0], item[0])):
@@ -269,5 +280,5 @@ def render(dataset: Dataset, pore: Pore | None = None) -> RenderableType:
         placed = ", labels placed" if facts["pore"]["placed"] else ""
         rest.add_row(f"correlation with {facts['pore']['name']}{placed}", told)
     rest.add_row("fingerprint", dataset.fingerprint)
-    lines = [f"! {line}" for line in facts["verdict"]] or ["nothing found that would spoil a training"]
+    lines = [f"! {line}" for line in verdict(facts, only_tested)] or ["nothing found that would spoil a training"]
     return Group(str(dataset.folder), counts, splits, spread, rest, *lines)
