@@ -129,7 +129,9 @@ def synthetic(noise: Noise, repetitions: int) -> list[dict[str, Any]]:
     """A/A and power of every shape; in ordered stages the better choice is once the most complex, once the simplest."""
     rows = []
     for shape in SHAPES:
-        false = [shape.conclude(table).kind for table in halve(noise.draw(repetitions, len(shape.groups)))].count("clear")
+        false = [
+            shape.conclude(table).kind for table in halve(noise.draw(repetitions, len(shape.groups)), np.array(shape.groups))
+        ].count("clear")
         for choice, which in ((shape.groups[-1], "complex"), (shape.groups[0], "simple")) if shape.ordered else ((0, ""),):
             power = {str(effect): _power(shape, choice, effect, noise, repetitions) for effect in EFFECTS}
             name = f"{shape.name}, the {which} better" if which else shape.name
@@ -147,7 +149,7 @@ def _power(shape: Shape, choice: int, effect: float, noise: Noise, repetitions: 
     values, single = noise.draw(repetitions, len(groups)), noise.draw(repetitions, len(groups), shape.cost)
     for drawn in (values, single):
         drawn[:, groups == choice] -= effect
-    concluded = [shape.conclude(table) for table in halve(values)]
+    concluded = [shape.conclude(table) for table in halve(values, groups)]
     return {
         "wins": sum(c.winner in points for c in concluded) / repetitions,
         "declared": sum(c.kind == "clear" and c.winner in points for c in concluded) / repetitions,
@@ -186,7 +188,7 @@ def real(runs: int, rng: np.random.Generator) -> dict[str, Any]:
     for shape in (pair, four):
         n = len(shape.groups)
         picks = [rng.permutation(runs)[: n * SEEDS].reshape(n, SEEDS) for _ in range(repetitions)]
-        tables = halve(np.array([a[pick] for pick in picks]))
+        tables = halve(np.array([a[pick] for pick in picks]), np.array(shape.groups))
         false[shape.name] = sum(shape.conclude(table).kind == "clear" for table in tables) / repetitions
     better = int(b.mean() < a.mean())
     picks = [rng.permutation(runs)[:SEEDS] for _ in range(repetitions)]

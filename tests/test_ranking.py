@@ -32,26 +32,39 @@ def test_rungs_halve_down_to_two(points, sizes):
 
 def test_the_better_half_is_promoted_by_its_mean_and_in_the_grids_order():
     values = measured(a=[4.0], b=[1.0], c=[3.0], d=[2.0])
-    assert promoted(values, "abcd", SEEDS, 0) == list("abcd")
-    assert promoted(values, "abcd", SEEDS, 1) == ["b", "d"]
+    assert promoted(values, each(*"abcd"), SEEDS, 0) == list("abcd")
+    assert promoted(values, each(*"abcd"), SEEDS, 1) == ["b", "d"]
     values = measured(a=[1.0, 9.0], b=[2.0, 1.0], c=[3.0, 1.0], d=[9.0])
-    assert promoted(values, "abcd", SEEDS, 2) == ["b", "c"]  # the mean, not the last value
-    assert promoted(values, "abcd", SEEDS, 1, halving=False) == list("abcd")
+    assert promoted(values, each(*"abcd"), SEEDS, 2) == ["b", "c"]  # the mean, not the last value
+    assert promoted(values, each(*"abcd"), SEEDS, 1, halving=False) == list("abcd")
 
 
 def test_a_point_that_failed_at_a_seed_is_not_promoted():
     values = measured(a=[1.0], b=[2.0], c=[3.0])
     values["a"] = {}
-    assert promoted(values, "abc", SEEDS, 1) == ["b", "c"]
+    assert promoted(values, each(*"abc"), SEEDS, 1) == ["b", "c"]
 
 
-def test_halving_many_tables_at_once_is_what_promotion_does_one_by_one():
+def test_the_best_choice_keeps_a_rival_at_every_seed():
+    choices = {"a": 16, "b": 16, "c": 32, "d": 64, "e": 64}
+    values = measured(a=[1.0], b=[2.0], c=[5.0], d=[4.0], e=[3.0])
+    assert promoted(values, choices, SEEDS, 1) == ["a", "b", "e"]
+    assert promoted(values, choices | {"e": 16}, SEEDS, 1) == ["a", "b", "d"]  # in place of e, the worst of three
+    assert promoted(values, dict.fromkeys(choices, 16), SEEDS, 1) == ["a", "b", "e"]  # no other choice
+    later = measured(a=[1.0, 1.0], b=[2.0, 1.0], e=[3.0, 9.0])
+    assert promoted(later, choices, SEEDS, 2) == ["a", "e"]
+    del values["c"], values["d"], values["e"]
+    assert promoted(values, choices, SEEDS, 1) == ["a", "b"]
+
+
+@pytest.mark.parametrize("groups", [(0, 1, 2, 3, 4, 5, 6), (0, 0, 0, 1, 1, 1, 2), (0, 0, 0, 0, 0, 0, 1), (0,) * 7])
+def test_halving_many_tables_at_once_is_what_promotion_does_one_by_one(groups):
     tables = np.random.default_rng(3).standard_normal((50, 7, 3))
-    for table, halved in zip(tables, halve(tables), strict=True):
-        names = [str(i) for i in range(7)]
-        values: dict[str, dict[int, float]] = {name: {} for name in names}
+    choices = {str(i): group for i, group in enumerate(groups)}
+    for table, halved in zip(tables, halve(tables, np.array(groups)), strict=True):
+        values: dict[str, dict[int, float]] = {name: {} for name in choices}
         for rung in range(3):
-            for name in promoted(values, names, [0, 1, 2], rung):
+            for name in promoted(values, choices, [0, 1, 2], rung):
                 values[name][rung] = table[int(name), rung]
         ran = {(int(name), seed) for name, of in values.items() for seed in of}
         assert ran == {(i, s) for i, s in itertools.product(range(7), range(3)) if not np.isnan(halved[i, s])}
@@ -122,7 +135,7 @@ def test_points_without_any_noise_are_no_crash():
 def test_points_of_equal_worth_are_called_different_in_at_most_five_of_a_hundred_stages(groups, simple):
     rng = np.random.default_rng(11)
     names = [f"p{i}" for i in range(len(groups))]
-    tables = halve(rng.standard_normal((1500, len(groups), 3)) + 2 * rng.standard_normal((1500, 1, 3)))
+    tables = halve(rng.standard_normal((1500, len(groups), 3)) + 2 * rng.standard_normal((1500, 1, 3)), np.array(groups))
     clear = 0
     for table in tables:
         values = {n: {s: float(v) for s, v in enumerate(row) if v == v} for n, row in zip(names, table, strict=True)}

@@ -48,6 +48,11 @@ class Standing:
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @cached_property
+    def choices(self) -> dict[str, Any]:
+        """The choice that each point stands for, in the grid's order."""
+        return {p: self.settings.get(p, {}).get(self.choice, p) if self.choice else p for p in self.points}
+
+    @cached_property
     def _measured(self) -> Values:
         """All that was measured, of points that failed at another seed too."""
         found: Values = {point: {} for point in self.points}
@@ -66,7 +71,7 @@ class Standing:
     def wanted(self, rung: int) -> list[tuple[str, int]]:
         """Points and seeds of one rung, as far as the rungs before tell them. A point that failed at this very rung is
         still wanted: the next sweep may try it again."""
-        on = promoted(self._measured, self.points, self.seeds, rung, self.halving)
+        on = promoted(self._measured, self.choices, self.seeds, rung, self.halving)
         return [(point, self.seeds[rung]) for point in on]
 
     @cached_property
@@ -80,8 +85,7 @@ class Standing:
 
     def conclusion_at(self, rung: int) -> Conclusion:
         """What can be said from the seeds up to a rung."""
-        of = {point: self.settings.get(point, {}).get(self.choice, point) if self.choice else point for point in self.points}
-        return conclude(self.values(self.seeds[: rung + 1]), of, self.simple_first, self.halving)
+        return conclude(self.values(self.seeds[: rung + 1]), self.choices, self.simple_first, self.halving)
 
     @cached_property
     def conclusion(self) -> Conclusion:

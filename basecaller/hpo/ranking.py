@@ -38,17 +38,30 @@ def rung_size(points: int, rung: int) -> int:
     return min(points, max(2, -(-points // 2**rung)))
 
 
-def promoted(values: Values, points: Sequence[str], seeds: Sequence[int], rung: int, halving: bool = True) -> list[str]:
+def promoted(
+    values: Values, choices: Mapping[str, Hashable], seeds: Sequence[int], rung: int, halving: bool = True
+) -> list[str]:
     """The points that run at `seeds[rung]`: those with the best means over the seeds before, in the grid's order.
 
-    A point that gave no value at one of those seeds is out.
+    A stage asks about choices: where all these are of one choice, the best point of another takes the last place, so that the
+    winner has a rival at every seed. A point that gave no value at one of those seeds is out.
+
+    Args:
+        values: what was measured.
+        choices: the choice that each point stands for.
+        seeds: of the replicates.
+        rung: how many of them came before.
+        halving: False: all points run at every seed.
     """
+    points = list(choices)
     before = seeds[:rung]
     complete = [point for point in points if all(seed in values.get(point, {}) for seed in before)]
     if not rung or not halving:
         return complete
     best = sorted(complete, key=lambda point: sum(values[point][seed] for seed in before))
-    kept = set(best[: rung_size(len(points), rung)])
+    size = rung_size(len(points), rung)
+    rival = next((place for place, point in enumerate(best) if choices[point] != choices[best[0]]), 0)
+    kept = {*best[: size - 1], best[max(rival, size - 1)]} if len(best) > size else set(best)
     return [point for point in complete if point in kept]
 
 
@@ -128,13 +141,25 @@ def _statistics(values: np.ndarray, groups: np.ndarray) -> _Statistics:
     return _Statistics(best, rival, margin, error, noise, freedom)
 
 
-def halve(values: np.ndarray) -> np.ndarray:
-    """What successive halving would have run of many full tables: [R, n, K] with NaN where a point was out."""
+def halve(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """What `promoted` would have run of many full tables: [R, n, K] with NaN where a point was out.
+
+    Args:
+        values: [R, n, K].
+        groups: int [n], the choice of each point.
+    """
     seen = np.array(values, float)
+    stages = np.arange(len(seen))
     for rung in range(1, values.shape[2]):
+        size = rung_size(values.shape[1], rung)
         mean = seen[:, :, :rung].mean(2)
-        rank = np.where(np.isnan(mean), np.inf, mean).argsort(1, kind="stable").argsort(1)
-        seen[:, :, rung:][rank >= rung_size(values.shape[1], rung)] = np.nan
+        order = np.where(np.isnan(mean), np.inf, mean).argsort(1, kind="stable")
+        alive = ~np.isnan(np.take_along_axis(mean, order, 1))
+        rival = ((groups[order] != groups[order[:, :1]]) & alive).argmax(1)
+        kept = np.zeros(mean.shape, bool)
+        np.put_along_axis(kept, order[:, : size - 1], True, 1)
+        kept[stages, order[stages, np.maximum(rival, size - 1)]] = True
+        seen[:, :, rung:][~kept] = np.nan
     return seen
 
 
@@ -159,7 +184,7 @@ def threshold(groups: tuple[int, ...], seeds: int, halving: bool) -> float:
         values = rng.standard_normal((REPETITIONS, n, seeds))
         behind = np.setdiff1d(np.arange(n), equal)
         values[:, behind] += HOPELESS
-        found = _statistics(halve(values) if halving else values, of)
+        found = _statistics(halve(values, of) if halving else values, of)
         with np.errstate(invalid="ignore"):
             ahead = found.margin / found.error
         largest = max(largest, float(np.quantile(np.nan_to_num(ahead, nan=np.inf), 1 - LEVEL)))
