@@ -12,12 +12,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.config import job_config
-from basecaller.data.audit import audit, infeasible_at, verdict
+from basecaller.data.audit import audit, infeasible_at, leaks, seen_in_training, verdict
 from basecaller.data.batches import check_padding
 from basecaller.data.dataset import Dataset
 from basecaller.data.pore import pore_of
@@ -231,7 +232,8 @@ def data_findings(cfg: DictConfig) -> list[str]:
         tested = prepare(data.test.name, data.test.source, folder)
         if tested.alphabet != dataset.alphabet:
             raise DataError(f"data.test: its letters are {tested.alphabet}, those to train on {dataset.alphabet}")
-        of_test = [f"data.test: {line}" for line in _findings(tested, checked, only_tested=True)]
+        seen = seen_in_training(dataset, {"data.test": (tested, np.arange(len(tested)))})["seen"]
+        of_test = [f"data.test: {line}" for line in _findings(tested, checked, only_tested=True)] + leaks(seen)
         for line in of_test:
             log.warning(line)
         found += of_test

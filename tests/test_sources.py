@@ -20,7 +20,7 @@ from basecaller.driver import Search
 from basecaller.driver import test_metrics as metrics_of_the_test_set
 from basecaller.errors import DataError, SettingError
 from basecaller.hpo.storage import current_study
-from basecaller.run import check, train
+from basecaller.run import check, data_findings, train
 from basecaller.settings import data_settings
 from tests.conftest import TINY, Command
 from tests.reads import bonito_directory, tensors
@@ -257,5 +257,8 @@ def test_the_winner_may_be_tested_on_another_source(folder, run: Command):
         wrong = [*given, f"data.test={{name: bonito, {test}}}", "search.replicates=1"]
         assert words in run("search", *wrong, code=2).stderr  # before anything trains
     assert not (folder / "outputs/optuna.db").exists()
+    assert not data_findings(cfg)[1:]  # too few to train on, and nothing of the test set
+    known = compose_config([*SMALL, "data=bonito", f"data.path={path}", f"data.test={{name: bonito, path: {path}}}"])
+    assert any(" of the sequence of data.test is in train too" in line for line in data_findings(known))
     with pytest.raises(SettingError, match=r"data\.test=0: must be a share above 0, or a source"):
         data_settings(compose_config([*given, "data.test=0"]))

@@ -103,7 +103,7 @@ def _facts(dataset: Dataset, pore: Pore) -> Facts:
         "histograms": {key: _histogram(values) for key, values in spread.items()},
         "composition": dict(zip(dataset.alphabet, (bases / bases.sum()).round(4).tolist(), strict=True)),
         "infeasible": {str(stride): len(dataset.infeasible(everything, stride)) for stride in STRIDES},
-        **_seen(dataset),
+        **seen_in_training(dataset, {split: (dataset, dataset.indices(split)) for split in ("validation", "test")}),
         "padded": round(float(np.mean(padded)), 4),
         **({"shares": shares} if (shares := getattr(dataset, "shares", None)) else {}),
         **({"pore": {"name": pore.name, "placed": not dataset.has_starts, "fit": ways}} if ways else {}),
@@ -116,15 +116,22 @@ def _histogram(values: np.ndarray) -> dict[str, list[float]]:
     return {"edges": [round(float(edge), 4) for edge in edges], "counts": counts.tolist()}
 
 
-def _seen(dataset: Dataset) -> Facts:
-    """What training sees of what is held out: `on_both_sides` and `seen`, see `audit`."""
+def seen_in_training(dataset: Dataset, held: dict[str, tuple[Dataset, np.ndarray]]) -> Facts:
+    """What a data set's training split has of chunks that are held out.
+
+    Args:
+        dataset: that trains.
+        held: by name, a data set and its chunks that are held out, int64 [n].
+    Returns:
+        `on_both_sides`: how many of these chunks are in training too. `seen`: by name, the share of their stretches of `WORD`
+        bases that are.
+    """
     base = 1 + len(dataset.alphabet)
-    held, words = list[bytes](), dict[str, np.ndarray]()
-    for split in ("validation", "test"):
-        indices = dataset.indices(split)
-        held += [_digest(*dataset.chunk(int(i))[:2]) for i in indices]
+    digests, words = list[bytes](), dict[str, np.ndarray]()
+    for name, (of, indices) in held.items():
+        digests += [_digest(*of.chunk(int(i))[:2]) for i in indices]
         some = np.random.default_rng(0).permutation(indices)[:LOOKED_AT]
-        words[split] = np.concatenate([np.zeros(0, np.int64), *(_words(dataset.chunk(int(i))[1], base) for i in some)])
+        words[name] = np.concatenate([np.zeros(0, np.int64), *(_words(of.chunk(int(i))[1], base) for i in some)])
     asked = np.unique(np.concatenate(list(words.values())))
     trained, known = set[bytes](), np.zeros(len(asked), bool)
     for i in dataset.indices("train"):
@@ -135,9 +142,20 @@ def _seen(dataset: Dataset) -> Facts:
             places = np.minimum(np.searchsorted(asked, own), len(asked) - 1)
             known[places[asked[places] == own]] = True
     return {
-        "on_both_sides": sum(digest in trained for digest in held),
-        "seen": {split: round(float(known[np.searchsorted(asked, own)].mean()), 4) for split, own in words.items() if len(own)},
+        "on_both_sides": sum(digest in trained for digest in digests),
+        "seen": {name: round(float(known[np.searchsorted(asked, own)].mean()), 4) for name, own in words.items() if len(own)},
     }
+
+
+def leaks(seen: dict[str, float]) -> list[str]:
+    """What is to be said where training has much of the sequence that is held out; see `seen_in_training`."""
+    told = " and ".join(f"{share:.0%} of the sequence of {name}" for name, share in seen.items() if share > SEEN)
+    if not told:
+        return []
+    return [
+        f"{told} is in train too (stretches of {WORD} bases): the same small genome or the same repeats on both sides, and "
+        "scores tell how well these are known; split by place (data.split=position), or test on another genome (data.test)"
+    ]
 
 
 def _digest(signal: np.ndarray, labels: np.ndarray) -> bytes:
@@ -199,14 +217,7 @@ def _of_splits(facts: Facts) -> list[str]:
             f"{facts['on_both_sides']:,} of {held:,} chunks of validation and test are in train too: scores would be too good; "
             "leave repeated reads out, or use data.split=position"
         )
-    seen = {split: share for split, share in facts["seen"].items() if share > SEEN}
-    if seen:
-        told = " and ".join(f"{share:.0%} of the sequence of {split}" for split, share in seen.items())
-        found.append(
-            f"{told} is in train too (stretches of {WORD} bases): the same small genome or the same repeats on both sides, and "
-            "scores tell how well these are known; split by place (data.split=position), or test on another genome (data.test)"
-        )
-    return found
+    return found + leaks(facts["seen"])
 
 
 def _misfit(pore: dict[str, Any]) -> list[str]:
