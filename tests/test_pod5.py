@@ -217,6 +217,9 @@ def test_reads_that_the_basecaller_split_are_found_in_their_parent(tmp_path):
     assert counts["reads kept"] == 2
     assert [to_string(chunk.labels) for chunk in chunks] == [first.sequence, second.sequence]
     assert {chunk.read_id for chunk in chunks} == {whole.read_id}  # and so of one split
+    records[0].query_name = whole.read_id
+    again, _ = load(settings(path, files.write_bam(tmp_path / "calls.bam", records), chunk_samples=100_000))
+    assert [to_string(chunk.labels) for chunk in again] == [first.sequence, second.sequence]
     for chunk, read in zip(chunks, (first, second), strict=True):
         alone = files.write_pod5(tmp_path / f"{read.read_id}.pod5", [read])
         (expected,), _ = load(

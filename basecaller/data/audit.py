@@ -24,7 +24,7 @@ STRIDES = (1, 2, 3, 4, 5, 6, 8)
 LOOKED_AT = 2000
 """Chunks whose signals are looked at: a fixed choice, where there are more."""
 
-CLEARLY = {False: 0.1, True: 0.03}
+MARGIN = {False: 0.1, True: 0.03}
 """By how much labels must fit the pore's levels better in another way than as given, to be said: where base starts are known,
 and where labels are placed as they fit best, which lets wrong ones fit too."""
 
@@ -40,7 +40,7 @@ FLAT = 20
 FEW = 300
 """Training chunks below which any basecaller learns them by heart."""
 
-SOMEHOW = 0.4
+LEAST_FIT = 0.4
 """Correlation below which another pore is taken to be at work, and nothing is said."""
 
 Facts = dict[str, Any]
@@ -224,7 +224,7 @@ def _misfit(pore: dict[str, Any]) -> list[str]:
     """What is to be said where labels fit a pore's levels better in another way than as they are given."""
     ways = pore["fit"]
     best = max(ways, key=lambda way: ways[way])
-    if ways[best] < SOMEHOW or ways[best] < ways["as given"] + CLEARLY[pore["placed"]]:
+    if ways[best] < LEAST_FIT or ways[best] < ways["as given"] + MARGIN[pore["placed"]]:
         return []
     fitting = (
         f"fit the {pore['name']} pore's levels better (correlation {ways[best]:.2f}) than as given ({ways['as given']:.2f})"

@@ -54,7 +54,7 @@ class Records:
     def find(self, read_id: str) -> list[tuple[Any, int]]:
         """A read's record, or those that it was split into, each with the file it is in."""
         found = []
-        for name in [read_id, *self.split.get(read_id, [])]:
+        for name in dict.fromkeys([read_id, *self.split.get(read_id, [])]):  # a part may keep its parent's name
             if name in self.places:
                 number, place = self.places[name]
                 self.files[number].seek(place)
