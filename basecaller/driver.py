@@ -328,6 +328,7 @@ def test_metrics(cfg: DictConfig, checkpoint: Path) -> dict[str, float]:
     from basecaller.calling.quality import calibrate
     from basecaller.training.checkpoint import load_network
     from basecaller.training.device import choose_device
+    from basecaller.training.engine import engine_of
     from basecaller.training.evaluate import evaluate
     from basecaller.training.fit import choose
 
@@ -335,7 +336,7 @@ def test_metrics(cfg: DictConfig, checkpoint: Path) -> dict[str, float]:
     dataset, split = split_of(checked.data, "test")
     network = load_network(checkpoint).to(choose_device(checked.device))
     indices = choose(dataset, split, None, checked.model.stride, checked.train.infeasible)
-    scored = evaluate(network, dataset, indices, decoder="beam")
+    scored = evaluate(engine_of(network, checked.train.native), dataset, indices, decoder="beam")
     scored |= {"chunks": len(indices), "reads": len(np.unique(dataset.read_ids[indices]))}
     own, _ = split_of(checked.data, "validation")
     validation = choose(own, "validation", checked.train.validation_chunks, checked.model.stride, checked.train.infeasible)

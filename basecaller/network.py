@@ -61,8 +61,8 @@ class RawCTCNet(nn.Module):
 
     @torch.no_grad()
     def flatten(self) -> Tensor:
-        """All parameters as one vector, float [parameters], in the order of `parameters()`. From now on they are views of it: what
-        changes the vector changes them. Moving the network or changing its type ends that; call it again then.
+        """All parameters as one vector, float [parameters], in the order of `parameters()`. They are views of it from then on.
+        A network that is moved or changes its type has other parameters, and needs another call.
         """
         parameters = list(self.parameters())
         flat = self._flat

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, byref, c_double, c_float, c_int32, c_int64, c_void_p
-from dataclasses import dataclass
+from ctypes import POINTER, byref, c_double, c_int32, c_int64, c_void_p
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from basecaller.geometry import Model, dilations, output_length
 from basecaller.network import RawCTCNet
@@ -21,7 +22,8 @@ class _Size(ctypes.Structure):
     """`Size` in step.c."""
 
     _fields_ = [
-        *((name, c_int32) for name in ("channels", "skips", "kernel", "blocks", "labels", "stride", "norm", "projection", "half")),
+        *((name, c_int32) for name in ("channels", "skips", "kernel", "blocks", "labels", "stride")),
+        *((name, c_int32) for name in ("norm", "projection", "half")),
         ("dilations", POINTER(c_int32)),
     ]  # fmt: skip
 
@@ -67,25 +69,12 @@ class Library:
         return not (size.channels % self.vector_length or size.skip_channels % self.vector_length) and labels <= LABELS
 
 
-@dataclass(frozen=True)
-class Scored:
-    """What the forward pass of a batch gives.
-
-    Attributes:
-        nats: CTC's, summed over the batch; 0 without targets.
-        scores: float32 [batch, frames, labels]; frames beyond a read's end mean nothing. None where they were not asked for.
-    """
-
-    nats: float
-    scores: np.ndarray | None
-
-
 class Step:
     """A network's computations.
 
     Args:
         library: the code.
-        network: in float32, on the processor, of a size that `library.fits`. Its parameters become views of one vector, `weights`.
+        network: in float32, on the processor, of a size that `library.fits`. Its parameters become views of one vector.
         half: multiply the residual blocks' matrices in bfloat16, with float32 sums.
     """
 
@@ -132,42 +121,84 @@ class Step:
         )  # fmt: skip
 
     def gradients(
-        self,
-        signal: np.ndarray,
-        frames: np.ndarray,
-        lengths: np.ndarray,
-        targets: np.ndarray,
-        target_lengths: np.ndarray,
+        self, signal: np.ndarray, lengths: np.ndarray, targets: np.ndarray, target_lengths: np.ndarray, masked: bool,
         scores: np.ndarray | None = None,
-    ) -> float:
+    ) -> float:  # fmt: skip
         """Mean loss of a batch in nats per base; `gradient` is given its gradient. Batch normalisation is in training.
 
         Args:
             signal: float32 [batch, samples], zero beyond each read's end.
-            frames: int64 [batch], output frames that the network sees of each read.
-            lengths: int64 [batch], samples of each read, of whose frames the loss is.
+            lengths: int64 [batch], samples of each read.
             targets: int64 [bases of the batch], labels 1, 2, ...
             target_lengths: int64 [batch].
+            masked: hide what lies beyond a read's end; else the network sees all samples of every row.
             scores: float32 [batch, frames, labels], given the scores, if not None.
         """
         scored = output_length(lengths, self.stride)
+        frames = scored if masked else np.full(len(signal), output_length(signal.shape[1], self.stride))
         return self._run(signal, frames, scored, targets, target_lengths, 1 / len(targets), True, scores) / len(targets)
 
-    def forward(
-        self, signal: np.ndarray, lengths: np.ndarray, targets: np.ndarray | None = None,
-        target_lengths: np.ndarray | None = None, scores: bool = True,
-    ) -> Scored:  # fmt: skip
-        """Scores of reads, each as if alone, and their loss where targets are given. Batch normalisation takes its running statistics.
-
-        Args:
-            signal, lengths, targets, target_lengths: see `gradients`.
-            scores: whether to give them.
+    def scores(self, signal: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Scores of reads, each as if alone: float32 [batch, frames, labels]; frames beyond a read's end mean nothing. Batch
+        normalisation takes its running statistics.
         """
         frames = output_length(lengths, self.stride)
-        out = np.empty((len(signal), int(frames.max()), self._labels), np.float32) if scores else None
-        return Scored(self._run(signal, frames, frames, targets, target_lengths, 1.0, False, out), out)
+        out = np.empty((len(signal), int(frames.max()), self._labels), np.float32)
+        self._run(signal, frames, None, None, None, 1.0, False, out)
+        return out
+
+    def nats(
+        self, signal: np.ndarray, lengths: np.ndarray, targets: np.ndarray, target_lengths: np.ndarray
+    ) -> tuple[float, np.ndarray]:
+        """The loss of `scores`, summed over the batch, and the scores."""
+        frames = output_length(lengths, self.stride)
+        out = np.empty((len(signal), int(frames.max()), self._labels), np.float32)
+        return self._run(signal, frames, frames, targets, target_lengths, 1.0, False, out), out
 
 
-def arrays(*tensors: Tensor) -> list[np.ndarray]:
-    """Tensors as contiguous arrays."""
-    return [np.ascontiguousarray(t.numpy()) for t in tensors]
+TOLERANCES = {False: (1e-5, 1e-4), True: (0.01, 0.5)}
+"""Largest errors that the self-test lets pass, without and with bfloat16 products: of the loss, and of a gradient over that
+tensor's largest entry. bfloat16 is off by a tenth there, a fault in the code by all of it."""
+
+
+def self_test(library: Library) -> str:
+    """Computes one small batch natively and by PyTorch, in every precision there is.
+
+    Returns:
+        What differs; empty where nothing does.
+    """
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        return _self_test(library)
+
+
+def _self_test(library: Library) -> str:
+    width = 2 * library.vector_length
+    size = Model("test", width, width, 3, 4, 1, batch_norm=True, stride=2, projection=True)
+    rng = np.random.default_rng(0)
+    lengths, target_lengths = np.array([61, 40]), np.array([9, 5])
+    signal = rng.standard_normal((2, 61)).astype(np.float32)
+    signal[1, 40:] = 0
+    targets = rng.integers(1, 5, 14)
+    exact = RawCTCNet(size, seed=1).double().train()
+    scores = exact(torch.from_numpy(signal).double(), torch.from_numpy(lengths))
+    of = (torch.from_numpy(targets), exact.frames(torch.from_numpy(lengths)), torch.from_numpy(target_lengths))
+    loss = F.ctc_loss(F.log_softmax(scores, 2).transpose(0, 1), *of, reduction="sum") / len(targets)
+    loss.backward()
+    for half in (False, True)[: 1 + library.has_half]:
+        step = Step(library, RawCTCNet(size, seed=1), half)
+        value = step.gradients(signal, lengths, targets, target_lengths, True)
+        parts = step.gradient.split([p.numel() for p in exact.parameters()])
+        errors = [
+            float((found - true).abs().max() / true.abs().max())
+            for parameter, found in zip(exact.parameters(), parts, strict=True)
+            if (true := cast(Tensor, parameter.grad).flatten()).numel() and float(true.abs().max()) > SMALL
+        ]
+        of_loss, of_gradient = abs(value / loss.item() - 1), float(np.max(errors))
+        if not (of_loss <= TOLERANCES[half][0] and of_gradient <= TOLERANCES[half][1]):  # NaN is off too
+            kind = "bfloat16" if half else "float32"
+            return f"its self-test failed: off by {of_loss:.1e} in the loss, {of_gradient:.1e} in a gradient, in {kind}"
+    return ""
+
+
+SMALL = 1e-9
+"""A gradient below this is zero but for rounding, as that of a bias before batch normalisation."""
