@@ -173,6 +173,6 @@ AI double ctc_of(int frames, int count, int labels, const float *scores, const i
   return worst < 1e-3f ? nats : ctc_slowly(frames, labels, count, scores, label, grad, share);
 }
 // The usual alphabet has its own copy: loops over five labels are unrolled there.
-static double ctc(int frames, int count, int labels, const float *scores, const int64_t *label, float *grad, float share, float *work) {
+EXPORT double ctc(int32_t frames, int32_t count, int32_t labels, const float *scores, const int64_t *label, float *grad, float share, float *work) {
   return labels == 5 ? ctc_of(frames, count, 5, scores, label, grad, share, work) : ctc_of(frames, count, labels, scores, label, grad, share, work);
 }

@@ -435,6 +435,7 @@ static int micro_batch(const Size *z, const Batch *batch, int first, int togethe
 EXPORT int32_t vector_length(void) { return VL; }
 EXPORT int32_t has_half(void) { return HAS_HALF; }
 EXPORT int64_t ctc_fallbacks(void) { return fallbacks; }
+EXPORT int64_t ctc_workspace(int32_t frames, int32_t labels) { return (int64_t)ctc_floats(frames, labels); }
 // Floats of workspace, 64-byte aligned, that `step` needs for such a batch.
 EXPORT int64_t workspace(const Size *z, const Batch *batch, int32_t back) {
   int64_t most = 0, frames, target;

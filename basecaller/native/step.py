@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, byref, c_double, c_int32, c_int64, c_void_p
+from ctypes import POINTER, byref, c_double, c_float, c_int32, c_int64, c_void_p
 from typing import cast
 
 import numpy as np
@@ -51,6 +51,8 @@ class Library:
             ("vector_length", c_int32, []),
             ("has_half", c_int32, []),
             ("ctc_fallbacks", c_int64, []),
+            ("ctc_workspace", c_int64, [c_int32] * 2),
+            ("ctc", c_double, [*[c_int32] * 3, c_void_p, c_void_p, c_void_p, c_float, c_void_p]),
             ("workspace", c_int64, [POINTER(_Size), POINTER(_Batch), c_int32]),
             (
                 "step",
@@ -63,6 +65,22 @@ class Library:
         self.workspace, self.step, self.ctc_fallbacks = self._code.workspace, self._code.step, self._code.ctc_fallbacks
         self.vector_length: int = self._code.vector_length()
         self.has_half = bool(self._code.has_half())
+
+    def ctc(self, scores: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+        """CTC's nats of one read, and their gradient by its scores.
+
+        Args:
+            scores: float [frames, labels].
+            targets: int [bases], labels 1, 2, ...
+        """
+        frames, labels = scores.shape
+        rows, gradient = np.zeros((frames, LABELS), np.float32), np.zeros((frames, LABELS), np.float32)
+        rows[:, :labels] = scores
+        targets = np.ascontiguousarray(targets, np.int64)
+        work = np.empty(self._code.ctc_workspace(frames, len(targets)), np.float32)
+        address = [array.ctypes.data for array in (rows, targets, gradient, work)]
+        nats = self._code.ctc(frames, len(targets), labels, *address[:3], 1.0, address[3])
+        return float(nats), gradient[:, :labels]
 
     def fits(self, size: Model, labels: int) -> bool:
         """Whether the code can compute a network of this size: its widths are whole vectors."""
