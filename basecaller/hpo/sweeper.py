@@ -96,7 +96,9 @@ class StageSweeper(Sweeper):
                 lines.append(f"{key}='{value}'" if "${" in value else f"{key}={value}")  # quoted: left for the job
             except InterpolationResolutionError as error:
                 raise user_error(error) or SettingError(f"stage {self.config.stage.name}, {key}: {error.msg}") from error
-            if found := injections(str(written[key]), str(self.config.storage), str(self.config.experiment)):
+            if found := injections(
+                str(written[key]), str(self.config.storage), str(self.config.experiment), self.config.stage.studies
+            ):
                 self.injected[str(key)] = found
         return lines
 
@@ -157,7 +159,9 @@ class StageSweeper(Sweeper):
             shared = without(shared, (key.lstrip("+"),))
         shape = {} if space.is_grid else {key: repr(d) for key, d in space.distributions.items()}
         choices = {key: d.choices for key, d in space.distributions.items() if hasattr(d, "choices")}
-        return digest([shared, written, sorted(space.distributions), shape, choices, str(self.sampler_config)])
+        candidates = self.config.stage.candidates
+        telling_more = [resolve(candidates)] if candidates else []
+        return digest([shared, written, sorted(space.distributions), shape, choices, str(self.sampler_config), *telling_more])
 
     @staticmethod
     def _is_below(key: str, space: Space) -> bool:
@@ -181,7 +185,8 @@ class StageSweeper(Sweeper):
         from basecaller.hpo.storage import mark_asked, open_study, without_password
         from basecaller.hpo.verdicts import verdict
 
-        study = open_study(self.url, f"{experiment}/{stage}/{self.context(space, config)}", sampler=self._sampler())
+        asked = stage if self.config.stage.asking == 1 else f"{stage}.{self.config.stage.asking}"
+        study = open_study(self.url, f"{experiment}/{asked}/{self.context(space, config)}", sampler=self._sampler())
         study.set_user_attr("question", str(self.config.stage.question))
         study.set_user_attr("fixed", {key: without_password(line) for key, line in space.fixed.items()})
         study.set_user_attr("injected", self.injected)
