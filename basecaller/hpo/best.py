@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from basecaller.errors import StageError
 from basecaller.hpo.identity import digest
@@ -197,7 +197,9 @@ def setting_of(trial: Trial, key: str) -> Any:
     choices = trial.user_attrs.get("choices", {})
     if key in choices:
         return choices[key]
-    value = OmegaConf.select(OmegaConf.create(trial.user_attrs.get("config", {})), key)
+    value: Any = trial.user_attrs.get("config", {})
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
     if value is None:
         raise StageError(f"best: trial {trial.number} has no setting {key}; it has {', '.join(choices)} and dotted keys")
     return value

@@ -77,6 +77,7 @@ class Search:
         if unknown or not self.plan:
             raise SettingError(f"plan={self.plan}: {unknown or 'nothing to run'}; stages are {', '.join(known)}")
         self.files = {name: read_stage(name, self.overrides) for name in self.plan}
+        self.spaces = {name: file.planned(self.overrides)[0] for name, file in self.files.items()}
         self.keys = [key for key in decided_keys(self.files.values()) if key not in self.given]
         self.history: list[Asked] = []
         self.axes: dict[str, list[Any]] = {}
@@ -92,7 +93,7 @@ class Search:
         """
         replicate_seeds(self.cfg.search.replicates, self.cfg.seed)
         check(self.cfg)
-        self._report()
+        self._report(only_if=not (self.folder / "report.html").exists())
         self.first_round()
         for number in range(2, int(self.cfg.search.rounds) + 1):
             if not self.later_round(number):
@@ -147,7 +148,7 @@ class Search:
         yield contest
 
     def _swept(self, name: str) -> set[str]:
-        return set(self.files[name].planned(self.overrides)[0].axes)
+        return set(self.spaces[name].axes)
 
     @property
     def latest(self) -> dict[str, Asked]:
@@ -232,7 +233,8 @@ class Search:
     ) -> tuple[str, dict[str, Any]]:
         """Runs a sweep and prints its table; returns its study's name and facts."""
         self.console.rule(study_stage(name, asking))
-        self.console.print(read_stage(name, []).stage.question, style="italic")
+        file = self.files.get(name) or read_stage(name, [])
+        self.console.print(file.stage.question, style="italic")
         if why:
             self.console.print(f"asked again: {why}")
         if skipped:
@@ -251,7 +253,7 @@ class Search:
 
     def _nothing_to_ask(self, name: str) -> tuple[str, str]:
         """The padding that is kept where this data gives the padding stage no answer, and why; empty where it gives one."""
-        if list(self.files[name].planned(self.overrides)[0].axes) != ["padding"]:
+        if self._swept(name) != {"padding"}:
             return "", ""
         lengths = np.unique(self.dataset.lengths[self.dataset.indices("train")])
         if len(lengths) == 1:
@@ -286,11 +288,10 @@ class Search:
         """Trains the winner and the untuned defaults alike, at fresh seeds, and tests both on the test split."""
         first = int(self.cfg.seed) + 1000
         seeds = ",".join(str(first + i) for i in range(int(self.cfg.search.headline_seeds)))
-        own = [*flat_overrides(self.cfg.search.winner), f"seed={seeds}"]
+        budget = flat_overrides(self.cfg.search.winner)
+        own = [*budget, f"seed={seeds}"]
         facts = self._compare(HEADLINE, own, candidates)
-        return write_winner(
-            self.cfg, self.url, facts["study"], candidates, flat_overrides(self.cfg.search.winner), self.console
-        )
+        return write_winner(self.cfg, self.url, facts["study"], candidates, budget, self.console)
 
     def _compare(self, stage: str, own: list[str], candidates: Candidates) -> dict[str, Any]:
         lines = parse_overrides([f"stage={stage}", *unswept(self.overrides), *candidates.sweep(), *own])
