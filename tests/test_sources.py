@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from basecaller.driver import test_metrics as metrics_of_the_test_set
 from rich.console import Console
 
 from basecaller.config import compose_config
@@ -16,11 +17,10 @@ from basecaller.data.audit import audit
 from basecaller.data.batches import training_batches
 from basecaller.data.sources import prepare
 from basecaller.decode import to_string
-from basecaller.driver import Search
-from basecaller.driver import test_metrics as metrics_of_the_test_set
 from basecaller.errors import DataError, SettingError
 from basecaller.hpo.storage import current_study
 from basecaller.run import check, data_findings, train
+from basecaller.search_plan.search import Search
 from basecaller.settings import data_settings
 from tests.conftest import TINY, Command
 from tests.reads import bonito_directory, tensors

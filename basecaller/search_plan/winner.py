@@ -132,7 +132,7 @@ def gain(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], seeds: list[i
     word = "gained" if points >= 0 else "lost"
     text = (
         f"Tuning {word} {abs(points):.1f} ± {100 * error:.1f} points of identity over the untuned defaults, trained alike "
-        f"({np.mean([b['identity_mean'] for b in theirs]):.1%} -> {np.mean([a['identity_mean'] for a in ours]):.1%}; loss "
+        f"({np.mean([b['identity_mean'] for b in theirs]):.1%} to {np.mean([a['identity_mean'] for a in ours]):.1%}; loss "
         f"{difference:.4f} nats per base lower; {how})."
     )
     return {
