@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from basecaller.driver import test_metrics as metrics_of_the_test_set
+from basecaller.search_plan.winner import tested as metrics_of_the_test_set
 from rich.console import Console
 
 from basecaller.config import compose_config
@@ -242,7 +242,7 @@ def test_the_winner_may_be_tested_on_another_source(folder, run: Command):
     assert len(main.indices("test")) == 0
     result = train(cfg, folder / "run")
     assert result.facts["chunks"] > 0
-    tested = metrics_of_the_test_set(cfg, folder / "run/best.pt")
+    tested = metrics_of_the_test_set(cfg, folder / "run")
     assert tested["reads"] == 30
     told = run("evaluate", "model=run", "decoder=greedy")
     assert f"test split of {prepare(data.test.name, data.test.source, Path(data.folder)).folder}" in " ".join(
