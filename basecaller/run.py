@@ -99,7 +99,10 @@ def train(cfg: DictConfig, folder: Path, on_point: Callable[[Point], None] = lam
     with FileLock(folder / ".lock"):
         _own(folder, config, checked.train.resume)
         finished = read_json(folder / "result.json")
-        if finished:
+        if finished and (other := _another_path(finished["facts"], checked)):
+            log.warning("%s: %s; trained again here", os.path.relpath(folder), other)
+            (folder / "result.json").unlink()
+        elif finished:
             from basecaller.training.fit import Point
 
             curve = [Point(**point) for point in finished["curve"]]
@@ -128,6 +131,17 @@ def _own(folder: Path, config: dict[str, Any], resume: bool) -> None:
         write_json(marker, {"run_id": identity})
         with replacing(folder / "config.yaml") as partial:
             OmegaConf.save(OmegaConf.create(config), partial)
+
+
+def _another_path(facts: dict[str, Any], checked: Settings) -> str:
+    """How a result was computed, where this process would compute it another way: rounded otherwise, it would not pair with the
+    results of this machine. Empty where it is the same way.
+    """
+    from basecaller.training.device import choose_device
+    from basecaller.training.engine import choose_path
+
+    here = choose_path(checked.model, choose_device(checked.device), checked.train.native, checked.train.precision)
+    return "" if facts["path"] == str(here) else f"computed by {facts['path']}, here it would be {here}"
 
 
 def _fit(checked: Settings, config: dict[str, Any], folder: Path, on_point: Callable[[Point], None]) -> Result:

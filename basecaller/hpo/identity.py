@@ -35,7 +35,10 @@ IGNORED = (
 """Keys that do not change a training's result; they stay out of run ids and study contexts."""
 
 
-TRAINING_CODE = ("geometry.py", "network.py", "tower.py", "decode.py", "metrics.py", "training/*.py", "data/*.py")
+TRAINING_CODE = (
+    "geometry.py", "network.py", "tower.py", "decode.py", "metrics.py",
+    "training/*.py", "native/*.py", "native/*.[ch]", "data/*.py",
+)  # fmt: skip
 """The files, below the package, that decide what a training gives."""
 
 
