@@ -177,7 +177,7 @@ def write_fasta(path: Path, contigs: dict[str, np.ndarray | str], width: int = 6
     return path
 
 
-def write_pod5(path: Path, reads: list[SimulatedRead], scale: float = ADC_STEP) -> Path:
+def write_pod5(path: Path, reads: list[SimulatedRead], scale: float = ADC_STEP, offset: float = 0.0) -> Path:
     now = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
     words = ("acquisition_id", "experiment_name", "flow_cell_id", "flow_cell_product_code", "protocol_name", "protocol_run_id",
              "sample_id", "sequencing_kit", "sequencer_position", "sequencer_position_type", "software", "system_name",
@@ -192,7 +192,7 @@ def write_pod5(path: Path, reads: list[SimulatedRead], scale: float = ADC_STEP) 
                 pod5.Read(
                     read_id=uuid.UUID(read.read_id),
                     pore=pod5.Pore(1, 1, "not_set"),
-                    calibration=pod5.Calibration(0.0, scale),
+                    calibration=pod5.Calibration(offset, scale),
                     median_before=200.0,
                     end_reason=pod5.EndReason(pod5.EndReasonEnum.SIGNAL_POSITIVE, False),
                     read_number=number,

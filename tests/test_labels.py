@@ -1,9 +1,10 @@
-"""The reference's bases under a record, whatever its CIGAR, strand and direction: what has a label, where it starts, where reads are cut."""
+"""The reference's bases under a record, whatever its CIGAR, strand and direction: labels, starts, and where reads are cut."""
 
 from __future__ import annotations
 
 import array
 import dataclasses
+import itertools
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -94,7 +95,7 @@ def test_random_alignments_are_labelled_as_one_base_after_the_other_would_be(mad
         assert all(start == known for start, (_, _, known) in zip(part.starts.tolist(), truth, strict=True) if known >= 0)
         assert (np.diff(part.starts) > 0).all()
         assert part.stop > part.starts[-1]
-    for before, after in zip(parts, parts[1:], strict=False):
+    for before, after in itertools.pairwise(parts):
         assert before.stop <= after.starts[0]
     assert counts.total() == 0 or len(parts) > 1
 

@@ -166,8 +166,8 @@ def _label(
     if moves.starts[-1] >= read.num_samples or moves.stop > read.num_samples + moves.stride:  # a last block may be cut short
         raise Unusable("move table longer than the signal")
     if known and settings.labels != "moves":
-        contig = (record.reference_name, record.header.get_reference_length(record.reference_name))
-        return label_from_reference(record, moves, reference, counts, settings.rna), contig
+        placed = label_from_reference(record, moves, reference, counts, settings.rna)
+        return placed, (record.reference_name, record.header.get_reference_length(record.reference_name))
     return [label_from_moves(record, moves, settings.rna)], None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -88,10 +88,27 @@ class Records:
         self.split: dict[str, list[str]] = {}  # of a read that the basecaller split (`pi`), the names of its records
         for file, (path, bam) in enumerate(zip(paths, self.files, strict=True)):
             with reading(path, "data.bam"):
-                at = bam.tell()
-                for record in bam:
-                    self._note(record, (file, at))
-                    at = bam.tell()
+                self._scan(file, bam)
+
+    def _scan(self, file: int, bam: Any) -> None:
+        """Notes every record of a file.
+
+        Raises:
+            OSError: the file is damaged.
+        """
+        at = bam.tell()
+        while True:
+            try:
+                self._note(next(bam), (file, at))
+            except StopIteration:
+                return
+            except OSError:
+                if bam.tell() == at:  # a damaged file cannot be read on; a record that htslib refuses is passed
+                    with suppress(OSError):  # that it was cut short, once more
+                        bam.close()
+                    raise
+                self.left_out["records left out: CIGAR and sequence differ in length"] += 1
+            at = bam.tell()
 
     def _note(self, record: Any, place: Place) -> None:
         if record.is_secondary or record.is_supplementary:
