@@ -45,8 +45,8 @@ class Settings:
             rna = ", ".join(name for name, is_rna in told.items() if is_rna)
             dna = ", ".join(name for name, is_rna in told.items() if not is_rna)
             raise SettingError(
-                f"data.sources: {rna} is direct RNA (rna: true) and {dna} is not. Their signals run in opposite directions, and "
-                "a model calls reads in one: train a model for each"
+                f"data.sources: {rna} is direct RNA (rna: true) and {dna} is not. Their signals run in opposite directions, "
+                "and a model calls reads in one: train a model for each"
             )
 
 
