@@ -48,7 +48,7 @@ class SweeperConfig:
     """
 
     _target_: str = "basecaller.hpo.sweeper.StageSweeper"
-    defaults: list[Any] = field(default_factory=lambda: [{"sampler": None}])
+    defaults: list[Any] = field(default_factory=lambda: ["_self_", {"sampler": None}])
     params: dict[str, Any] = field(default_factory=dict)
     sampler: Any = None
     n_trials: int = 20
