@@ -11,7 +11,7 @@ import json
 import math
 import re
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -47,6 +47,11 @@ def type_of(kind: type, name: str) -> tuple[type, bool]:
     return (object if kinds[0] is Any else kinds[0]), len(kinds) < len(options)
 
 
+def rules_of(kind: type, name: str) -> Mapping[str, Any]:
+    """The rules of a dataclass's field, see `RULES`."""
+    return next(f.metadata for f in dataclasses.fields(kind) if f.name == name)
+
+
 @cache
 def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
@@ -64,7 +69,6 @@ def typed(kind: type, name: str, value: Any, key: str) -> Any:
         SettingError: it has another type, or breaks a rule.
     """
     wanted, nullable = type_of(kind, name)
-    rules = next(f.metadata for f in dataclasses.fields(kind) if f.name == name)
     try:
         if wanted is bool and isinstance(value, int | float) and value not in (0, 1):
             raise SettingError("")
@@ -78,7 +82,7 @@ def typed(kind: type, name: str, value: Any, key: str) -> Any:
         return None
     if isinstance(value, float) and not math.isfinite(value):
         raise SettingError(f"{key}={value}: must be a finite number")
-    for rule, given in rules.items():
+    for rule, given in rules_of(kind, name).items():
         keeps, words = RULES[rule]
         if not keeps(value, given):
             given = ", ".join(given) if rule == "choices" else given[1] if rule == "matches" else given

@@ -24,7 +24,7 @@ from basecaller.errors import SettingError
 from basecaller.files import read_json, write_json
 from basecaller.geometry import dilations
 from basecaller.hpo.best import setting_of, standing, winner_of
-from basecaller.hpo.grid import as_text, parse_overrides, read_space, replicate_seeds
+from basecaller.hpo.grid import Keys, as_text, parse_overrides, read_space
 from basecaller.hpo.ranking import rung_size
 from basecaller.hpo.storage import current_study
 from basecaller.places import conf_dir
@@ -88,7 +88,6 @@ class Search:
         Raises:
             BasecallerError: a setting or the data cannot be; nothing was stored.
         """
-        replicate_seeds(self.cfg.search.replicates, self.cfg.seed)
         check(self.cfg)
         self._report()
         for name in self.plan:
@@ -190,7 +189,7 @@ class Search:
             later = {k: _describe(v) for k, v in lines.items() if "${" in v}
             known = parse_overrides(f"{k}={v}" for k, v in lines.items() if k not in later)
             asked = parse_overrides(self.overrides)
-            space = read_space(known | asked, app.config_loader.get_group_options, sampled=False)
+            space = read_space(known | asked, Keys(app.config_loader.get_group_options, str(config.data.name)), sampled=False)
         fixed = {k: line.partition("=")[2] for k, line in space.fixed.items()}
         fixed |= {k: v for k, v in later.items() if k not in asked}
         return [point.values for point in space.points()], fixed
