@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from omegaconf import OmegaConf
-from omegaconf.errors import InterpolationResolutionError
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from basecaller.errors import BasecallerError, SettingError
 
@@ -20,6 +20,18 @@ def resolve(node: Any, where: str = "") -> dict[str, Any]:
         return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
     except InterpolationResolutionError as error:
         raise user_error(error) or SettingError(f"{error.full_key or where}: {error.msg}") from error
+
+
+def value_at(config: DictConfig, key: str) -> Any:
+    """A key's value, resolved.
+
+    Raises:
+        BasecallerError: see `resolve`; also where the config has no such key.
+    """
+    try:
+        return config[key]
+    except OmegaConfBaseException as error:
+        raise user_error(error) or SettingError(f"{key}: {error.msg or error}".splitlines()[0]) from error
 
 
 def user_error(error: BaseException | None) -> BasecallerError | None:
