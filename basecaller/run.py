@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
-import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +24,7 @@ from basecaller.errors import DataError, DivergedError, InfeasibleError, Setting
 from basecaller.files import read_json, replacing, write_json
 from basecaller.hpo.identity import run_id
 from basecaller.hpo.pruning import pruner_of, screening_pruner
+from basecaller.provenance import provenance
 from basecaller.settings import Settings, settings
 from basecaller.workers import threads_of_job
 
@@ -48,7 +46,7 @@ class Result:
     Attributes:
         metrics: of the best checkpoint on the validation split; `val_loss`, nats per base, is the objective.
         curve: the learning curve.
-        facts: sizes, counts, and where it ran: see `training.fit.Outcome` and `provenance`.
+        facts: sizes, counts, and where it ran: see `training.fit.Outcome` and `provenance.provenance`.
         taken_over: it had been trained before and was read from its folder.
     """
 
@@ -65,21 +63,6 @@ class Result:
             f"val_loss {m['val_loss']:.4f} nats/base, identity {m['identity_mean']:.1%} "
             f"(unrelated {m['identity_floor']:.1%}), {f['updates']} updates, {state}{blanks}"
         )
-
-
-def provenance(config: dict[str, Any], fingerprint: str) -> dict[str, Any]:
-    """Versions, git commit, and the data set's fingerprint."""
-    folder = Path(__file__).resolve().parent
-    git = subprocess.run(
-        ["git", "-C", str(folder), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    packages = ("torch", "hydra-core", "optuna", "numpy")
-    return {
-        "data": fingerprint,
-        "commit": git.stdout.strip() or None,
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in ("basecaller", *packages)},
-        "run_id": run_id(config),
-    }
 
 
 def train(cfg: DictConfig, folder: Path, on_point: Callable[[Point], None] = lambda point: None) -> Result:
