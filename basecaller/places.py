@@ -1,5 +1,6 @@
 """Where the program's own files lie."""
 
+import os
 from pathlib import Path
 
 
@@ -9,3 +10,8 @@ def conf_dir() -> str:
     # What lies beside an installed package is other packages' own: `conf` there would not be ours.
     installed, checkout = package / "conf", package.parent / "conf"
     return str(installed if installed.is_dir() else checkout)
+
+
+def expanded(path: str) -> str:
+    """A path with the home folder in place of a leading `~`, which shells leave alone inside `key=~/path`."""
+    return os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser fails where there is no home

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,8 +19,9 @@ from basecaller.data.batches import check_padding
 from basecaller.data.dataset import Dataset
 from basecaller.data.pore import pore_of
 from basecaller.data.sources import prepare
-from basecaller.errors import DataError, DivergedError, InfeasibleError, SettingError, StorageError
-from basecaller.files import read_json, replacing, write_json
+from basecaller.entry import as_message
+from basecaller.errors import DataError, DivergedError, InfeasibleError, SettingError, StorageError, file_problem, one_line
+from basecaller.files import holding, read_json, replacing, shared_lock, write_json
 from basecaller.hpo.identity import run_id
 from basecaller.hpo.pruning import pruner_of, screening_pruner
 from basecaller.provenance import provenance
@@ -78,17 +78,15 @@ def train(cfg: DictConfig, folder: Path, on_point: Callable[[Point], None] = lam
     """
     checked = settings(cfg)
     config = job_config(cfg)
+    resume = checked.train.resume
+    # without the lock first: what is finished may lie where this user may only read
+    if found := _finished(folder, config, resume, on_point):
+        return found
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        _own(folder, config, checked.train.resume)
-        finished = read_json(folder / "result.json")
-        if finished:
-            from basecaller.training.fit import Point
-
-            curve = [Point(**point) for point in finished["curve"]]
-            for point in curve:
-                on_point(point)
-            return Result(finished["metrics"], curve, finished["facts"], taken_over=True)
+    with holding(shared_lock(folder / ".lock"), f"trains the same in {os.path.relpath(folder)}"):
+        _own(folder, config, resume)
+        if found := _finished(folder, config, resume, on_point):
+            return found
         result = _fit(checked, config, folder, on_point)
         write_json(
             folder / "result.json",
@@ -102,13 +100,30 @@ def train(cfg: DictConfig, folder: Path, on_point: Callable[[Point], None] = lam
     return result
 
 
+def _is_own(folder: Path, config: dict[str, Any], resume: bool) -> bool:
+    """Whether what the folder holds is this training's, to go on from."""
+    return resume and read_json(folder / "run.json") == {"run_id": run_id(config)}
+
+
+def _finished(folder: Path, config: dict[str, Any], resume: bool, on_point: Callable[[Point], None]) -> Result | None:
+    """The training's result, where the folder holds it."""
+    finished = read_json(folder / "result.json") if _is_own(folder, config, resume) else None
+    if not finished:
+        return None
+    from basecaller.training.fit import Point
+
+    curve = [Point(**point) for point in finished["curve"]]
+    for point in curve:
+        on_point(point)
+    return Result(finished["metrics"], curve, finished["facts"], taken_over=True)
+
+
 def _own(folder: Path, config: dict[str, Any], resume: bool) -> None:
     """Makes the folder this training's own: leftovers of another one, or all where it shall not resume, go."""
-    identity, marker = run_id(config), folder / "run.json"
-    if not resume or read_json(marker) != {"run_id": identity}:
+    if not _is_own(folder, config, resume):
         for name in ("result.json", "last.pt", "best.pt", "metrics.csv"):
             (folder / name).unlink(missing_ok=True)
-        write_json(marker, {"run_id": identity})
+        write_json(folder / "run.json", {"run_id": run_id(config)})
         with replacing(folder / "config.yaml") as partial:
             OmegaConf.save(OmegaConf.create(config), partial)
 
@@ -153,8 +168,11 @@ def job(cfg: DictConfig) -> float | None:
     import torch
 
     torch.set_num_threads(threads_of_job(cfg))
-    if cfg.trial.study is not None:
-        return run_trial(cfg)
+    return _train_alone(cfg) if cfg.trial.study is None else run_trial(cfg)
+
+
+@as_message  # here already: Hydra would print all overrides before the message
+def _train_alone(cfg: DictConfig) -> float:
     if cfg.stage.name != "none":
         raise SettingError(
             f"stage={cfg.stage.name} is a sweep: add -m, as in: python -m basecaller.train -m stage={cfg.stage.name}"
@@ -316,6 +334,7 @@ def _note_start(trial: JobTrial, cfg: DictConfig) -> None:
 
 
 def _fail(trial: JobTrial, name: str, outcome: str, error: Exception) -> None:
-    message = str(error) or type(error).__name__
+    problem = file_problem(error) if isinstance(error, OSError) else None
+    message = problem or one_line(str(error)) or type(error).__name__
     trial.end(outcome, message=message)
     log.warning("%s: %s: %s", name, outcome, message)

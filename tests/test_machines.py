@@ -29,13 +29,13 @@ def git(folder: Path, *arguments: str) -> None:
     [
         ("a checkout", True),
         ("no repository", False),
-        ("installed in another repository", False),
+        ("inside another's", False),
         ("beside tracked files", False),
     ],
 )
 def test_the_commit_is_that_of_the_programs_own_checkout(tmp_path, kind, known, monkeypatch):
     commit.cache_clear()
-    package = tmp_path / {"installed in another repository": ".venv/site-packages/basecaller"}.get(kind, "basecaller")
+    package = tmp_path / {"inside another's": ".venv/site-packages/basecaller"}.get(kind, "basecaller")
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     if kind != "no repository":

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -24,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from basecaller.errors import SettingError, StageError
+from basecaller.files import remove_lock
 from basecaller.resolving import resolve, user_error
 
 if TYPE_CHECKING:
@@ -234,7 +236,8 @@ class StageSweeper(Sweeper):
             log.warning("a worker process died (%s); its trial goes back into the queue", error)
         else:
             for job in returned:
-                _ = job.return_value  # raises what a job raised outside its trial
+                if job.status == JobStatus.FAILED:  # outside its trial; `return_value` would print all overrides first
+                    raise job._return_value
         self.done += len(jobs)
 
     def _walk(self, study: optuna.Study, space: Space) -> None:
@@ -357,4 +360,4 @@ class StageSweeper(Sweeper):
                 if not asked:
                     break
                 self._launch(study, space, asked)
-        Path(queue.named_lock(self.folder, me).lock_file).unlink(missing_ok=True)
+        remove_lock(queue.named_lock(self.folder, me))
