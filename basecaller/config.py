@@ -18,7 +18,7 @@ from basecaller.errors import BasecallerError, DataError, SettingError
 from basecaller.files import content_digest
 from basecaller.hpo.best import best
 from basecaller.hpo.identity import run_id
-from basecaller.hpo.storage import without_password
+from basecaller.hpo.urls import without_password
 from basecaller.places import conf_dir
 from basecaller.resolving import resolve, user_error
 from basecaller.settings import data_settings

@@ -20,12 +20,12 @@ PATIENCE = 1.0
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Names a path in the system's errors that name none, as that of a full disk."""
+def naming(path: Path, partial: Path | None = None) -> Iterator[None]:
+    """Names a path in the system's errors that name none, as that of a full disk, or name the partial file in its place."""
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.filename is None:
+        if error.errno is not None and error.filename in (None, partial and str(partial)):
             raise type(error)(error.errno, error.strerror, str(path)) from error
         raise
 
@@ -41,7 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with naming(path):
+        with naming(path, partial):
             yield partial
             partial.replace(path)
     finally:

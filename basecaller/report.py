@@ -16,7 +16,8 @@ from basecaller.config import compose_config
 from basecaller.entry import as_message
 from basecaller.errors import StageError
 from basecaller.files import read_json
-from basecaller.hpo.storage import stages_of, without_password
+from basecaller.hpo.storage import stages_of
+from basecaller.hpo.urls import without_password
 from basecaller.reporting.facts import experiment_facts, studies_of
 from basecaller.reporting.pages import save_notes, write_pages
 from basecaller.reporting.terminal import print_report

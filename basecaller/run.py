@@ -327,7 +327,7 @@ def _note_start(trial: JobTrial, cfg: DictConfig) -> None:
         {
             "config": job_config(cfg),
             "choices": groups,
-            "overrides": [line for line in written if not str(line).startswith(OWN_OVERRIDES)],
+            "overrides": [line for line in written if not str(line).lstrip("+").startswith(OWN_OVERRIDES)],
             "folder": os.path.relpath(_output_dir()),
         }
     )

@@ -180,7 +180,8 @@ class StageSweeper(Sweeper):
         stage, experiment = self.config.stage.name, config["experiment"]
         self.folder, self.url = Path(config["output_dir"]), str(config["storage"])
         from basecaller.hpo.best import conclude_study, standing
-        from basecaller.hpo.storage import mark_asked, open_study, without_password
+        from basecaller.hpo.storage import mark_asked, open_study
+        from basecaller.hpo.urls import without_password
         from basecaller.hpo.verdicts import verdict
 
         study = open_study(self.url, f"{experiment}/{stage}/{self.context(space, config)}", sampler=self._sampler())
