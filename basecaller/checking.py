@@ -32,6 +32,7 @@ RULES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "power_of_two": (lambda value, _: not value & (value - 1), "must be a power of two"),
     "matches": (lambda value, rule: re.fullmatch(rule[0], value), "must be {}"),  # (pattern, in words)
     "longest": (lambda value, bytes_: len(value.encode()) <= bytes_, "must be at most {} bytes long"),
+    "path": (lambda value, _: True, ""),  # a path: `~` is the home folder
     "distinct": (lambda value, _: len(set(value)) == len(value), "must not name one twice"),
 }
 """The rules that a field's metadata may hold: whether a value keeps a rule, and the rule in words. null keeps all."""

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import os
 import shlex
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -23,7 +19,7 @@ from basecaller.errors import BasecallerError, DataError, SettingError
 from basecaller.files import content_digest
 from basecaller.hpo.best import best
 from basecaller.hpo.identity import run_id
-from basecaller.hpo.storage import without_password
+from basecaller.hpo.urls import without_password
 from basecaller.places import conf_dir
 from basecaller.resolving import resolve, user_error
 from basecaller.schema import typed_config
@@ -119,28 +115,10 @@ def command(module: str, overrides: list[str], multirun: bool = False) -> str:
 
 
 def readable(error: Exception) -> BasecallerError:
-    """An error of Hydra or OmegaConf as one of this program: its first cause of ours, or its own words on one line."""
+    """An error of Hydra or OmegaConf as one of this program: its first cause of ours, or its own words."""
     if found := user_error(error):
         return found
-    lines = [line.strip() for line in str(error).splitlines()]
-    noise = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "You may also")
-    return SettingError(" ".join(line for line in lines if line and not line.startswith(noise)))
-
-
-def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes an entry point show a user's error as one message and exit with 2; any other keeps its traceback."""
-
-    @functools.wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them
-        try:
-            return function(*args, **kwargs)
-        except (BasecallerError, HydraException, OmegaConfBaseException) as error:
-            sys.stdout.flush()
-            print(f"error: {readable(error)}", file=sys.stderr)
-            sys.exit(2)
-        except KeyboardInterrupt:
-            print("interrupted; the same command goes on from here", file=sys.stderr)
-            sys.exit(130)
-
-    return wrapped
+    if isinstance(error, OverrideParseException):
+        override = without_password(error.override)
+        return SettingError(f"{override}: cannot be read; quote a value of unusual characters, as in: \"key='a (b)'\"")
+    return SettingError(str(error))

@@ -12,11 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from basecaller.config import compose_config
 from basecaller.data import Dataset
-from basecaller.hpo.grid import parse_overrides
+from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.finalists import Candidates, leaves
 from basecaller.search_plan.incumbent import Incumbent, asking_again, neighbours
-from basecaller.search_plan.stages import as_override, composed_settings, read_stage
+from basecaller.search_plan.stages import composed_settings, read_stage
 from basecaller.search_plan.winner import gain
 from tests.conftest import TINY, Command
 
@@ -120,7 +120,7 @@ def test_a_sweep_over_candidates_gives_each_of_them_its_own_settings():
 
 def test_overrides_say_what_they_were_made_from():
     value = {"a": {"b": 1, "c": [True, None, "it's"]}, "d": 0.001}
-    config = compose_config([f"stage.candidates={as_override(value)}"])
+    config = compose_config([f"stage.candidates={as_text(value)}"])
     assert OmegaConf.to_container(config.stage.candidates) == value
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from basecaller.search_plan.winner import tested as metrics_of_the_test_set
 from rich.console import Console
 
 from basecaller.config import compose_config
@@ -21,6 +20,7 @@ from basecaller.errors import DataError, SettingError
 from basecaller.hpo.storage import current_study
 from basecaller.run import check, data_findings, train
 from basecaller.search_plan.search import Search
+from basecaller.search_plan.winner import tested as metrics_of_the_test_set
 from basecaller.settings import data_settings
 from tests.conftest import TINY, Command
 from tests.reads import bonito_directory, tensors

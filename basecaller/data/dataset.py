@@ -210,7 +210,7 @@ class DatasetWriter:
             "contigs": list(self.contigs),
             "fingerprint": self.hash.hexdigest()[:16],
         }
-        (self.partial / "meta.json").write_text(json.dumps(meta, indent=1))
+        (self.partial / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
         self.partial.rename(self.folder)
 
 
@@ -227,7 +227,7 @@ class Dataset:
     def __init__(self, folder: Path, elsewhere: Sequence[Path] = ()) -> None:
         self.folder = folder
         try:
-            self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
+            self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
             arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in DTYPES}
             self.read_ids = np.load(folder / "read_ids.npy", allow_pickle=False)
             self.rows = np.load(folder / "signal_rows.npy", allow_pickle=False).reshape(-1, 2) if elsewhere else None

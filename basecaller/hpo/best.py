@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 from basecaller.errors import StageError
 from basecaller.hpo.identity import digest
 from basecaller.hpo.ranking import Conclusion, Values, conclude, promoted
-from basecaller.hpo.storage import current_study, open_study, without_password
+from basecaller.hpo.storage import current_study, open_study
+from basecaller.hpo.urls import without_password
 
 if TYPE_CHECKING:
     import optuna

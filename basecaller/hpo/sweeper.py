@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -29,6 +30,7 @@ from omegaconf.errors import InterpolationResolutionError
 
 from basecaller.checking import typed
 from basecaller.errors import BasecallerError, SettingError, StageError, StorageError
+from basecaller.files import remove_lock
 from basecaller.resolving import resolve, user_error
 from basecaller.schema import typed_config
 
@@ -224,7 +226,8 @@ class StageSweeper(Sweeper):
         stage, experiment = self.config.stage.name, config["experiment"]
         self.folder, self.url = Path(config["output_dir"]), str(config["storage"])
         from basecaller.hpo.best import conclude_study, standing
-        from basecaller.hpo.storage import mark_asked, open_study, without_password
+        from basecaller.hpo.storage import mark_asked, open_study
+        from basecaller.hpo.urls import without_password
         from basecaller.hpo.verdicts import verdict
 
         asked = stage if config["stage"]["asking"] == 1 else f"{stage}.{config['stage']['asking']}"
@@ -274,7 +277,8 @@ class StageSweeper(Sweeper):
             log.warning("a worker process died (%s); its trial goes back into the queue", error)
         else:
             for job in returned:
-                _ = job.return_value  # raises what a job raised outside its trial
+                if job.status == JobStatus.FAILED:  # outside its trial; `return_value` would print all overrides first
+                    raise job._return_value
         self.done += len(jobs)
 
     def _walk(self, study: optuna.Study, space: Space) -> None:
@@ -384,7 +388,7 @@ class StageSweeper(Sweeper):
                     time.sleep(POLL)
                 elif not asked:
                     break
-        Path(queue.named_lock(self.folder, me).lock_file).unlink(missing_ok=True)
+        remove_lock(queue.named_lock(self.folder, me))
 
     def _missing(self, study: optuna.Study) -> int:
         """How many points to ask for at once: as many as run side by side, and no more than are missing."""

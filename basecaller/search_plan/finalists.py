@@ -14,7 +14,7 @@ from basecaller.hpo.best import setting_of
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.verdicts import short, shown
 from basecaller.search_plan.incumbent import RATE, Asked, Incumbent
-from basecaller.search_plan.stages import StageFile, as_override, composed_settings
+from basecaller.search_plan.stages import StageFile, composed_settings
 
 if TYPE_CHECKING:
     from basecaller.hpo.best import Standing
@@ -48,9 +48,9 @@ class Candidates:
         first = next(iter(values.values()))
         nested = {name: OmegaConf.to_container(_nested({key: of[key] for key in varied})) for name, of in values.items()}
         return [
-            f"stage.candidates={as_override(nested)}",
+            f"stage.candidates={as_text(nested)}",
             f"stage.candidate={','.join(values)}",
-            *(f"{key}={as_override(first[key])}" for key in keys if key not in varied),
+            *(f"{key}={as_text(first[key])}" for key in keys if key not in varied),
             *(f"{key}='${{stage.candidates.${{stage.candidate}}.{key}}}'" for key in varied),
         ]
 

@@ -20,7 +20,7 @@ from basecaller.data.sources import prepare
 from basecaller.errors import SettingError
 from basecaller.files import read_json, write_json
 from basecaller.hpo.best import standing, winner_of
-from basecaller.hpo.grid import as_text, parse_overrides, replicate_seeds
+from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.storage import open_study
 from basecaller.report import write_report
 from basecaller.reporting.facts import stage_facts
@@ -38,9 +38,9 @@ from basecaller.search_plan.incumbent import (
     settings_of,
     study_stage,
 )
-from basecaller.search_plan.stages import as_override, flat_overrides, known_stages, read_stage, run_sweep, unswept
+from basecaller.search_plan.stages import flat_overrides, known_stages, read_stage, run_sweep, unswept
 from basecaller.search_plan.winner import write_winner
-from basecaller.settings import settings
+from basecaller.settings import general, settings
 from basecaller.workers import divide
 
 FINALISTS, HEADLINE = "finalists", "headline"
@@ -71,7 +71,7 @@ class Search:
         self.folder = Path(cfg.output_dir)
         self.seconds_before = float((read_json(self.folder / "search.json") or {}).get("seconds", 0))
         self.plan = [str(name) for name in cfg.plan]
-        self.workers = divide(settings_workers(cfg), str(cfg.device))
+        self.workers = divide(general(cfg).search.workers, str(cfg.device))
         known = known_stages()
         unknown = [name for name in self.plan if name not in known]
         if unknown or not self.plan:
@@ -91,7 +91,6 @@ class Search:
         Raises:
             BasecallerError: a setting is invalid or the data cannot be used; nothing was stored.
         """
-        replicate_seeds(self.cfg.search.replicates, self.cfg.seed)
         check(self.cfg)
         self._report(only_if=not (self.folder / "report.html").exists())
         self.first_round()
@@ -190,7 +189,7 @@ class Search:
         overrides = [f"stage={name}", *self.overrides]
         studies = {stage: asked.study for stage, asked in self.latest.items()}
         if studies:
-            overrides.append(f"stage.studies={as_override(studies)}")
+            overrides.append(f"stage.studies={as_text(studies)}")
         kept, skipped = self._nothing_to_ask(name)
         if kept:
             overrides.append(f"padding={kept}")
@@ -323,15 +322,3 @@ class Search:
         }
         write_json(self.folder / "search.json", content)
         return write_report(self.url, self.experiment, self.folder, self.plan) if only_if else {}
-
-
-def settings_workers(cfg: DictConfig) -> int | None:
-    """`search.workers`, checked.
-
-    Raises:
-        SettingError: it is no positive number.
-    """
-    count = cfg.search.workers
-    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
-        raise SettingError(f"search.workers={count}: must be at least 1, or null")
-    return count

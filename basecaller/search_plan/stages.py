@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from basecaller.hpo.grid import Space, as_text, parse_overrides, read_space
+from basecaller.hpo.grid import Keys, Space, as_text, parse_overrides, read_space
 from basecaller.places import conf_dir
 from basecaller.run import job
 
@@ -50,11 +50,13 @@ class StageFile:
         name: of the file.
         stage: its `stage` section: question, choice, nuisance axes.
         params: its overrides by key, as text, `${best:...}` unresolved.
+        source: `data.name`.
     """
 
     name: str
     stage: DictConfig
     params: dict[str, str]
+    source: str
 
     @property
     def choice(self) -> str | None:
@@ -73,7 +75,8 @@ class StageFile:
         known = parse_overrides(f"{key}={value}" for key, value in self.params.items() if key not in later)
         asked = parse_overrides(overrides)
         with hydra_app() as app:
-            space = read_space(known | asked, app.config_loader.get_group_options, sampled=False)
+            keys = Keys(app.config_loader.get_group_options, self.source)
+            space = read_space(known | asked, keys, sampled=False)
         fixed = {key: line.partition("=")[2] for key, line in space.fixed.items()}
         return space, fixed | {key: text for key, text in later.items() if key not in asked}
 
@@ -84,7 +87,12 @@ def read_stage(name: str, overrides: list[str]) -> StageFile:
         config = app.config_loader.load_configuration("config", [f"stage={name}", *unswept(overrides)], RunMode.MULTIRUN)
     params = OmegaConf.to_container(config.hydra.sweeper.params, resolve=False)
     assert isinstance(params, dict)
-    return StageFile(name, config.stage, {str(key): str(value) for key, value in params.items()})
+    return StageFile(name, config.stage, {str(k): _written(v) for k, v in params.items()}, str(config.data.name))
+
+
+def _written(value: Any) -> str:
+    """A value of `params` as an override: text is written in Hydra's grammar already."""
+    return value if isinstance(value, str) else as_text(value)
 
 
 def composed_settings(overrides: list[str], keys: list[str]) -> dict[str, Any]:
@@ -113,15 +121,3 @@ def flat_overrides(node: DictConfig, prefix: str = "") -> list[str]:
         path = f"{prefix}{key!s}"
         lines += flat_overrides(value, f"{path}.") if isinstance(value, DictConfig) else [f"{path}={as_text(value)}"]
     return lines
-
-
-def as_override(value: Any) -> str:
-    """A plain value, a list or a mapping in Hydra's override grammar."""
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{as_override(entry)}" for key, entry in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(as_override, value)) + "]"
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"'{escaped}'"
-    return as_text(value)

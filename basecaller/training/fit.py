@@ -211,7 +211,7 @@ class _Run:
             "path": str(self.path),
         }
         checkpoint.save(self.job.folder / "last.pt", whole)
-        with replacing(self.job.folder / "metrics.csv") as partial, partial.open("w", newline="") as file:
+        with replacing(self.job.folder / "metrics.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(Point.__dataclass_fields__))
             writer.writeheader()
             writer.writerows(map(asdict, self.state.curve))
