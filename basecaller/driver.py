@@ -24,8 +24,8 @@ from basecaller.errors import SettingError
 from basecaller.files import read_json, write_json
 from basecaller.geometry import dilations
 from basecaller.hpo.best import setting_of, standing, winner_of
+from basecaller.hpo.designs import most_runs, planned
 from basecaller.hpo.grid import as_text, parse_overrides, read_space, replicate_seeds
-from basecaller.hpo.ranking import rung_size
 from basecaller.hpo.storage import current_study
 from basecaller.places import conf_dir
 from basecaller.report import write_report
@@ -168,12 +168,11 @@ class Search:
                 table.caption = f"and up to {stage.extend} more beyond the edge of the grid, if the winner lies there"
             self.console.print(table)
             self.console.print("  ".join(f"{k}={v}" for k, v in fixed.items()), style="dim")
-            replicates = int(stage.replicates)
-            runs = sum(rung_size(len(points), rung) for rung in range(replicates))
-            if replicates > 1:
-                self.console.print(
-                    f"{len(points)} at the first of {replicates} seeds, {runs} trials with replicates", style="dim"
-                )
+            axes = {key: list(dict.fromkeys(point[key] for point in points)) for key in points[0]}
+            design, choices, seeds = planned(str(stage.design), axes, stage.choice, int(stage.replicates))
+            runs = most_runs(design, choices, seeds)
+            if seeds > 1:
+                self.console.print(f"{len(points)} points, {runs} trials at most over {seeds} seeds", style="dim")
             total += runs
             seconds += runs * float(np.mean(costs))
         wall = seconds / self.workers.count
