@@ -30,7 +30,9 @@ class Stage:
         question: in words.
         choice: the key that it is about, the scientific hyperparameter; null: every point is a choice of its own.
         simple_first: the choice's values go from simple to complex, and of equals the simpler wins.
-        replicates: seeds that the best points run at.
+        measure: what points are compared by.
+        design: how runs are spent, see `hpo.designs`.
+        replicates: seeds that the best points run at; twice as many with rounds.
         rate_factor: times a rate that earlier stages decided; swept by stages that must tune it again.
         extend: times that the grid may grow outward from a winner at its edge.
         asking: 1; a search that asks again sets 2, 3, ..., and the study is kept as `NAME.2`, `NAME.3`, ...
@@ -44,6 +46,8 @@ class Stage:
     question: str
     choice: str | None
     simple_first: bool
+    measure: str = field(metadata={"choices": ("val_loss", "area_under_curve")})
+    design: str = field(metadata={"choices": ("halving", "rounds")})
     replicates: int = field(metadata={"least": 1})
     rate_factor: float = field(metadata={"above": 0})
     extend: int = field(metadata={"least": 0})

@@ -11,11 +11,12 @@ from basecaller.config import command
 from basecaller.data.dataset import ALPHABET
 from basecaller.files import read_json
 from basecaller.hpo.best import setting_of, standing
+from basecaller.hpo.contests import optimizers
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.storage import current_study, open_study, stages_of
 from basecaller.hpo.verdicts import at_edges, guessing, label, short, shown, verdict
 from basecaller.reporting.convergence import convergence
-from basecaller.reporting.published import against_published
+from basecaller.reporting.published import against_published, doubt
 
 if TYPE_CHECKING:
     import optuna
@@ -75,7 +76,8 @@ def experiment_facts(
         "stages": stages,
         "not_run": [name for name in plan if name not in studies],
         "taken_over": taken_over(stages),
-        "published": against_published(stands),
+        "optimizers": optimizer_facts(stands, stages),
+        "published": against_published(stands, stages),
         "provenance": provenance(studies, stages),
         "seconds": search.get("seconds", 0.0),
         "trial_seconds": round(sum(t.get("seconds", 0.0) for s in stages for t in s["trials"] if not t.get("taken_over")), 1),
@@ -116,10 +118,11 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing) -> dict[str, An
         "skipped": study.user_attrs.get("skipped", ""),
         "open": len(stand.open),
         "winner": chosen,
-        "value": finite(found.mean),
+        "value": finite(stand.loss_of(found.winner)) if found.winner is not None else None,
         "trial": winner.number if winner else None,
         "winner_label": label(stand, found.winner) if found.winner is not None else "",
         "choice": stand.choice,
+        "measure": stand.measure,
         "seeds": stand.seeds,
         "verdict": {
             "kind": found.kind,
@@ -132,6 +135,7 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing) -> dict[str, An
             "noise": finite(found.noise),
             "freedom": found.freedom,
             "needed": finite(found.needed),
+            "limit": finite(found.limit),
             "undecided": [label(stand, point) for point in found.undecided],
         },
         "edges": edges,
@@ -157,7 +161,7 @@ def _guessing(stand: Standing) -> str:
     identity, floor = (
         statistics.fmean(t.user_attrs.get(key, math.nan) for t in trials) for key in ("identity_mean", "identity_floor")
     )
-    return guessing(stand.conclusion.mean, letters, identity, floor)
+    return guessing(stand.loss_of(stand.conclusion.winner), letters, identity, floor)
 
 
 def command_of(name: str, study: optuna.Study) -> str:
@@ -170,15 +174,18 @@ def command_of(name: str, study: optuna.Study) -> str:
 
 
 def state_of(stand: Standing, point: str) -> str:
-    """How a point stands: how it failed, `winner`, `waiting`, `complete`, or `out (n)`, left out after n seeds."""
+    """How a point stands: how it failed, `winner`, `waiting`, `complete`, `out (n)`, left out after n seeds, or `not needed`,
+    below rates that no longer helped."""
     ran = len(stand.trials_of(point))
     if point in stand.failed:
         return stand.failed[point]
     if point == stand.conclusion.winner:
         return "winner"
-    if not ran or any(point == of for of, _ in stand.open):
+    if any(point == of for of, _ in stand.open):
         return "waiting"
-    return "complete" if ran == len(stand.seeds) else f"out ({ran})"
+    if not ran:
+        return "waiting" if stand.open else "not needed"
+    return "complete" if ran >= stand.conclusion.seeds else f"out ({ran})"
 
 
 def point_facts(stand: Standing, point: str) -> dict[str, Any]:
@@ -199,7 +206,7 @@ def point_facts(stand: Standing, point: str) -> dict[str, Any]:
         "label": label(stand, point),
         "settings": settings,
         "mean": statistics.fmean(values.values()) if values else None,
-        "error": finite(found.noise / math.sqrt(len(values))) if values else None,
+        "error": finite(found.noise / math.sqrt(len(values))) if values and stand.measure == "val_loss" else None,
         "seeds": len(values),
         "values": values,
         **{key: mean(key) for key in ("identity_mean", "loss_per_read", "updates", "samples", "seconds", "area_under_curve")},
@@ -240,6 +247,21 @@ def again_facts(asked: dict[str, Any] | None) -> dict[str, Any]:
     before = asked["before"]
     changed = {k: [shown(before.get(k)), shown(value)] for k, value in asked["answer"].items() if before.get(k) != value}
     return {"round": asked["round"], "why": asked["why"], "changed": changed}
+
+
+def optimizer_facts(stands: dict[str, Standing], stages: list[dict[str, Any]]) -> dict[str, Any]:
+    """The verdict on the optimizer over the stages that look for each one's learning rate.
+
+    Returns:
+        `kind` and `text` as of a stage's verdict; `text` says why where there is none.
+    """
+    found = optimizers(stands)
+    if isinstance(found, str):
+        return {"kind": None, "winner": None, "text": found[0].upper() + found[1:] + ".", "stages": []}
+    doubts = [doubt(stage) for stage in stages if stage["name"] in found.stages and doubt(stage)]
+    conclusion = found.contest.found
+    text = " ".join([found.text, *(f"But {each}." for each in doubts)])
+    return {"kind": conclusion.kind, "winner": conclusion.winner, "text": text, "stages": list(found.stages)}
 
 
 def provenance(studies: dict[str, optuna.Study], stages: list[dict[str, Any]]) -> dict[str, Any]:

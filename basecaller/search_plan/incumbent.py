@@ -84,8 +84,9 @@ def study_stage(stage: str, asking: int) -> str:
 
 
 def decided_keys(files: Iterable[StageFile]) -> list[str]:
-    """The settings that the stages of a plan sweep, fix or take from each other, in their order."""
-    keys = [key for file in files for key in file.params if not key.startswith("stage.")]
+    """The settings that the stages of a plan sweep, fix or take from each other, in their order; not those that say how a stage
+    asks."""
+    keys = [key for file in files for key in file.params if not key.startswith(("stage.", "train."))]
     return sorted(dict.fromkeys(keys), key=lambda key: ("." in key, keys.index(key)))  # config groups before their keys
 
 
@@ -140,7 +141,8 @@ def asking_again(file: StageFile, incumbent: Incumbent, axes: Mapping[str, list[
         swept[RATE] = rates(rate, RATE_CHOICES)
     elif FACTOR in file.stage.nuisance and RATE not in given:
         swept[FACTOR] = list(RATE_FACTORS)
-    lines = {key: as_text(value) for key, value in fixed.items()}
+    lines = {key: value for key, value in file.params.items() if key.startswith("train.")}
+    lines |= {key: as_text(value) for key, value in fixed.items()}
     lines |= {key: ",".join(map(as_text, values)) for key, values in swept.items()}
     if rate is not None and RATE not in swept:
         batch = incumbent.settings.get(BATCH)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from basecaller.geometry import dilations
-from basecaller.hpo.ranking import rung_size
+from basecaller.hpo.designs import most_runs, planned
 
 if TYPE_CHECKING:
     from basecaller.search_plan.search import Search
@@ -35,10 +35,13 @@ def preview(search: Search, console: Console) -> None:
             table.caption = f"and up to {file.stage.extend} more beyond the edge of the grid, if the winner lies there"
         console.print(table)
         console.print("  ".join(f"{k}={v}" for k, v in fixed.items()), style="dim")
-        seeds = len(space.seeds) or int(file.stage.replicates)
-        runs = len(points) * seeds if space.seeds else sum(rung_size(len(points), rung) for rung in range(seeds))
+        if space.seeds:
+            seeds, runs = len(space.seeds), len(points) * len(space.seeds)
+        else:
+            design, choices, seeds = planned(str(file.stage.design), space.axes, file.choice, int(file.stage.replicates))
+            runs = most_runs(design, choices, seeds)
         if seeds > 1:
-            console.print(f"{len(points)} points, {runs} trials over {seeds} seeds", style="dim")
+            console.print(f"{len(points)} points, {runs} trials at most over {seeds} seeds", style="dim")
         total, seconds = total + runs, seconds + runs * float(np.mean(costs))
         longest = max(longest, float(np.mean(costs)))
     workers, each = search.workers.count, f"{search.workers.count} at once, {search.workers.threads} thread(s) each"
