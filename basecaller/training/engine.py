@@ -46,17 +46,18 @@ class Engine(ABC):
         network: on its device. Its parameters become views of one vector.
 
     Attributes:
-        parameter: that vector, with its gradient: what an optimizer sees.
+        parameter: that vector: what an optimizer sees.
+        gradient: of it.
     """
 
     def __init__(self, network: RawCTCNet) -> None:
         self.network = network
         self.parameter = nn.Parameter(network.flatten())
-        self.parameter.grad = torch.zeros_like(self.parameter)
+        self.gradient = self.parameter.grad = torch.zeros_like(self.parameter)
 
     @abstractmethod
     def gradients(self, batch: Batch, masked: bool) -> float:
-        """The loss of a training batch in nats per base; `parameter.grad` is given its gradient, unless it is not finite.
+        """The loss of a training batch in nats per base; `gradient` is given its gradient, unless it is not finite.
 
         Args:
             batch: cropped or padded to one rectangle.
@@ -86,8 +87,7 @@ class TorchEngine(Engine):
     def __init__(self, network: RawCTCNet, autocast: torch.dtype | None = None) -> None:
         super().__init__(network)
         self.device, self.autocast = self.parameter.device, autocast
-        assert self.parameter.grad is not None
-        parts = self.parameter.grad.split([p.numel() for p in network.parameters()])
+        parts = self.gradient.split([p.numel() for p in network.parameters()])
         for parameter, part in zip(network.parameters(), parts, strict=True):
             parameter.grad = part.view_as(parameter)
 
@@ -102,8 +102,7 @@ class TorchEngine(Engine):
         self.network.train()
         loss = ctc_nats(self._scores(batch, masked), batch, self.network) / len(batch.targets)
         value = loss.item()
-        assert self.parameter.grad is not None
-        self.parameter.grad.zero_()
+        self.gradient.zero_()
         loss.backward()
         return value
 
@@ -131,7 +130,7 @@ class NativeEngine(Engine):
     def __init__(self, library: Library, network: RawCTCNet, half: bool = False) -> None:
         super().__init__(network)
         self._step = Step(library, network, half)
-        self.parameter.grad = self._step.gradient
+        self.gradient = self.parameter.grad = self._step.gradient
 
     def gradients(self, batch: Batch, masked: bool) -> float:
         return self._step.gradients(batch.signal, batch.lengths, batch.targets, batch.target_lengths, masked)

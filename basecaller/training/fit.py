@@ -222,10 +222,17 @@ class _Run:
         if not np.isfinite(value):
             raise DivergedError(self.state.updates + 1, value)
         if self.job.train.clip is not None:
-            torch.nn.utils.clip_grad_norm_([self.engine.parameter], self.job.train.clip)
+            self._clip(self.job.train.clip)
         self.optimizer.step()
         self.schedule.step()
         return value
+
+    def _clip(self, most: float) -> None:
+        """As `torch.nn.utils.clip_grad_norm_`, of one vector."""
+        gradient = self.engine.gradient
+        norm = float(torch.linalg.vector_norm(gradient))
+        if norm > most:
+            gradient.mul_(most / (norm + 1e-6))
 
     def epoch_batches(self) -> itertools.islice[Batch]:
         """What is left of this epoch, up to the last point that was saved."""
