@@ -14,18 +14,17 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 from basecaller.data.sources import source_fingerprint
-from basecaller.errors import BasecallerError, DataError, SettingError
+from basecaller.errors import DataError
 from basecaller.files import content_digest
 from basecaller.hpo.best import best
 from basecaller.hpo.identity import run_id
 from basecaller.hpo.storage import without_password
+from basecaller.messages import is_users, readable
 from basecaller.places import conf_dir
-from basecaller.resolving import resolve, user_error
+from basecaller.resolving import resolve
 from basecaller.schema import typed_config
 from basecaller.settings import data_settings, general, settings
 
@@ -103,8 +102,8 @@ def compose_config(overrides: list[str]) -> DictConfig:
     try:
         with initialize_config_dir(conf_dir()):
             config = compose("config", overrides, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise readable(error) from error
+    except Exception as error:
+        raise readable(error) if is_users(error) else error from error
     HydraConfig.instance().set_config(config)  # for ${hydra:runtime.cwd}
     with open_dict(config):
         del config["hydra"]
@@ -118,15 +117,6 @@ def command(module: str, overrides: list[str], multirun: bool = False) -> str:
     return shlex.join(["python", "-m", f"basecaller.{module}", *(["-m"] if multirun else []), *shown])
 
 
-def readable(error: Exception) -> BasecallerError:
-    """An error of Hydra or OmegaConf as one of this program: its first cause of ours, or its own words on one line."""
-    if found := user_error(error):
-        return found
-    lines = [line.strip() for line in str(error).splitlines()]
-    noise = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "You may also")
-    return SettingError(" ".join(line for line in lines if line and not line.startswith(noise)))
-
-
 def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
     """Makes an entry point show a user's error as one message and exit with 2; any other keeps its traceback."""
 
@@ -135,7 +125,9 @@ def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them
         try:
             return function(*args, **kwargs)
-        except (BasecallerError, HydraException, OmegaConfBaseException) as error:
+        except Exception as error:
+            if not is_users(error):
+                raise
             sys.stdout.flush()
             print(f"error: {readable(error)}", file=sys.stderr)
             sys.exit(2)

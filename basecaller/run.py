@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
 import subprocess
 from collections.abc import Callable
+from contextlib import chdir, nullcontext
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.config import job_config
@@ -99,7 +102,7 @@ def train(cfg: DictConfig, folder: Path, on_point: Callable[[Point], None] = lam
     with FileLock(folder / ".lock"):
         _own(folder, config, checked.train.resume)
         finished = read_json(folder / "result.json")
-        if finished:
+        if finished and math.isfinite(finished["metrics"]["val_loss"]):
             from basecaller.training.fit import Point
 
             curve = [Point(**point) for point in finished["curve"]]
@@ -157,16 +160,29 @@ def _fit(checked: Settings, config: dict[str, Any], folder: Path, on_point: Call
     return Result(outcome.metrics, outcome.curve, outcome.facts | provenance(config, dataset.fingerprint))
 
 
-def _output_dir() -> Path:
-    return Path(HydraConfig.get().runtime.output_dir)
+def _run_folder(cfg: DictConfig) -> Path:
+    """Where a job trains: in Hydra's folder for it; in a sweep always in the one that its settings name, whatever
+    `hydra.sweep.subdir` says, so that no job takes another's folder."""
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        return Path(hydra.sweep.dir) / run_id(job_config(cfg))
+    return Path(hydra.runtime.output_dir)
 
 
 def job(cfg: DictConfig) -> float | None:
     """What Hydra runs: a single training, or one trial of a sweep.
 
+    Paths stay relative to the folder where the command was typed, with `hydra.job.chdir` too: all jobs share the storage.
+
     Returns:
         The objective, nats per base; None for a trial that gave none.
     """
+    hydra = HydraConfig.get()
+    with chdir(hydra.runtime.cwd) if hydra.job.chdir else nullcontext():
+        return _job(cfg)
+
+
+def _job(cfg: DictConfig) -> float | None:
     import torch
 
     torch.set_num_threads(threads_of_job(cfg))
@@ -176,7 +192,7 @@ def job(cfg: DictConfig) -> float | None:
         raise SettingError(
             f"stage={cfg.stage.name} is a sweep: add -m, as in: python -m basecaller.train -m stage={cfg.stage.name}"
         )
-    folder = _output_dir()
+    folder = _run_folder(cfg)
     result = train(cfg, folder)
     log.info("%s", result)
     log.info("in %s", os.path.relpath(folder))
@@ -193,6 +209,10 @@ def check(cfg: DictConfig) -> None:
     """
     checked = settings(cfg)
     pruner_of(cfg)
+    if checked.device.startswith("cuda"):
+        from basecaller.training.device import check_gpu
+
+        check_gpu(checked.device)
     dataset = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
     check_padding(dataset, checked.padding, checked.data.batch_size)
     warn_once(dataset, checked)
@@ -270,10 +290,16 @@ def _run_claimed(trial: JobTrial, cfg: DictConfig, name: str) -> float | None:
     import optuna
     import torch
 
-    report = _Reporter(trial)
+    report, folder = _Reporter(trial), _run_folder(cfg)
     try:
-        _note_start(trial, cfg)
-        result = train(cfg, _output_dir(), report)
+        _note_start(trial, cfg, folder)
+        result = train(cfg, folder, report)
+        if report.lost:
+            log.error("%s: %s; its result is kept in %s", name, result, os.path.relpath(folder))
+            raise report.lost
+        facts = result.metrics | result.facts
+        curve = [asdict(point) for point in result.curve]
+        trial.end("complete", result.metrics["val_loss"], **facts, taken_over=result.taken_over, curve=curve)
     except (StorageError, optuna.exceptions.UpdateFinishedTrialError):
         raise
     except optuna.TrialPruned:
@@ -289,12 +315,6 @@ def _run_claimed(trial: JobTrial, cfg: DictConfig, name: str) -> float | None:
         log.debug("%s", name, exc_info=True)
         _fail(trial, name, "failed", error)
     else:
-        if report.lost:
-            log.error("%s: %s; its result is kept in %s", name, result, os.path.relpath(_output_dir()))
-            raise report.lost
-        facts = result.metrics | result.facts
-        curve = [asdict(point) for point in result.curve]
-        trial.end("complete", result.metrics["val_loss"], **facts, taken_over=result.taken_over, curve=curve)
         log.info("%s: %s", name, result)
         return result.metrics["val_loss"]
     return None
@@ -316,7 +336,7 @@ class _Reporter:
                 self.lost = error
 
 
-def _note_start(trial: JobTrial, cfg: DictConfig) -> None:
+def _note_start(trial: JobTrial, cfg: DictConfig, folder: Path) -> None:
     hydra = HydraConfig.get()
     groups = {key: choice for key, choice in hydra.runtime.choices.items() if not key.startswith("hydra/")}
     # unresolved: an override that is computed from others stays as it was written
@@ -327,7 +347,7 @@ def _note_start(trial: JobTrial, cfg: DictConfig) -> None:
             "config": job_config(cfg),
             "choices": groups,
             "overrides": [line for line in written if not str(line).startswith(OWN_OVERRIDES)],
-            "folder": os.path.relpath(_output_dir()),
+            "folder": os.path.relpath(folder),
         }
     )
 
