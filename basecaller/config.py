@@ -10,18 +10,17 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 from basecaller.data.sources import source_fingerprint
-from basecaller.errors import BasecallerError, DataError, SettingError
+from basecaller.errors import DataError
 from basecaller.files import content_digest
 from basecaller.hpo.best import best
 from basecaller.hpo.identity import run_id
 from basecaller.hpo.urls import without_password
+from basecaller.messages import is_users, readable
 from basecaller.places import conf_dir
-from basecaller.resolving import resolve, user_error
+from basecaller.resolving import resolve
 from basecaller.schema import typed_config
 from basecaller.settings import data_settings, general, settings
 
@@ -99,8 +98,8 @@ def compose_config(overrides: list[str]) -> DictConfig:
     try:
         with initialize_config_dir(conf_dir()):
             config = compose("config", overrides, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise readable(error) from error
+    except Exception as error:
+        raise readable(error) if is_users(error) else error from error
     HydraConfig.instance().set_config(config)  # for ${hydra:runtime.cwd}
     with open_dict(config):
         del config["hydra"]
@@ -112,13 +111,3 @@ def command(module: str, overrides: list[str], multirun: bool = False) -> str:
     """A command line that a user can type; a password in it is left out."""
     shown = [without_password(line) for line in overrides]
     return shlex.join(["python", "-m", f"basecaller.{module}", *(["-m"] if multirun else []), *shown])
-
-
-def readable(error: Exception) -> BasecallerError:
-    """An error of Hydra or OmegaConf as one of this program: its first cause of ours, or its own words."""
-    if found := user_error(error):
-        return found
-    if isinstance(error, OverrideParseException):
-        override = without_password(error.override)
-        return SettingError(f"{override}: cannot be read; quote a value of unusual characters, as in: \"key='a (b)'\"")
-    return SettingError(str(error))

@@ -238,7 +238,9 @@ class Dataset:
         if any(array.dtype != DTYPES[name] or array.ndim != 1 for name, array in arrays.items()):
             raise DataError(f"{folder}: its arrays have other types than a data set's; delete the folder and prepare it again")
         # Plain arrays over the maps' memory: a slice of a `memmap` takes ten times as long as one of an array.
-        self.signals, self.labels, self.base_starts = (np.asarray(arrays[name]) for name in ("signals", "labels", "base_starts"))
+        self.signals, self.labels, self.base_starts = (
+            np.asarray(arrays[name]) for name in ("signals", "labels", "base_starts")
+        )
         self.elsewhere = [open_array(path) for path in elsewhere]
         # The small arrays are used by every batch: plain memory is faster than a map.
         self.signal_offsets = np.array(arrays["signal_offsets"])

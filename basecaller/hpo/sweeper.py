@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -33,6 +32,7 @@ from basecaller.errors import BasecallerError, SettingError, StageError, Storage
 from basecaller.files import remove_lock
 from basecaller.resolving import resolve, user_error
 from basecaller.schema import typed_config
+from basecaller.workers import cores
 
 if TYPE_CHECKING:
     import optuna
@@ -416,7 +416,7 @@ class StageSweeper(Sweeper):
         """How many points to ask for at once: as many as run side by side, and no more than are missing."""
         counted = [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get("outcome") != "abandoned"]
         asked = OmegaConf.select(self.config, "hydra.launcher.n_jobs") or self.config.search.workers or 1
-        at_once = int(asked) if int(asked) > 0 else os.cpu_count() or 1  # joblib's -1 is one job for each core
+        at_once = int(asked) if int(asked) > 0 else cores()  # joblib's -1 is one job for each core
         return min(at_once, self.n_trials - len(counted))
 
     def _suggested(self, study: optuna.Study, space: Space, me: str) -> tuple[optuna.Trial, Entry]:

@@ -14,7 +14,8 @@ from rich.console import Console
 from basecaller.config import command
 from basecaller.files import content_digest, read_json, replacing, write_json
 from basecaller.hpo.best import standing
-from basecaller.hpo.identity import code_digest, digest
+from basecaller.hpo.code_version import code_version
+from basecaller.hpo.identity import digest
 from basecaller.hpo.storage import open_study
 from basecaller.search_plan.finalists import DEFAULTS, WINNER, Candidates
 from basecaller.settings import settings
@@ -90,7 +91,7 @@ def tested(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     checked = settings(cfg)
     dataset, split = split_of(checked.data, "test")
     own, _ = split_of(checked.data, "validation")
-    key = digest([content_digest(folder / "best.pt"), dataset.fingerprint, own.fingerprint, code_digest()])
+    key = digest([content_digest(folder / "best.pt"), dataset.fingerprint, own.fingerprint, code_version()])
     found = read_json(folder / "test.json")
     if found and found["key"] == key:
         return dict(found["scores"])

@@ -270,6 +270,8 @@ class _Run:
         state, parts = self.state, self.job.train.validations
         before = time.perf_counter()
         scored = evaluate(self.engine, self.dataset, self.validation, decoder=None)
+        if not np.isfinite(scored["loss"]):
+            raise DivergedError(state.updates, scored["loss"], "validation loss")
         best = all(scored["loss"] < point.val_loss for point in state.curve)
         state.seconds += time.perf_counter() - before
         rate = float(self.schedule.get_last_lr()[0])
