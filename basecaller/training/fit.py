@@ -21,6 +21,7 @@ from basecaller.files import replacing
 from basecaller.geometry import output_length, receptive_field
 from basecaller.network import RawCTCNet
 from basecaller.training import checkpoint
+from basecaller.training.batch_plan import BatchPlan
 from basecaller.training.engine import choose_path
 from basecaller.training.evaluate import evaluate
 from basecaller.training.optim import build_optimizer, build_schedule
@@ -158,10 +159,10 @@ class _Run:
         check_padding(dataset, job.padding, job.batch_size)
         self.train = choose(dataset, "train", settings.chunks, self.stride, settings.infeasible)
         self.validation = choose(dataset, "validation", settings.validation_chunks, self.stride, settings.infeasible)
-        self.batches = -(-len(self.train) // job.batch_size)
+        self.plan = BatchPlan(len(self.train), job.batch_size, settings.batch_schedule, settings.epochs)
         self.optimizer = build_optimizer(job.optimizer, [self.engine.parameter])
         self.updates = self._updates()
-        self.schedule = build_schedule(job.train, self.optimizer, self.updates)
+        self.schedule = build_schedule(job.train, self.optimizer, self.updates, self.plan)
         self.state = _State()
         if job.train.resume and (job.folder / "last.pt").exists():
             self._restore(checkpoint.load(job.folder / "last.pt"))
@@ -172,9 +173,9 @@ class _Run:
         if settings.budget == "updates":
             return settings.updates
         if settings.budget == "samples":
-            of_a_batch = self.dataset.lengths[self.train].sum() / self.batches
+            of_a_batch = self.dataset.lengths[self.train].sum() / self.plan.batches(0)
             return max(1, round(settings.samples / of_a_batch))
-        return self.batches * settings.epochs
+        return self.plan.updates
 
     def progress(self) -> float:
         """Epochs done; where the budget is another, the share of it that is spent, at most 1."""
@@ -183,7 +184,7 @@ class _Run:
             return state.updates / settings.updates
         if settings.budget == "samples":
             return min(1.0, state.samples / settings.samples)
-        return state.epoch + state.batch / self.batches
+        return state.epoch + self.plan.share(state.epoch, state.batch)
 
     @property
     def spent(self) -> bool:
@@ -237,8 +238,9 @@ class _Run:
     def epoch_batches(self) -> itertools.islice[Batch]:
         """What is left of this epoch, up to the last point that was saved."""
         batches = training_batches(
-            self.dataset, self.train, self.job.batch_size, self.job.padding, self.stride, self.job.seed, self.state.epoch
-        )
+            self.dataset, self.train, self.plan.parts(self.state.epoch), self.job.padding, self.stride, self.job.seed,
+            self.state.epoch,
+        )  # fmt: skip
         return itertools.islice(batches, self.state.batch, None)
 
     def loop(self, on_point: Callable[[Point], None], meter: Meter) -> None:
@@ -262,7 +264,7 @@ class _Run:
                     on_point(point)
                 if self.spent:
                     break
-            if state.batch == self.batches:
+            if state.batch == self.plan.batches(state.epoch):
                 state.epoch, state.batch = state.epoch + 1, 0
 
     def point(self, train_loss: float) -> Point:
@@ -276,7 +278,7 @@ class _Run:
         state.seconds += time.perf_counter() - before
         rate = float(self.schedule.get_last_lr()[0])
         point = Point(
-            epoch=state.epoch + state.batch / self.batches,
+            epoch=state.epoch + self.plan.share(state.epoch, state.batch),
             updates=state.updates,
             reads=state.reads,
             samples=state.samples,
