@@ -1,6 +1,6 @@
 """Is the search's answer the best thing to train? `python -m benchmarks.answers`
 
-Five ways to choose settings, at equal total cost where they cost anything: (a) the search, (b) the untuned defaults, (c) settings
+Five ways to choose settings, at equal cost where they cost anything: (a) the search, (b) the untuned defaults, (c) settings
 as an experienced person types them, (d) random search and (e) Optuna's TPE with a median pruner, both over the search's own
 space. What each chooses is then trained alike, at seeds that nothing has used, and tested on reads that nothing has seen. The
 differences are paired by seed and read.
@@ -44,8 +44,8 @@ HAND = {"padding": "off", "optimizer": "adam", "optimizer.lr": 0.002, "data.batc
 """What an experienced person types without any search."""
 
 SPACE = [
-    "padding=off,on", "model.batch_norm=false,true", "optimizer=adam,adamax,adagrad", "optimizer.lr=tag(log,interval(1e-4,2e-2))",
-    "data.batch_size=1,4,8,16,32", "model.max_dilation=16,32,64,128", "model.stacks=3,6,9",
+    "padding=off,on", "model.batch_norm=false,true", "optimizer=adam,adamax,adagrad",
+    "optimizer.lr=tag(log,interval(1e-4,2e-2))", "data.batch_size=1,4,8,16,32", "model.max_dilation=16,32,64,128", "model.stacks=3,6,9",
 ]  # fmt: skip
 """The search's space, for samplers."""
 
@@ -80,8 +80,8 @@ def sampled(sampler: str, given: list[str], cost: float, keys: list[str], *own: 
     workers = divide(None).overrides
     while seconds < cost:
         count += 20
-        command("basecaller.train", "-m", f"experiment=by_{sampler}", f"hydra/sweeper/sampler={sampler}", f"hydra.sweeper.n_trials={count}",
-                *SPACE, *workers, *given, *own)  # fmt: skip
+        chosen = [f"experiment=by_{sampler}", f"hydra/sweeper/sampler={sampler}", f"hydra.sweeper.n_trials={count}"]
+        command("basecaller.train", "-m", *chosen, *SPACE, *workers, *given, *own)
         study = current_study(str(compose_config(given).storage), f"by_{sampler}", "none")
         assert study is not None
         trials = study.get_trials(deepcopy=False)
@@ -136,8 +136,8 @@ def answers(given: list[str], seeds: int) -> dict[str, Any]:
 
 
 def transfer(given: list[str]) -> dict[str, float]:
-    """How trials rank the ten best settings of the search's last round against eight times a trial's budget, and by how much the
-    winner is worse than the best of them there (its regret)."""
+    """How trials rank the ten best settings of the search's last round against eight times a trial's budget, and by how much
+    the winner is worse than the best of them there (its regret)."""
     report = read_json(Path("outputs/answers/report.json"))
     winner = report["winner"]["settings"]
     cfg = compose_config(given)
