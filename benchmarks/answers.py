@@ -45,7 +45,8 @@ HAND = {"padding": "off", "optimizer": "adam", "optimizer.lr": 0.002, "data.batc
 
 SPACE = [
     "padding=off,on", "model.batch_norm=false,true", "optimizer=adam,adamax,adagrad",
-    "optimizer.lr=tag(log,interval(1e-4,2e-2))", "data.batch_size=1,4,8,16,32", "model.max_dilation=16,32,64,128", "model.stacks=3,6,9",
+    "optimizer.lr=tag(log,interval(1e-4,2e-2))", "data.batch_size=1,4,8,16,32", "model.max_dilation=16,32,64,128",
+    "model.stacks=3,6,9",
 ]  # fmt: skip
 """The search's space, for samplers."""
 
