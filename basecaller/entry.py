@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from basecaller.config import readable
-from basecaller.errors import BasecallerError, file_problem, one_line
+from basecaller.errors import BasecallerError, SettingError, file_problem, one_line
 
 USER_ERROR, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 """Exit statuses; the last two are those of a shell's commands that a signal ended."""
@@ -30,6 +30,7 @@ def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
         _set_up_streams()
         try:
             try:
+                _check_arguments()
                 return function(*args, **kwargs)
             finally:
                 sys.stdout.flush()
@@ -60,6 +61,20 @@ def _message(error: BaseException) -> str | None:
             return problem
         cause = cause.__cause__
     return None
+
+
+def _check_arguments() -> None:
+    """Refuses arguments that are no text in this locale: databases and POD5 files cannot be named by them.
+
+    Raises:
+        SettingError: there is one.
+    """
+    for argument in sys.argv[1:]:
+        if any(0xD800 <= ord(letter) <= 0xDFFF for letter in argument):
+            raise SettingError(
+                f"{argument}: is no text in this locale ({sys.getfilesystemencoding()}); set PYTHONUTF8=1 or LC_ALL=C.UTF-8, "
+                "or rename what it names"
+            )
 
 
 def _set_up_streams() -> None:
