@@ -41,7 +41,7 @@ class Job:
         batch_size: chunks in a batch.
         seed: of the initial weights and the order of the data.
         folder: where checkpoints and the curve go.
-        progress: show a progress bar.
+        alone: no other training runs here, so that it may say how far it is.
     """
 
     optimizer: Optimizer
@@ -50,7 +50,7 @@ class Job:
     batch_size: int
     seed: int
     folder: Path
-    progress: bool = False
+    alone: bool = False
 
 
 @dataclass
@@ -261,6 +261,7 @@ class _Run:
                     state.seconds = time.perf_counter() - started
                     point = self.point(float(np.mean(losses)))
                     losses.clear()
+                    meter.point(point.train_loss, point.val_loss)
                     on_point(point)
                 if self.spent:
                     break
@@ -312,7 +313,7 @@ def fit(network: RawCTCNet, dataset: Dataset, job: Job, on_point: Callable[[Poin
     run = _Run(network, dataset, job)
     for point in run.state.curve:
         on_point(point)
-    with Meter(run.updates, run.state.updates, job.progress) as meter:
+    with Meter(run.updates, run.state.updates, job.alone, job.folder.name) as meter:
         run.loop(on_point, meter)
     best = checkpoint.load(job.folder / "best.pt")
     network.load_state_dict(best["network"])
