@@ -16,7 +16,6 @@ import pytest
 from rich.console import Console
 
 from basecaller.config import compose_config
-from basecaller.driver import Search, hydra_app
 from basecaller.hpo.best import standing
 from basecaller.hpo.contests import Optimizers, asked, optimizers
 from basecaller.hpo.designs import HALVING, rounds
@@ -26,6 +25,8 @@ from basecaller.reporting.convergence import samples_to
 from basecaller.reporting.facts import optimizer_facts, stage_facts
 from basecaller.reporting.published import LOSSES, against_published, latest_asked
 from basecaller.run import job
+from basecaller.search_plan.search import Search
+from basecaller.search_plan.stages import hydra_app
 from tests.conftest import TINY, Command
 
 URL = "sqlite:///outputs/optuna.db"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from basecaller.data.dataset import Dataset
-from basecaller.errors import DataError
+from basecaller.errors import DataError, SettingError
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,23 @@ class Part:
 
 @dataclass(frozen=True)
 class Settings:
-    """What `data.sources` sets."""
+    """What `data.sources` sets.
+
+    Raises:
+        SettingError: some sources are direct RNA and others are not.
+    """
 
     parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        told = {part.name: part.source.rna for part in self.parts if hasattr(part.source, "rna")}
+        if len(set(told.values())) > 1:
+            rna = ", ".join(name for name, is_rna in told.items() if is_rna)
+            dna = ", ".join(name for name, is_rna in told.items() if not is_rna)
+            raise SettingError(
+                f"data.sources: {rna} is direct RNA (rna: true) and {dna} is not. Their signals run in opposite directions, "
+                "and a model calls reads in one: train a model for each"
+            )
 
 
 class Mixture(Dataset):

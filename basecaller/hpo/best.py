@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from basecaller.errors import StageError
 from basecaller.hpo.designs import EVERY, Design, Entry, Values, wanted
 from basecaller.hpo.identity import digest
 from basecaller.hpo.ranking import Conclusion, conclude
-from basecaller.hpo.storage import current_study, without_password
+from basecaller.hpo.storage import current_study, open_study
+from basecaller.hpo.urls import without_password
 
 if TYPE_CHECKING:
     import optuna
@@ -176,15 +177,22 @@ class Winner:
     seeds: int
 
 
-def winner_of(url: str, experiment: str, stages: list[str]) -> Winner:
+def winner_of(url: str, experiment: str, stages: list[str], studies: Mapping[str, str] | None = None) -> Winner:
     """The winner of several stages' current studies: of one stage its own, of several the one with the best mean.
+
+    Args:
+        url: of the storage.
+        experiment: its name.
+        stages: their names.
+        studies: the study to read, by stage; of a stage that is not in it, the one that was asked for last.
 
     Raises:
         StageError: one of the stages was never run, is unfinished, or all its trials failed.
     """
     found = []
     for stage in stages:
-        study = current_study(url, experiment, stage)
+        known = (studies or {}).get(stage)
+        study = open_study(url, known) if known else current_study(url, experiment, stage)
         command = f"python -m basecaller.train -m stage={stage} experiment={experiment}"
         where = f"stage {stage} of experiment {experiment}, storage {without_password(url)}"
         if study is None:
@@ -214,17 +222,19 @@ def setting_of(trial: Trial, key: str) -> Any:
     choices = trial.user_attrs.get("choices", {})
     if key in choices:
         return choices[key]
-    value = OmegaConf.select(OmegaConf.create(trial.user_attrs.get("config", {})), key)
+    value: Any = trial.user_attrs.get("config", {})
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
     if value is None:
         raise StageError(f"best: trial {trial.number} has no setting {key}; it has {', '.join(choices)} and dotted keys")
     return value
 
 
-def injections(raw: str, url: str, experiment: str) -> list[str]:
+def injections(raw: str, url: str, experiment: str, studies: Mapping[str, str] | None = None) -> list[str]:
     """Where a setting that was written with `${best:...}` came from, for people: one line for each winner in it."""
     lines = []
     for stages, key in re.findall(r"\$\{best:([^,}]+),([^}]+)\}", raw):
-        found = winner_of(url, experiment, stages.split("|"))
+        found = winner_of(url, experiment, stages.split("|"), studies)
         value = setting_of(found.trial, key.strip())
         seeds = f", mean of {found.seeds} seeds" if found.seeds > 1 else ""
         source = f"trial {found.trial.number} of {found.study.study_name}"
@@ -240,4 +250,5 @@ def best(stages: str, key: str, *, _root_: DictConfig) -> Any:
     Raises:
         StageError: see `winner_of` and `setting_of`.
     """
-    return setting_of(winner_of(str(_root_.storage), str(_root_.experiment), stages.split("|")).trial, key)
+    won = winner_of(str(_root_.storage), str(_root_.experiment), stages.split("|"), _root_.stage.studies)
+    return setting_of(won.trial, key)

@@ -13,8 +13,8 @@ from basecaller.files import read_json
 from basecaller.hpo.best import setting_of, standing
 from basecaller.hpo.contests import optimizers
 from basecaller.hpo.grid import as_text
-from basecaller.hpo.storage import current_study, stages_of
-from basecaller.hpo.verdicts import at_edges, guessing, label, short, verdict
+from basecaller.hpo.storage import current_study, open_study, stages_of
+from basecaller.hpo.verdicts import at_edges, guessing, label, short, shown, verdict
 from basecaller.reporting.convergence import convergence
 from basecaller.reporting.published import against_published, doubt
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     import optuna
 
     from basecaller.hpo.best import Standing
-
-BASELINE = "defaults"
-"""The stage that trains the untuned defaults."""
 
 KEPT = ("identity_mean", "loss_per_read", "updates", "samples", "parameters", "receptive_field", "seconds", "device",
         "taken_over", "folder", "message")  # fmt: skip
@@ -36,11 +33,20 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def studies_of(url: str, experiment: str, plan: list[str]) -> dict[str, optuna.Study]:
-    """The current studies of an experiment by stage: those of the plan in its order, then others that were run, but for the
-    baseline."""
-    names = [*plan, *(name for name in stages_of(url, experiment) if name not in (*plan, BASELINE))]
-    return {name: study for name in names if (study := current_study(url, experiment, name)) is not None}
+def studies_of(url: str, experiment: str, plan: list[str], history: list[dict[str, Any]]) -> dict[str, optuna.Study]:
+    """The studies of an experiment by stage: in the order in which a search asked, then those of the plan that it has not
+    reached, then others that were run.
+
+    Args:
+        url: of the storage.
+        experiment: its name.
+        plan: the stages that the search runs.
+        history: what it has asked so far, see `search_plan.incumbent.Asked`.
+    """
+    asked = {entry["name"]: entry["study"] for entry in history}
+    names = dict.fromkeys([*asked, *plan, *stages_of(url, experiment)])
+    found = {name: open_study(url, asked[name]) if name in asked else current_study(url, experiment, name) for name in names}
+    return {name: study for name, study in found.items() if study is not None}
 
 
 def experiment_facts(
@@ -58,13 +64,15 @@ def experiment_facts(
     stands = {name: standing(study) for name, study in studies.items()}
     stages = [stage_facts(name, study, stands[name]) for name, study in studies.items()]
     search = read_json(folder / "search.json") or {}
+    history = {entry["name"]: entry for entry in search.get("history", [])}
+    for stage in stages:
+        stage["again"] = again_facts(history.get(stage["name"]))
     winner = read_json(folder / "winner" / "winner.json") or {}
     return {
         "experiment": experiment,
         "command": search.get("command", f"python -m basecaller.search experiment={experiment}"),
         "data": search.get("data", []),
         "winner": winner,
-        "baseline": baseline_facts(url, experiment, winner),
         "stages": stages,
         "not_run": [name for name in plan if name not in studies],
         "taken_over": taken_over(stages),
@@ -232,38 +240,13 @@ def taken_over(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def baseline_facts(url: str, experiment: str, winner: dict[str, Any]) -> dict[str, Any] | None:
-    """What the untuned defaults score on a trial's budget, against the winning trial on the same seeds; None if unknown."""
-    study = current_study(url, experiment, BASELINE)
-    if study is None or "study" not in winner:
-        return None
-    stand = standing(study)
-    if stand.winner is None:
-        return None
-    import optuna
-
-    try:
-        won = standing(optuna.load_study(study_name=winner["study"], storage=study._storage, pruner=optuna.pruners.NopPruner()))
-    except KeyError:
-        return None
-    best = next((p for (p, _), t in won.complete.items() if t.number == winner["trial"]), None)
-    (point,) = stand.points
-    shared = [seed for seed in stand.seeds if (point, seed) in stand.complete and (best, seed) in won.complete]
-    if best is None or not shared:
-        return None
-    ours = [float(won.complete[best, seed].value or 0) for seed in shared]
-    theirs = [float(stand.complete[point, seed].value or 0) for seed in shared]
-    difference = [b - a for a, b in zip(ours, theirs, strict=True)]
-    return {
-        "val_loss": statistics.fmean(theirs),
-        "winner_val_loss": statistics.fmean(ours),
-        "gain": statistics.fmean(difference),
-        "error": statistics.stdev(difference) / math.sqrt(len(shared)) if len(shared) > 1 else None,
-        "seeds": len(shared),
-        "identity_mean": statistics.fmean(stand.complete[point, s].user_attrs["identity_mean"] for s in shared),
-        "winner_identity_mean": statistics.fmean(won.complete[best, s].user_attrs["identity_mean"] for s in shared),
-        "study": study.study_name,
-    }
+def again_facts(asked: dict[str, Any] | None) -> dict[str, Any]:
+    """Why a question was asked again, and which answers changed; empty where it was asked once."""
+    if not asked or asked["asking"] == 1:
+        return {}
+    before = asked["before"]
+    changed = {k: [shown(before.get(k)), shown(value)] for k, value in asked["answer"].items() if before.get(k) != value}
+    return {"round": asked["round"], "why": asked["why"], "changed": changed}
 
 
 def optimizer_facts(stands: dict[str, Standing], stages: list[dict[str, Any]]) -> dict[str, Any]:
