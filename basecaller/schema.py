@@ -114,7 +114,7 @@ class Top:
 
     Attributes:
         experiment: the name under which studies, runs and reports are kept.
-        seed: of initial weights and the order of the data.
+        seed: of initial weights, the choice of chunks, and their order.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         threads: of a job; null: its share of the cores.
         storage: an Optuna URL.

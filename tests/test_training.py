@@ -120,9 +120,16 @@ def test_the_area_under_the_curve_is_its_mean_over_samples(dataset, tmp_path):
     assert outcome.metrics["area_under_curve"] == pytest.approx(sum(between) / width)
 
 
-def test_a_limit_takes_the_same_chunks_for_every_seed(dataset, tmp_path):
-    samples = {train(dataset, job(tmp_path / str(seed), chunks=20, epochs=1, seed=seed)).facts["samples"] for seed in (1, 2)}
-    assert len(samples) == 1
+def test_a_limit_takes_the_chunks_that_the_seed_draws(dataset, tmp_path):
+    def samples(name: str, seed: int, lr: float) -> int:
+        chosen = job(tmp_path / name, chunks=20, validation_chunks=5, epochs=1, seed=seed, lr=lr)
+        return train(dataset, chosen).facts["samples"]
+
+    assert samples("a", 1, 0.01) == samples("b", 1, 0.001) != samples("c", 2, 0.001)
+    few, many = dataset.choice("validation", 5, 1), dataset.choice("validation", 9, 1)
+    assert set(few) < set(many) <= set(dataset.indices("validation"))
+    assert set(few) != set(dataset.choice("validation", 5, 2))
+    assert np.array_equal(dataset.choice("validation", None, 1), dataset.choice("validation", None, 2))
 
 
 def test_the_best_checkpoint_gives_the_objective(dataset, tmp_path):

@@ -300,10 +300,11 @@ class Dataset:
         """Chunks of one split: int64 [n], ascending."""
         return np.flatnonzero(self.splits == SPLITS.index(split))
 
-    def choice(self, split: str, limit: int | None) -> np.ndarray:
-        """A fixed choice of so many chunks of a split, or all: int64 [n], ascending."""
+    def choice(self, split: str, limit: int | None, seed: int = 0) -> np.ndarray:
+        """A random choice of so many chunks of a split, or all: int64 [n], ascending. A larger choice of the same seed holds the
+        smaller one."""
         indices = self.indices(split)
-        return indices if limit is None else np.sort(np.random.default_rng(0).permutation(indices)[:limit])
+        return indices if limit is None else np.sort(np.random.default_rng(seed).permutation(indices)[:limit])
 
     @cached_property
     def lengths(self) -> np.ndarray:

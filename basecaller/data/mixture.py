@@ -94,8 +94,8 @@ class Mixture(Dataset):
         part = int(np.searchsorted(self.firsts, index, side="right")) - 1
         return self.parts[part][2].chunk(int(index - self.firsts[part]))
 
-    def choice(self, split: str, limit: int | None) -> np.ndarray:
-        """A fixed choice of chunks of a split, of which each part has its share: int64 [n], ascending.
+    def choice(self, split: str, limit: int | None, seed: int = 0) -> np.ndarray:
+        """A random choice of chunks of a split, of which each part has its share: int64 [n], ascending.
 
         To train on, chunks of a part that has too few are taken several times. Validation and test have none twice, and so
         fewer chunks in all.
@@ -109,7 +109,7 @@ class Mixture(Dataset):
         if split != "train":
             total = min(total, int((sizes / shares).min()))
         wanted = np.maximum(1, np.rint(total * shares).astype(np.int64))
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(seed)
         chosen = []
         for indices, count in zip(there, wanted, strict=True):
             rounds = -(-count // len(indices))

@@ -260,7 +260,8 @@ def _rates(text: str, asked: _Asked | None) -> Claim:
     (key,) = keys
     rate = settings[smallest][key]
     large = {settings[point][key]: point for point in contest.values if contest.choices[point] == sizes[-1]}
-    lower = Contest(contest.values, {p: r for r, p in large.items()}, contest.found).best(r for r in large if r < rate)
+    every = Contest(contest.values, {point: point for point in contest.values}, contest.found)
+    lower = every.best(point for of, point in large.items() if of < rate)
     if rate not in large or lower is None:
         return Claim(text, UNTOLD, f"the largest was not run at {short(key)} {shown(rate)} and lower")
     gain = contest.gap(large[rate], lower)

@@ -39,7 +39,7 @@ class Job:
         optimizer, train: their settings.
         padding: one of `batches.PADDINGS`.
         batch_size: chunks in a batch.
-        seed: of the initial weights and the order of the data.
+        seed: of the initial weights, the choice of chunks and their order.
         folder: where checkpoints and the curve go.
         alone: no other training runs here, so that it may say how far it is.
     """
@@ -124,14 +124,17 @@ def area_under(curve: list[Point]) -> float:
     return float(np.trapezoid(losses, samples) / (samples[-1] - samples[0]))
 
 
-def choose(dataset: Dataset, split: str | None, limit: int | None, stride: int, tolerated: float) -> np.ndarray:
-    """The chunks of a split (None: of all) to use: a fixed choice of `limit`, less those whose targets do not fit the output.
+def choose(dataset: Dataset, split: str | None, limit: int | None, stride: int, tolerated: float, seed: int = 0) -> np.ndarray:
+    """The chunks of a split (None: of all) to use: the seed's choice of `limit`, less those whose targets do not fit the output.
+
+    Trainings of one seed share their chunks, so they can be compared; other seeds draw others, so that the spread between
+    seeds holds that choice too.
 
     Raises:
         InfeasibleError: more than the tolerated share does not fit.
         DataError: the split is empty.
     """
-    indices = dataset.choice(split, limit) if split else np.arange(len(dataset))
+    indices = dataset.choice(split, limit, seed) if split else np.arange(len(dataset))
     if not len(indices):
         raise DataError(f"{dataset.folder}: its {split} split is empty; prepare it again with more reads")
     outside = dataset.infeasible(indices, stride)
@@ -157,8 +160,10 @@ class _Run:
         self.path = choose_path(network.settings, self.device, settings.native, settings.precision, 1 + len(network.alphabet))
         self.engine = self.path.engine(network)
         check_padding(dataset, job.padding, job.batch_size)
-        self.train = choose(dataset, "train", settings.chunks, self.stride, settings.infeasible)
-        self.validation = choose(dataset, "validation", settings.validation_chunks, self.stride, settings.infeasible)
+        self.train, self.validation = (
+            choose(dataset, split, limit, self.stride, settings.infeasible, job.seed)
+            for split, limit in (("train", settings.chunks), ("validation", settings.validation_chunks))
+        )
         self.plan = BatchPlan(len(self.train), job.batch_size, settings.batch_schedule, settings.epochs)
         self.optimizer = build_optimizer(job.optimizer, [self.engine.parameter])
         self.updates = self._updates()

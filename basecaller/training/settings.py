@@ -38,7 +38,7 @@ class Train:
         epochs: passes over the training chunks.
         updates: of the optimizer.
         samples: of signal; the update that reaches it is the last.
-        chunks: train on so many chunks of the training split, the same for every seed; null takes all.
+        chunks: train on so many chunks of the training split, drawn by the seed; null takes all.
         validation_chunks: likewise for validation.
         validations: points of the learning curve in each epoch; in the whole training where the budget is another.
         batch_schedule: batch sizes that follow each other, each for an equal share of the epochs, as [32,8,1]; null: all
