@@ -214,11 +214,11 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path, monkeypatch):
     path = tmp_path / "last.pt"
     checkpoint.save(path, {"value": 1})
 
-    def full(content, target):
-        Path(target).write_bytes(b"half")
+    def full(target, content):
+        target.write_text("half", encoding="utf-8")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space"):
         checkpoint.save(path, {"value": 2})
     assert checkpoint.load(path)["value"] == 1
