@@ -124,7 +124,7 @@ def area_under(curve: list[Point]) -> float:
 
 
 def choose(dataset: Dataset, split: str | None, limit: int | None, stride: int, tolerated: float, seed: int = 0) -> np.ndarray:
-    """The chunks of a split (None: of all) to use: the seed's choice of `limit`, less those whose targets do not fit the output.
+    """The chunks of a split (None: of all) to use: `limit` that the seed draws, less those whose targets do not fit the output.
 
     Trainings of one seed share their chunks, so they can be compared; other seeds draw others, so that the spread between
     seeds holds that choice too.
