@@ -26,9 +26,11 @@ REPETITIONS = 4000
 HOPELESS = 1e6
 """Noise standard deviations by which a point is worse that shall never compete, in a simulated stage."""
 
-RATES, SLOW = (0.0, 1.3, 5.0, 13.0, 21.0), (0.0, 1.0, 2.0, 3.0, 4.0)
-"""How much worse than the best rate the next lower ones are, in noise standard deviations: as measured, each rate half of the
-one before; and a slower fall, where the best rate is hardest to find."""
+RATES = (0.0, 1.3, 5.0, 13.0, 21.0)
+SLOW = (0.0, 1.0, 2.0, 3.0, 4.0)
+MIDDLE = (1.3, 0.0, 1.3, 5.0, 13.0)
+"""How much worse than the best rate the others are, from the highest, in noise standard deviations: as measured, each rate half
+of the one before; and two in which the best rate is harder to find."""
 
 QUIET = 0.2
 """Noise of the lower rates against that of the best, where it is unequal."""
@@ -133,7 +135,8 @@ def _nulls(groups: np.ndarray, design: Design) -> list[tuple[np.ndarray, np.ndar
     run, and the share in which a difference may be declared.
 
     All points are equal; two choices share the lead and all else is far behind. Where choices have several points, their
-    leading ones may fall off as learning rates do, fast or slowly, with equal noise or less of it at the worse ones.
+    leading ones may fall off as learning rates do, so that the best is easy or hard to find, with equal noise or less of it at
+    the worse ones.
     """
     n, labels = len(groups), list(dict.fromkeys(groups.tolist()))
     place = np.array([(groups[:i] == groups[i]).sum() for i in range(n)])  # of a point among those of its choice
@@ -143,12 +146,13 @@ def _nulls(groups: np.ndarray, design: Design) -> list[tuple[np.ndarray, np.ndar
     cases = [(flat, equal, LEVEL), (np.where(leads, single, HOPELESS), equal, LEVEL)]
     if not place.any():
         return cases if len(labels) > 2 else cases[:1]
-    fast, slow = (np.interp(place, range(5), curve) + 8.0 * np.maximum(place - 4, 0) for curve in (RATES, SLOW))
+    fast, *hard = (np.interp(place, range(5), of) + 8.0 * np.maximum(place - 4, 0) for of in (RATES, SLOW, MIDDLE))
     behind = np.where(leads, 0.0, HOPELESS)
     noisy_best = np.where(place == 0, 1.0, QUIET)
     if design.kind in ("every", "halving"):
         cases.append((single, equal, LEVEL))
-    return [*cases, (fast + behind, equal, LEVEL), (slow + behind, equal, PROMISED), (fast + behind, noisy_best, PROMISED)]
+    cases.append((fast + behind, equal, LEVEL))
+    return [*cases, *((of + behind, equal, PROMISED) for of in hard), (fast + behind, noisy_best, PROMISED)]
 
 
 # -- the verdict
