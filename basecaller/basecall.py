@@ -9,7 +9,6 @@ called them is in `basecaller.json` beside them: other models and settings are r
 
 from __future__ import annotations
 
-import argparse
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,10 +18,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from basecaller.calling.files import reads_in, signals, write_alignments, write_fastq
-from basecaller.config import as_message
+from basecaller.commandline import arguments
 from basecaller.data.dataset import ALPHABET
 from basecaller.data.pod5 import pod5_files
 from basecaller.decode import DECODERS
+from basecaller.entry import as_message
 from basecaller.errors import SettingError
 from basecaller.files import content_digest, read_json, replacing, write_json
 from basecaller.settings import options
@@ -38,9 +38,9 @@ FORMATS = ("fastq", "sam", "bam")
 class Options:
     """What `conf/basecall.yaml` sets, see there."""
 
-    model: str
-    reads: str
-    output: str
+    model: str = field(metadata={"path": True})
+    reads: str = field(metadata={"path": True})
+    output: str = field(metadata={"path": True})
     format: str = field(metadata={"choices": FORMATS})
     decoder: str = field(metadata={"choices": DECODERS})
     chunk_samples: int | None = field(metadata={"least": 1})
@@ -128,11 +128,7 @@ def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, 
 
 @as_message
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m basecaller.basecall", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="model, reads, output, format, ...: conf/basecall.yaml"
-    )
-    overrides = parser.parse_args().overrides
+    overrides = arguments("basecall", __doc__, "model, reads, output, format, ...: see conf/basecall.yaml")
     console = Console(stderr=True, highlight=False)
     chosen = options("basecall", overrides, Options)
     done = basecall(chosen, console, f"python -m basecaller.basecall {' '.join(overrides)}")

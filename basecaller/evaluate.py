@@ -9,7 +9,6 @@ On a data set it also fits the qualities that `basecaller.basecall` writes: on v
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from basecaller.calling.files import signals
-from basecaller.config import as_message
+from basecaller.commandline import arguments, as_typed
 from basecaller.data.pod5 import pod5_files
 from basecaller.data.splits import SPLITS
 from basecaller.decode import DECODERS
+from basecaller.entry import as_message
 from basecaller.errors import SettingError
 from basecaller.files import replacing, write_json
 from basecaller.places import conf_dir
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 class Options:
     """What `conf/evaluate.yaml` sets, see there."""
 
-    model: str
+    model: str = field(metadata={"path": True})
     split: str = field(metadata={"choices": (*SPLITS, "all")})
     limit: int | None = field(metadata={"least": 1})
     decoder: str = field(metadata={"choices": DECODERS})
-    reads: str | None
-    reference: str | None
-    output: str | None
+    reads: str | None = field(metadata={"path": True})
+    reference: str | None = field(metadata={"path": True})
+    output: str | None = field(metadata={"path": True})
     device: str
     threads: int | None = field(metadata={"least": 1})
 
@@ -171,10 +171,8 @@ def render(facts: dict[str, Any], console: Console) -> None:
 
 @as_message
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m basecaller.evaluate", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="model, split, ...: conf/evaluate.yaml; and data=...")
-    own, data = own_and_data(parser.parse_args().overrides)
-    render(evaluate(options("evaluate", own, Options), data), Console(highlight=False))
+    own, data = own_and_data(arguments("evaluate", __doc__, "model, split, ...: see conf/evaluate.yaml; and data=..."))
+    render(evaluate(options("evaluate", own, Options), as_typed(data)), Console(highlight=False))
 
 
 if __name__ == "__main__":

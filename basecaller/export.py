@@ -9,7 +9,6 @@ program needs to use it, normalisation, stride and letters, is inside as `baseca
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import warnings
@@ -21,9 +20,10 @@ import numpy as np
 from rich.console import Console
 
 from basecaller.calling.files import signals
-from basecaller.config import as_message
+from basecaller.commandline import arguments
 from basecaller.data.pod5 import pod5_files
 from basecaller.data.signal import CLIP, MAD_TO_STD
+from basecaller.entry import as_message
 from basecaller.errors import DataError
 from basecaller.files import replacing, write_json
 from basecaller.settings import options
@@ -38,10 +38,10 @@ TOLERANCE = 1e-3
 class Options:
     """What `conf/export.yaml` sets, see there."""
 
-    model: str
+    model: str = field(metadata={"path": True})
     format: str = field(metadata={"choices": tuple(ENDINGS)})
-    output: str | None
-    reads: str | None
+    output: str | None = field(metadata={"path": True})
+    reads: str | None = field(metadata={"path": True})
     limit: int = field(metadata={"least": 1})
 
 
@@ -144,9 +144,7 @@ def _onnx(plain: Any, example: Any, path: Path, told: dict[str, Any]) -> Any:
 
 @as_message
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m basecaller.export", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="model, format, output, reads: conf/export.yaml")
-    chosen = options("export", parser.parse_args().overrides, Options)
+    chosen = options("export", arguments("export", __doc__, "model, format, output, reads: see conf/export.yaml"), Options)
     done = export(chosen)
     Console(highlight=False).print(
         f"{done['file']}: the same calls for {done['calls']} of {done['reads']} reads, log-probabilities differ by at most "

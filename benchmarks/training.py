@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from basecaller.data.batches import Batch, training_batches
 from basecaller.geometry import Model, dilations
 from basecaller.network import RawCTCNet
-from basecaller.training.evaluate import ctc_nats
+from basecaller.training.engine import ctc_nats
 from basecaller.training.fit import Job, _Run, fit
 from benchmarks.measuring import Row, default, in_turns, run_of
 from tests.reference import PlainRawCTCNet

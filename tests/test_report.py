@@ -13,13 +13,14 @@ import pytest
 from rich.console import Console
 
 from basecaller.config import compose_config
-from basecaller.driver import Search, hydra_app
 from basecaller.hpo.best import standing
 from basecaller.hpo.storage import current_study, open_storage, open_study
 from basecaller.report import write_report
 from basecaller.reporting.convergence import samples_to
 from basecaller.reporting.published import LOSSES, against_published
 from basecaller.run import job
+from basecaller.search_plan.search import Search
+from basecaller.search_plan.stages import hydra_app
 from tests.conftest import TINY, Command
 
 URL = "sqlite:///outputs/optuna.db"

@@ -15,13 +15,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from basecaller.driver import hydra_app
 from basecaller.errors import DataError, SettingError, StageError, StorageError
 from basecaller.hpo.best import setting_of, standing, winner_of
 from basecaller.hpo.edges import edges, outward
 from basecaller.hpo.queue import trial_lock
 from basecaller.hpo.storage import current_study, open_storage, open_study, without_password
 from basecaller.run import job
+from basecaller.search_plan.stages import hydra_app
 from tests.conftest import TINY
 
 URL = "sqlite:///outputs/optuna.db"

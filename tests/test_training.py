@@ -15,6 +15,7 @@ from basecaller.errors import DataError, DivergedError, InfeasibleError
 from basecaller.geometry import Model
 from basecaller.network import RawCTCNet
 from basecaller.training import checkpoint
+from basecaller.training.engine import engine_of
 from basecaller.training.evaluate import BATCH_SIZES, evaluate
 from basecaller.training.fit import Job, Outcome, fit
 from basecaller.training.optim import build_schedule
@@ -23,7 +24,7 @@ from basecaller.training.settings import OPTIMIZERS, Optimizer, Train
 MODEL = Model("t", channels=8, skip_channels=8, kernel=3, max_dilation=4, stacks=1, batch_norm=True, stride=5, projection=False)
 TRAIN = Train(
     budget="epochs", epochs=2, updates=9, samples=5000, chunks=None, validation_chunks=None, validations=2, clip=2.0,
-    schedule="cosine", warmup=0.1, precision="float32", infeasible=0.5, resume=True,
+    schedule="cosine", warmup=0.1, precision="float32", native="auto", infeasible=0.5, resume=True,
 )  # fmt: skip
 
 
@@ -116,9 +117,9 @@ def test_the_best_checkpoint_gives_the_objective(dataset, tmp_path):
     outcome = train(dataset, job(tmp_path, lr=0.05, epochs=3, schedule="constant"))
     assert outcome.metrics["val_loss"] == pytest.approx(min(losses(outcome)), rel=1e-6)
     network = checkpoint.load_network(tmp_path / "best.pt")
-    again = evaluate(network, dataset, dataset.indices("validation"))
+    again = evaluate(engine_of(network), dataset, dataset.indices("validation"))
     fitting = np.setdiff1d(dataset.indices("validation"), dataset.infeasible(dataset.indices("validation"), 5))
-    assert evaluate(network, dataset, fitting)["loss"] == pytest.approx(outcome.metrics["val_loss"], rel=1e-6)
+    assert evaluate(engine_of(network), dataset, fitting)["loss"] == pytest.approx(outcome.metrics["val_loss"], rel=1e-6)
     assert again.keys() >= {"identity_mean", "blank_fraction", "loss_per_read"}
 
 
@@ -143,9 +144,9 @@ def test_the_objective_does_not_depend_on_the_batch_it_is_computed_in(dataset, m
     indices = dataset.indices("train")[:20]
     indices = np.setdiff1d(indices, dataset.infeasible(indices, 5))
     monkeypatch.setattr("basecaller.data.batches.np.float32", np.float64)
-    whole = evaluate(network, dataset, indices)
+    whole = evaluate(engine_of(network), dataset, indices)
     monkeypatch.setitem(BATCH_SIZES, "cpu", 1)
-    assert evaluate(network, dataset, indices)["loss"] == pytest.approx(whole["loss"], rel=1e-5)
+    assert evaluate(engine_of(network), dataset, indices)["loss"] == pytest.approx(whole["loss"], rel=1e-5)
 
 
 def test_the_objective_is_the_ctc_likelihood_over_all_bases(tmp_path):
@@ -154,7 +155,7 @@ def test_the_objective_is_the_ctc_likelihood_over_all_bases(tmp_path):
             writer.add(Chunk("r", np.zeros(3), np.array([1, 2]), np.array([0, 1]), split))
     network = RawCTCNet(dataclasses.replace(MODEL, stride=1), seed=0)
     torch.nn.init.zeros_(network.scores.weight)  # uniform over five labels
-    scored = evaluate(network, Dataset(tmp_path / "set"), np.array([1]))
+    scored = evaluate(engine_of(network), Dataset(tmp_path / "set"), np.array([1]))
     paths = 5  # of three frames for "AC": AC- A-C -AC AAC ACC
     assert scored["loss"] == pytest.approx(-np.log(paths / 5**3) / 2, rel=1e-6)
 

@@ -55,7 +55,7 @@ def reads_in(file: Path) -> int:
 
 def write_fastq(path: Path, calls: Iterable[Call], quality: Calibration) -> Iterator[Call]:
     """Writes calls as FASTQ, each passed on when it is written."""
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         for call in calls:
             qualities = quality(call.probabilities)
             letters = "".join(chr(33 + round(q)) for q in qualities)

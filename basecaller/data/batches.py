@@ -9,7 +9,7 @@ import numpy as np
 
 from basecaller.data.dataset import Dataset
 from basecaller.errors import DataError, SettingError
-from basecaller.geometry import frames_needed, output_length
+from basecaller.geometry import output_length
 
 PADDINGS = ("off", "on", "masked")
 POOL = 32
@@ -57,8 +57,9 @@ def sorted_batches(indices: np.ndarray, lengths: np.ndarray, batch_size: int) ->
 
 def crop(labels: np.ndarray, starts: np.ndarray, length: int, begin: int, samples: int) -> np.ndarray:
     """Labels of the bases that lie whole inside [begin, begin + samples) of a chunk of `length` samples."""
-    ends = np.append(starts[1:], length)
-    return labels[(starts >= begin) & (ends <= begin + samples)]
+    stop = begin + samples  # a base ends where the next one starts, the last one with the chunk
+    first = starts.searchsorted(begin)
+    return labels[first:] if stop >= length else labels[first : starts[1:].searchsorted(stop, side="right")]
 
 
 def _cropped_row(dataset: Dataset, index: int, samples: int, stride: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -68,7 +69,7 @@ def _cropped_row(dataset: Dataset, index: int, samples: int, stride: int) -> tup
         return signal, labels
     for begin in (0, len(signal) - samples):
         target = crop(labels, starts, len(signal), begin, samples)
-        needed = frames_needed(target, np.array([0, len(target)]))[0]
+        needed = len(target) + np.count_nonzero(target[1:] == target[:-1])  # see `geometry.frames_needed`
         if 0 < needed <= output_length(samples, stride):
             return signal[begin : begin + samples], target
     return None

@@ -210,7 +210,7 @@ class DatasetWriter:
             "contigs": list(self.contigs),
             "fingerprint": self.hash.hexdigest()[:16],
         }
-        (self.partial / "meta.json").write_text(json.dumps(meta, indent=1))
+        (self.partial / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
         self.partial.rename(self.folder)
 
 
@@ -227,7 +227,7 @@ class Dataset:
     def __init__(self, folder: Path, elsewhere: Sequence[Path] = ()) -> None:
         self.folder = folder
         try:
-            self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
+            self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
             arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in DTYPES}
             self.read_ids = np.load(folder / "read_ids.npy", allow_pickle=False)
             self.rows = np.load(folder / "signal_rows.npy", allow_pickle=False).reshape(-1, 2) if elsewhere else None
@@ -237,9 +237,10 @@ class Dataset:
             raise DataError(f"{folder}: meta.json is not of format {FORMAT}, which this version reads; prepare it again")
         if any(array.dtype != DTYPES[name] or array.ndim != 1 for name, array in arrays.items()):
             raise DataError(f"{folder}: its arrays have other types than a data set's; delete the folder and prepare it again")
-        self.signals: np.ndarray = arrays["signals"]
-        self.labels: np.ndarray = arrays["labels"]
-        self.base_starts: np.ndarray = arrays["base_starts"]
+        # Plain arrays over the maps' memory: a slice of a `memmap` takes ten times as long as one of an array.
+        self.signals, self.labels, self.base_starts = (
+            np.asarray(arrays[name]) for name in ("signals", "labels", "base_starts")
+        )
         self.elsewhere = [open_array(path) for path in elsewhere]
         # The small arrays are used by every batch: plain memory is faster than a map.
         self.signal_offsets = np.array(arrays["signal_offsets"])

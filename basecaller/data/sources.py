@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from rich.console import Console
 from rich.progress import track
 
@@ -27,7 +26,7 @@ from basecaller.data import bonito, mixture, pod5, simulator, tensors
 from basecaller.data.dataset import ALPHABET, Chunk, Dataset, DatasetWriter
 from basecaller.data.splits import SPLITS
 from basecaller.errors import BasecallerError, DataError
-from basecaller.files import content_digest, read_json, write_json
+from basecaller.files import content_digest, holding, naming, read_json, shared_lock, write_json
 from basecaller.workers import cores
 
 log = logging.getLogger(__name__)
@@ -159,7 +158,7 @@ def prepare(name: str, source: Any, root: Path) -> Dataset:
     folder = root / f"{name}-{fingerprint}"
     if not folder.exists():
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f".{folder.name}.lock"):
+        with holding(shared_lock(root / f".{folder.name}.lock"), f"prepares {folder}"), naming(folder):
             for leftover in root.glob(f"{folder.name}.partial-*"):  # of a process that was killed; we hold the lock
                 shutil.rmtree(leftover)
             if not folder.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -20,11 +21,13 @@ from basecaller.files import replacing
 from basecaller.geometry import output_length, receptive_field
 from basecaller.network import RawCTCNet
 from basecaller.training import checkpoint
-from basecaller.training.device import autocast_type
-from basecaller.training.evaluate import ctc_nats, evaluate
+from basecaller.training.engine import choose_path
+from basecaller.training.evaluate import evaluate
 from basecaller.training.optim import build_optimizer, build_schedule
 from basecaller.training.progress import Meter
 from basecaller.training.settings import Optimizer, Train
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -149,13 +152,14 @@ class _Run:
         self.network, self.dataset, self.job = network, dataset, job
         self.device = network.scores.weight.device
         self.stride = network.settings.stride
-        self.autocast = autocast_type(job.train.precision, self.device, network.settings.channels)
         settings = job.train
+        self.path = choose_path(network.settings, self.device, settings.native, settings.precision, 1 + len(network.alphabet))
+        self.engine = self.path.engine(network)
         check_padding(dataset, job.padding, job.batch_size)
         self.train = choose(dataset, "train", settings.chunks, self.stride, settings.infeasible)
         self.validation = choose(dataset, "validation", settings.validation_chunks, self.stride, settings.infeasible)
         self.batches = -(-len(self.train) // job.batch_size)
-        self.optimizer = build_optimizer(job.optimizer, network.parameters())
+        self.optimizer = build_optimizer(job.optimizer, [self.engine.parameter])
         self.updates = self._updates()
         self.schedule = build_schedule(job.train, self.optimizer, self.updates)
         self.state = _State()
@@ -186,6 +190,9 @@ class _Run:
         return self.progress() >= (self.job.train.epochs if self.job.train.budget == "epochs" else 1)
 
     def _restore(self, content: dict[str, Any]) -> None:
+        if content["path"] != str(self.path):  # the digits after would be neither's
+            log.warning("%s: begun by %s, begins anew by %s", self.job.folder, content["path"], self.path)
+            return
         self.network.load_state_dict(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.schedule.load_state_dict(content["schedule"])
@@ -201,31 +208,31 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "state": asdict(self.state),
+            "path": str(self.path),
         }
         checkpoint.save(self.job.folder / "last.pt", whole)
-        with replacing(self.job.folder / "metrics.csv") as partial, partial.open("w", newline="") as file:
+        with replacing(self.job.folder / "metrics.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(Point.__dataclass_fields__))
             writer.writeheader()
             writer.writerows(map(asdict, self.state.curve))
 
     def step(self, batch: Batch) -> float:
         """One update; returns the loss in nats per base."""
-        self.network.train()
-        signal = torch.from_numpy(batch.signal).to(self.device)
-        lengths = torch.from_numpy(batch.lengths).to(self.device) if self.job.padding == "masked" else None
-        with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
-            scores = self.network(signal, lengths)
-        loss = ctc_nats(scores, batch, self.network) / len(batch.targets)
-        value = loss.item()
+        value = self.engine.gradients(batch, self.job.padding == "masked")
         if not np.isfinite(value):
             raise DivergedError(self.state.updates + 1, value)
-        self.optimizer.zero_grad()
-        loss.backward()
         if self.job.train.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.job.train.clip)
+            self._clip(self.job.train.clip)
         self.optimizer.step()
         self.schedule.step()
         return value
+
+    def _clip(self, most: float) -> None:
+        """As `torch.nn.utils.clip_grad_norm_`, of one vector."""
+        gradient = self.engine.gradient
+        norm = float(torch.linalg.vector_norm(gradient))
+        if norm > most:
+            gradient.mul_(most / (norm + 1e-6))
 
     def epoch_batches(self) -> itertools.islice[Batch]:
         """What is left of this epoch, up to the last point that was saved."""
@@ -262,7 +269,9 @@ class _Run:
         """Validates, adds a point to the curve, and saves it all."""
         state, parts = self.state, self.job.train.validations
         before = time.perf_counter()
-        scored = evaluate(self.network, self.dataset, self.validation, self.autocast, decoder=None)
+        scored = evaluate(self.engine, self.dataset, self.validation, decoder=None)
+        if not np.isfinite(scored["loss"]):
+            raise DivergedError(state.updates, scored["loss"], "validation loss")
         best = all(scored["loss"] < point.val_loss for point in state.curve)
         state.seconds += time.perf_counter() - before
         rate = float(self.schedule.get_last_lr()[0])
@@ -305,7 +314,7 @@ def fit(network: RawCTCNet, dataset: Dataset, job: Job, on_point: Callable[[Poin
         run.loop(on_point, meter)
     best = checkpoint.load(job.folder / "best.pt")
     network.load_state_dict(best["network"])
-    scored = evaluate(network, dataset, run.validation, run.autocast)
+    scored = evaluate(run.engine, dataset, run.validation)
     metrics = {"val_loss": scored.pop("loss"), **scored, "area_under_curve": area_under(run.state.curve)}
     size = network.settings
     facts = {
@@ -318,7 +327,8 @@ def fit(network: RawCTCNet, dataset: Dataset, job: Job, on_point: Callable[[Poin
         "validation_chunks": len(run.validation),
         "seconds": round(run.state.seconds, 3),
         "device": str(run.device),
-        "precision": "bfloat16" if run.autocast else "float32",
+        "path": str(run.path),
+        "precision": run.path.precision,
         "threads": torch.get_num_threads(),
         "only_blanks": scored["blank_fraction"] == 1.0,
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 OPTIMIZERS = ("adam", "adamax", "adagrad", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("auto", "float32", "bfloat16")
+NATIVE = ("auto", "on", "off")
 BUDGETS = ("epochs", "updates", "samples")
 
 
@@ -44,6 +45,7 @@ class Train:
         schedule: of the learning rate: `constant`, or `cosine` down to 0 at the last update (Loshchilov & Hutter, 2017).
         warmup: share of all updates in which the rate rises linearly from 0.
         precision: of matrix products; the loss is always float32. `auto` takes bfloat16 on a GPU that has it.
+        native: compute in native code: `auto` where a C compiler and the processor allow it, `on` or fail, or `off`.
         infeasible: largest share of chunks that may be left out because their target is longer than the output.
         resume: go on from the last checkpoint in the run's folder; off, begin again.
         init: a checkpoint to start from instead of random weights; null: none.
@@ -61,6 +63,7 @@ class Train:
     schedule: str = field(metadata={"choices": SCHEDULES})
     warmup: float = field(metadata={"least": 0, "below": 1})
     precision: str = field(metadata={"choices": PRECISIONS})
+    native: str = field(metadata={"choices": NATIVE})
     infeasible: float = field(metadata={"least": 0, "below": 1})
     resume: bool
     init: str | None = None
