@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -117,6 +117,13 @@ def command(module: str, overrides: list[str], multirun: bool = False) -> str:
     return shlex.join(["python", "-m", f"basecaller.{module}", *(["-m"] if multirun else []), *shown])
 
 
+def exit_with(error: Exception) -> NoReturn:
+    """Ends a command with a user's error as one message."""
+    sys.stdout.flush()
+    print(f"error: {readable(error)}", file=sys.stderr)
+    sys.exit(2)
+
+
 def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
     """Makes an entry point show a user's error as one message and exit with 2; any other keeps its traceback."""
 
@@ -128,9 +135,7 @@ def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             if not is_users(error):
                 raise
-            sys.stdout.flush()
-            print(f"error: {readable(error)}", file=sys.stderr)
-            sys.exit(2)
+            exit_with(error)
         except KeyboardInterrupt:
             print("interrupted; the same command goes on from here", file=sys.stderr)
             sys.exit(130)

@@ -19,13 +19,13 @@ from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from basecaller.config import job_config
+from basecaller.config import exit_with, job_config
 from basecaller.data.audit import audit, infeasible_at, leaks, seen_in_training, verdict
 from basecaller.data.batches import check_padding
 from basecaller.data.dataset import Dataset
 from basecaller.data.pore import pore_of
 from basecaller.data.sources import prepare
-from basecaller.errors import DataError, DivergedError, InfeasibleError, SettingError, StorageError
+from basecaller.errors import BasecallerError, DataError, DivergedError, InfeasibleError, SettingError, StorageError
 from basecaller.files import read_json, replacing, write_json
 from basecaller.hpo.identity import run_id
 from basecaller.hpo.pruning import pruner_of, screening_pruner
@@ -178,7 +178,12 @@ def job(cfg: DictConfig) -> float | None:
     """
     hydra = HydraConfig.get()
     with chdir(hydra.runtime.cwd) if hydra.job.chdir else nullcontext():
-        return _job(cfg)
+        try:
+            return _job(cfg)
+        except BasecallerError as error:
+            if cfg.trial.study is not None:
+                raise
+            exit_with(error)  # Hydra would print all overrides before it hands the error on
 
 
 def _job(cfg: DictConfig) -> float | None:

@@ -7,12 +7,13 @@ not, is in `docs/design.md`.
 from __future__ import annotations
 
 import dataclasses
+import io
 import logging
 import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -268,8 +269,9 @@ class StageSweeper(Sweeper):
         except BrokenExecutor as error:
             log.warning("a worker process died (%s); its trial goes back into the queue", error)
         else:
-            for job in returned:
-                _ = job.return_value  # raises what a job raised outside its trial
+            with redirect_stderr(io.StringIO()):  # Hydra prints all overrides
+                for job in returned:
+                    _ = job.return_value  # raises what a job raised outside its trial
         self.done += len(jobs)
 
     def _walk(self, study: optuna.Study, space: Space) -> None:
