@@ -29,6 +29,7 @@ RULES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "power_of_two": (lambda value, _: not value & (value - 1), "must be a power of two"),
     "matches": (lambda value, rule: re.fullmatch(rule[0], value), "must be {}"),  # (pattern, in words)
     "longest": (lambda value, bytes_: len(value.encode()) <= bytes_, "must be at most {} bytes long"),
+    "path": (lambda value, _: True, ""),  # a path: `~` is the home folder
     "distinct": (lambda value, _: len(set(value)) == len(value), "must not name one twice"),
 }
 """The rules that a field's metadata may hold: whether a value keeps a rule, and the rule in words. null keeps all."""
@@ -44,6 +45,14 @@ def type_of(kind: type, name: str) -> tuple[type, bool]:
     options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     kinds = [get_origin(option) or option for option in options if option is not types.NoneType]
     return (object if kinds[0] is Any else kinds[0]), len(kinds) < len(options)
+
+
+def _element_of(kind: type, name: str) -> type:
+    """The type of the elements of a dataclass's field that is a tuple."""
+    hint = _hints(kind)[name]
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    element: type = next(get_args(option)[0] for option in options if get_origin(option) is tuple)
+    return element
 
 
 def rules_of(kind: type, name: str) -> Mapping[str, Any]:
@@ -72,6 +81,8 @@ def typed(kind: type, name: str, value: Any, key: str) -> Any:
         return None
     try:
         value = _converted(value, wanted)
+        if wanted is tuple:
+            value = tuple(_converted(each, _element_of(kind, name)) for each in value)
     except (ValueError, TypeError, KeyError, OverflowError):
         words = WORDS[wanted] + (" or null" if nullable else "")
         example = f", as in {key}=[{value}]" if wanted is tuple and isinstance(value, str) else ""
@@ -105,7 +116,7 @@ def _converted(value: Any, wanted: type) -> Any:
             raise TypeError
         return str(value)
     if wanted is tuple and isinstance(value, list | tuple):
-        return tuple(str(each) for each in value)
+        return tuple(value)
     if wanted is dict and isinstance(value, dict):
         return value
     if wanted is object:

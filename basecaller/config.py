@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import os
 import shlex
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -21,7 +17,7 @@ from basecaller.errors import DataError
 from basecaller.files import content_digest
 from basecaller.hpo.best import best
 from basecaller.hpo.identity import run_id
-from basecaller.hpo.storage import without_password
+from basecaller.hpo.urls import without_password
 from basecaller.messages import is_users, readable
 from basecaller.places import conf_dir
 from basecaller.resolving import resolve
@@ -115,29 +111,3 @@ def command(module: str, overrides: list[str], multirun: bool = False) -> str:
     """A command line that a user can type; a password in it is left out."""
     shown = [without_password(line) for line in overrides]
     return shlex.join(["python", "-m", f"basecaller.{module}", *(["-m"] if multirun else []), *shown])
-
-
-def exit_with(error: Exception) -> NoReturn:
-    """Ends a command with a user's error as one message."""
-    sys.stdout.flush()
-    print(f"error: {readable(error)}", file=sys.stderr)
-    sys.exit(2)
-
-
-def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes an entry point show a user's error as one message and exit with 2; any other keeps its traceback."""
-
-    @functools.wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them
-        try:
-            return function(*args, **kwargs)
-        except Exception as error:
-            if not is_users(error):
-                raise
-            exit_with(error)
-        except KeyboardInterrupt:
-            print("interrupted; the same command goes on from here", file=sys.stderr)
-            sys.exit(130)
-
-    return wrapped

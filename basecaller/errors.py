@@ -1,5 +1,10 @@
 """The errors a user can cause and mend: each message names the file, key or value, and says what to do."""
 
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
 
 class BasecallerError(Exception):
     """Base of all errors that are shown as one message, without a traceback."""
@@ -37,3 +42,47 @@ class DivergedError(BasecallerError):
     def __init__(self, update: int, loss: float, kind: str = "loss") -> None:
         super().__init__(f"the {kind} is {loss} at update {update}: lower optimizer.lr or train.clip")
         self.update = update
+
+
+_NOISE = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "You may also", "Config search path:",
+          "provider=", "See https://hydra.cc")  # fmt: skip
+"""Beginnings of lines of Hydra and OmegaConf that say nothing to a user."""
+
+
+def one_line(message: str) -> str:
+    """What Hydra and OmegaConf say over several lines, less what they say of their own inner workings."""
+    lines = [line.strip() for line in message.splitlines()]
+    return " ".join(line for line in lines if line and not line.startswith(_NOISE)).removeprefix("In 'config': ")
+
+
+REMEDIES = {
+    errno.EACCES: "change its rights, or give a file or folder of your own",
+    errno.EPERM: "change its rights, or give a file or folder of your own",
+    errno.EROFS: "give a folder that can be written to",
+    errno.ENOSPC: "free some space, or give a folder on another disk",
+    errno.EDQUOT: "free some of your quota, or give a folder on another disk",
+    errno.EISDIR: "give a file",
+    errno.ENOTDIR: "give a folder",
+    errno.EEXIST: "move it away, or give another folder",
+    errno.ENOENT: "check the path",
+    errno.ELOOP: "its symbolic links lead in a circle; give another path",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.EMFILE: "raise the limit (ulimit -n)",
+    errno.EIO: "check the disk",
+    errno.ESTALE: "check the network file system",
+}
+"""What a user does about the system's errors with files."""
+
+
+def file_problem(error: OSError) -> str | None:
+    """The system's error with a file as one message that names it; None where it is about something else."""
+    if error.errno not in REMEDIES or isinstance(error, ConnectionError):
+        return None
+    path = str(error.filename) if error.filename is not None else ""
+    reason, remedy = str(error.strerror), REMEDIES[error.errno]
+    if path and error.errno in (errno.EEXIST, errno.ENOENT):
+        dangling = next((p for p in (Path(path), *Path(path).parents) if p.is_symlink() and not p.exists()), None)
+        if dangling is not None:
+            reason = f"{dangling} is a link to {dangling.readlink()}, which is not there"
+            remedy = "make that folder, or give another"
+    return f"{path}: {reason}; {remedy}" if path else f"{reason}; {remedy}"

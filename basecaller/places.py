@@ -1,10 +1,17 @@
 """Where the program's own files lie."""
 
+import os
 from pathlib import Path
 
 
 def conf_dir() -> str:
-    """The folder of configs: `conf/` of the checkout, or its copy inside an installed wheel."""
+    """The folder of configs: the copy inside an installed wheel, or `conf/` of the checkout."""
     package = Path(__file__).resolve().parent
-    checkout, installed = package.parent / "conf", package / "conf"
-    return str(checkout if (checkout / "config.yaml").is_file() else installed)
+    # What lies beside an installed package is other packages' own: `conf` there would not be ours.
+    installed, checkout = package / "conf", package.parent / "conf"
+    return str(installed if installed.is_dir() else checkout)
+
+
+def expanded(path: str) -> str:
+    """A path with the home folder in place of a leading `~`, which shells leave alone inside `key=~/path`."""
+    return os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser fails where there is no home

@@ -6,16 +6,18 @@
 It also writes `report.md` and `report.json`, and prints the short version.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from basecaller.config import as_message, compose_config
+from basecaller.commandline import arguments, as_typed
+from basecaller.config import compose_config
+from basecaller.entry import as_message
 from basecaller.errors import StageError
 from basecaller.files import read_json
-from basecaller.hpo.storage import stages_of, without_password
+from basecaller.hpo.storage import stages_of
+from basecaller.hpo.urls import without_password
 from basecaller.reporting.facts import experiment_facts, studies_of
 from basecaller.reporting.pages import save_notes, write_pages
 from basecaller.reporting.terminal import print_report
@@ -27,7 +29,8 @@ def write_report(url: str, experiment: str, folder: Path, plan: list[str]) -> di
     Returns:
         The facts that they are made from.
     """
-    studies = studies_of(url, experiment, plan)
+    history = (read_json(folder / "search.json") or {}).get("history", [])
+    studies = studies_of(url, experiment, plan, history)
     facts = experiment_facts(url, experiment, folder, plan, studies)
     write_pages(facts, folder)
     save_notes(studies, facts["stages"])
@@ -36,9 +39,7 @@ def write_report(url: str, experiment: str, folder: Path, plan: list[str]) -> di
 
 @as_message
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m basecaller.report", description=__doc__.splitlines()[0])
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="experiment, storage, output_dir, plan")
-    cfg = compose_config(parser.parse_args().overrides)
+    cfg = compose_config(as_typed(arguments("report", __doc__, "experiment, storage, output_dir, plan")))
     folder = Path(cfg.output_dir)
     if not stages_of(str(cfg.storage), str(cfg.experiment)):
         raise StageError(

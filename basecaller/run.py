@@ -5,30 +5,28 @@ from __future__ import annotations
 import logging
 import math
 import os
-import platform
-import subprocess
 from collections.abc import Callable
 from contextlib import chdir, nullcontext
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from basecaller.config import exit_with, job_config
+from basecaller.config import job_config
 from basecaller.data.audit import audit, infeasible_at, leaks, seen_in_training, verdict
 from basecaller.data.batches import check_padding
 from basecaller.data.dataset import Dataset
 from basecaller.data.pore import pore_of
 from basecaller.data.sources import prepare
-from basecaller.errors import BasecallerError, DataError, DivergedError, InfeasibleError, SettingError, StorageError
-from basecaller.files import read_json, replacing, write_json
+from basecaller.entry import as_message
+from basecaller.errors import DataError, DivergedError, InfeasibleError, SettingError, StorageError, file_problem, one_line
+from basecaller.files import holding, read_json, replacing, shared_lock, write_json
 from basecaller.hpo.identity import run_id
 from basecaller.hpo.pruning import pruner_of, screening_pruner
+from basecaller.provenance import provenance
 from basecaller.settings import Settings, settings
 from basecaller.workers import threads_of_job
 
@@ -50,7 +48,7 @@ class Result:
     Attributes:
         metrics: of the best checkpoint on the validation split; `val_loss`, nats per base, is the objective.
         curve: the learning curve.
-        facts: sizes, counts, and where it ran: see `training.fit.Outcome` and `provenance`.
+        facts: sizes, counts, and where it ran: see `training.fit.Outcome` and `provenance.provenance`.
         taken_over: it had been trained before and was read from its folder.
     """
 
@@ -69,21 +67,6 @@ class Result:
         )
 
 
-def provenance(config: dict[str, Any], fingerprint: str) -> dict[str, Any]:
-    """Versions, git commit, and the data set's fingerprint."""
-    folder = Path(__file__).resolve().parent
-    git = subprocess.run(
-        ["git", "-C", str(folder), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    packages = ("torch", "hydra-core", "optuna", "numpy")
-    return {
-        "data": fingerprint,
-        "commit": git.stdout.strip() or None,
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in ("basecaller", *packages)},
-        "run_id": run_id(config),
-    }
-
-
 def train(cfg: DictConfig, folder: Path, on_point: Callable[[Point], None] = lambda point: None) -> Result:
     """Trains what a config says, in a folder; goes on from there if it was killed, and only reads it if it had finished.
 
@@ -97,17 +80,18 @@ def train(cfg: DictConfig, folder: Path, on_point: Callable[[Point], None] = lam
     """
     checked = settings(cfg)
     config = job_config(cfg)
+    resume = checked.train.resume
+    # without the lock first: what is finished may lie where this user may only read
+    if found := _finished(folder, config, checked, on_point):
+        return found
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        _own(folder, config, checked.train.resume)
-        finished = read_json(folder / "result.json")
-        if finished and math.isfinite(finished["metrics"]["val_loss"]):
-            from basecaller.training.fit import Point
-
-            curve = [Point(**point) for point in finished["curve"]]
-            for point in curve:
-                on_point(point)
-            return Result(finished["metrics"], curve, finished["facts"], taken_over=True)
+    with holding(shared_lock(folder / ".lock"), f"trains the same in {os.path.relpath(folder)}"):
+        _own(folder, config, resume)
+        if found := _finished(folder, config, checked, on_point):
+            return found
+        if other := _another_path(read_json(folder / "result.json"), checked):
+            log.warning("%s: %s; trained again here", os.path.relpath(folder), other)
+            (folder / "result.json").unlink()
         result = _fit(checked, config, folder, on_point)
         write_json(
             folder / "result.json",
@@ -121,15 +105,46 @@ def train(cfg: DictConfig, folder: Path, on_point: Callable[[Point], None] = lam
     return result
 
 
+def _is_own(folder: Path, config: dict[str, Any], resume: bool) -> bool:
+    """Whether what the folder holds is this training's, to go on from."""
+    return resume and read_json(folder / "run.json") == {"run_id": run_id(config)}
+
+
+def _finished(folder: Path, config: dict[str, Any], checked: Settings, on_point: Callable[[Point], None]) -> Result | None:
+    """The training's result, where the folder holds it and this process would compute it the same way."""
+    finished = read_json(folder / "result.json") if _is_own(folder, config, checked.train.resume) else None
+    if not finished or _another_path(finished, checked) or not math.isfinite(finished["metrics"]["val_loss"]):
+        return None
+    from basecaller.training.fit import Point
+
+    curve = [Point(**point) for point in finished["curve"]]
+    for point in curve:
+        on_point(point)
+    return Result(finished["metrics"], curve, finished["facts"], taken_over=True)
+
+
 def _own(folder: Path, config: dict[str, Any], resume: bool) -> None:
     """Makes the folder this training's own: leftovers of another one, or all where it shall not resume, go."""
-    identity, marker = run_id(config), folder / "run.json"
-    if not resume or read_json(marker) != {"run_id": identity}:
+    if not _is_own(folder, config, resume):
         for name in ("result.json", "last.pt", "best.pt", "metrics.csv"):
             (folder / name).unlink(missing_ok=True)
-        write_json(marker, {"run_id": identity})
+        write_json(folder / "run.json", {"run_id": run_id(config)})
         with replacing(folder / "config.yaml") as partial:
             OmegaConf.save(OmegaConf.create(config), partial)
+
+
+def _another_path(finished: dict[str, Any] | None, checked: Settings) -> str:
+    """How a result was computed, if this process would compute it in another way, with other rounding: then the two cannot be
+    paired. Empty if it is the same way, or if there is no result.
+    """
+    if not finished:
+        return ""
+    from basecaller.training.device import choose_device
+    from basecaller.training.engine import choose_path
+
+    here = choose_path(checked.model, choose_device(checked.device), checked.train.native, checked.train.precision)
+    there = finished["facts"].get("path")
+    return "" if there == str(here) else f"computed by {there}, here it would be {here}"
 
 
 def _fit(checked: Settings, config: dict[str, Any], folder: Path, on_point: Callable[[Point], None]) -> Result:
@@ -153,7 +168,7 @@ def _fit(checked: Settings, config: dict[str, Any], folder: Path, on_point: Call
         batch_size=checked.data.batch_size,
         seed=checked.seed,
         folder=folder,
-        progress=config["trial"]["study"] is None,
+        alone=config["trial"]["study"] is None,
     )
     outcome = fit(network, dataset, job, on_point)
     return Result(outcome.metrics, outcome.curve, outcome.facts | provenance(config, dataset.fingerprint))
@@ -178,20 +193,18 @@ def job(cfg: DictConfig) -> float | None:
     """
     hydra = HydraConfig.get()
     with chdir(hydra.runtime.cwd) if hydra.job.chdir else nullcontext():
-        try:
-            return _job(cfg)
-        except BasecallerError as error:
-            if cfg.trial.study is not None:
-                raise
-            exit_with(error)  # Hydra would print all overrides before it hands the error on
+        return _job(cfg)
 
 
 def _job(cfg: DictConfig) -> float | None:
     import torch
 
     torch.set_num_threads(threads_of_job(cfg))
-    if cfg.trial.study is not None:
-        return run_trial(cfg)
+    return _train_alone(cfg) if cfg.trial.study is None else run_trial(cfg)
+
+
+@as_message  # here already: Hydra would print all overrides before the message
+def _train_alone(cfg: DictConfig) -> float:
     if cfg.stage.name != "none":
         raise SettingError(
             f"stage={cfg.stage.name} is a sweep: add -m, as in: python -m basecaller.train -m stage={cfg.stage.name}"
@@ -350,13 +363,14 @@ def _note_start(trial: JobTrial, cfg: DictConfig, folder: Path) -> None:
         {
             "config": job_config(cfg),
             "choices": groups,
-            "overrides": [line for line in written if not str(line).startswith(OWN_OVERRIDES)],
+            "overrides": [line for line in written if not str(line).lstrip("+").startswith(OWN_OVERRIDES)],
             "folder": os.path.relpath(folder),
         }
     )
 
 
 def _fail(trial: JobTrial, name: str, outcome: str, error: Exception) -> None:
-    message = str(error) or type(error).__name__
+    problem = file_problem(error) if isinstance(error, OSError) else None
+    message = problem or one_line(str(error)) or type(error).__name__
     trial.end(outcome, message=message)
     log.warning("%s: %s: %s", name, outcome, message)

@@ -30,18 +30,32 @@ class Stage:
         question: in words.
         choice: the key that it is about, the scientific hyperparameter; null: every point is a choice of its own.
         simple_first: the choice's values go from simple to complex, and of equals the simpler wins.
-        replicates: seeds that the best points run at.
+        measure: what points are compared by.
+        design: how runs are spent, see `hpo.designs`.
+        replicates: seeds that the best points run at; twice as many with rounds.
         rate_factor: times a rate that earlier stages decided; swept by stages that must tune it again.
         extend: times that the grid may grow outward from a winner at its edge.
+        asking: 1; a search that asks again sets 2, 3, ..., and the study is kept as `NAME.2`, `NAME.3`, ...
+        nuisance: keys that are tuned along with the choice when the question is asked again.
+        studies: the study that `${best:stage,key}` reads, by stage, set by a search; else the one that was asked for last.
+        candidate: the finalist that a trial is; swept by the stages that compare whole configurations.
+        candidates: the settings of each finalist, by name.
     """
 
     name: str = field(metadata=NAME)
     question: str
     choice: str | None
     simple_first: bool
+    measure: str = field(metadata={"choices": ("val_loss", "area_under_curve")})
+    design: str = field(metadata={"choices": ("halving", "rounds")})
     replicates: int = field(metadata={"least": 1})
     rate_factor: float = field(metadata={"above": 0})
     extend: int = field(metadata={"least": 0})
+    asking: int = field(metadata={"least": 1})
+    nuisance: tuple[str, ...] = field(metadata={"distinct": True})
+    studies: dict[str, str] | None
+    candidate: str | None
+    candidates: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,14 @@ class SearchOptions:
         pruner: of Optuna, by class name; null: none.
         pruner_args: its arguments.
         preview: only list what would run.
-        winner: settings that differ when the winner is trained at the end.
+        rounds: the first asks the plan's questions; each later one asks again around the best settings so far.
+        round_budget: a trial of a later round is so many times as long as one of the first.
+        finalists: configurations that are compared when trained longer; 0: none.
+        finalist_budget: so many times as long as a trial of the first round.
+        finalist_seeds: seeds of the best finalists.
+        batch_schedule: a `train.batch_schedule` that one finalist has; null: none.
+        headline_seeds: new seeds at which the winner and the untuned defaults are trained alike.
+        winner: settings that differ in those trainings.
     """
 
     workers: int | None = field(metadata={"least": 1})
@@ -62,6 +83,13 @@ class SearchOptions:
     pruner: str | None
     pruner_args: dict[str, Any]
     preview: bool
+    rounds: int = field(metadata={"least": 1})
+    round_budget: int = field(metadata={"least": 1})
+    finalists: int = field(metadata={"least": 0})
+    finalist_budget: int = field(metadata={"least": 1})
+    finalist_seeds: int = field(metadata={"least": 1})
+    batch_schedule: tuple[int, ...] | None
+    headline_seeds: int = field(metadata={"least": 1})
     winner: dict[str, Any]
 
 
@@ -86,7 +114,7 @@ class Top:
 
     Attributes:
         experiment: the name under which studies, runs and reports are kept.
-        seed: of initial weights and the order of the data.
+        seed: of initial weights, the choice of chunks, and their order.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         threads: of a job; null: its share of the cores.
         storage: an Optuna URL.

@@ -8,24 +8,25 @@ Every key=value that `basecaller.train` takes is passed on to every stage. Kille
 goes on from there.
 """
 
-import argparse
-
 from rich.console import Console
 
-from basecaller.config import as_message, compose_config
-from basecaller.driver import Search, unswept
+from basecaller.commandline import arguments, as_typed
+from basecaller.config import compose_config
+from basecaller.entry import as_message
+from basecaller.search_plan.preview import preview
+from basecaller.search_plan.search import Search
+from basecaller.search_plan.stages import unswept
 
 
 @as_message
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m basecaller.search", description=__doc__.splitlines()[0])
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for basecaller.train; see conf/config.yaml")
-    overrides = parser.parse_args().overrides
-    search = Search(compose_config(unswept(overrides)), overrides, Console(markup=False))
+    overrides = as_typed(arguments("search", __doc__, "as for basecaller.train; see conf/config.yaml"))
+    console = Console(markup=False)
+    search = Search(compose_config(unswept(overrides)), overrides, console)
     if search.cfg.search.preview:
-        search.preview()
-        return
-    search.run()
+        preview(search, console)
+    else:
+        search.run()
 
 
 if __name__ == "__main__":

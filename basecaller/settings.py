@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -18,7 +18,7 @@ from basecaller.data.dataset import ALPHABET
 from basecaller.data.sources import SOURCES
 from basecaller.errors import DataError, SettingError
 from basecaller.geometry import Model
-from basecaller.places import conf_dir
+from basecaller.places import conf_dir, expanded
 from basecaller.resolving import value_at
 from basecaller.schema import (
     GROUPS,
@@ -32,6 +32,7 @@ from basecaller.schema import (
     TrialPlace,
     field_of,
 )
+from basecaller.training.batch_plan import check_schedule
 from basecaller.training.settings import Optimizer, Train
 
 Section = TypeVar("Section")
@@ -40,18 +41,47 @@ Section = TypeVar("Section")
 def options(name: str, overrides: list[str], kind: type[Section]) -> Section:
     """The settings of an entry that trains nothing: `conf/<name>.yaml`, varied by `key=value` arguments.
 
+    Values are taken as they were typed; `null` is None where a field may be None.
+
     Raises:
         SettingError: a key is missing or unknown, or a value cannot be.
     """
+    hints = get_type_hints(kind)
+    values = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(Path(conf_dir()) / f"{name}.yaml")))
+    given: dict[str, Any] = {}
     for line in overrides:
-        if "=" not in line:
+        key, equals, text = line.partition("=")
+        if not equals:
             raise SettingError(f"{line}: must be key=value; the keys are in conf/{name}.yaml")
-    file = OmegaConf.load(Path(conf_dir()) / f"{name}.yaml")
-    config = cast(DictConfig, OmegaConf.merge(file, OmegaConf.from_dotlist(overrides)))
-    for key in [str(key) for key in config]:
-        if OmegaConf.is_missing(config, key):
+        if key not in values:
+            raise SettingError(f"{key}: unknown key; known are {', '.join(values)}")
+        if key in given:
+            raise SettingError(f"{key}: is given twice, as {given[key]} and {text}")
+        given[key] = _typed(key, text, hints[key])
+    values |= given
+    rules = {f.name: dict(f.metadata) for f in dataclasses.fields(cast(Any, kind))}
+    for key, value in values.items():
+        if value == "???":
             raise SettingError(f"{key}: must be given, as in: {key}=...")
-    return section(kind, config, "")
+        values[key] = typed(cast(Any, kind), key, value, key)
+        if rules[key].get("path") and value is not None:
+            values[key] = expanded(value)
+    return kind(**values)
+
+
+def _typed(key: str, text: str, hint: Any) -> Any:
+    """A value of a command line, as its field's type says: text, or a whole number."""
+    if not text:
+        raise SettingError(f"{key}=: has no value")
+    kinds = get_args(hint) or (hint,)
+    if type(None) in kinds and text == "null":
+        return None
+    if int not in kinds:
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise SettingError(f"{key}={text}: must be a whole number") from None
 
 
 @dataclass(frozen=True)
@@ -110,6 +140,9 @@ def _source(name: Any, values: dict[str, Any], where: str) -> Any:
     for f in dataclasses.fields(kind):
         if str(f.type).startswith("tuple") and f.name in values:
             values[f.name] = [str(entry) for entry in _as_list(values[f.name])]
+    for key in SOURCES[name].places:
+        if isinstance(values.get(key), str | list):
+            values[key] = [expanded(path) for path in values[key]] if isinstance(values[key], list) else expanded(values[key])
     source: Any = section(kind, OmegaConf.create(values), where)
     if isinstance(source, simulator.Settings):
         if source.max_bases < source.min_bases:
@@ -241,11 +274,14 @@ def settings(cfg: DictConfig) -> Settings:
         SettingError: a key or value that cannot be; the message names it.
         DataError: a source file is missing.
     """
+    train = section(Train, cfg.train, "train")
+    if wrong := check_schedule(train.batch_schedule, train.budget):
+        raise SettingError(f"train.batch_schedule={list(train.batch_schedule or ())}: {wrong}")
     return Settings(
         **vars(general(cfg)),
         model=section(Model, cfg.model, "model"),
         optimizer=section(Optimizer, cfg.optimizer, "optimizer"),
-        train=section(Train, cfg.train, "train"),
+        train=train,
         data=data_settings(cfg),
         padding=section(Padding, cfg.padding, "padding").mode,
     )

@@ -5,13 +5,21 @@ python -m basecaller.train -m stage=lr_adam
 python -m basecaller.train -m optimizer=adam,adamax,adagrad optimizer.lr=0.001,0.0005
 """
 
+import sys
+
 import hydra
 
-from basecaller.config import as_message
+from basecaller.commandline import as_typed
+from basecaller.entry import as_message
 from basecaller.places import conf_dir
 from basecaller.run import job
 
-main = as_message(hydra.main(config_path=conf_dir(), config_name="config")(job))
+
+@as_message
+def main() -> None:
+    sys.argv[1:] = as_typed(sys.argv[1:])  # Hydra reads them itself
+    hydra.main(config_path=conf_dir(), config_name="config")(job)()
+
 
 if __name__ == "__main__":
     main()

@@ -7,9 +7,9 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from basecaller.driver import hydra_app
 from basecaller.hpo.storage import open_study
 from basecaller.run import job
+from basecaller.search_plan.stages import hydra_app
 from tests.conftest import TINY
 
 URL = "sqlite:///outputs/optuna.db"

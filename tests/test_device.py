@@ -1,8 +1,10 @@
 """Devices: each process its own GPU, and a clear refusal of what is not there."""
 
 import multiprocessing
+import os
 import tempfile
 from collections.abc import Iterator
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from unittest.mock import patch
 
@@ -23,7 +25,8 @@ def folder(tmp_path) -> Iterator[str]:
     yield str(tmp_path)
     device.own_gpu.cache_clear()
     while device._held:
-        device._held.pop().release()
+        held = device._held.pop()
+        os.close(held) if isinstance(held, int) else held.release()
 
 
 def test_processes_take_different_gpus_and_share_when_all_are_taken(folder):
@@ -37,6 +40,35 @@ def test_processes_take_different_gpus_and_share_when_all_are_taken(folder):
         assert later.apply(_own_gpu, (folder,)) == "cuda:1"
     assert {p.name for p in Path(folder).iterdir()} >= {"basecaller-gpu-0.lock"}
     assert tempfile.gettempdir() != folder
+
+
+def _other_users_gpu(folder: str, user: int, release: Event, taken: Event) -> None:
+    os.umask(0o077)
+    os.setuid(user)
+    assert _own_gpu(folder) == "cuda:0"
+    taken.set()
+    release.wait(60)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_users_of_one_machine_share_its_gpus():
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o1777)  # as /tmp
+        context = multiprocessing.get_context("fork")
+        release, taken = context.Event(), context.Event()
+        other = context.Process(target=_other_users_gpu, args=(folder, 65534, release, taken))
+        other.start()
+        assert taken.wait(60)
+        with multiprocessing.get_context("fork").Pool(1, os.setuid, (1234,)) as mine:
+            assert mine.apply(_own_gpu, (folder,)) == "cuda:1"
+        release.set()
+        other.join()
+        assert other.exitcode == 0  # the first GPU is nobody's now, and its file the other user's
+        with multiprocessing.get_context("fork").Pool(1, os.setuid, (1234,)) as mine:
+            assert mine.apply(_own_gpu, (folder,)) == "cuda:0"
+        (Path(folder) / "basecaller-gpu-0.lock").chmod(0o600)
+        with multiprocessing.get_context("fork").Pool(1, os.setuid, (1234,)) as mine:  # not readable: counts as taken
+            assert mine.apply(_own_gpu, (folder,)) == "cuda:1"
 
 
 def test_a_device_that_is_not_there_is_refused():

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import optuna
 import pytest
@@ -24,6 +25,7 @@ from basecaller.hpo.best import standing
 from basecaller.hpo.queue import trial_lock
 from basecaller.hpo.storage import current_study, open_storage, open_study
 from basecaller.hpo.trial import JobTrial
+from basecaller.hpo.urls import scrubbed, without_password
 from tests.conftest import TINY, Command
 from tests.test_sweeper import RATES, URL, points, sweep
 
@@ -274,10 +276,13 @@ def test_other_launchers_run_the_same_queue(folder, launcher):
     assert sorted(points(current_study(URL, "tiny", "none"))) == ["optimizer.lr=0.001", "optimizer.lr=0.01"]
 
 
-@pytest.mark.parametrize("given", ["plain", "environment"])
+@pytest.mark.parametrize("given", ["plain", "encoded", "parameter", "environment"])
 def test_a_password_reaches_no_file_log_or_attribute(folder, server, given):
-    url = server.url.replace("tester@", "tester:sesame@")
-    asked = url if given == "plain" else "'${oc.env:STORAGE}'"
+    if given == "parameter":
+        url = f"{server.url}?sslmode=disable&password=sesame%40"
+    else:
+        url = server.url.replace("tester@", "tester:sesame%40@" if given == "encoded" else "tester:sesame@")
+    asked = "'${oc.env:STORAGE}'" if given == "environment" else url
     experiment = f"secret-{given}"
     command = [*TINY, f"experiment={experiment}", f"storage={asked}", "plan=[padding]", "search.workers=2"]
     done = subprocess.run(
@@ -298,6 +303,49 @@ def test_a_password_reaches_no_file_log_or_attribute(folder, server, given):
     _, errors = wrong.communicate(timeout=60)
     assert wrong.returncode == 2
     assert "sesame" not in errors
+    assert "Traceback" not in errors
+
+
+URLS = {
+    "postgresql+psycopg://me:sesame@host:5432/db": "postgresql+psycopg://me:***@host:5432/db",
+    "postgresql://:sesame@host/db": "postgresql://:***@host/db",
+    "postgresql://me:se%40same%2Fsesame@host/db": "postgresql://me:***@host/db",
+    "postgresql://me:sesame/sesame?sesame#:@host/db": "postgresql://me:***@host/db",
+    "postgresql://me:se@sesame@host/db": "postgresql://***",
+    "postgresql://me:se@sesame/sesame@host/db": "postgresql://***",
+    "postgresql://me:x@y:sesame@host/db": "postgresql://***",
+    "postgresql://host/db?user=me&password=sesame": "postgresql://host/db?password=***&user=me",
+    "postgresql://me@host/db?sslmode=require&passwd=a@sesame": "postgresql://me@host/db?passwd=***&sslmode=require",
+    "mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3Dsesame": "mssql+pyodbc:///?odbc_connect=***",
+    "storage='postgresql://me:sesame@host/db'": "storage='postgresql://me:***@host/db'",
+    "++storage=mysql://me:sesame@host/db": "++storage=mysql://me:***@host/db",
+    "postgresql://me@host/db": "postgresql://me@host/db",
+    "sqlite:///a b/me:you@lab.db": "sqlite:///a b/me:you@lab.db",
+    "journal:////x/me@lab": "journal:////x/me@lab",
+    "optimizer.lr=0.1": "optimizer.lr=0.1",
+}
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_a_url_is_shown_without_its_secrets(url):
+    assert without_password(url) == URLS[url]
+
+
+@pytest.mark.parametrize("secret", ["sesame", "se%40same", "se%2Fsame"])
+@pytest.mark.parametrize("form", ["postgresql://me:{}@host/db", "postgresql://me@host/db?password={}"])
+def test_a_drivers_words_are_told_without_secrets(form, secret):
+    url = form.format(secret)
+    told = scrubbed(f"no {unquote(secret)} at host ({secret}), see {url}", url)
+    assert told == f"no *** at host (***), see {without_password(url)}"
+
+
+@pytest.mark.parametrize("url", [url for url in URLS if "sesame" in url and "storage" not in url])
+def test_what_cannot_be_opened_is_told_without_its_secrets(folder, monkeypatch, url):
+    monkeypatch.setenv("BASECALLER_STORAGE_WAIT", "0.1")
+    with pytest.raises(StorageError) as told:
+        open_study(url.replace("host", "host.invalid"), "tiny/none/x")
+    assert "sesame" not in str(told.value)
+    assert str(told.value).startswith("storage=")
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql", "journal"])

@@ -22,7 +22,7 @@ DECIDES_NOTHING = {
     # these make the data set, whose fingerprint is part of a run's config
     "data.audit", "data.labels", "data.pore", "data.signal", "data.sources", "data.splits",
     # these bring a checked config to `run._fit`
-    "config", "settings", "workers", "hpo.identity", "hpo.pruning", "hpo.trial",
+    "config", "settings", "workers", "entry", "provenance", "hpo.identity", "hpo.pruning", "hpo.trial",
 }  # fmt: skip
 
 
@@ -110,7 +110,11 @@ def test_what_may_change_a_number_changes_the_version_of_the_code(kind):
 
 
 def test_the_version_covers_all_modules_that_training_uses():
-    listed = {entry.partition(":")[0].removesuffix(".py").replace("/", ".") for entry in TRAINING_CODE}
+    files = [entry.partition(":")[0] for entry in TRAINING_CODE]
+    listed = {file.removesuffix(".py").replace("/", ".") for file in files if file.endswith(".py")}
+    assert {file.partition("/")[2] for file in files if not file.endswith(".py")} == {
+        path.name for path in (PACKAGE / "native").iterdir() if path.suffix in (".c", ".h")
+    }
     used = {name for module in listed for name in imports(module)}
     assert used - listed - DECIDES_NOTHING == set()
     assert len(code_version()) == 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ def audit(dataset: Dataset, pore: Pore | None = None) -> Facts:
         return known
     facts = _facts(dataset, pore)
     facts["verdict"] = verdict(facts)
-    write_json(cache, facts | made_of)
+    with suppress(OSError):  # it saves time only, and the data set may be where nothing can be written
+        write_json(cache, facts | made_of)
     draw(facts, dataset.folder / "audit.png")
     return read_json(cache) or facts
 

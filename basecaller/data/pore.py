@@ -92,7 +92,11 @@ def read_table(path: Path) -> np.ndarray:
         DataError: it is missing, is no such table, or lacks k-mers.
     """
     try:
-        rows = [re.split(r"[,\s]+", line.strip()) for line in path.read_text().splitlines() if line.strip() and line[0] != "#"]
+        rows = [
+            re.split(r"[,\s]+", line.strip())
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if line.strip() and line[0] != "#"
+        ]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"data.pore_model: cannot read {path}: {error}") from error
     column = 1

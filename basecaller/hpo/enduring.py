@@ -19,9 +19,18 @@ from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel
 from optuna.storages._rdb.storage import _create_scoped_session
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    DatabaseError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+)
 
 from basecaller.errors import StorageError
+from basecaller.hpo.urls import reason, scrubbed, without_password
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +57,15 @@ def gone(error: BaseException | None) -> bool:
     return False
 
 
+def broken(error: BaseException | None) -> bool:
+    """Whether an error says that the database cannot be used as it is: read-only, on a full disk, damaged."""
+    while error is not None:
+        if isinstance(error, DatabaseError):
+            return not isinstance(error, IntegrityError | ProgrammingError | DataError)
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _enduring(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def patiently(self: EnduringStorage, *args: Any, **kwargs: Any) -> Any:
@@ -62,12 +80,15 @@ def _enduring(method: Callable[..., Any]) -> Callable[..., Any]:
                 raise
             except (optuna.exceptions.StorageInternalError, DBAPIError) as error:
                 waited = time.monotonic() - started
+                said = scrubbed(reason(error), self.url)
                 if not gone(error):
+                    if broken(error):
+                        raise StorageError(f"storage={self.shown}: {said}; mend that, or give another storage=") from None
                     raise
                 if waited + pause > limit:
                     raise StorageError(
-                        f"storage={self.shown}: away for {waited:.0f} seconds ({str(error).splitlines()[0]}); start it again, "
-                        "then the same command: it goes on from here"
+                        f"storage={self.shown}: away for {waited:.0f} seconds ({said}); start it again, then the same command: "
+                        "it goes on from here"
                     ) from None
                 if pause == FIRST_PAUSE:
                     log.warning("storage %s is away; waiting up to %.0f seconds", self.shown, limit)
@@ -82,12 +103,12 @@ class EnduringStorage(_CachedStorage):
 
     Args:
         backend: the storage.
-        shown: its URL as it may be shown.
+        url: of it.
     """
 
-    def __init__(self, backend: optuna.storages.RDBStorage, shown: str) -> None:
+    def __init__(self, backend: optuna.storages.RDBStorage, url: str) -> None:
         super().__init__(backend)
-        self.shown = shown
+        self.url, self.shown = url, without_password(url)
 
     def record_heartbeat(self, trial_id: int) -> None:
         """Tries once: the next one comes soon."""
@@ -142,7 +163,9 @@ class EnduringStorage(_CachedStorage):
     def _locked(self, key: int) -> Connection:
         connection = self._backend.engine.connect()
         try:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+            if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": key}).scalar():
+                log.info("waiting for another host that changes the same study's queue")
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
         except BaseException:
             connection.close()
             raise

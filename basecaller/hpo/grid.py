@@ -107,8 +107,8 @@ UNSWEPT = ("experiment", "storage", "output_dir", "plan", "search", "trial", "st
            "train.resume")  # fmt: skip
 """Keys that cannot be swept: what they set is no part of a training."""
 
-TUNED = "stage.rate_factor"
-"""The one key among them that can: other settings are computed from it."""
+TUNED = ("stage.rate_factor", "stage.candidate")
+"""Keys among them that can: other settings are computed from them."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def _refuse_unswept(key: str, line: str) -> None:
     parents = [".".join(key.split(".")[:n]) for n in range(1, key.count(".") + 2)]
     if key == "stage":
         raise SettingError(f"{line}: one stage at a time; python -m basecaller.search 'plan=[...]' runs several")
-    if key != TUNED and any(parent in UNSWEPT for parent in parents):
+    if key not in TUNED and any(parent in UNSWEPT for parent in parents):
         raise SettingError(f"{line}: cannot be swept; {key} is no setting of a training")
 
 

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from basecaller.files import replacing
+from basecaller.files import holding, remove_lock, replacing, shared_lock
 from basecaller.hpo.grid import Entry, Space
 from basecaller.hpo.identity import digest
 
@@ -39,7 +39,8 @@ CLAIM_TIMEOUT = 10.0
 def study_lock(folder: Path, study: optuna.Study) -> Iterator[None]:
     """Held while a study's queue is changed: by one process of this folder and, on a database server, of all hosts."""
     exclusive = getattr(study._storage, "exclusive", lambda key: nullcontext())
-    with named_lock(folder, digest(study.study_name)), exclusive(int(digest(study.study_name, length=15), 16)):
+    lock = named_lock(folder, digest(study.study_name))
+    with holding(lock, f"changes the queue of {study.study_name}"), exclusive(int(digest(study.study_name, length=15), 16)):
         yield
 
 
@@ -54,8 +55,8 @@ def _place(folder: Path) -> str:
         file = folder / "locks" / "place"
         if not file.exists():
             with replacing(file) as partial:
-                partial.write_text(uuid4().hex)
-        return file.read_text()
+                partial.write_text(uuid4().hex, encoding="utf-8")
+        return file.read_text(encoding="utf-8")
 
 
 def trial_lock(folder: Path, study: str, number: int) -> FileLock:
@@ -67,7 +68,7 @@ def named_lock(folder: Path, name: str) -> FileLock:
     """A lock of this experiment; the kernel drops it when its holder dies."""
     locks = folder / "locks"
     locks.mkdir(parents=True, exist_ok=True)
-    return FileLock(locks / f"{name}.lock")
+    return shared_lock(locks / f"{name}.lock")
 
 
 def fill(study: optuna.Study, space: Space, entries: list[Entry]) -> None:
@@ -142,7 +143,7 @@ def release_abandoned(
                 study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         except (Timeout, UpdateFinishedTrialError):  # another process has just looked after it
             continue
-        Path(lock.lock_file).unlink(missing_ok=True)
+        remove_lock(lock)
         if note["outcome"] == "killed":
             log.warning("trial %d (%s): %s", trial.number, _key(trial)[0], note["message"])
             continue

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 import warnings
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from basecaller.errors import StorageError
+from basecaller.hpo.urls import file_of, parsed, reason, scrubbed, without_password
 
 if TYPE_CHECKING:
     import optuna
@@ -27,11 +26,6 @@ SQLITE_TIMEOUT = 120.0
 """Seconds that one process waits for another's write to an SQLite file."""
 
 
-def without_password(url: str) -> str:
-    """A storage URL as it may be shown."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
-
-
 @lru_cache
 def open_storage(url: str) -> optuna.storages.BaseStorage:
     """The storage of a URL, kept open for the life of the process.
@@ -46,15 +40,21 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
     from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    shown = without_password(url)
+    shown, file = without_password(url), file_of(url)
+    scheme = url.partition(":")[0]
+    if "@" in url and parsed(url) is None:
+        raise StorageError(
+            f"storage={shown}: cannot be read; in a password write %40 for @, %2F for / and so on "
+            '(python -c "import urllib.parse; print(urllib.parse.quote_plus(input()))" does it)'
+        )
     try:
-        scheme, _, path = url.partition(":///")
-        if scheme in ("sqlite", "journal") and path:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            url = f"{scheme}:///{file}{url[url.index('?') :] if '?' in url else ''}"
         if scheme == "journal":
             from optuna.storages.journal import JournalFileBackend
 
-            return optuna.storages.JournalStorage(JournalFileBackend(path))
+            return optuna.storages.JournalStorage(JournalFileBackend(str(file)))
         from basecaller.hpo.enduring import EnduringStorage, wait_limit
 
         if scheme == "sqlite":
@@ -62,11 +62,10 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
         else:  # a live process that waits for the server must not be taken for dead when the server is back
             kwargs = {"engine_kwargs": {"pool_pre_ping": True}, "heartbeat_interval": max(1, round(wait_limit() / BEATS)),
                       "grace_period": max(2, round(2 * wait_limit()))}  # fmt: skip
-        return EnduringStorage(_connect(url, kwargs), shown)
+        return EnduringStorage(_connect(url, kwargs), url)
     except (SQLAlchemyError, OSError, ImportError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0].replace(url, shown)
         raise StorageError(
-            f"storage={shown}: cannot be opened ({reason}); give a URL such as sqlite:///outputs/optuna.db"
+            f"storage={shown}: cannot be opened ({scrubbed(reason(error), url)}); give a URL such as sqlite:///outputs/optuna.db"
         ) from None
 
 
@@ -107,7 +106,7 @@ def open_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
         except KeyError:
             study = optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True, **own)
     except optuna.exceptions.StorageInternalError as error:
-        raise StorageError(f"storage={without_password(url)}: {str(error).splitlines()[0]}") from None
+        raise StorageError(f"storage={without_password(url)}: {scrubbed(reason(error), url)}") from None
     written = study.user_attrs.get("format")
     empty = written is None and not study.get_trials(deepcopy=False)
     if written is None and not empty:  # another process may have written both in between, the format first
@@ -143,8 +142,8 @@ def stages_of(url: str, experiment: str) -> list[str]:
     """The stages of an experiment that were ever asked for."""
     import optuna
 
-    scheme, _, path = url.partition(":///")
-    if scheme == "sqlite" and path and not Path(path).exists():
+    file = file_of(url)
+    if file is not None and not file.exists():
         return []  # looking shall not make a file
     names = optuna.get_all_study_names(open_storage(url))
     return list(dict.fromkeys(name.split("/")[1] for name in names if name.startswith(f"{experiment}/")))

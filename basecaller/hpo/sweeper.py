@@ -7,13 +7,12 @@ not, is in `docs/design.md`.
 from __future__ import annotations
 
 import dataclasses
-import io
 import logging
 import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -29,6 +29,7 @@ from omegaconf.errors import InterpolationResolutionError
 
 from basecaller.checking import typed
 from basecaller.errors import BasecallerError, SettingError, StageError, StorageError
+from basecaller.files import remove_lock
 from basecaller.resolving import resolve, user_error
 from basecaller.schema import typed_config
 from basecaller.workers import cores
@@ -121,7 +122,9 @@ class StageSweeper(Sweeper):
                 lines.append(f"{key}={self._as_override(key, node[key], str(written[key]), keys)}")
             except InterpolationResolutionError as error:
                 raise user_error(error) or SettingError(f"stage {self.config.stage.name}, {key}: {error.msg}") from error
-            if found := injections(str(written[key]), str(self.config.storage), str(self.config.experiment)):
+            if found := injections(
+                str(written[key]), str(self.config.storage), str(self.config.experiment), self.config.stage.studies
+            ):
                 self.injected[key] = found
         return lines
 
@@ -195,8 +198,10 @@ class StageSweeper(Sweeper):
         shape = {} if space.is_grid else {key: repr(d) for key, d in space.distributions.items()}
         choices = {key: d.choices for key, d in space.distributions.items() if hasattr(d, "choices")}
         search = config["search"]  # a pruner leaves points without a value: such a study has no others
-        pruner = [search["pruner"], search["pruner_args"]] if search["pruner"] else []
-        return digest([shared, written, sorted(space.distributions), shape, choices, str(self.sampler_config), *pruner])
+        more = [search["pruner"], search["pruner_args"]] if search["pruner"] else []
+        if config["stage"]["candidates"]:
+            more.append(config["stage"]["candidates"])
+        return digest([shared, written, sorted(space.distributions), shape, choices, str(self.sampler_config), *more])
 
     @staticmethod
     def _is_below(key: str, space: Space) -> bool:
@@ -221,10 +226,12 @@ class StageSweeper(Sweeper):
         stage, experiment = self.config.stage.name, config["experiment"]
         self.folder, self.url = Path(config["output_dir"]), str(config["storage"])
         from basecaller.hpo.best import conclude_study, standing
-        from basecaller.hpo.storage import mark_asked, open_study, without_password
+        from basecaller.hpo.storage import mark_asked, open_study
+        from basecaller.hpo.urls import without_password
         from basecaller.hpo.verdicts import verdict
 
-        study = open_study(self.url, f"{experiment}/{stage}/{self.context(space, config)}")
+        asked = stage if config["stage"]["asking"] == 1 else f"{stage}.{config['stage']['asking']}"
+        study = open_study(self.url, f"{experiment}/{asked}/{self.context(space, config)}")
         study.set_user_attr("question", str(self.config.stage.question))
         study.set_user_attr("fixed", {key: without_password(line) for key, line in space.fixed.items()})
         study.set_user_attr("injected", self.injected)
@@ -233,7 +240,6 @@ class StageSweeper(Sweeper):
         study.set_user_attr("arguments", [without_password(line) for line in arguments])
         study.set_user_attr("choice", self._choice(space))
         study.set_user_attr("seeds", space.seeds)
-        study.set_user_attr("halving", self.halving)
         study.set_user_attr("concluded", None)
         mark_asked(study)
         self.done, self.launches = 0, dict[tuple[str, int], int]()
@@ -269,21 +275,24 @@ class StageSweeper(Sweeper):
         except BrokenExecutor as error:
             log.warning("a worker process died (%s); its trial goes back into the queue", error)
         else:
-            with redirect_stderr(io.StringIO()):  # Hydra prints all overrides
-                for job in returned:
-                    _ = job.return_value  # raises what a job raised outside its trial
+            for job in returned:
+                if job.status == JobStatus.FAILED:  # outside its trial; `return_value` would print all overrides first
+                    raise job._return_value
         self.done += len(jobs)
 
     def _walk(self, study: optuna.Study, space: Space) -> None:
-        """Runs the grid at the first seed, the better points at the next ones and, where the leader lies at an edge and
-        the stage allows, the points beyond it."""
+        """Runs the grid by the stage's design and, where the leader lies at an edge and the stage allows, the points beyond it.
+
+        At every seed the design is followed to its end before the grid grows or the next seed begins.
+        """
+        self._design(space)
         points, grown = space.points(), 0
         while True:
             self._ask(study, space, points)
             beyond: list[Point] = []
-            for rung in range(len(space.seeds)):
-                self._finish(study, space, points, rung)
-                beyond = self._beyond(study, space, rung) if grown < int(self.config.stage.extend) else []
+            for level in range(1, len(space.seeds) + 1):
+                self._finish(study, space, points, level)
+                beyond = self._beyond(study, space, level) if grown < int(self.config.stage.extend) else []
                 if beyond:
                     break
             if not beyond:
@@ -291,24 +300,41 @@ class StageSweeper(Sweeper):
             points, grown = points + beyond, grown + 1
         self._call_edges(study, space)
 
+    def _design(self, space: Space) -> None:
+        """Decides which point runs at which seed; rates are tried downward."""
+        from basecaller.hpo.designs import EVERY, planned
+
+        self.design = EVERY
+        if self.halving:
+            choice, kind = self._choice(space), str(self.config.stage.design)
+            self.design, _, count = planned(kind, space.axes, choice, len(space.seeds))
+            space.seeds = [space.seeds[0] + i for i in range(count)]
+            for key, values in space.axes.items():
+                if key != choice and self.design.kind == "rounds" and self.design.stops and len(values) > 1:
+                    space.axes[key] = sorted(values, reverse=True)
+
     def _ask(self, study: optuna.Study, space: Space, points: list[Point]) -> None:
         """Stores what is asked for: from it alone everybody sees where the study stands."""
         from basecaller.hpo.edges import is_ordered
 
+        study.set_user_attr("seeds", space.seeds)
         study.set_user_attr("points", [point.key for point in points])
+        study.set_user_attr("settings", {point.key: point.values for point in points})
+        study.set_user_attr("design", dataclasses.asdict(self.design))
+        study.set_user_attr("measure", str(self.config.stage.measure))
         study.set_user_attr("axes", space.axes)
         values = space.axes.get(self._choice(space) or "", [])
         ordered = bool(self.config.stage.simple_first) and len(values) > 1
         study.set_user_attr("simple_first", (sorted(values) if is_ordered(values) else values) if ordered else None)
 
-    def _beyond(self, study: optuna.Study, space: Space, rung: int) -> list[Point]:
+    def _beyond(self, study: optuna.Study, space: Space, level: int) -> list[Point]:
         """The leader's neighbours outside the grid, on the stage's own ordered axes; the axes grow by them."""
         from basecaller.hpo.best import standing
         from basecaller.hpo.edges import edges, outward
         from basecaller.hpo.grid import Point, widened
 
         stand = standing(study)
-        leader = stand.conclusion_at(rung).winner
+        leader = stand.conclusion_at(level).winner
         if leader is None:
             return []
         params = stand.settings[leader]
@@ -334,20 +360,23 @@ class StageSweeper(Sweeper):
         for key, end in found.items():
             log.warning("the winner's %s=%s is the %s of its grid: a better value may lie beyond", key, winner.params[key], end)  # type: ignore[union-attr]
 
-    def _finish(self, study: optuna.Study, space: Space, points: list[Point], rung: int) -> None:
-        """Launches what waits of a rung until all of it has ended, here or in another process."""
+    def _finish(self, study: optuna.Study, space: Space, points: list[Point], level: int) -> None:
+        """Launches what the design wants at the first so many seeds, step by step, until all of it has ended, here or in
+        another process."""
         from basecaller.hpo import queue
         from basecaller.hpo.best import standing
         from basecaller.hpo.grid import Entry
 
-        wanted = set(standing(study).wanted(rung))
-        entries = [entry for point in points if (entry := Entry(point, space.seeds[rung])).key in wanted]
+        by_key = {point.key: point for point in points}
         while True:
             with queue.study_lock(self.folder, study):
-                freed = queue.release_abandoned(study, self.folder, self.launches)
-                # at first every entry that misses a trial, later what died: a failure waits for the next sweep
-                missing = [e for e in entries if e.key not in self.launches or e.key in freed]
-                queue.fill(study, space, [e for e in missing if self.launches.get(e.key, 0) < queue.ATTEMPTS])
+                queue.release_abandoned(study, self.folder, self.launches)
+                stand = standing(study)
+                # what failed in an earlier sweep is tried again; what fails in this one waits for the next
+                again = {e for e, how in stand.dead.items() if e not in self.launches and how not in queue.CONCLUSIVE}
+                wanted = stand.wanted(level, again)
+                entries = [Entry(by_key[point], seed) for point, seed in wanted]
+                queue.fill(study, space, [e for e in entries if self.launches.get(e.key, 0) < queue.ATTEMPTS])
             trials = queue.waiting(study, entries)
             if trials:
                 # A worker that dies takes those beside it along: who was there runs alone, so that the culprit is known.
@@ -358,7 +387,7 @@ class StageSweeper(Sweeper):
                 self._launch(study, space, trials)
             elif queue.running(study):
                 time.sleep(POLL)
-            else:
+            elif not entries:
                 break
 
     def _sample(self, study: optuna.Study, space: Space) -> None:
@@ -381,7 +410,7 @@ class StageSweeper(Sweeper):
                     time.sleep(POLL)
                 elif not asked:
                     break
-        Path(queue.named_lock(self.folder, me).lock_file).unlink(missing_ok=True)
+        remove_lock(queue.named_lock(self.folder, me))
 
     def _missing(self, study: optuna.Study) -> int:
         """How many points to ask for at once: as many as run side by side, and no more than are missing."""

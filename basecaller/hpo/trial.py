@@ -12,6 +12,7 @@ from filelock import Timeout
 from optuna.storages._heartbeat import get_heartbeat_thread
 from optuna.trial import TrialState
 
+from basecaller.files import remove_lock
 from basecaller.hpo.queue import CLAIM_TIMEOUT, place, trial_lock
 from basecaller.hpo.storage import open_study
 
@@ -87,10 +88,10 @@ def claim(
             study._storage.set_trial_user_attr(trial_id, "claimed", place(folder))
             with get_heartbeat_thread(trial_id, study._storage):
                 yield JobTrial(study, optuna.Trial(study, trial_id))
-            Path(lock.lock_file).unlink(missing_ok=True)  # only of a trial that has ended
+            remove_lock(lock)  # only of a trial that has ended
         else:
             if frozen.user_attrs.get("claimed", place(folder)) != place(folder):
-                Path(lock.lock_file).unlink(missing_ok=True)  # its lock lies on another host
+                remove_lock(lock)  # its lock lies on another host
             yield None
     finally:
         lock.release()

@@ -12,6 +12,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from basecaller.errors import SettingError
+from basecaller.files import shared_lock
 
 
 @cache
@@ -22,17 +23,44 @@ def own_gpu() -> str:
     """
     count = torch.cuda.device_count()
     for number in range(count):
-        lock = FileLock(Path(tempfile.gettempdir()) / f"basecaller-gpu-{number}.lock", is_singleton=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            continue
-        _held.append(lock)
-        return f"cuda:{number}"
+        if _take(Path(tempfile.gettempdir()) / f"basecaller-gpu-{number}.lock"):
+            return f"cuda:{number}"
     return f"cuda:{os.getpid() % count}"
 
 
-_held: list[FileLock] = []
+_held: list[FileLock | int] = []
+"""Locks, and open files that are locked, until this process ends."""
+
+
+def _take(path: Path) -> bool:
+    """Locks a file until this process ends; False where another process has it, or nobody may read it."""
+    lock = shared_lock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    except OSError:
+        return _take_of_another_user(path)
+    _held.append(lock)
+    return True
+
+
+def _take_of_another_user(path: Path) -> bool:
+    """The same for a file that this user may not write to, as every user's file in a folder that all share, such as /tmp: the
+    kernel locks a file that is open for reading as well."""
+    import fcntl  # only POSIX systems have it
+
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        return False
+    _held.append(file)
+    return True
 
 
 def check_gpu(name: str) -> None:

@@ -1,0 +1,108 @@
+"""What every command has in common: its errors are one message, and its output survives any terminal, locale and pipe."""
+
+from __future__ import annotations
+
+import codecs
+import functools
+import logging
+import os
+import select
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from basecaller.errors import SettingError, file_problem, one_line
+from basecaller.messages import is_users, readable
+
+USER_ERROR, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
+"""Exit statuses; the last two are those of a shell's commands that a signal ended."""
+
+
+def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes an entry point show a user's error as one message and exit with 2; any other keeps its traceback."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them
+        _set_up_streams()
+        try:
+            try:
+                _check_arguments()
+                return function(*args, **kwargs)
+            finally:
+                sys.stdout.flush()
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on from here", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+        except BrokenPipeError:
+            if not _is_output_closed():
+                raise
+            sys.exit(PIPE_CLOSED)
+        except Exception as error:
+            message = _message(error)
+            if message is None:
+                raise
+            print(f"error: {message}", file=sys.stderr)
+            sys.exit(USER_ERROR)
+
+    return wrapped
+
+
+def _message(error: Exception) -> str | None:
+    """A user's error, or the system's with a file, in words; None for any other."""
+    if is_users(error):
+        return one_line(str(readable(error)))
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and (problem := file_problem(cause)):
+            return problem
+        cause = cause.__cause__
+    return None
+
+
+def _check_arguments() -> None:
+    """Refuses arguments that are no text in this locale: databases and POD5 files cannot be named by them.
+
+    Raises:
+        SettingError: there is one.
+    """
+    for argument in sys.argv[1:]:
+        if any(0xD800 <= ord(letter) <= 0xDFFF for letter in argument):
+            raise SettingError(
+                f"{argument}: is no text in this locale ({sys.getfilesystemencoding()}); set PYTHONUTF8=1 or LC_ALL=C.UTF-8, "
+                "or rename what it names"
+            )
+
+
+def _set_up_streams() -> None:
+    """Streams that are there, and print whatever text there is; times before messages until Hydra sets up its own logging."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by who started the program: a file that is opened later must not take its place
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
+    codecs.register_error("basecaller", _replaced)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="basecaller")
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("basecaller").setLevel(logging.INFO)
+
+
+def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Bytes of a file's name that are no text stay what they are; of other characters that a terminal lacks a ? is shown."""
+    assert isinstance(error, UnicodeEncodeError)
+    letters = error.object[error.start : error.end]
+    return bytes(ord(c) - 0xDC00 if 0xDC80 <= ord(c) <= 0xDCFF else ord("?") for c in letters), error.end
+
+
+def _is_output_closed() -> bool:
+    """Whether the reader of the output has gone, as `head` does; what is left in the buffers is dropped then."""
+    closed = [number for number in (1, 2) if _has_no_reader(number)]
+    for number in closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return bool(closed)
+
+
+def _has_no_reader(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

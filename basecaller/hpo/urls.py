@@ -1,0 +1,85 @@
+"""URLs of storages, which may hold passwords: what may be shown of them, and of what drivers say about them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote_plus
+
+from basecaller.places import expanded
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+HARMLESS = frozenset(
+    {"application_name", "cache", "charset", "check_same_thread", "client_encoding", "connect_timeout", "dbname", "driver",
+     "host", "hostaddr", "mode", "port", "sslmode", "target_session_attrs", "timeout", "uri", "user"}
+)  # fmt: skip
+"""Parameters of a URL that may be shown; of any other the value may be a secret."""
+
+HIDDEN = "***"
+
+
+def without_password(text: str) -> str:
+    """A storage URL, or an override that sets one, as it may be shown: without its password, and without the values of
+    parameters that may hold one."""
+    before, separator, after = text.partition("://")
+    if not separator or not ("@" in after or "?" in after):
+        return text
+    scheme = re.split(r"[^\w+]", before)[-1]
+    start = before[: len(before) - len(scheme)]
+    end = start[-1:] if start[-1:] in ("'", '"') and after.endswith(start[-1:]) else ""
+    return start + _shown(f"{scheme}://{after.removesuffix(end)}") + end
+
+
+def _shown(text: str) -> str:
+    url = parsed(text)
+    if url is None:
+        return f"{text.partition('://')[0]}://{HIDDEN}"
+    if not url.host and not url.password and not url.query:  # a file
+        return text
+    query = {key: value if key in HARMLESS else HIDDEN for key, value in url.query.items()}
+    return url.set(query=query).render_as_string(hide_password=True).replace(quote_plus(HIDDEN), HIDDEN)
+
+
+def parsed(text: str) -> URL | None:
+    """A URL in its parts; None where it has no such parts, or parts of its password are taken for others."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        return None
+    misread = url.password is not None and any("@" in part for part in (url.host, url.database) if part)
+    return None if misread else url
+
+
+def scrubbed(message: str, text: str) -> str:
+    """What a driver says of a storage, without the secrets of the storage's URL."""
+    url = parsed(text)
+    if url is None:
+        return "it is no URL of a database"
+    secrets = [str(url.password or ""), *(str(value) for key, value in url.query.items() if key not in HARMLESS)]
+    message = message.replace(text, without_password(text))
+    for secret in filter(None, [*secrets, *map(quote_plus, secrets)]):
+        message = message.replace(secret, HIDDEN)
+    return message
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what the database's driver says, where an error wraps it, else of the error itself."""
+    cause: BaseException | None = error
+    while cause is not None and not hasattr(cause, "orig"):
+        cause = cause.__cause__ or cause.__context__
+    lines = str(getattr(cause, "orig", None) or error).splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def file_of(url: str) -> Path | None:
+    """The file that an SQLite or journal URL names."""
+    scheme, _, path = url.partition(":///")
+    if scheme not in ("sqlite", "journal") or not path:
+        return None
+    return Path(expanded(path.partition("?")[0]))

@@ -1,0 +1,63 @@
+"""Which program and which data gave a result."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from basecaller import __version__
+from basecaller.hpo.identity import run_id
+
+PACKAGES = ("torch", "hydra-core", "optuna", "numpy")
+
+POINTERS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY")
+"""Variables that point git to another repository: a hook that starts this program has them."""
+
+GIT_TIMEOUT = 30.0
+"""Seconds; on a slow file system git may take long to tell whether files were changed."""
+
+
+def provenance(config: dict[str, Any], fingerprint: str) -> dict[str, Any]:
+    """Versions, git commit (None where it is not known), and the data set's fingerprint."""
+    return {
+        "data": fingerprint,
+        "commit": commit(Path(__file__).resolve().parent),
+        "versions": {"python": platform.python_version(), "basecaller": __version__} | {p: version(p) for p in PACKAGES},
+        "run_id": run_id(config),
+    }
+
+
+@cache
+def commit(package: Path) -> str | None:
+    """The commit of the checkout that a package lies in, as `git describe` gives it.
+
+    Args:
+        package: its folder.
+    Returns:
+        None where git is missing, or the package is installed: a repository around an installation is not the program's own.
+    """
+    root = package.parent
+    if _git(root, "rev-parse", "--show-toplevel") != str(root):
+        return None
+    if not _git(root, "ls-files", "--", f"{package.name}/__init__.py"):
+        return None
+    return _git(root, "describe", "--always", "--dirty")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git prints, or None where it fails or is missing."""
+    environment = {key: value for key, value in os.environ.items() if key not in POINTERS}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            env=environment, capture_output=True, text=True, encoding="utf-8", errors="surrogateescape", check=True,
+            timeout=GIT_TIMEOUT,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
