@@ -128,6 +128,7 @@ STOCK = {
     "optimizer.lr": "optimizer.lr: must be key=value",
     "model=null": "must be a string or a list",
     "train=3": "train=3: must be a section of keys",
+    "~stage": "stage: missing",
     "model.channels=${nope}": "model.channels: Interpolation key 'nope' not found",
 }
 
@@ -142,8 +143,20 @@ def test_a_line_that_cannot_be_gives_one_plain_message(run: Command, tmp_path: P
     assert not (tmp_path / "outputs/optuna.db").exists()
 
 
-def test_several_values_without_m_say_what_to_do(run: Command):
-    assert "needs -m" in run("train", RATES, code=2).stderr
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (RATES, "needs -m"),
+        ("stage=lr_adam", "add -m"),
+        ("data.reads=4", "validation"),
+        ("--config-name=nonesuch", "nonesuch: no such config"),
+        ("--config-dir=nonesuch", "not found"),
+    ],
+)
+def test_a_single_training_that_cannot_be_gives_one_plain_message(run: Command, line, words):
+    (message,) = [line for line in run("train", line, code=2).stderr.splitlines() if " preparing " not in line]
+    assert message.startswith("error: ")
+    assert words in message
 
 
 def test_a_grid_of_whole_numbers_grows_by_fractions_in_its_study(untrained):
@@ -174,7 +187,7 @@ def test_a_study_is_the_same_however_its_settings_are_written(untrained, one, ot
 def test_the_kind_of_a_distribution_is_that_of_the_setting(untrained):
     kinds = {"optimizer.lr": FloatDistribution, "data.batch_size": IntDistribution, "model.batch_norm": CategoricalDistribution,
              "optimizer": CategoricalDistribution, "train.schedule": CategoricalDistribution}  # fmt: skip
-    study = sweep("optimizer=sgd,adam", "optimizer.lr=1", "optimizer.lr=1,2", "data.batch_size=2,4", "model.batch_norm=true,false",
+    study = sweep("optimizer=sgd,adam", "optimizer.lr=1,2", "data.batch_size=2,4", "model.batch_norm=true,false",
                   "train.schedule=cosine,constant")  # fmt: skip
     assert {key: type(d) for key, d in study.trials[0].distributions.items()} == kinds
     assert study.trials[0].distributions["train.schedule"].choices == ("constant", "cosine")
@@ -200,8 +213,8 @@ def test_the_kind_of_a_distribution_is_that_of_the_setting(untrained):
 )
 def test_a_stage_of_ones_own_may_say_its_params_in_yaml(untrained, folder: Path, params, expected):
     (folder / "mine/stage").mkdir(parents=True)
-    stage = "name: own\n  question: What?\n  choice: null\n  simple_first: false\n  replicates: 1\n  rate_factor: 1.0\n  extend: 0\n"
-    text = f"# @package _global_\nstage:\n  {stage}hydra:\n  sweeper:\n    params: {params}\n"
+    stage = "{name: own, question: What?, choice: null, simple_first: false, replicates: 1, rate_factor: 1.0, extend: 0}"
+    text = f"# @package _global_\nstage: {stage}\nhydra:\n  sweeper:\n    params: {params}\n"
     (folder / "mine/stage/own.yaml").write_text(text)
     own = ("stage=own", f"hydra.searchpath=[file://{folder}/mine]")
     if expected is None:
