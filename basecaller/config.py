@@ -9,19 +9,20 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from basecaller.data.sources import source_fingerprint
-from basecaller.errors import BasecallerError, DataError, SettingError
+from basecaller.errors import DataError
 from basecaller.files import content_digest
 from basecaller.hpo.best import best
 from basecaller.hpo.identity import run_id
 from basecaller.hpo.urls import without_password
+from basecaller.messages import is_users, readable
 from basecaller.places import conf_dir
-from basecaller.resolving import resolve, user_error
-from basecaller.settings import data_settings
+from basecaller.resolving import resolve
+from basecaller.schema import typed_config
+from basecaller.settings import data_settings, general, settings
 
 
 def scaled_rate(base: float, factor: float, batch: int = 1, base_batch: int = 1) -> float:
@@ -33,7 +34,9 @@ def scaled_rate(base: float, factor: float, batch: int = 1, base_batch: int = 1)
 
 
 def _run_id(*, _root_: DictConfig) -> str:
-    """The resolver `${run_id:}`: a training's identity, and the name of its folder."""
+    """The resolver `${run_id:}`: a training's identity, and the name of its folder. All settings are checked before
+    there is one."""
+    settings(_root_)
     return run_id(job_config(_root_))
 
 
@@ -60,9 +63,13 @@ def file_digest(path: str | None) -> str | None:
 
 
 def job_config(config: DictConfig) -> dict[str, Any]:
-    """A config without Hydra's own part, as plain values, all interpolations resolved; it may be written anywhere, so a
-    password in the storage's URL is left out."""
-    values = resolve(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+    """A config without Hydra's own part, as plain values of their keys' types, all interpolations resolved; it may be written
+    anywhere, so a password in the storage's URL is left out.
+
+    Raises:
+        BasecallerError: an interpolation cannot be resolved, or a key cannot have its value.
+    """
+    values = typed_config(resolve(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])))
     return values | {"storage": without_password(str(values["storage"]))}
 
 
@@ -90,22 +97,17 @@ def compose_config(overrides: list[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(conf_dir()):
-            return compose("config", overrides)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise readable(error) from error
+            config = compose("config", overrides, return_hydra_config=True)
+    except Exception as error:
+        raise readable(error) if is_users(error) else error from error
+    HydraConfig.instance().set_config(config)  # for ${hydra:runtime.cwd}
+    with open_dict(config):
+        del config["hydra"]
+    general(config)
+    return config
 
 
 def command(module: str, overrides: list[str], multirun: bool = False) -> str:
     """A command line that a user can type; a password in it is left out."""
     shown = [without_password(line) for line in overrides]
     return shlex.join(["python", "-m", f"basecaller.{module}", *(["-m"] if multirun else []), *shown])
-
-
-def readable(error: Exception) -> BasecallerError:
-    """An error of Hydra or OmegaConf as one of this program: its first cause of ours, or its own words."""
-    if found := user_error(error):
-        return found
-    if isinstance(error, OverrideParseException):
-        override = without_password(error.override)
-        return SettingError(f"{override}: cannot be read; quote a value of unusual characters, as in: \"key='a (b)'\"")
-    return SettingError(str(error))

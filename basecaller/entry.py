@@ -11,11 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-
-from basecaller.config import readable
-from basecaller.errors import BasecallerError, SettingError, file_problem, one_line
+from basecaller.errors import SettingError, file_problem, one_line
+from basecaller.messages import is_users, readable
 
 USER_ERROR, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 """Exit statuses; the last two are those of a shell's commands that a signal ended."""
@@ -51,9 +48,9 @@ def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def _message(error: BaseException) -> str | None:
+def _message(error: Exception) -> str | None:
     """A user's error, or the system's with a file, in words; None for any other."""
-    if isinstance(error, BasecallerError | HydraException | OmegaConfBaseException):
+    if is_users(error):
         return one_line(str(readable(error)))
     cause: BaseException | None = error
     while cause is not None:

@@ -31,15 +31,16 @@ class StageError(BasecallerError):
 
 
 class DivergedError(BasecallerError):
-    """The training loss is not a finite number any more.
+    """The training loss or the validation loss is not a finite number any more.
 
     Args:
         update: the optimizer update at which it happened, counted from 1.
         loss: the value seen.
+        kind: which loss.
     """
 
-    def __init__(self, update: int, loss: float) -> None:
-        super().__init__(f"the loss is {loss} at update {update}: lower optimizer.lr or train.clip")
+    def __init__(self, update: int, loss: float, kind: str = "loss") -> None:
+        super().__init__(f"the {kind} is {loss} at update {update}: lower optimizer.lr or train.clip")
         self.update = update
 
 

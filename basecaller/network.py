@@ -40,6 +40,7 @@ class RawCTCNet(nn.Module):
         self.skip = nn.Linear(len(rungs) * c, s)
         self.head = nn.Linear(s, s)
         self.scores = nn.Linear(s, 1 + len(alphabet))
+        self._flat: Tensor | None = None
         self._initialise(seed)
 
     @torch.no_grad()
@@ -57,6 +58,26 @@ class RawCTCNet(nn.Module):
             nn.init.kaiming_uniform_(weight, nonlinearity="linear", generator=generator)
         for name in modules:
             nn.init.zeros_(getattr(self, name).bias)
+
+    @torch.no_grad()
+    def flatten(self) -> Tensor:
+        """All parameters as one vector, float [parameters], in the order of `parameters()`. They are views of it from then on.
+        A network that is moved or changes its type has other parameters, and needs another call.
+        """
+        parameters = list(self.parameters())
+        flat = self._flat
+        at = 0 if flat is None else flat.data_ptr()
+        for p in parameters:
+            if flat is None or p.data_ptr() != at or p.dtype != flat.dtype:
+                flat = None
+                break
+            at += p.numel() * p.element_size()
+        if flat is None:
+            flat = torch.cat([p.detach().reshape(-1) for p in parameters])
+            for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+                p.data = part.view_as(p)
+            self._flat = flat
+        return flat
 
     def frames(self, lengths: Tensor) -> Tensor:
         """Output frames for signals of `lengths` samples: int64 [batch]."""

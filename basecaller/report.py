@@ -29,7 +29,8 @@ def write_report(url: str, experiment: str, folder: Path, plan: list[str]) -> di
     Returns:
         The facts that they are made from.
     """
-    studies = studies_of(url, experiment, plan)
+    history = (read_json(folder / "search.json") or {}).get("history", [])
+    studies = studies_of(url, experiment, plan, history)
     facts = experiment_facts(url, experiment, folder, plan, studies)
     write_pages(facts, folder)
     save_notes(studies, facts["stages"])

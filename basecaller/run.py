@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable
+from contextlib import chdir, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.config import job_config
@@ -80,13 +83,16 @@ def train(cfg: DictConfig, folder: Path, on_point: Callable[[Point], None] = lam
     config = job_config(cfg)
     resume = checked.train.resume
     # without the lock first: what is finished may lie where this user may only read
-    if found := _finished(folder, config, resume, on_point):
+    if found := _finished(folder, config, checked, on_point):
         return found
     folder.mkdir(parents=True, exist_ok=True)
     with holding(shared_lock(folder / ".lock"), f"trains the same in {os.path.relpath(folder)}"):
         _own(folder, config, resume)
-        if found := _finished(folder, config, resume, on_point):
+        if found := _finished(folder, config, checked, on_point):
             return found
+        if other := _another_path(read_json(folder / "result.json"), checked):
+            log.warning("%s: %s; trained again here", os.path.relpath(folder), other)
+            (folder / "result.json").unlink()
         result = _fit(checked, config, folder, on_point)
         write_json(
             folder / "result.json",
@@ -105,10 +111,10 @@ def _is_own(folder: Path, config: dict[str, Any], resume: bool) -> bool:
     return resume and read_json(folder / "run.json") == {"run_id": run_id(config)}
 
 
-def _finished(folder: Path, config: dict[str, Any], resume: bool, on_point: Callable[[Point], None]) -> Result | None:
-    """The training's result, where the folder holds it."""
-    finished = read_json(folder / "result.json") if _is_own(folder, config, resume) else None
-    if not finished:
+def _finished(folder: Path, config: dict[str, Any], checked: Settings, on_point: Callable[[Point], None]) -> Result | None:
+    """The training's result, where the folder holds it and this process would compute it the same way."""
+    finished = read_json(folder / "result.json") if _is_own(folder, config, checked.train.resume) else None
+    if not finished or _another_path(finished, checked) or not math.isfinite(finished["metrics"]["val_loss"]):
         return None
     from basecaller.training.fit import Point
 
@@ -126,6 +132,20 @@ def _own(folder: Path, config: dict[str, Any], resume: bool) -> None:
         write_json(folder / "run.json", {"run_id": run_id(config)})
         with replacing(folder / "config.yaml") as partial:
             OmegaConf.save(OmegaConf.create(config), partial)
+
+
+def _another_path(finished: dict[str, Any] | None, checked: Settings) -> str:
+    """How a result was computed, if this process would compute it in another way, with other rounding: then the two cannot be
+    paired. Empty if it is the same way, or if there is no result.
+    """
+    if not finished:
+        return ""
+    from basecaller.training.device import choose_device
+    from basecaller.training.engine import choose_path
+
+    here = choose_path(checked.model, choose_device(checked.device), checked.train.native, checked.train.precision)
+    there = finished["facts"].get("path")
+    return "" if there == str(here) else f"computed by {there}, here it would be {here}"
 
 
 def _fit(checked: Settings, config: dict[str, Any], folder: Path, on_point: Callable[[Point], None]) -> Result:
@@ -155,16 +175,29 @@ def _fit(checked: Settings, config: dict[str, Any], folder: Path, on_point: Call
     return Result(outcome.metrics, outcome.curve, outcome.facts | provenance(config, dataset.fingerprint))
 
 
-def _output_dir() -> Path:
-    return Path(HydraConfig.get().runtime.output_dir)
+def _run_folder(cfg: DictConfig) -> Path:
+    """Where a job trains: in Hydra's folder for it; in a sweep always in the one that its settings name, whatever
+    `hydra.sweep.subdir` says, so that no job takes another's folder."""
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        return Path(hydra.sweep.dir) / run_id(job_config(cfg))
+    return Path(hydra.runtime.output_dir)
 
 
 def job(cfg: DictConfig) -> float | None:
     """What Hydra runs: a single training, or one trial of a sweep.
 
+    Paths stay relative to the folder where the command was typed, with `hydra.job.chdir` too: all jobs share the storage.
+
     Returns:
         The objective, nats per base; None for a trial that gave none.
     """
+    hydra = HydraConfig.get()
+    with chdir(hydra.runtime.cwd) if hydra.job.chdir else nullcontext():
+        return _job(cfg)
+
+
+def _job(cfg: DictConfig) -> float | None:
     import torch
 
     torch.set_num_threads(threads_of_job(cfg))
@@ -177,7 +210,7 @@ def _train_alone(cfg: DictConfig) -> float:
         raise SettingError(
             f"stage={cfg.stage.name} is a sweep: add -m, as in: python -m basecaller.train -m stage={cfg.stage.name}"
         )
-    folder = _output_dir()
+    folder = _run_folder(cfg)
     result = train(cfg, folder)
     log.info("%s", result)
     log.info("in %s", os.path.relpath(folder))
@@ -194,6 +227,10 @@ def check(cfg: DictConfig) -> None:
     """
     checked = settings(cfg)
     pruner_of(cfg)
+    if checked.device.startswith("cuda"):
+        from basecaller.training.device import check_gpu
+
+        check_gpu(checked.device)
     dataset = prepare(checked.data.name, checked.data.source, Path(checked.data.folder))
     check_padding(dataset, checked.padding, checked.data.batch_size)
     warn_once(dataset, checked)
@@ -271,10 +308,16 @@ def _run_claimed(trial: JobTrial, cfg: DictConfig, name: str) -> float | None:
     import optuna
     import torch
 
-    report = _Reporter(trial)
+    report, folder = _Reporter(trial), _run_folder(cfg)
     try:
-        _note_start(trial, cfg)
-        result = train(cfg, _output_dir(), report)
+        _note_start(trial, cfg, folder)
+        result = train(cfg, folder, report)
+        if report.lost:
+            log.error("%s: %s; its result is kept in %s", name, result, os.path.relpath(folder))
+            raise report.lost
+        facts = result.metrics | result.facts
+        curve = [asdict(point) for point in result.curve]
+        trial.end("complete", result.metrics["val_loss"], **facts, taken_over=result.taken_over, curve=curve)
     except (StorageError, optuna.exceptions.UpdateFinishedTrialError):
         raise
     except optuna.TrialPruned:
@@ -290,12 +333,6 @@ def _run_claimed(trial: JobTrial, cfg: DictConfig, name: str) -> float | None:
         log.debug("%s", name, exc_info=True)
         _fail(trial, name, "failed", error)
     else:
-        if report.lost:
-            log.error("%s: %s; its result is kept in %s", name, result, os.path.relpath(_output_dir()))
-            raise report.lost
-        facts = result.metrics | result.facts
-        curve = [asdict(point) for point in result.curve]
-        trial.end("complete", result.metrics["val_loss"], **facts, taken_over=result.taken_over, curve=curve)
         log.info("%s: %s", name, result)
         return result.metrics["val_loss"]
     return None
@@ -317,7 +354,7 @@ class _Reporter:
                 self.lost = error
 
 
-def _note_start(trial: JobTrial, cfg: DictConfig) -> None:
+def _note_start(trial: JobTrial, cfg: DictConfig, folder: Path) -> None:
     hydra = HydraConfig.get()
     groups = {key: choice for key, choice in hydra.runtime.choices.items() if not key.startswith("hydra/")}
     # unresolved: an override that is computed from others stays as it was written
@@ -328,7 +365,7 @@ def _note_start(trial: JobTrial, cfg: DictConfig) -> None:
             "config": job_config(cfg),
             "choices": groups,
             "overrides": [line for line in written if not str(line).lstrip("+").startswith(OWN_OVERRIDES)],
-            "folder": os.path.relpath(_output_dir()),
+            "folder": os.path.relpath(folder),
         }
     )
 

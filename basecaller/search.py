@@ -12,18 +12,21 @@ from rich.console import Console
 
 from basecaller.commandline import arguments, as_typed
 from basecaller.config import compose_config
-from basecaller.driver import Search, unswept
 from basecaller.entry import as_message
+from basecaller.search_plan.preview import preview
+from basecaller.search_plan.search import Search
+from basecaller.search_plan.stages import unswept
 
 
 @as_message
 def main() -> None:
     overrides = as_typed(arguments("search", __doc__, "as for basecaller.train; see conf/config.yaml"))
-    search = Search(compose_config(unswept(overrides)), overrides, Console(markup=False))
+    console = Console(markup=False)
+    search = Search(compose_config(unswept(overrides)), overrides, console)
     if search.cfg.search.preview:
-        search.preview()
-        return
-    search.run()
+        preview(search, console)
+    else:
+        search.run()
 
 
 if __name__ == "__main__":

@@ -1,83 +1,41 @@
-"""From a composed config to checked, plain values. A key's type and range stand beside its field; see `_check`."""
+"""From a composed config to checked, plain values. `schema.py` describes the keys."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
+import functools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
+from basecaller.checking import section, typed
 from basecaller.data import mixture, simulator
-from basecaller.data.batches import PADDINGS
 from basecaller.data.dataset import ALPHABET
 from basecaller.data.sources import SOURCES
 from basecaller.errors import DataError, SettingError
 from basecaller.geometry import Model
 from basecaller.places import conf_dir, expanded
-from basecaller.resolving import resolve
+from basecaller.resolving import value_at
+from basecaller.schema import (
+    GROUPS,
+    LASTING,
+    DataShared,
+    General,
+    Padding,
+    SearchOptions,
+    Stage,
+    Top,
+    TrialPlace,
+    field_of,
+)
+from basecaller.training.batch_plan import check_schedule
 from basecaller.training.settings import Optimizer, Train
 
 Section = TypeVar("Section")
-
-
-def _check(where: str, name: str, value: Any, rule: dict[str, Any]) -> None:
-    """Holds one value against its field's metadata: least, above, below, choices, odd, power_of_two."""
-    key = f"{where}.{name}" if where else name
-    if value is None:
-        return
-    if isinstance(value, float) and not math.isfinite(value):
-        raise SettingError(f"{key}={value}: must be a finite number")
-    if "least" in rule and value < rule["least"]:
-        raise SettingError(f"{key}={value}: must be at least {rule['least']}")
-    if "above" in rule and value <= rule["above"]:
-        raise SettingError(f"{key}={value}: must be above {rule['above']}")
-    if "below" in rule and value >= rule["below"]:
-        raise SettingError(f"{key}={value}: must be below {rule['below']}")
-    if "choices" in rule and value not in rule["choices"]:
-        raise SettingError(f"{key}={value}: must be one of {', '.join(rule['choices'])}")
-    if rule.get("odd") and value % 2 == 0:
-        raise SettingError(f"{key}={value}: must be odd")
-    if rule.get("power_of_two") and value & (value - 1):
-        raise SettingError(f"{key}={value}: must be a power of two")
-
-
-def section(kind: type[Section], node: Any, where: str) -> Section:
-    """A config section as a checked dataclass.
-
-    Args:
-        kind: dataclass whose fields name, type and bound the keys.
-        node: the section; every field must be there, and nothing else.
-        where: its dotted place, for messages.
-    Raises:
-        SettingError: an unknown or missing key, a value of another type or out of range.
-    """
-    return cast(Section, _checked(cast(Any, kind), json.dumps(resolve(node, where)), where))
-
-
-@cache  # a sweep checks the same sections for every trial
-def _checked(kind: type, values_json: str, where: str) -> Any:
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    values, inside = json.loads(values_json), f"{where}." if where else ""
-    for name in values:
-        if name not in fields:
-            raise SettingError(f"{inside}{name}: unknown key; known are {', '.join(fields)}")
-    for name in fields:
-        if name not in values:
-            raise SettingError(f"{inside}{name}: missing")
-    try:
-        checked = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), values))
-    except OmegaConfBaseException as error:
-        key = f"{inside}{error.full_key}" if error.full_key else where
-        raise SettingError(f"{key}={OmegaConf.select(OmegaConf.create(values), error.full_key or '')}: {error.msg}") from error
-    for name, f in fields.items():
-        _check(where, name, getattr(checked, name), dict(f.metadata))
-    return checked
 
 
 def options(name: str, overrides: list[str], kind: type[Section]) -> Section:
@@ -105,7 +63,7 @@ def options(name: str, overrides: list[str], kind: type[Section]) -> Section:
     for key, value in values.items():
         if value == "???":
             raise SettingError(f"{key}: must be given, as in: {key}=...")
-        _check("", key, value, rules[key])
+        values[key] = typed(cast(Any, kind), key, value, key)
         if rules[key].get("path") and value is not None:
             values[key] = expanded(value)
     return kind(**values)
@@ -153,18 +111,6 @@ class Data:
     source: Any
     pore_model: str | None = None
     test: HeldOut | None = None
-
-
-@dataclass(frozen=True)
-class _Batch:
-    batch_size: int = dataclasses.field(metadata={"least": 1})
-
-
-@dataclass(frozen=True)
-class _Top:
-    seed: int = dataclasses.field(metadata={"least": 0})
-    threads: int | None = dataclasses.field(metadata={"least": 1})
-    device: str
 
 
 GENERAL = ("name", "batch_size", "folder", "fingerprint", "pore_model")
@@ -247,7 +193,9 @@ def data_settings(cfg: DictConfig) -> Data:
         SettingError: see `section`; DataError: a source file that the section names is missing.
     """
     name, values = cfg.data.name, _values(cfg.data, "data")
-    section(_Batch, OmegaConf.create({"batch_size": cfg.data.batch_size}), "data")
+    pore_model = cfg.data.get("pore_model")  # configs of earlier versions have none
+    written = {"batch_size": cfg.data.batch_size, "folder": cfg.data.folder, "pore_model": pore_model}
+    shared = section(DataShared, OmegaConf.create(written), "data")
     test = None
     if isinstance(values.get("test"), DictConfig):  # a source of its own; nothing of this one is kept back
         kind, _, source = _whole(values["test"], {"validation": 0.1, "test": 0.8}, "data.test")
@@ -258,24 +206,65 @@ def data_settings(cfg: DictConfig) -> Data:
         )
     shares = {key: values.get(key) for key in ("validation", "test")}
     source = _mixture(values["sources"], shares) if name == "mixed" else _source(name, values, "data")
-    pore_model = cfg.data.get("pore_model")  # configs of earlier versions have none
-    if pore_model is not None and not Path(pore_model).is_file():
-        raise DataError(f"data.pore_model: {pore_model} is no file; give a table of k-mers and levels, or null for R9.4's")
-    return Data(name, int(cfg.data.batch_size), str(cfg.data.folder), source, pore_model, test)
+    if shared.pore_model is not None and not Path(shared.pore_model).is_file():
+        raise DataError(
+            f"data.pore_model: {shared.pore_model} is no file; give a table of k-mers and levels, or null for R9.4's"
+        )
+    return Data(name, shared.batch_size, shared.folder, source, shared.pore_model, test)
 
 
 @dataclass(frozen=True)
-class Settings:
-    """All that decides a training, checked."""
+class Settings(General):
+    """All settings, checked. `padding` is its mode."""
 
     model: Model
     optimizer: Optimizer
     train: Train
     data: Data
     padding: str
-    seed: int
-    threads: int | None
-    device: str
+
+
+def general(cfg: DictConfig) -> General:
+    """The settings that do not describe the training itself.
+
+    Raises:
+        SettingError: a key or value that cannot be; the message names it.
+    """
+    known = [*(f.name for f in dataclasses.fields(Settings))]
+    for name in [str(name) for name in cfg]:
+        if name not in (*known, "hydra"):
+            raise SettingError(f"{name}: unknown key; known are {', '.join(known)}")
+    unresolved = OmegaConf.to_container(cfg, resolve=False)
+    for key in LASTING:
+        written = str(functools.reduce(lambda node, name: node[name], key.split("."), cast(Any, unresolved)))
+        if "${now:" in written:
+            raise SettingError(f"{key}={written}: must not change with time, or no command could go on from what it left")
+    top = section(Top, OmegaConf.create({f.name: value_at(cfg, f.name) for f in dataclasses.fields(Top)}), "")
+    search = section(SearchOptions, cfg.search, "search")
+    _check_winner(search.winner, str(cfg.data.name))
+    stage, trial = section(Stage, cfg.stage, "stage"), section(TrialPlace, cfg.trial, "trial")
+    return General(**vars(top), search=search, stage=stage, trial=trial)
+
+
+def _check_winner(winner: dict[str, Any], source: str) -> None:
+    """Checks `search.winner`: what it holds are settings of a training."""
+    for key, value in _leaves(winner):
+        shown = f"search.winner.{key}"
+        if key in GROUPS:
+            if not (Path(conf_dir()) / key / f"{value}.yaml").is_file():
+                raise SettingError(f"{shown}={value}: no such option")
+        elif key != "seed" and (key.partition(".")[0] not in (*GROUPS, "train") or field_of(key, source) is None):
+            raise SettingError(f"{shown}: unknown key; it must be a setting of a training, as in search.winner.train.epochs")
+        else:
+            typed(*cast(tuple[type, str], field_of(key, source)), value, shown)
+
+
+def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in node.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def settings(cfg: DictConfig) -> Settings:
@@ -285,17 +274,14 @@ def settings(cfg: DictConfig) -> Settings:
         SettingError: a key or value that cannot be; the message names it.
         DataError: a source file is missing.
     """
-    padding = resolve(cfg.padding, "padding").get("mode")
-    if padding not in PADDINGS:
-        raise SettingError(f"padding.mode={padding}: must be one of {', '.join(PADDINGS)}")
-    top = section(_Top, OmegaConf.create({k: cfg[k] for k in ("seed", "threads", "device")}), "")
+    train = section(Train, cfg.train, "train")
+    if wrong := check_schedule(train.batch_schedule, train.budget):
+        raise SettingError(f"train.batch_schedule={list(train.batch_schedule or ())}: {wrong}")
     return Settings(
+        **vars(general(cfg)),
         model=section(Model, cfg.model, "model"),
         optimizer=section(Optimizer, cfg.optimizer, "optimizer"),
-        train=section(Train, cfg.train, "train"),
+        train=train,
         data=data_settings(cfg),
-        padding=padding,
-        seed=top.seed,
-        threads=top.threads,
-        device=top.device,
+        padding=section(Padding, cfg.padding, "padding").mode,
     )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 EPSILON, MOMENTUM = 1e-5, 0.1
@@ -191,15 +192,17 @@ class _TowerFunction(torch.autograd.Function):
         ctx: Any, x: Tensor, valid: Tensor | None, dilations: Sequence[int], training: bool, *weights: Tensor | None
     ) -> Tensor:
         ctx.kept, ctx.valid, ctx.dilations, ctx.training = [], valid, dilations, training
-        ctx.weights = Weights(*weights)  # type: ignore[arg-type]
-        units = _forward(x, valid, dilations, training, ctx.weights, ctx.kept)
-        ctx.save_for_backward(units)
+        units = _forward(x, valid, dilations, training, Weights(*weights), ctx.kept)  # type: ignore[arg-type]
+        ctx.save_for_backward(units, *weights[:7])  # so that weights changed in between are an error, not a wrong gradient
+        ctx.statistics = weights[7:]  # these do change, with every batch; its gradient in training does not depend on them
         return units
 
     @staticmethod
+    @once_differentiable  # type: ignore[misc]
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (units,) = ctx.saved_tensors
-        g_x, g_weights = _backward(gradients[0], units, ctx.valid, ctx.dilations, ctx.training, ctx.weights, ctx.kept)
+        units, *weights = ctx.saved_tensors
+        all_weights = Weights(*weights, *ctx.statistics)
+        g_x, g_weights = _backward(gradients[0], units, ctx.valid, ctx.dilations, ctx.training, all_weights, ctx.kept)
         return (g_x, None, None, None, *g_weights, None, None)
 
 

@@ -15,7 +15,7 @@ from benchmarks.measuring import Row, default
 COST = """
 import sys, time
 from basecaller import run
-from basecaller.driver import hydra_app
+from basecaller.search_plan.stages import hydra_app
 real, known = run.train, []
 
 def train(cfg, folder, on_point=lambda point: None):
@@ -76,7 +76,7 @@ import sys, time
 from rich import box
 from rich.console import Console
 from basecaller.config import compose_config
-from basecaller.driver import Search
+from basecaller.search_plan.search import Search
 overrides = sys.argv[1:]
 started = time.perf_counter()
 search = Search(compose_config(overrides), overrides, Console(quiet=True))

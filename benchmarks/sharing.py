@@ -26,7 +26,7 @@ from tests.postgres import AbsentError, temporary_server
 CHILD = """
 import sys
 from basecaller import run
-from basecaller.driver import hydra_app
+from basecaller.search_plan.stages import hydra_app
 
 
 def train(cfg, folder, on_point=lambda point: None):

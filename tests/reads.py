@@ -12,7 +12,7 @@ import numpy as np
 import pod5
 import pysam
 
-from basecaller.data.signal import normalise
+from basecaller.data.signal import normalise, reverse_complement
 from basecaller.data.simulator import ADC_STEP, FLANK, simulate_read
 from basecaller.decode import to_string
 
@@ -67,7 +67,117 @@ def make_reads(count: int, bases: int = 300, seed: int = 0, genome: np.ndarray |
     return reads
 
 
-def write_pod5(path: Path, reads: list[SimulatedRead], scale: float = ADC_STEP) -> Path:
+@dataclass
+class AlignedRead:
+    """An aligned read of which all is known.
+
+    Attributes:
+        read: what the basecaller called, on the signal of the whole molecule.
+        record: its BAM record, without MD.
+        md: the MD tag.
+        genome: uint8, the contig that it is aligned to.
+        labels, positions: uint8, int64 [columns], the reference's bases under it, introns left out, in signal order.
+        called: int64 [columns], the called base in each of them; -1 for a deletion.
+    """
+
+    read: SimulatedRead
+    record: pysam.AlignedSegment
+    md: str
+    genome: np.ndarray
+    labels: np.ndarray
+    positions: np.ndarray
+    called: np.ndarray
+
+    @property
+    def starts(self) -> np.ndarray:
+        """First sample of each column's base, by the move table; -1 for a deletion."""
+        return np.where(self.called < 0, -1, self.read.move_starts[self.called])
+
+
+CONTIG = "contig"
+
+
+def aligned_read(
+    operations: list[tuple[str, int]],
+    reverse: bool = False,
+    rna: bool = False,
+    seed: int = 0,
+    before: int = 10,
+    after: int = 10,
+) -> AlignedRead:
+    """A read and its alignment, made of CIGAR operations along the reference's forward strand.
+
+    Args:
+        operations: letters of M = X I D N S H and lengths; `d` is a deletion of bases that the molecule has and the basecaller
+            missed, where `D` deletes bases that it lacks.
+        reverse: the molecule is of the reverse strand.
+        rna: its signal runs from the 3' end.
+        seed: of sequence, signal and read id.
+        before, after: bases of the contig around the alignment.
+    """
+    rng = np.random.default_rng(seed)
+    genome, molecule, call = [*rng.integers(1, 5, before)], list[int](), list[int]()  # call: 0 where a base was missed
+    columns, md, same = list[tuple[int, int]](), "", 0  # position, base of the molecule or -1
+    for kind, length in operations:
+        if kind in "Dd":
+            md, same = f"{md}{same}^", 0
+        for _ in range(length):
+            base = int(rng.integers(1, 5))
+            if kind in "M=XIdSH":
+                molecule.append(base)
+                call.append(0 if kind == "d" else base % 4 + 1 if kind == "X" else base)
+            if kind in "M=XDd":
+                columns.append((len(genome), -1 if kind in "Dd" else len(molecule) - 1))
+                md, same = (md + to_string(np.array([base])), 0) if kind in "Dd" else (md, same + 1)
+            if kind in "X":
+                md, same = f"{md}{same - 1}{to_string(np.array([base]))}", 0
+            if kind in "M=XDdN":
+                genome.append(base)
+    genome += [*rng.integers(1, 5, after)]
+    forward, letters = np.array(molecule, np.uint8), np.array(call, np.uint8)
+    turned = reverse_complement(forward) if reverse else forward  # 5' to 3'
+    flank = rng.integers(1, 5, FLANK).astype(np.uint8)
+    signal, starts = simulate_read(np.concatenate([flank, turned, flank]), rng)
+    if rna:
+        signal, starts = signal[::-1], (len(signal) - np.append(starts[1:], len(signal)))[::-1]
+    backwards = reverse != rna
+    heard = letters[::-1] if backwards else letters  # in signal order; a base of the molecule that was missed is 0
+    complement = np.where(heard > 0, 5 - heard, 0) if reverse else heard
+    padded = np.concatenate([np.full(TRIMMED, 100.0), signal, np.full(50, 90.0)])
+    adc = np.rint(padded / ADC_STEP).astype(np.int16)
+    read_id = str(uuid.UUID(bytes=rng.bytes(16), version=4))
+    read = SimulatedRead(read_id, complement[heard > 0].astype(np.uint8), starts[heard > 0] + TRIMMED, adc)
+    positions, of_molecule = np.array(columns, np.int64).reshape(-1, 2).T
+    number = np.cumsum(letters > 0) - 1  # of the called bases, along the reference
+    called = np.where(of_molecule < 0, -1, number[of_molecule])
+    labels = np.array(genome, np.uint8)[positions]
+    if reverse:
+        labels = 5 - labels
+    if backwards:
+        labels, positions = labels[::-1], positions[::-1]
+        called = np.where(called < 0, -1, number[-1] - called)[::-1]
+    record = pysam.AlignedSegment(pysam.AlignmentHeader.from_references([CONTIG], [len(genome)]))
+    record.query_name, record.flag, record.reference_id, record.reference_start = read_id, 16 if reverse else 0, 0, before
+    hard = [length if kind == "H" else 0 for kind, length in (operations[0], operations[-1])]
+    stored = letters[letters > 0]
+    record.query_sequence = to_string(stored[hard[0] : len(stored) - hard[1]])
+    record.cigarstring = "".join(f"{length}{kind.upper()}" for kind, length in operations)
+    record.set_tag("ts", TRIMMED)
+    record.set_tag("mv", array.array("b", read.moves.tolist()))
+    return AlignedRead(read, record, f"{md}{same}", np.array(genome, np.uint8), labels, positions, called)
+
+
+def write_fasta(path: Path, contigs: dict[str, np.ndarray | str], width: int = 60, end: str = "\n") -> Path:
+    """A FASTA of labels, or of letters as they are."""
+    lines = []
+    for name, bases in contigs.items():
+        text = bases if isinstance(bases, str) else to_string(bases)
+        lines += [f">{name}", *(text[i : i + width] for i in range(0, len(text), width))]
+    path.write_bytes("".join(line + end for line in lines).encode())
+    return path
+
+
+def write_pod5(path: Path, reads: list[SimulatedRead], scale: float = ADC_STEP, offset: float = 0.0) -> Path:
     now = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
     words = ("acquisition_id", "experiment_name", "flow_cell_id", "flow_cell_product_code", "protocol_name", "protocol_run_id",
              "sample_id", "sequencing_kit", "sequencer_position", "sequencer_position_type", "software", "system_name",
@@ -82,7 +192,7 @@ def write_pod5(path: Path, reads: list[SimulatedRead], scale: float = ADC_STEP) 
                 pod5.Read(
                     read_id=uuid.UUID(read.read_id),
                     pore=pod5.Pore(1, 1, "not_set"),
-                    calibration=pod5.Calibration(0.0, scale),
+                    calibration=pod5.Calibration(offset, scale),
                     median_before=200.0,
                     end_reason=pod5.EndReason(pod5.EndReasonEnum.SIGNAL_POSITIVE, False),
                     read_number=number,

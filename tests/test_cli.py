@@ -21,8 +21,8 @@ from basecaller.config import compose_config
 from basecaller.data import simulator
 from basecaller.data.dataset import Chunk
 from basecaller.data.sources import SOURCES
-from basecaller.driver import Search
 from basecaller.reporting.terminal import stage_table
+from basecaller.search_plan.search import Search
 from tests import reads as files
 from tests.conftest import TINY, Command
 

@@ -7,7 +7,6 @@ from omegaconf import OmegaConf
 
 from basecaller.config import compose_config, conf_dir, job_config, scaled_rate
 from basecaller.errors import DataError, SettingError
-from basecaller.hpo.identity import run_id, without
 from basecaller.settings import settings
 from basecaller.workers import Workers, cores, divide
 
@@ -95,22 +94,6 @@ def test_missing_pod5_settings_are_asked_for():
         settings(compose_config(["data=pod5"]))
     with pytest.raises(DataError, match=r"2 sources and data\.bam 1"):
         job_config(compose_config(["data=pod5", "data.pod5=[a,b]", "data.bam=c"]))
-
-
-def test_run_ids_follow_what_changes_a_result_and_nothing_else():
-    def identity(*overrides: str) -> str:
-        return run_id(job_config(compose_config(list(overrides))))
-
-    same = [(), ("experiment=other",), ("storage=sqlite:///x.db",), ("threads=1",), ("data.folder=d",), ("device=cpu",)]
-    assert len({identity(*overrides) for overrides in same}) == 1
-    others = [(), ("seed=2",), ("optimizer.lr=0.1",), ("data.reads=100",), ("train.epochs=2",), ("padding=on",)]
-    assert len({identity(*overrides) for overrides in others}) == len(others)
-
-
-def test_without_leaves_the_original_alone():
-    config = {"a": {"b": 1, "c": 2}, "d": 3}
-    assert without(config, ("a.b", "d", "x.y")) == {"a": {"c": 2}}
-    assert config == {"a": {"b": 1, "c": 2}, "d": 3}
 
 
 def test_rates_scale_with_the_root_of_the_batch():

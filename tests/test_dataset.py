@@ -14,7 +14,7 @@ from basecaller.data import Dataset, simulator
 from basecaller.data.audit import audit
 from basecaller.data.dataset import Chunk, DatasetWriter
 from basecaller.data.sources import prepare, source_fingerprint
-from basecaller.data.splits import split_of_read
+from basecaller.data.splits import splits_of_reads
 from basecaller.decode import to_string
 from basecaller.errors import DataError
 from tests.conftest import SIMULATED
@@ -107,10 +107,25 @@ def test_more_reads_keep_the_first_ones_and_their_splits():
 
 
 def test_splits_follow_the_read_id_alone():
-    splits = Counter(split_of_read(f"read-{i}", 0.1, 0.2) for i in range(4000))
-    assert abs(splits["validation"] / 4000 - 0.1) < 0.02
-    assert abs(splits["test"] / 4000 - 0.2) < 0.02
-    assert split_of_read("a", 0.1, 0.2) == split_of_read("a", 0.1, 0.2)
+    ids = [f"read-{i}" for i in range(4000)]
+    splits = splits_of_reads(ids, 0.1, 0.2)
+    shares = Counter(splits.values())
+    assert abs(shares["validation"] / 4000 - 0.1) < 0.02
+    assert abs(shares["test"] / 4000 - 0.2) < 0.02
+    assert splits_of_reads(ids[::-7], 0.1, 0.2).items() <= splits.items()
+
+
+@pytest.mark.parametrize("test", [0.0, 0.05])
+@pytest.mark.parametrize("reads", range(1, 40))
+def test_every_split_has_a_read_where_there_are_as_many(reads, test):
+    ids = [f"read-{i}" for i in range(reads)]
+    splits = splits_of_reads(ids, 0.05, test)
+    assert set(splits) == set(ids)
+    wanted = {"train", "validation", "test"} if test else {"train", "validation"}
+    assert set(splits.values()) == wanted or reads < len(wanted)
+    before = splits_of_reads([f"read-{i}" for i in range(2000)], 0.05, test)  # by the hash alone
+    if {before[read_id] for read_id in ids} == wanted:
+        assert splits.items() <= before.items()
 
 
 def test_the_source_fingerprint_follows_content_not_place(tmp_path):

@@ -81,6 +81,23 @@ def test_the_towers_gradient_by_hand_is_the_numerical_one_also_under_a_mask(batc
     assert torch.autograd.gradcheck(units, inputs)
 
 
+def test_what_the_towers_gradient_by_hand_cannot_give_is_refused():
+    tower = Tower(2, 3, [1, 2], batch_norm=True, projection=False).double()
+    torch.nn.init.normal_(tower.gate)
+    x = torch.randn(1, 5, 2, dtype=torch.double, requires_grad=True)
+    (gradient,) = torch.autograd.grad(tower(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+    units = tower(x)
+    with torch.no_grad():
+        tower.gate.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        units.sum().backward()
+    tower(x)  # changes the statistics, which a gradient in training does not need
+    first, _ = tower(x), tower(x)
+    first.sum().backward()
+
+
 @pytest.mark.parametrize("stride", [1, 2, 3, 5, 8])
 def test_output_length_is_the_networks(stride):
     network = RawCTCNet(dataclasses.replace(TINY, stride=stride)).eval()
@@ -150,6 +167,23 @@ def test_weights_of_a_seed_agree_wherever_shapes_do():
     small, large = RawCTCNet(TINY, seed=7), RawCTCNet(dataclasses.replace(TINY, stacks=3, batch_norm=False), seed=7)
     torch.testing.assert_close(small.tower.gate, large.tower.gate[: len(small.tower.gate)])
     assert not torch.equal(small.head.weight, RawCTCNet(TINY, seed=8).head.weight)
+
+
+def test_parameters_become_views_of_one_vector_and_checkpoints_stay_as_they_are():
+    network = RawCTCNet(TINY, seed=7)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    flat = network.flatten()
+    assert network.flatten() is flat
+    assert flat.numel() == sum(p.numel() for p in network.parameters())
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, before[key])
+    flat.zero_()
+    assert not network.tower.gate.any()
+    network.load_state_dict(before)
+    assert flat.any()
+    wide = network.double().flatten()  # moved: views of another vector
+    assert wide.dtype == torch.float64
+    assert network.stem.weight.data_ptr() == wide.data_ptr()
 
 
 def test_frames_needed_counts_a_blank_between_equal_neighbours():

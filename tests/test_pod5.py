@@ -2,6 +2,7 @@
 
 import array
 import dataclasses
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pysam
 import pytest
 
 from basecaller.data import pod5, sources
+from basecaller.data.dataset import Chunk
 from basecaller.data.pore import r94
 from basecaller.data.signal import encode, reverse_complement
 from basecaller.data.splits import SPLITS
@@ -28,9 +30,13 @@ def settings(pod5_path: Path, bam: Path, **changed: object) -> pod5.Settings:
     return pod5.Settings(**(SETTINGS | {"pod5": (str(pod5_path),), "bam": (str(bam),)} | changed))
 
 
-def load(chosen: pod5.Settings) -> tuple[list, Counter]:
-    counts: Counter[str] = Counter()
-    return list(pod5.import_pod5(chosen, counts)), counts
+def load(chosen: pod5.Settings) -> tuple[list[Chunk], Counter]:
+    """All chunks of a source, prepared and read back."""
+    with tempfile.TemporaryDirectory() as folder:
+        # validation and test only need a share here: most sources of these tests have too few reads to fill them
+        counts, target = Counter[str](), Path(folder) / "set"
+        chunks = list(sources.import_parts("pod5", chosen, target, counts))
+        return [dataclasses.replace(chunk, signal=np.array(chunk.signal)) for chunk in chunks], counts
 
 
 def aligned(
@@ -306,17 +312,10 @@ def test_a_split_by_position_needs_positions(tmp_path):
         load(settings(path, bam, split="position"))
 
 
-def test_nan_in_a_signal_names_the_read(tmp_path):
-    reads = files.make_reads(1)
-    path = files.write_pod5(tmp_path / "reads.pod5", reads, scale=float("nan"))
-    bam = files.write_bam(tmp_path / "calls.bam", [files.unaligned(reads[0])])
-    with pytest.raises(DataError, match=f"read {reads[0].read_id}: NaN"):
-        load(settings(path, bam))
-
-
 def test_fast5_users_are_told_how_to_convert(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "a.fast5").touch()
+    files.write_bam(tmp_path / "calls.bam", [])
     with pytest.raises(DataError, match="pod5 convert fast5"):
         load(settings(tmp_path / "run", tmp_path))
 
@@ -360,7 +359,7 @@ def test_an_interrupted_import_goes_on_with_the_files_that_are_missing(tmp_path)
     chosen = settings(path, bam)
     fingerprint = sources.source_fingerprint("pod5", chosen)
     parts = tmp_path / f"data/pod5-{fingerprint}.parts"
-    done = sources._import_part("pod5", chosen, 1, parts)
+    done = sources._import_part("pod5", chosen, pod5.parts(chosen, parts)[1], parts / "1")
     write_json(parts / "1.json", done | {"kept from before": 1})  # what a second import of it would not know
     (parts / "2.partial-1").mkdir()
     dataset = sources.prepare("pod5", chosen, tmp_path / "data")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from xml.etree import ElementTree
 
 import optuna
@@ -13,13 +16,17 @@ import pytest
 from rich.console import Console
 
 from basecaller.config import compose_config
-from basecaller.driver import Search, hydra_app
 from basecaller.hpo.best import standing
+from basecaller.hpo.contests import Optimizers, asked, optimizers
+from basecaller.hpo.designs import HALVING, rounds
 from basecaller.hpo.storage import current_study, open_storage, open_study
 from basecaller.report import write_report
 from basecaller.reporting.convergence import samples_to
-from basecaller.reporting.published import LOSSES, against_published
+from basecaller.reporting.facts import optimizer_facts, stage_facts
+from basecaller.reporting.published import LOSSES, against_published, latest_asked
 from basecaller.run import job
+from basecaller.search_plan.search import Search
+from basecaller.search_plan.stages import hydra_app
 from tests.conftest import TINY, Command
 
 URL = "sqlite:///outputs/optuna.db"
@@ -66,9 +73,10 @@ def test_a_finished_search_is_told_whole(folder, run: Command):
         assert stage["guessing"] or stage["value"] < math.log(4)
         assert stage["guessing"] in html
         assert stage["guessing"] in markdown
-        complete = [p for p in stage["points"] if p["seeds"] == 2]
+        complete = [p for p in stage["points"] if p["seeds"] == stage["verdict"]["seeds"]]
         for point in complete:
-            assert point["mean"] == pytest.approx(sum(point["values"].values()) / 2)
+            assert point["mean"] == pytest.approx(sum(point["values"].values()) / len(point["values"]))
+        assert len(complete) > 1
         assert {"updates", "samples", "seconds"} <= stage["points"][0].keys()
     winner = facts["winner"]
     assert winner["command"] in markdown
@@ -105,7 +113,8 @@ def test_a_running_search_says_what_is_open(folder):
     made = search()
     made.run_stage("padding")
     study = current_study(URL, "tiny", "padding")
-    study.set_user_attr("seeds", [1, 2, 3])
+    study.set_user_attr("seeds", [1, 2, 3, 4, 5])
+    study.set_user_attr("design", study.user_attrs["design"] | {"budget": 10})
     facts, html, markdown = report(folder)
     assert facts["stages"][0]["state"] == "running"
     assert facts["stages"][0]["open"] == 2
@@ -149,13 +158,18 @@ def test_samples_to_a_level_are_linear_between_points():
     assert math.isinf(samples_to(curve, 0.5))
 
 
-def study_of(name: str, values: dict[str, list[float]], params: dict[str, dict], choice: str | None) -> optuna.Study:
+def study_of(
+    name: str, values: dict[str, list[float]], params: dict[str, dict], choice: str | None, optimizer: str = "adam",
+    updates: Mapping[str, int] = MappingProxyType({}), config: Mapping = MappingProxyType({"data": {}}),
+) -> optuna.Study:  # fmt: skip
     """A finished stage with given losses at the seeds 1, 2, ..."""
     study = open_study("sqlite:///:memory:", f"made/{name}/x")
     seeds = list(range(1, 1 + max(map(len, values.values()))))
     study.set_user_attr("points", list(values))
     study.set_user_attr("seeds", seeds)
-    study.set_user_attr("halving", True)
+    design = rounds([params[p].get(choice, p) for p in values], 3, stops=False) if choice != "optimizer.lr" else HALVING
+    study.set_user_attr("design", dataclasses.asdict(design))
+    study.set_user_attr("settings", params)
     study.set_user_attr("choice", choice)
     for point, losses in values.items():
         for seed, loss in zip(seeds, losses, strict=False):
@@ -165,17 +179,21 @@ def study_of(name: str, values: dict[str, list[float]], params: dict[str, dict],
                 else optuna.distributions.CategoricalDistribution([False, True] if type(value) is bool else ["off", "on"])
                 for key, value in params[point].items()
             }
-            attrs = {"point": point, "seed": seed, "outcome": "complete", "loss_per_read": 60 * loss, "updates": 64,
-                     "area_under_curve": loss + 0.1}  # fmt: skip
+            attrs = {"point": point, "seed": seed, "outcome": "complete", "loss_per_read": 60 * loss,
+                     "updates": updates.get(point, 64),
+                     "area_under_curve": loss + 0.1, "identity_mean": 0.5, "identity_floor": 0.3,
+                     "config": {**config, "optimizer": {"lr": 0.001}},
+                     "choices": {"optimizer": optimizer}}  # fmt: skip
             study.add_trial(
                 optuna.trial.create_trial(params=params[point], distributions=distributions, value=loss, user_attrs=attrs)
             )
     return study
 
 
-def claims(**stages) -> dict[str, str]:
-    told = against_published({name: standing(study) for name, study in stages.items()})["claims"]
-    return {claim["text"]: claim["answer"] for claim in told}
+def claims(stages: Mapping[str, optuna.Study], why: bool = False) -> dict[str, str]:
+    stands = {name: standing(study) for name, study in stages.items()}
+    facts = [stage_facts(name, stages[name], stand) for name, stand in stands.items()]
+    return {claim["text"]: claim["why" if why else "answer"] for claim in against_published(stands, facts)["claims"]}
 
 
 def test_published_conclusions_are_answered_by_what_was_measured():
@@ -183,19 +201,19 @@ def test_published_conclusions_are_answered_by_what_was_measured():
     params = {"no": {"model.batch_norm": False}, "yes": {"model.batch_norm": True}}
 
     def answer(no: list[float], yes: list[float]) -> str:
-        return claims(batch_norm=study_of(f"bn{no}{yes}", {"no": no, "yes": yes}, params, "model.batch_norm"))[text]
+        return claims({"batch_norm": study_of(f"bn{no}{yes}", {"no": no, "yes": yes}, params, "model.batch_norm")})[text]
 
     assert answer([1.2, 1.3, 1.25], [1.0, 1.1, 1.05]) == "supported"
     assert answer([1.2, 1.3, 1.25], [1.2, 1.301, 1.249]) == "contradicted"  # a huge gain would have shown
     assert answer([1.2, 1.3, 1.25], [1.0, 1.4, 1.1]) == "cannot tell"
     assert answer([1.2], [1.0]) == "cannot tell"
-    assert set(claims().values()) == {"cannot tell"}
+    assert set(claims({}).values()) == {"cannot tell"}
 
 
-def lr_stage(name: str, losses: dict[float, list[float]]) -> optuna.Study:
+def lr_stage(name: str, losses: dict[float, list[float]], config: Mapping = MappingProxyType({"data": {}})) -> optuna.Study:
     points = {f"optimizer.lr={rate}": of for rate, of in losses.items()}
     params = {f"optimizer.lr={rate}": {"optimizer.lr": rate} for rate in losses}
-    return study_of(name, points, params, "optimizer.lr")
+    return study_of(name, points, params, "optimizer.lr", name.partition("{")[0].removeprefix("lr_"), config=config)
 
 
 def test_a_small_benefit_of_padding_must_be_known_to_be_small():
@@ -203,7 +221,7 @@ def test_a_small_benefit_of_padding_must_be_known_to_be_small():
     params = {p: {"padding": p} for p in ("on", "off")}
 
     def answer(on: list[float], off: list[float]) -> str:
-        return claims(padding=study_of(f"padding{on}{off}", {"on": on, "off": off}, params, "padding"))[text]
+        return claims({"padding": study_of(f"padding{on}{off}", {"on": on, "off": off}, params, "padding")})[text]
 
     assert answer([1.0, 1.1, 1.05], [1.001, 1.099, 1.05]) == "supported"
     assert answer([1.0, 1.1, 1.05], [1.2, 1.299, 1.251]) == "contradicted"
@@ -217,7 +235,7 @@ def test_optimizers_are_compared_with_the_noise_of_all_their_stages():
     def told(adamax: dict[float, list[float]]) -> list[str]:
         name = str(adamax)
         stages = {"lr_adam": adam, "lr_adamax": adamax, "lr_adagrad": adagrad}
-        answers = claims(**{stage: lr_stage(stage + name, of) for stage, of in stages.items()})
+        answers = claims({stage: lr_stage(stage + name, of) for stage, of in stages.items()})
         first = "Adamax at 0.0005 is the best optimizer and rate.", "Adam is comparable to Adamax."
         return [answers[text] for text in (*first, "Adagrad is not as good at low rates.")]
 
@@ -227,7 +245,7 @@ def test_optimizers_are_compared_with_the_noise_of_all_their_stages():
         "supported",
     ]
     # one seed, less behind than the noise that the other points show
-    assert told({0.0005: [1.01], 0.001: [1.00, 1.20, 1.15], 0.002: [1.00, 1.10, 1.05]}) == [
+    assert told({0.0005: [1.01], 0.001: [1.005, 1.20, 1.15], 0.002: [1.00, 1.16, 1.02]}) == [
         "cannot tell",
         "cannot tell",
         "supported",
@@ -242,9 +260,101 @@ def test_optimizers_are_compared_with_the_noise_of_all_their_stages():
 def test_the_published_table_has_ours_beside_it():
     settings = {f"optimizer.lr={entry[0]['optimizer.lr']}": entry[0] for entry in LOSSES["lr_adam"]}
     study = study_of("lr_adam", {point: [1.0, 1.2] for point in settings}, settings, "optimizer.lr")
-    rows = against_published({"lr_adam": standing(study)})["rows"]
+    rows = against_published({"lr_adam": standing(study)}, [])["rows"]
     assert len(rows) == 17
     first = rows[0]
     assert (first["settings"], first["published_per_read"]) == ("Adam lr 0.001", pytest.approx(5.211, abs=1e-3))
     assert (first["per_base"], first["per_read"], first["seeds"]) == (pytest.approx(1.1), pytest.approx(66.0), 2)
     assert rows[4]["per_base"] is None
+
+
+SIX = [0.00, 0.10, 0.05, -0.02, 0.07, 0.03]
+"""What six seeds add to every point."""
+
+
+def pair(name: str, off: float, on: float, **more) -> optuna.Study:
+    """A finished padding stage: two points, six seeds, a little noise."""
+    noise = [0.000, 0.001, -0.001, 0.002, -0.002, 0.001]
+    values = {"off": [off + s for s in SIX], "on": [on + s + n for s, n in zip(SIX, noise, strict=True)]}
+    return study_of(name, values, {"off": {"padding": "off"}, "on": {"padding": "on"}}, "padding", **more)
+
+
+def test_claims_refuse_networks_that_guess_and_take_the_latest_asking():
+    text = "Zero-padding brings little to no benefit: turn it off."
+    guesses, learned = pair("p1", 1.50, 1.10 + 0.4), pair("p2", 1.20, 1.00)
+    assert claims({"padding": guesses})[text] == "cannot tell"
+    assert "padding compared networks that had hardly begun to learn" in claims({"padding": guesses}, why=True)[text]
+    assert claims({"padding.2": learned, "padding": guesses})[text] == "contradicted"
+    assert claims({"padding": learned, "padding.2": pair("p3", 1.5, 1.5)})[text] == "cannot tell"
+    assert latest_asked(["lr_adam", "padding.10", "padding", "padding.2"]) == {"lr_adam": "lr_adam", "padding": "padding.10"}
+    assert asked("a.b") == ("a.b", 1)
+
+
+def test_claims_refuse_stages_in_which_something_else_differed():
+    text = "There is a trade-off between batch size and validation accuracy."
+    values = {"1": [1.0 + s for s in SIX], "32": [1.2 + s + 0.001 * i for i, s in enumerate(SIX)]}
+    params = {size: {"data.batch_size": float(size)} for size in values}
+    equal = study_of("b1", values, params, "data.batch_size")
+    unequal = study_of("b2", values, params, "data.batch_size", updates={"1": 512, "32": 16})
+    assert claims({"batch_size": equal})[text] == "supported"
+    assert claims({"batch_size": unequal})[text] == "cannot tell"
+    assert "16 to 512 updates" in claims({"batch_size": unequal}, why=True)[text]
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "answer"),
+    [
+        ({1.0: 1.10, 0.5: 1.0, 0.25: 1.1}, {1.0: 1.2, 0.5: 1.1, 0.25: 0.9}, "supported"),
+        ({1.0: 1.10, 0.5: 1.0, 0.25: 1.1}, {1.0: 1.2, 0.5: 0.9, 0.25: 1.1}, "contradicted"),
+        ({1.0: 1.00, 0.5: 1.1, 0.25: 1.2}, {1.0: 0.9, 0.5: 1.1, 0.25: 1.2}, "cannot tell"),  # the best rates lie beyond
+        ({1.0: 1.10, 0.5: 1.1, 0.25: 1.0}, {1.0: 0.9, 0.5: 1.1, 0.25: 1.2}, "cannot tell"),  # nothing lower was run
+    ],
+)
+def test_larger_models_want_smaller_rates_where_the_data_say_so(small, large, answer):
+    values, params = {}, {}
+    for size, of in ((16.0, small), (128.0, large)):
+        for rate, loss in of.items():
+            best = loss == min(of.values())
+            key = f"{size}/{rate}"
+            values[key] = [loss + s + 0.001 * (i % 3) * (size > 20) for i, s in enumerate(SIX[: 6 if best else 2])]
+            params[key] = {"model.max_dilation": size, "stage.rate_factor": rate}
+    study = study_of(f"dilation{small}{large}", values, params, "model.max_dilation")
+    study.set_user_attr("design", {"kind": "rounds", "budget": 20, "stops": False})
+    assert claims({"dilation": study})["Larger models want smaller rates: a larger dilation."] == answer
+
+
+def test_the_optimizer_has_a_verdict_of_its_own():
+    adam = {0.004: [1.00, 1.10, 1.05], 0.002: [1.10, 1.21, 1.14], 0.001: [1.3]}
+    adamax = {0.008: [1.20, 1.31, 1.25], 0.004: [1.30, 1.41, 1.35], 0.001: [1.4]}
+    made = {"lr_adam": lr_stage("lr_adam{o}", adam), "lr_adamax": lr_stage("lr_adamax{o}", adamax)}
+    stands = {name: standing(study) for name, study in made.items()}
+    found = optimizers(stands)
+    assert isinstance(found, Optimizers)
+    assert (found.contest.found.kind, found.contest.found.winner, found.contest.found.rival) == (
+        "clear", "Adam at 0.004", "Adamax at 0.008",
+    )  # fmt: skip
+    facts = [stage_facts(name, made[name], stand) for name, stand in stands.items()]
+    assert optimizer_facts(stands, facts)["text"].startswith("A clear winner: Adam at 0.004 is better than Adamax at 0.008")
+    assert "fewer than two optimizers" in optimizers({"lr_adam": stands["lr_adam"]})
+    # asked again for the best alone: the first asking still compares them
+    again = stands | {"lr_adam.2": standing(lr_stage("lr_adam{2}", {0.004: [0.9, 0.8, 0.7], 0.002: [1.0, 0.9, 0.8]}))}
+    assert optimizers(again).stages == ("lr_adam", "lr_adamax")
+    other = lr_stage("lr_adagrad{o}", adamax, config={"data": {"batch_size": 4}})
+    assert optimizers(stands | {"lr_adagrad": standing(other)}) == "the optimizers were tried under different settings"
+
+
+def test_a_stage_that_asks_about_speed_compares_areas_and_hands_losses_on(folder):
+    given = ("stage=batch_norm", "padding=on", "search.replicates=2", "threads=1")
+    with hydra_app() as app:
+        name = app.multirun("config", job, [*GIVEN, *given], with_log_configuration=False)
+    study = open_study(URL, name)
+    stand = standing(study)
+    areas = {p: [t.user_attrs["area_under_curve"] for t in stand.trials_of(p)] for p in stand.points}
+    means = {p: sum(of) / len(of) for p, of in areas.items()}
+    assert stand.conclusion.winner == min(means, key=means.get)
+    assert stand.conclusion.mean == pytest.approx(min(means.values()))
+    facts = stage_facts("batch_norm", study, stand)
+    losses = [t.value for t in stand.trials_of(stand.conclusion.winner)]
+    assert facts["value"] == study.user_attrs["concluded"]["mean"] == pytest.approx(sum(losses) / len(losses))
+    assert "nats per base of mean loss along the way (area under the curve)" in facts["verdict"]["text"]
+    assert "may go unseen" in facts["verdict"]["text"] or facts["verdict"]["kind"] == "clear"

@@ -16,11 +16,11 @@ from basecaller.data.audit import audit
 from basecaller.data.batches import training_batches
 from basecaller.data.sources import prepare
 from basecaller.decode import to_string
-from basecaller.driver import Search
-from basecaller.driver import test_metrics as metrics_of_the_test_set
 from basecaller.errors import DataError, SettingError
 from basecaller.hpo.storage import current_study
 from basecaller.run import check, data_findings, train
+from basecaller.search_plan.search import Search
+from basecaller.search_plan.winner import tested as metrics_of_the_test_set
 from basecaller.settings import data_settings
 from tests.conftest import TINY, Command
 from tests.reads import bonito_directory, tensors
@@ -67,7 +67,7 @@ def test_directories_of_different_width_train_together_in_every_padding(folder):
         check(cfg)
         result = train(cfg, folder / padding)
         assert np.isfinite(result.metrics["val_loss"])
-    for batch in training_batches(dataset, dataset.indices("train"), 4, "off", 4, 1, 0):
+    for batch in training_batches(dataset, dataset.indices("train"), [(len(dataset.indices("train")), 4)], "off", 4, 1, 0):
         assert len(set(batch.lengths.tolist())) == 1
         assert batch.signal.shape[1] == batch.lengths[0]
 
@@ -242,7 +242,7 @@ def test_the_winner_may_be_tested_on_another_source(folder, run: Command):
     assert len(main.indices("test")) == 0
     result = train(cfg, folder / "run")
     assert result.facts["chunks"] > 0
-    tested = metrics_of_the_test_set(cfg, folder / "run/best.pt")
+    tested = metrics_of_the_test_set(cfg, folder / "run")
     assert tested["reads"] == 30
     told = run("evaluate", "model=run", "decoder=greedy")
     assert f"test split of {prepare(data.test.name, data.test.source, Path(data.folder)).folder}" in " ".join(

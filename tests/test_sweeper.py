@@ -15,36 +15,20 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from basecaller.driver import hydra_app
 from basecaller.errors import DataError, SettingError, StageError, StorageError
 from basecaller.hpo.best import setting_of, standing, winner_of
 from basecaller.hpo.edges import edges, outward
 from basecaller.hpo.queue import trial_lock
 from basecaller.hpo.storage import current_study, open_storage, open_study, without_password
+from basecaller.reporting.facts import stage_facts
 from basecaller.run import job
+from basecaller.search_plan.stages import hydra_app
 from tests.conftest import TINY
+from tests.sweeping import URL, points, sweep
 
-URL = "sqlite:///outputs/optuna.db"
+pytestmark = pytest.mark.usefixtures("folder")
+
 RATES = "optimizer.lr=0.01,0.001"
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    open_storage.cache_clear()
-    return tmp_path
-
-
-def sweep(*overrides: str) -> optuna.Study:
-    """Runs a sweep in this process; returns its study."""
-    with hydra_app() as app:
-        tiny = [line for line in TINY if "data=pod5" not in overrides or not line.startswith("data.")]
-        name = app.multirun("config", job, [*tiny, *overrides], with_log_configuration=False)
-    return open_study(URL, name)
-
-
-def points(study: optuna.Study, state: TrialState = TrialState.COMPLETE) -> list[str]:
-    return [t.user_attrs["point"] for t in study.get_trials(states=(state,))]
 
 
 def test_a_free_hand_grid_runs_every_point_once(folder):
@@ -167,15 +151,6 @@ def test_a_failed_point_is_tried_again_by_the_next_sweep(monkeypatch):
     study = sweep("optimizer.lr=0.01")
     assert [t.user_attrs["outcome"] for t in study.trials] == ["failed", "complete"]
     assert "division by zero" in study.trials[0].user_attrs["message"]
-
-
-def test_a_sampled_space_stops_at_its_total():
-    asked = ("hydra/sweeper/sampler=tpe", "optimizer.lr=tag(log,interval(1e-4,1e-2))")
-    study = sweep(*asked, "hydra.sweeper.n_trials=3")
-    assert len(points(study)) == 3
-    assert all(1e-4 <= t.params["optimizer.lr"] <= 1e-2 for t in study.trials)
-    assert len(sweep(*asked, "hydra.sweeper.n_trials=3").trials) == 3
-    assert len(sweep(*asked, "hydra.sweeper.n_trials=4").trials) == 4
 
 
 def test_what_a_dead_process_left_goes_back_into_the_queue(folder):
@@ -361,10 +336,56 @@ def test_a_point_that_diverges_at_a_later_seed_is_out(monkeypatch):
     stand = standing(sweep(*FOUR, "search.replicates=3"))
     assert stand.failed == {"optimizer.lr=0.001": "diverged at seed 2"}
     assert stand.conclusion.winner not in (None, "optimizer.lr=0.001")
+    assert sorted(len(stand.trials_of(point)) for point in stand.points) == [1, 1, 3, 3]  # another took its place
+
+
+SIZES = (
+    "stage=dilation", "padding=on", "model.batch_norm=false", "optimizer=adam", "data.batch_size=4", "train.validations=1",
+    "optimizer.lr='${rate:0.02,${stage.rate_factor}}'", "model.max_dilation=1,2", "stage.rate_factor=0.1,1.0,0.01,0.001,0.0001",
+)  # fmt: skip
+
+
+def test_a_stage_with_rates_runs_them_downward_and_then_the_best_of_every_choice():
+    study = sweep(*SIZES, "search.replicates=2")
+    done, stand = runs(study), standing(study)
+    assert stand.open == []
+    for size in (1, 2):
+        first = [point for point, seed in done if seed == 1 and point.startswith(f"model.max_dilation={size} ")]
+        rates = [stand.settings[point]["stage.rate_factor"] for point in first]
+        assert rates == sorted(rates, reverse=True)
+        best = max(range(len(rates)), key=lambda i: -stand.complete[first[i], 1].value)
+        assert len(first) == min(best + 3, 5)  # two more than the best
+        leader = [point for point, seed in done if seed == 3 and point in first]
+        assert len(leader) == 1
+    assert len(done) <= 2 * (4 + 3)
+    states = {p["point"]: p["state"] for p in stage_facts("dilation", study, stand)["points"]}
+    assert set(states) == set(stand.points)
+    assert [states[p] for p in stand.points if not stand.trials_of(p)] == ["not needed"] * (10 - len({p for p, _ in done}))
+    assert runs(sweep(*SIZES, "search.replicates=2")) == done  # finished
+    assert runs(sweep(*SIZES, "search.replicates=3"))[: len(done)] == done
+    assert len(runs(study)) > len(done)
+
+
+def test_rounds_that_were_killed_end_as_those_that_were_not(monkeypatch):
+    whole = runs(sweep(*SIZES, "search.replicates=2", "experiment=whole"))
+    from basecaller import run as running
+
+    real, count = running.train, itertools.count()
+
+    def train(*arguments):
+        if next(count) in (4, 9):
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(running, "train", train)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            sweep(*SIZES, "search.replicates=2")
+    assert sorted(runs(sweep(*SIZES, "search.replicates=2"))) == sorted(whole)
 
 
 def test_the_simpler_choice_is_injected_where_no_difference_shows(monkeypatch):
-    sweep("stage=padding", "search.replicates=3")
+    sweep("stage=padding", "stage.simple_first=true", "stage.design=halving", "search.replicates=3")
     study = current_study(URL, "tiny", "padding")
     study.set_user_attr("concluded", None)  # other losses than were measured: conclude anew
     stand = standing(study)

@@ -15,6 +15,7 @@ from basecaller.errors import DataError, DivergedError, InfeasibleError
 from basecaller.geometry import Model
 from basecaller.network import RawCTCNet
 from basecaller.training import checkpoint
+from basecaller.training.engine import engine_of
 from basecaller.training.evaluate import BATCH_SIZES, evaluate
 from basecaller.training.fit import Job, Outcome, fit
 from basecaller.training.optim import build_schedule
@@ -22,8 +23,9 @@ from basecaller.training.settings import OPTIMIZERS, Optimizer, Train
 
 MODEL = Model("t", channels=8, skip_channels=8, kernel=3, max_dilation=4, stacks=1, batch_norm=True, stride=5, projection=False)
 TRAIN = Train(
-    budget="epochs", epochs=2, updates=9, samples=5000, chunks=None, validation_chunks=None, validations=2, clip=2.0,
-    schedule="cosine", warmup=0.1, precision="float32", infeasible=0.5, resume=True,
+    budget="epochs", epochs=2, updates=9, samples=5000, chunks=None, validation_chunks=None, validations=2,
+    batch_schedule=None, clip=2.0,
+    schedule="cosine", warmup=0.1, precision="float32", native="auto", infeasible=0.5, resume=True,
 )  # fmt: skip
 
 
@@ -57,23 +59,34 @@ def test_every_optimizer_lowers_the_training_loss(dataset, tmp_path, name):
     assert outcome.curve[-1].train_loss < outcome.curve[0].train_loss
 
 
+@pytest.mark.parametrize("schedule", [None, (16, 4, 1)])
 @pytest.mark.parametrize("stop_at", [1, 2, 3])
-def test_a_killed_training_goes_on_as_if_nothing_had_happened(dataset, tmp_path, stop_at):
-    whole = train(dataset, job(tmp_path / "whole"))
+def test_a_killed_training_goes_on_as_if_nothing_had_happened(dataset, tmp_path, stop_at, schedule):
+    whole = train(dataset, job(tmp_path / "whole", batch_schedule=schedule))
 
     def kill(point):
         if point.updates == whole.curve[stop_at - 1].updates:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(dataset, job(tmp_path / "killed"), kill)
+        train(dataset, job(tmp_path / "killed", batch_schedule=schedule), kill)
     seen = []
-    resumed = train(dataset, job(tmp_path / "killed"), seen.append)
+    resumed = train(dataset, job(tmp_path / "killed", batch_schedule=schedule), seen.append)
     assert losses(resumed) == losses(whole)
     assert resumed.metrics == whole.metrics
     assert [point.updates for point in seen] == [point.updates for point in whole.curve]
     rows = list(csv.DictReader((tmp_path / "killed" / "metrics.csv").open()))
     assert [float(row["val_loss"]) for row in rows] == losses(whole)
+
+
+def test_large_batches_first_and_small_ones_at_the_end(dataset, tmp_path):
+    outcome = train(dataset, job(tmp_path, batch_schedule=(16, 8, 1), schedule="constant", warmup=0.0))
+    chunks = len(dataset.indices("train"))
+    assert outcome.facts["reads"] == 2 * chunks
+    third = 2 * chunks / 3
+    assert outcome.facts["updates"] == pytest.approx(third / 16 + third / 8 + third, abs=4)
+    assert [point.progress for point in outcome.curve] == [0.5, 1.0, 1.5, 2.0]
+    assert [point.lr for point in outcome.curve] == pytest.approx([5e-3, 5e-3, 5e-3 / 8**0.5, 5e-3 / 8**0.5])
 
 
 def test_counts_of_the_curve(dataset, tmp_path):
@@ -107,18 +120,25 @@ def test_the_area_under_the_curve_is_its_mean_over_samples(dataset, tmp_path):
     assert outcome.metrics["area_under_curve"] == pytest.approx(sum(between) / width)
 
 
-def test_a_limit_takes_the_same_chunks_for_every_seed(dataset, tmp_path):
-    samples = {train(dataset, job(tmp_path / str(seed), chunks=20, epochs=1, seed=seed)).facts["samples"] for seed in (1, 2)}
-    assert len(samples) == 1
+def test_a_limit_takes_the_chunks_that_the_seed_draws(dataset, tmp_path):
+    def samples(name: str, seed: int, lr: float) -> int:
+        chosen = job(tmp_path / name, chunks=20, validation_chunks=5, epochs=1, seed=seed, lr=lr)
+        return train(dataset, chosen).facts["samples"]
+
+    assert samples("a", 1, 0.01) == samples("b", 1, 0.001) != samples("c", 2, 0.001)
+    few, many = dataset.choice("validation", 5, 1), dataset.choice("validation", 9, 1)
+    assert set(few) < set(many) <= set(dataset.indices("validation"))
+    assert set(few) != set(dataset.choice("validation", 5, 2))
+    assert np.array_equal(dataset.choice("validation", None, 1), dataset.choice("validation", None, 2))
 
 
 def test_the_best_checkpoint_gives_the_objective(dataset, tmp_path):
     outcome = train(dataset, job(tmp_path, lr=0.05, epochs=3, schedule="constant"))
     assert outcome.metrics["val_loss"] == pytest.approx(min(losses(outcome)), rel=1e-6)
     network = checkpoint.load_network(tmp_path / "best.pt")
-    again = evaluate(network, dataset, dataset.indices("validation"))
+    again = evaluate(engine_of(network), dataset, dataset.indices("validation"))
     fitting = np.setdiff1d(dataset.indices("validation"), dataset.infeasible(dataset.indices("validation"), 5))
-    assert evaluate(network, dataset, fitting)["loss"] == pytest.approx(outcome.metrics["val_loss"], rel=1e-6)
+    assert evaluate(engine_of(network), dataset, fitting)["loss"] == pytest.approx(outcome.metrics["val_loss"], rel=1e-6)
     assert again.keys() >= {"identity_mean", "blank_fraction", "loss_per_read"}
 
 
@@ -143,9 +163,9 @@ def test_the_objective_does_not_depend_on_the_batch_it_is_computed_in(dataset, m
     indices = dataset.indices("train")[:20]
     indices = np.setdiff1d(indices, dataset.infeasible(indices, 5))
     monkeypatch.setattr("basecaller.data.batches.np.float32", np.float64)
-    whole = evaluate(network, dataset, indices)
+    whole = evaluate(engine_of(network), dataset, indices)
     monkeypatch.setitem(BATCH_SIZES, "cpu", 1)
-    assert evaluate(network, dataset, indices)["loss"] == pytest.approx(whole["loss"], rel=1e-5)
+    assert evaluate(engine_of(network), dataset, indices)["loss"] == pytest.approx(whole["loss"], rel=1e-5)
 
 
 def test_the_objective_is_the_ctc_likelihood_over_all_bases(tmp_path):
@@ -154,7 +174,7 @@ def test_the_objective_is_the_ctc_likelihood_over_all_bases(tmp_path):
             writer.add(Chunk("r", np.zeros(3), np.array([1, 2]), np.array([0, 1]), split))
     network = RawCTCNet(dataclasses.replace(MODEL, stride=1), seed=0)
     torch.nn.init.zeros_(network.scores.weight)  # uniform over five labels
-    scored = evaluate(network, Dataset(tmp_path / "set"), np.array([1]))
+    scored = evaluate(engine_of(network), Dataset(tmp_path / "set"), np.array([1]))
     paths = 5  # of three frames for "AC": AC- A-C -AC AAC ACC
     assert scored["loss"] == pytest.approx(-np.log(paths / 5**3) / 2, rel=1e-6)
 
@@ -194,11 +214,11 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path, monkeypatch):
     path = tmp_path / "last.pt"
     checkpoint.save(path, {"value": 1})
 
-    def full(content, target):
-        Path(target).write_bytes(b"half")
+    def full(target, content):
+        target.write_text("half", encoding="utf-8")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space"):
         checkpoint.save(path, {"value": 2})
     assert checkpoint.load(path)["value"] == 1

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from basecaller.data.batches import Batch
 from basecaller.decode import Decoder, path
 from basecaller.errors import SettingError
 from basecaller.geometry import Model, output_length, receptive_field, stem_kernel
 from basecaller.network import RawCTCNet
-from basecaller.training.device import autocast_type
+from basecaller.training.engine import engine_of
 
 LEAST_CHUNK = 4000
 """Samples in a chunk whose length is not set, or eight times what is cut off at an edge."""
@@ -77,8 +78,8 @@ class Caller:
 
     def __init__(self, network: RawCTCNet, chunk_samples: int | None, batch_size: int, decoder: Decoder) -> None:
         self.network, self.batch_size, self.decoder = network.eval(), batch_size, decoder
-        self.device, self.stride = network.scores.weight.device, network.settings.stride
-        self.autocast = autocast_type("auto", self.device, network.settings.channels)
+        self.stride = network.settings.stride
+        self.engine = engine_of(network, precision="auto")
         self.edge = margin(network.settings)
         self.chunk = (chunk_samples or max(LEAST_CHUNK, 8 * self.edge)) // self.stride * self.stride
         if self.chunk < 3 * self.edge:
@@ -124,14 +125,12 @@ class Caller:
         """Probabilities of each chunk's frames."""
         if not batch:
             return []
-        lengths = torch.tensor([piece[1] - piece[0] for _, _, piece in batch])
-        rows = np.zeros((len(batch), int(lengths.max())), np.float32)
+        lengths = np.array([piece[1] - piece[0] for _, _, piece in batch])
+        rows = np.zeros((len(batch), lengths.max()), np.float32)
         for row, (_, signal, (first, stop, _, _)) in zip(rows, batch, strict=True):
             row[: stop - first] = signal[first:stop]
-        alike = bool((lengths == lengths[0]).all())
-        with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
-            scores = self.network(torch.from_numpy(rows).to(self.device), None if alike else lengths.to(self.device))
-        found = scores.float().softmax(2).cpu().numpy()
+        nothing = np.zeros(0, np.int64)
+        found = self.engine.scores(Batch(rows, lengths, nothing, nothing)).float().softmax(2).cpu().numpy()
         return [row[: output_length(int(n), self.stride)] for row, n in zip(found, lengths, strict=True)]
 
     def calls(self, signals: Iterable[tuple[str, np.ndarray]]) -> Iterator[Call]:

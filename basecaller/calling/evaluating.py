@@ -17,7 +17,8 @@ from basecaller.decode import Decoder
 from basecaller.errors import DataError
 from basecaller.metrics import Alignment, columns, error_rates, identity_summary
 from basecaller.network import RawCTCNet
-from basecaller.training.evaluate import ctc_nats, scored_batches, targets_of
+from basecaller.training.engine import engine_of
+from basecaller.training.evaluate import scored_batches, targets_of
 
 SHORTEST_SEED, LONGEST_SEED = 11, 15
 """See `seed_length`; 15 is minimap2's for nanopore reads."""
@@ -92,8 +93,8 @@ def evaluate_chunks(
         raise DataError(f"{dataset.folder}: its letters are {dataset.alphabet}, the model's {alphabet}")
     calls, truths, alignments, tally = list[str](), list[str](), list[Alignment](), Tally()
     nats, bases, blanks, frames = 0.0, 0, 0, 0
-    for batch, scores, valid in scored_batches(network, dataset, indices):
-        nats += ctc_nats(scores, batch, network).item()
+    for batch, loss, scores, valid in scored_batches(engine_of(network), dataset, indices):
+        nats += loss
         bases += len(batch.targets)
         probabilities = scores.float().softmax(2).cpu().numpy()
         for row, n, truth in zip(probabilities, valid, targets_of(batch, alphabet), strict=True):

@@ -20,6 +20,13 @@ from basecaller.training.device import choose_device
 
 
 @dataclass(frozen=True)
+class _Direction:
+    """Makes a truth value of `no` and `off`, which are words in a config that is not checked."""
+
+    rna: bool = False
+
+
+@dataclass(frozen=True)
 class Trained:
     """A training's result.
 
@@ -37,8 +44,14 @@ class Trained:
 
     @property
     def rna(self) -> bool:
-        """Whether it was trained on direct RNA, whose signals run from the 3' end (`data.rna`)."""
-        return self.config is not None and bool(OmegaConf.select(self.config, "data.rna", default=False))
+        """Whether it was trained on direct RNA, whose signals run from the 3' end: `data.rna`, or that of a mixture's sources,
+        which agree."""
+        if self.config is None:
+            return False
+        mixed = OmegaConf.select(self.config, "data.sources") or {}
+        sources = [OmegaConf.select(self.config, "data"), *mixed.values()]
+        told = [{"rna": source.get("rna", False)} for source in sources if isinstance(source, DictConfig)]
+        return any(OmegaConf.merge(OmegaConf.structured(_Direction), each).rna for each in told)
 
     def data(self, overrides: list[str]) -> Data:
         """The settings of the data that overrides describe, or without any of what it was trained on.

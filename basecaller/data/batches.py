@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from basecaller.data.dataset import Dataset
 from basecaller.errors import DataError, SettingError
-from basecaller.geometry import frames_needed, output_length
+from basecaller.geometry import output_length
 
 PADDINGS = ("off", "on", "masked")
 POOL = 32
@@ -57,8 +57,9 @@ def sorted_batches(indices: np.ndarray, lengths: np.ndarray, batch_size: int) ->
 
 def crop(labels: np.ndarray, starts: np.ndarray, length: int, begin: int, samples: int) -> np.ndarray:
     """Labels of the bases that lie whole inside [begin, begin + samples) of a chunk of `length` samples."""
-    ends = np.append(starts[1:], length)
-    return labels[(starts >= begin) & (ends <= begin + samples)]
+    stop = begin + samples  # a base ends where the next one starts, the last one with the chunk
+    first = starts.searchsorted(begin)
+    return labels[first:] if stop >= length else labels[first : starts[1:].searchsorted(stop, side="right")]
 
 
 def _cropped_row(dataset: Dataset, index: int, samples: int, stride: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -68,7 +69,7 @@ def _cropped_row(dataset: Dataset, index: int, samples: int, stride: int) -> tup
         return signal, labels
     for begin in (0, len(signal) - samples):
         target = crop(labels, starts, len(signal), begin, samples)
-        needed = frames_needed(target, np.array([0, len(target)]))[0]
+        needed = len(target) + np.count_nonzero(target[1:] == target[:-1])  # see `geometry.frames_needed`
         if 0 < needed <= output_length(samples, stride):
             return signal[begin : begin + samples], target
     return None
@@ -121,18 +122,33 @@ def check_padding(dataset: Dataset, padding: str, batch_size: int) -> None:
 
 
 def training_batches(
-    dataset: Dataset, indices: np.ndarray, batch_size: int, padding: str, stride: int, seed: int, epoch: int
+    dataset: Dataset, indices: np.ndarray, parts: Sequence[tuple[int, int]], padding: str, stride: int, seed: int, epoch: int
 ) -> Iterator[Batch]:
-    """One epoch of batches; the order depends on nothing but the chunks, the batch size, `seed` and `epoch`.
+    """One epoch of batches; the order depends on nothing but the chunks, the parts, `seed` and `epoch`.
 
     Where chunks would be cropped and cannot be, a batch has chunks of one length.
+
+    Args:
+        dataset, indices: the chunks.
+        parts: how many of them are dealt into batches of which size, in order.
+        padding, stride: see `collate`.
+        seed, epoch: decide the order.
     """
     rng = np.random.default_rng([seed, epoch])
+    if len(parts) > 1:
+        indices = rng.permutation(indices)
+    end = 0
+    for chunks, batch_size in parts:
+        begin, end = end, end + chunks
+        for batch in _dealt(dataset, indices[begin:end], batch_size, padding, rng):
+            yield collate(dataset, batch, padding, stride)
+
+
+def _dealt(dataset: Dataset, indices: np.ndarray, batch_size: int, padding: str, rng: np.random.Generator) -> list[np.ndarray]:
     batches = bucketed(indices, dataset.lengths, batch_size, rng)
-    if padding == "off" and not dataset.has_starts:
-        of = dataset.lengths[indices]
-        alike = [bucketed(indices[of == length], dataset.lengths, batch_size, rng) for length in np.unique(of)]
-        batches = [batch for same in alike for batch in same]
-        batches = [batches[i] for i in rng.permutation(len(batches))]
-    for batch in batches:
-        yield collate(dataset, batch, padding, stride)
+    if padding != "off" or dataset.has_starts:
+        return batches
+    of = dataset.lengths[indices]
+    alike = [bucketed(indices[of == length], dataset.lengths, batch_size, rng) for length in np.unique(of)]
+    batches = [batch for same in alike for batch in same]
+    return [batches[i] for i in rng.permutation(len(batches))]

@@ -23,6 +23,9 @@ import numpy as np
 from basecaller.data.dataset import Chunk, Row, open_array
 from basecaller.errors import DataError
 
+VERSION = 1
+"""Of the data sets that are made from such directories: see `sources.Source`."""
+
 ARRAYS = ("chunks", "references", "reference_lengths")
 BLOCK = 512
 """Rows that are looked at together."""

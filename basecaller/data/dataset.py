@@ -9,7 +9,8 @@
 | `read_ids.npy` | bytes [chunks] | the read each chunk was cut from |
 | `splits.npy` | uint8 [chunks] | index into `SPLITS` |
 | `signal_rows.npy` | int64 [2 x chunks] | in place of `signals.npy`: the file, and the row in it, that is the chunk's signal |
-| `meta.json` | | source, settings, counts, fingerprint; written last |
+| `places.npy` | int64 [4 x blocks] | what aligned chunks cover: chunk, contig (of `meta.json`), first and last position |
+| `meta.json` | | source, settings, counts, contigs, fingerprint; written last |
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from basecaller.data.signal import normalise
-from basecaller.data.splits import SPLITS
+from basecaller.data.splits import SPLITS, Contig
 from basecaller.errors import DataError
 from basecaller.geometry import frames_needed, output_length
 
@@ -43,7 +44,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "label_offsets": np.dtype(np.int64),
     "splits": np.dtype(np.uint8),
 }
-ROWS = np.dtype(np.int64)
+WRITTEN = DTYPES | {"signal_rows": np.dtype(np.int64), "places": np.dtype(np.int64)}
+"""Also what a data set may do without."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +72,18 @@ class Chunk:
         signal: float [samples], normalised; or the row of a file that it is.
         labels: uint8 [bases], values from 1.
         starts: int [bases], the first sample of each base within `signal`, ascending; None where they are not known.
-        split: one of `SPLITS`.
+        split: one of `SPLITS`; it means nothing as long as only a part of a source is imported.
+        contig: that it is aligned to, if any.
+        blocks: int64 [blocks, 2], first and last position of what it covers there.
     """
 
     read_id: str
     signal: np.ndarray | Row
     labels: np.ndarray
     starts: np.ndarray | None
-    split: str
+    split: str = "train"
+    contig: Contig | None = None
+    blocks: np.ndarray | None = None
 
 
 class _Column:
@@ -133,12 +139,12 @@ class DatasetWriter:
         self.hash = hashlib.sha256(str(meta.get("made_from", "")).encode())
         self.counts = dict.fromkeys(SPLITS, 0)
         self.read_ids: list[bytes] = []
+        self.contigs: dict[Contig, int] = {}
         self.samples = 0
 
     def __enter__(self) -> DatasetWriter:
         self.partial.mkdir(parents=True)
-        kinds = DTYPES | {"signal_rows": ROWS}
-        self.columns = {name: _Column(self.partial / f"{name}.npy", dtype) for name, dtype in kinds.items()}
+        self.columns = {name: _Column(self.partial / f"{name}.npy", dtype) for name, dtype in WRITTEN.items()}
         for name in ("signal_offsets", "label_offsets"):
             self.columns[name].append(np.zeros(1))
         return self
@@ -150,7 +156,7 @@ class DatasetWriter:
         samples = self._add_signal(name, chunk.signal)
         if chunk.starts is not None:
             starts = np.asarray(chunk.starts)
-            if len(starts) != len(chunk.labels) or starts[0] < 0 or starts[-1] >= samples or (np.diff(starts) < 0).any():
+            if len(starts) != len(chunk.labels) or starts[0] < 0 or starts[-1] >= samples or (np.diff(starts) < 1).any():
                 raise DataError(f"{name}: base starts must ascend within the signal, one for each label")
             self.hash.update(self.columns["base_starts"].append(starts))
         split = SPLITS.index(chunk.split)
@@ -159,6 +165,9 @@ class DatasetWriter:
         self.columns["signal_offsets"].append(np.array([self.samples]))
         self.columns["label_offsets"].append(np.array([self.columns["labels"].length]))
         self.columns["splits"].append(np.array([split]))
+        if chunk.contig is not None and chunk.blocks is not None:
+            own = [len(self.read_ids), self.contigs.setdefault(chunk.contig, len(self.contigs))]
+            self.columns["places"].append(np.insert(chunk.blocks, [0, 0], own, axis=1).ravel())
         self.read_ids.append(chunk.read_id.encode())
         self.hash.update(b"%d %s %d %d;" % (split, self.read_ids[-1], samples, len(chunk.labels)))
         self.counts[chunk.split] += 1
@@ -198,6 +207,7 @@ class DatasetWriter:
             "chunks": self.counts,
             "samples": self.samples,
             "bases": self.columns["labels"].length,
+            "contigs": list(self.contigs),
             "fingerprint": self.hash.hexdigest()[:16],
         }
         (self.partial / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
@@ -227,9 +237,10 @@ class Dataset:
             raise DataError(f"{folder}: meta.json is not of format {FORMAT}, which this version reads; prepare it again")
         if any(array.dtype != DTYPES[name] or array.ndim != 1 for name, array in arrays.items()):
             raise DataError(f"{folder}: its arrays have other types than a data set's; delete the folder and prepare it again")
-        self.signals: np.ndarray = arrays["signals"]
-        self.labels: np.ndarray = arrays["labels"]
-        self.base_starts: np.ndarray = arrays["base_starts"]
+        # Plain arrays over the maps' memory: a slice of a `memmap` takes ten times as long as one of an array.
+        self.signals, self.labels, self.base_starts = (
+            np.asarray(arrays[name]) for name in ("signals", "labels", "base_starts")
+        )
         self.elsewhere = [open_array(path) for path in elsewhere]
         # The small arrays are used by every batch: plain memory is faster than a map.
         self.signal_offsets = np.array(arrays["signal_offsets"])
@@ -289,10 +300,11 @@ class Dataset:
         """Chunks of one split: int64 [n], ascending."""
         return np.flatnonzero(self.splits == SPLITS.index(split))
 
-    def choice(self, split: str, limit: int | None) -> np.ndarray:
-        """A fixed choice of so many chunks of a split, or all: int64 [n], ascending."""
+    def choice(self, split: str, limit: int | None, seed: int = 0) -> np.ndarray:
+        """A random choice of `limit` chunks of a split, or all: int64 [n], ascending. A larger choice of the same seed holds
+        the smaller one."""
         indices = self.indices(split)
-        return indices if limit is None else np.sort(np.random.default_rng(0).permutation(indices)[:limit])
+        return indices if limit is None else np.sort(np.random.default_rng(seed).permutation(indices)[:limit])
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -320,6 +332,12 @@ class Dataset:
             if signal.dtype.kind in "iu":  # raw counts
                 signal = normalise(signal)
         return signal, self.labels[b], self.base_starts[b] if self.has_starts else None
+
+    @property
+    def places(self) -> tuple[np.ndarray, list[Contig]]:
+        """What aligned chunks cover, int64 [blocks, 4]: chunk, contig's number, first and last position; and the contigs."""
+        blocks = np.load(self.folder / "places.npy", allow_pickle=False).reshape(-1, 4)
+        return blocks, [(name, length) for name, length in self.meta["contigs"]]
 
     def infeasible(self, indices: np.ndarray, stride: int) -> np.ndarray:
         """Those of `indices` whose target needs more frames than the network gives at this stride."""

@@ -9,116 +9,246 @@ reverse strand, whose SEQ is stored reverse-complemented.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from basecaller.data.signal import encode, reverse_complement
+from basecaller.data.reference import Reference
+from basecaller.data.signal import encode
+from basecaller.data.tags import Unusable, whole_number, whole_numbers
+
+LEAST_SHARE = 0.2
+"""Of the read's usual samples for a base. Deleted bases get labels where the signal between their neighbours has so many for
+each. Where it has fewer, the basecaller did not miss these bases: the read lacks them."""
+
+LONGEST_INSERTION = 10
+"""Bases inserted at one place before the read is cut there. So many may be the basecaller's error in a repeat; more are
+sequence that the reference lacks, which leaves signal without labels."""
+
+LEAST_MATCHING = 0.5
+"""Share of equal bases in an alignment below which the FASTA is not the one that was aligned to. Chance gives 0.25."""
+
+WINDOW = 10
+"""Bases over which a read's usual samples for a base are measured: strides make the dwell of one base coarse."""
 
 
 @dataclass(frozen=True)
 class LabelledRead:
-    """Bases placed on a read's signal.
+    """Bases placed on a read's signal, or on a part of it.
 
     Attributes:
         labels: uint8 [bases], in signal order; 0 where the letter is none of A, C, G, T.
-        starts: int64 [bases], first sample of each base in the whole read, ascending.
+        starts: int64 [bases], first sample of each base in the whole read, each later than the one before.
         stop: the sample after the last base.
         positions: int64 [bases] on the reference's forward strand; None for basecalls.
-        contig: the reference's name, None for basecalls.
     """
 
     labels: np.ndarray
     starts: np.ndarray
     stop: int
     positions: np.ndarray | None = None
-    contig: str | None = None
 
 
-class Unusable(Exception):  # noqa: N818
-    """Why one read is left out; counted in the audit."""
+@dataclass(frozen=True)
+class Moves:
+    """A move table.
+
+    Attributes:
+        starts: int64 [bases], first sample of every called base in the whole read, in signal order.
+        stop: the sample after the last one.
+        stride: samples in a block.
+    """
+
+    starts: np.ndarray
+    stop: int
+    stride: int
 
 
-def _signal_order_moves(record: Any) -> tuple[np.ndarray, int]:
-    """First sample of every called base, in signal order, and the sample after the last one."""
-    moves = np.asarray(record.get_tag("mv"), np.int64)  # stored as int8: widen before arithmetic
-    if not moves[1:].any():
+def moves_of(record: Any) -> Moves:
+    """The move table of a record.
+
+    Raises:
+        Unusable: it is missing or broken.
+    """
+    table = whole_numbers(record, "mv")
+    if table is None:
+        raise Unusable("no move table")
+    if not table[1:].any():
         raise Unusable("empty move table")
-    stride, moves = int(moves[0]), moves[1:]
-    trimmed = sum(int(record.get_tag(tag)) for tag in ("sp", "ts") if record.has_tag(tag))
+    stride, blocks = int(table[0]), table[1:]
     if stride < 1:
         raise Unusable("move table with a stride below 1")
-    return trimmed + np.flatnonzero(moves) * stride, trimmed + len(moves) * stride
+    if ((blocks != 0) & (blocks != 1)).any():
+        raise Unusable("move table with entries other than 0 and 1")
+    before = [whole_number(record, tag) or 0 for tag in ("sp", "ts")]
+    if min(before) < 0:
+        raise Unusable("negative ts or sp tag")
+    begin = sum(before)
+    return Moves(begin + np.flatnonzero(blocks) * stride, begin + len(blocks) * stride, stride)
 
 
-def label_from_moves(record: Any, rna: bool = False) -> LabelledRead:
+def label_from_moves(record: Any, moves: Moves, rna: bool = False) -> LabelledRead:
     """The basecalls of a BAM record on its read's signal.
 
     Args:
-        record: with a move table.
+        record: with a sequence.
+        moves: its move table.
         rna: the signal runs from the sequence's 3' end.
     Raises:
         Unusable: the move table does not fit the sequence.
     """
-    starts, stop = _signal_order_moves(record)
-    labels = encode(record.get_forward_sequence() or "")
-    if len(labels) != len(starts):
+    if record.query_sequence is None:
+        raise Unusable("no sequence (SEQ is *)")
+    labels = encode(record.get_forward_sequence())
+    if len(labels) != len(moves.starts):
         raise Unusable("move table and sequence differ in length")
-    return LabelledRead(labels[::-1] if rna else labels, starts, stop)
+    return LabelledRead(labels[::-1] if rna else labels, moves.starts, moves.stop)
 
 
-def label_from_reference(record: Any, fasta: Any | None, rna: bool = False) -> LabelledRead:
+def label_from_reference(
+    record: Any, moves: Moves, reference: Reference | None, counts: Counter[str], rna: bool = False
+) -> list[LabelledRead]:
     """The reference's bases under an aligned record, each at the start of the read base aligned to it.
 
-    Deleted bases are placed evenly between their neighbours; inserted ones are dropped.
+    - Inserted bases (I) and clipped ends (S, H) get no labels. More than `LONGEST_INSERTION` inserted bases cut the read.
+    - Deleted bases (D) lie evenly between their neighbours where the signal there can hold them (`LEAST_SHARE`). Elsewhere they
+      get no labels, and the read is cut.
+    - Skipped bases (N, introns) get no labels. They do not cut the read: its molecule has no intron.
 
     Args:
-        record: an aligned BAM record with a move table.
-        fasta: an open `pysam.FastaFile`, or None to take the bases from the MD tag.
+        record: an aligned BAM record.
+        moves: its move table.
+        reference: the bases; None: those of the MD tag.
+        counts: audit counters, raised in place.
         rna: the signal runs from the sequence's 3' end.
+    Returns:
+        The parts that the read was cut into, in signal order; one where there was nothing to cut.
     Raises:
-        Unusable: hard-clipped, or aligned beyond the reference's end.
+        Unusable: alignment, move table, MD tag and reference do not fit each other.
     """
-    starts, _ = _signal_order_moves(record)
-    bases = len(starts)
-    if record.infer_read_length() != bases:
+    bases = len(moves.starts)
+    query, positions, read_length = _columns(record)
+    if read_length != bases:
         raise Unusable("move table and sequence differ in length")
-    if record.query_length != bases:
-        raise Unusable("hard-clipped alignment")
-    begin, end = record.reference_start, record.reference_end
-    if fasta is None and not _md_fits(record, end - begin):
-        raise Unusable("broken MD tag")
-    try:
-        sequence = fasta.fetch(record.reference_name, begin, end) if fasta else record.get_reference_sequence()
-    except (KeyError, AssertionError, ValueError) as error:
-        raise Unusable(f"no reference {record.reference_name} in the FASTA" if fasta else "broken MD tag") from error
-    if len(sequence) != end - begin:
-        raise Unusable("aligned beyond the end of the reference")
-    pairs = np.array(record.get_aligned_pairs(matches_only=True), np.int64)  # [matches, (query, reference)]
-    if not len(pairs):
+    if not (query >= 0).any():
         raise Unusable("no base aligned")
-    query, reference = pairs[:, 0], pairs[:, 1] - begin
-    labels = encode(sequence)
+    labels = _from_md(record, query) if reference is None else _from_fasta(record, query, positions, reference)
     if record.is_reverse:
-        labels = reverse_complement(labels)[:: -1 if rna else 1]
-    elif rna:
-        labels = labels[::-1]
-    backwards = record.is_reverse != rna  # whether the signal runs against the reference
-    if backwards:
-        query, reference = bases - 1 - query[::-1], len(labels) - 1 - reference[::-1]
-    placed = np.interp(np.arange(reference[0], reference[-1] + 1), reference, starts[query]).astype(np.int64)
-    labels = labels[reference[0] : reference[-1] + 1]
-    last = query[-1]
-    stop = int(starts[last + 1]) if last + 1 < bases else _signal_order_moves(record)[1]
-    positions = np.arange(begin, end)
-    positions = (positions[::-1] if backwards else positions)[reference[0] : reference[-1] + 1]
-    return LabelledRead(labels, placed, stop, positions, record.reference_name)
+        labels = np.where(labels > 0, 5 - labels, 0).astype(np.uint8)
+    if record.is_reverse != rna:  # the signal runs against the reference
+        labels, positions = labels[::-1], positions[::-1]
+        query = np.where(query >= 0, bases - 1 - query, -1)[::-1]
+    return _parts(labels, positions, query, moves, counts)
 
 
-def _md_fits(record: Any, span: int) -> bool:
-    """Whether the MD tag is well formed and as long as the alignment: pysam writes past its memory on one that is not."""
+CONSUMES_QUERY, CONSUMES_REFERENCE, COLUMNS = (0, 1, 4, 5, 7, 8), (0, 2, 3, 7, 8), (0, 2, 7, 8)
+"""CIGAR operations that take bases of the whole read (M I S H = X), that take bases of the reference (M D N = X), and whose
+bases of the reference may get labels (M D = X)."""
+DELETION, HARD_CLIP = 2, 5
+
+
+def _columns(record: Any) -> tuple[np.ndarray, np.ndarray, int]:
+    """The bases of the reference that a record is aligned to, introns left out.
+
+    Returns:
+        For each the number of the read's base, -1 where there is none, int64 [columns], and the position, int64 [columns], both
+        along the reference's forward strand; the length of the whole read.
+    """
+    if not record.cigartuples:
+        raise Unusable("aligned without a CIGAR")
+    kinds, lengths = np.array(record.cigartuples, np.int64).T
+    if kinds.max() > 8:
+        raise Unusable("CIGAR with operations other than M, I, D, N, S, H, P, =, X")
+    of_query, of_reference = (np.where(np.isin(kinds, taking), lengths, 0) for taking in (CONSUMES_QUERY, CONSUMES_REFERENCE))
+    begin = int(record.reference_start)
+    if record.reference_name is None or begin < 0:
+        raise Unusable("aligned to no reference")
+    if begin + of_reference.sum() > record.header.get_reference_length(record.reference_name):
+        raise Unusable("aligned beyond the end of the reference")
+    own = np.isin(kinds, COLUMNS)
+    each = lengths[own]
+    within = np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)
+    positions = begin + np.repeat((np.cumsum(of_reference) - of_reference)[own], each) + within
+    query = np.repeat((np.cumsum(of_query) - of_query)[own], each) + within
+    return np.where(np.repeat(kinds[own], each) == DELETION, -1, query), positions, int(of_query.sum())
+
+
+def _sequence(record: Any, query: np.ndarray) -> np.ndarray:
+    """Labels of the read in each column, in the reference's order: uint8 [columns]; 0 where there is none."""
+    if record.query_sequence is None:
+        raise Unusable("no sequence (SEQ is *)")
+    called = encode(record.query_sequence)
+    kind, length = record.cigartuples[0]
+    inside = query - (length if kind == HARD_CLIP else 0)  # SEQ lacks hard-clipped bases
+    if len(called) != record.infer_query_length():
+        raise Unusable("CIGAR and sequence differ in length")
+    return np.where(query >= 0, called[np.maximum(inside, 0)], 0).astype(np.uint8)
+
+
+def _from_fasta(record: Any, query: np.ndarray, positions: np.ndarray, reference: Reference) -> np.ndarray:
+    labels = reference.bases(record.reference_name, positions)
+    if reference.length(record.reference_name) != record.header.get_reference_length(record.reference_name):
+        raise Unusable("aligned to another reference than the FASTA: lengths differ")
+    if record.query_sequence is not None:
+        called = _sequence(record, query)
+        both = (called > 0) & (labels > 0)
+        if both.any() and (called == labels)[both].mean() < LEAST_MATCHING:
+            raise Unusable("aligned to another reference than the FASTA: bases differ")
+    return labels
+
+
+def _from_md(record: Any, query: np.ndarray) -> np.ndarray:
+    """The reference's bases by the MD tag, which says what differs from SEQ, and leaves insertions and introns out."""
     tag = str(record.get_tag("MD"))
-    if not re.fullmatch(r"\d+(([A-Z]|\^[A-Z]+)\d+)*", tag):
-        return False
-    return sum(map(int, re.findall(r"\d+", tag))) + len(re.findall(r"[A-Z]", tag)) == span
+    if not re.fullmatch(r"\d+(([A-Za-z]|\^[A-Za-z]+)\d+)*", tag):
+        raise Unusable("broken MD tag")
+    labels, at, gone = _sequence(record, query), 0, 0
+    for same, letters in re.findall(r"(\d+)(\^?[A-Za-z]*)", tag):
+        at += int(same)
+        told = letters.removeprefix("^")
+        if at + len(told) > len(query) or ((query[at : at + len(told)] < 0) != (letters[:1] == "^")).any():
+            raise Unusable("broken MD tag")
+        labels[at : at + len(told)] = encode(told)
+        at += len(told)
+        gone += len(told) if letters[:1] == "^" else 0
+    if at != len(query) or gone != (query < 0).sum():
+        raise Unusable("broken MD tag")
+    return labels
+
+
+def _parts(
+    labels: np.ndarray, positions: np.ndarray, query: np.ndarray, moves: Moves, counts: Counter[str]
+) -> list[LabelledRead]:
+    """Places the bases of `_columns`, in signal order, and cuts where the signal is not theirs."""
+    matched = np.flatnonzero(query >= 0)
+    at = moves.starts[query[matched]]
+    columns, samples = np.diff(matched), np.diff(at)
+    deleted, inserted = columns - 1, np.diff(query[matched]) - 1
+    absent = (deleted > 0) & (samples < np.maximum(1, LEAST_SHARE * _usual_dwell(moves)) * columns)
+    foreign = inserted > LONGEST_INSERTION
+    for reason, where in (("cuts at deletions that the signal does not hold", absent), ("cuts at long insertions", foreign)):
+        if where.any():
+            counts[reason] += int(where.sum())
+    unlabelled = int(deleted[absent | foreign].sum())
+    if unlabelled:
+        counts["deleted bases without labels"] += unlabelled
+    # deleted bases lie at equal steps behind the matched base before them
+    before = np.cumsum(query >= 0) - 1
+    step = np.arange(len(query)) - matched[np.maximum(before, 0)]
+    starts = at[before] + step * np.append(samples, 0)[before] // np.append(columns, 1)[before]
+    ends = np.append(moves.starts[1:], moves.stop)
+    cuts = np.flatnonzero(absent | foreign)
+    parts = []
+    for first, last in zip([0, *cuts + 1], [*cuts, len(matched) - 1], strict=True):
+        own = slice(matched[first], matched[last] + 1)
+        stop = int(ends[query[matched[last]]])
+        parts.append(LabelledRead(labels[own], starts[own], stop, positions[own]))
+    return parts
+
+
+def _usual_dwell(moves: Moves) -> float:
+    """Samples for a base, as is usual in this read: stalls do not count."""
+    over = min(WINDOW, len(moves.starts) - 1)
+    return float(np.median(moves.starts[over:] - moves.starts[:-over]) / over) if over else 1.0

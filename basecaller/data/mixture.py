@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from basecaller.data.dataset import Dataset
-from basecaller.errors import DataError
+from basecaller.errors import DataError, SettingError
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,23 @@ class Part:
 
 @dataclass(frozen=True)
 class Settings:
-    """What `data.sources` sets."""
+    """What `data.sources` sets.
+
+    Raises:
+        SettingError: some sources are direct RNA and others are not.
+    """
 
     parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        told = {part.name: part.source.rna for part in self.parts if hasattr(part.source, "rna")}
+        if len(set(told.values())) > 1:
+            rna = ", ".join(name for name, is_rna in told.items() if is_rna)
+            dna = ", ".join(name for name, is_rna in told.items() if not is_rna)
+            raise SettingError(
+                f"data.sources: {rna} is direct RNA (rna: true) and {dna} is not. Their signals run in opposite directions, "
+                "and a model calls reads in one: train a model for each"
+            )
 
 
 class Mixture(Dataset):
@@ -80,8 +94,8 @@ class Mixture(Dataset):
         part = int(np.searchsorted(self.firsts, index, side="right")) - 1
         return self.parts[part][2].chunk(int(index - self.firsts[part]))
 
-    def choice(self, split: str, limit: int | None) -> np.ndarray:
-        """A fixed choice of chunks of a split, of which each part has its share: int64 [n], ascending.
+    def choice(self, split: str, limit: int | None, seed: int = 0) -> np.ndarray:
+        """A random choice of chunks of a split, of which each part has its share: int64 [n], ascending.
 
         To train on, chunks of a part that has too few are taken several times. Validation and test have none twice, and so
         fewer chunks in all.
@@ -95,7 +109,7 @@ class Mixture(Dataset):
         if split != "train":
             total = min(total, int((sizes / shares).min()))
         wanted = np.maximum(1, np.rint(total * shares).astype(np.int64))
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(seed)
         chosen = []
         for indices, count in zip(there, wanted, strict=True):
             rounds = -(-count // len(indices))

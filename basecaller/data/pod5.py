@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
-from basecaller.data.dataset import Chunk
-from basecaller.data.labels import LabelledRead, Unusable, label_from_moves, label_from_reference
-from basecaller.data.records import bam_files, identity, quality, records
+from basecaller.data.dataset import Chunk, Dataset
+from basecaller.data.folders import files_below
+from basecaller.data.labels import LabelledRead, label_from_moves, label_from_reference, moves_of
+from basecaller.data.records import bam_files, contigs_of, identity, quality, reading, records_of
+from basecaller.data.reference import Reference, copy_reference
 from basecaller.data.signal import normalise
-from basecaller.data.splits import PositionSplit, split_of_read
+from basecaller.data.splits import SPLITS, Contig, splits_of_places, splits_of_reads
+from basecaller.data.tags import Unusable, whole_number
 from basecaller.errors import DataError
+
+VERSION = 2
+"""Of the data sets that are made from POD5 and BAM: see `sources.Source`."""
 
 LABELS = ("auto", "moves", "reference")
 SPLIT_BY = ("read", "position")
@@ -71,9 +78,9 @@ def pod5_files(entry: str, key: str = "data.pod5") -> list[Path]:
         if path.suffix == ".fast5":
             raise DataError(f"{key}: {path} is no POD5 file{hint}")
         return [path]
-    files = sorted(path.rglob("*.pod5"))
+    files = files_below(path, ".pod5")
     if not files:
-        raise DataError(f"{key}: no .pod5 file below {path}{hint if any(path.rglob('*.fast5')) else ''}")
+        raise DataError(f"{key}: no .pod5 file below {path}{hint if files_below(path, '.fast5') else ''}")
     return files
 
 
@@ -117,163 +124,317 @@ def cut_chunks(starts: np.ndarray, stop: int, chunk_samples: int) -> Iterator[tu
         first = max(last, first + 1)
 
 
-def _label(record: Any, fasta: Any | None, settings: Settings) -> LabelledRead:
-    known = not record.is_unmapped and (fasta is not None or record.has_tag("MD"))
+def _hold(settings: Settings, record: Any, known: bool) -> None:
+    """Holds a record against what the settings ask for.
+
+    Raises:
+        Unusable: it falls short.
+    """
     if settings.labels == "reference" and not known:
         raise Unusable("not aligned to a known reference")
-    if not record.has_tag("mv"):
-        raise Unusable("no move table")
-    if settings.min_quality is not None and quality(record) < settings.min_quality:
+    if settings.min_quality is not None and not quality(record) >= settings.min_quality:
         raise Unusable("quality below data.min_quality")
-    if settings.min_identity is not None and not record.is_unmapped and identity(record) < settings.min_identity:
+    if settings.min_identity is not None and not record.is_unmapped and not identity(record) >= settings.min_identity:
         raise Unusable("identity below data.min_identity")
+
+
+def _hold_length(record: Any, samples: int) -> None:
+    """Holds the `ns` tag, the samples that were basecalled, against the signal's length; of a split read it is a part's.
+
+    Raises:
+        Unusable: the record is of another signal.
+    """
+    called, begin = whole_number(record, "ns"), whole_number(record, "sp") or 0
+    if called is not None and (begin + called > samples or (called < samples and not record.has_tag("pi"))):
+        raise Unusable("basecalled from a signal of another length (tag ns)")
+
+
+def _label(
+    read: Any, record: Any, reference: Reference | None, settings: Settings, counts: Counter[str]
+) -> tuple[list[LabelledRead], Contig | None]:
+    """A record's bases on its read's signal, in one part or in several, and the contig that they are on; None for basecalls.
+
+    Raises:
+        Unusable: they cannot be placed.
+    """
+    known = not record.is_unmapped and (reference is not None or record.has_tag("MD"))
+    _hold(settings, record, known)
+    if not read.num_samples:
+        raise Unusable("no signal")
+    moves = moves_of(record)
+    _hold_length(record, read.num_samples)
+    if moves.starts[-1] >= read.num_samples or moves.stop > read.num_samples + moves.stride:  # a last block may be cut short
+        raise Unusable("move table longer than the signal")
     if known and settings.labels != "moves":
-        return label_from_reference(record, fasta, settings.rna)
-    return label_from_moves(record, settings.rna)
+        placed = label_from_reference(record, moves, reference, counts, settings.rna)
+        return placed, (record.reference_name, record.header.get_reference_length(record.reference_name))
+    return [label_from_moves(record, moves, settings.rna)], None
 
 
 @dataclass(frozen=True)
 class Part:
-    """What can be imported by itself: a POD5 file of a pair, the pair's BAM entry, and whether it is the pair's first file."""
+    """What can be imported by itself.
+
+    Attributes:
+        file: a POD5 file of a pair.
+        bam: the pair's BAM entry.
+        pair: its number.
+        first: whether it is the pair's first file.
+        repeated: of reads that an earlier file has too, by id the reason to leave them out.
+        reference: folder of the reference's bases, if any.
+    """
 
     file: Path
     bam: str
     pair: int
     first: bool
+    repeated: Mapping[str, str] = field(default_factory=dict)
+    reference: Path | None = None
 
 
-def parts(settings: Settings) -> list[Part]:
-    """All POD5 files, with the BAM that they belong to."""
+def parts(settings: Settings, scratch: Path) -> list[Part]:
+    """All POD5 files, with the BAM that they belong to.
+
+    Args:
+        settings: of the source.
+        scratch: a folder for what all parts need.
+    Raises:
+        DataError: a file is missing or damaged, or the lists do not pair up.
+    """
+    source_files(settings)
+    needed = settings.reference is not None and settings.labels != "moves"
+    reference = copy_reference(Path(settings.reference or ""), scratch / "reference") if needed else None
     found = []
     for pair, (entry, bam) in enumerate(zip(settings.pod5, settings.bam, strict=True)):
-        found += [Part(file, bam, pair, i == 0) for i, file in enumerate(pod5_files(entry))]
-    return found
+        found += [Part(file, bam, pair, i == 0, reference=reference) for i, file in enumerate(pod5_files(entry))]
+    return [replace(part, repeated=reasons) for part, reasons in zip(found, _repeated(found), strict=True)]
 
 
-def import_part(settings: Settings, part: Part, counts: Counter[str]) -> Iterator[Chunk]:
-    """All usable chunks of one POD5 file.
+def _repeated(found: list[Part]) -> list[dict[str, str]]:
+    """Of each part, the reads that an earlier one has: one of its pair, or of another pair whose BAM has a record of it."""
+    ids = [_read_ids(part.file) for part in found] if len(found) > 1 else []
+    reasons = [dict[str, str]() for _ in found]
+    if ids:
+        every, part_of = np.concatenate(ids), np.repeat(np.arange(len(found)), [len(own) for own in ids])
+        _, same, counts = np.unique(every, axis=0, return_inverse=True, return_counts=True)
+        imported: dict[str, int] = {}  # the part that has a read's record
+        seen: dict[tuple[int, str], int] = {}  # the first part of a pair that has a read
+        for row in np.flatnonzero(counts[same.ravel()] > 1):
+            part, read_id = int(part_of[row]), str(UUID(bytes=every[row].tobytes()))
+            pair = found[part].pair
+            if part != seen.setdefault((pair, read_id), part):
+                reasons[part][read_id] = REPEATED
+            elif part != imported.get(read_id, part):
+                reasons[part][read_id] = IN_ANOTHER_PAIR
+            elif found[-1].pair == 0 or records_of(found[part].bam).find(read_id):
+                imported.setdefault(read_id, part)
+    return reasons
 
-    Raises:
-        DataError: a file is foreign or cut short.
-    """
+
+def _read_ids(file: Path) -> np.ndarray:
+    """Uint64 [reads, 2]: the halves of each id."""
     import pod5
-    import pysam
 
-    try:
-        fasta = pysam.FastaFile(settings.reference) if settings.reference else None
-        known = records(tuple((path, path.stat().st_mtime_ns) for path in bam_files(part.bam)))
-        splits = [PositionSplit(bam.header, settings.validation, settings.test) for bam in known.files]
-        if part.first:
-            counts.update(known.left_out)
-        with pod5.Reader(part.file) as reader:
-            for read in reader.reads():
-                found = known.find(str(read.read_id))
-                if not found:
-                    counts[NO_RECORD] += 1
-                if len(found) > 1:
-                    counts["reads that the basecaller split"] += 1
-                for record, number in found:
-                    try:
-                        placed = _label(record, fasta, settings)
-                    except Unusable as reason:
-                        counts[f"reads dropped: {reason}"] += 1
-                        continue
-                    if placed.starts[-1] >= read.num_samples:
-                        counts["reads dropped: move table longer than the signal"] += 1
-                        continue
-                    counts["reads kept"] += 1
-                    counts["labels from the reference" if placed.contig else "labels from basecalls"] += 1
-                    yield from _chunks(read, placed, splits[number], settings, counts)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"cannot read {part.file} with {part.bam}: {error}; is a file cut short or of another kind?") from error
+    with reading(file, "data.pod5"), pod5.Reader(file) as reader:
+        return np.frombuffer(b"".join(reader.read_ids_raw.to_pylist()), np.uint64).reshape(-1, 2)
+
+
+def _reads(file: Path) -> Iterator[Any]:
+    import pod5
+
+    with reading(file, "data.pod5"), pod5.Reader(file) as reader:
+        yield from reader.reads()
 
 
 NO_RECORD = "reads dropped: no record in the BAM"
+REPEATED, IN_ANOTHER_PAIR = "reads left out: in an earlier POD5 file too", "reads left out: in an earlier pair too"
 
 
-def check_parts(settings: Settings, counts: list[Counter[str]]) -> None:
+def import_part(settings: Settings, part: Part, counts: Counter[str]) -> Iterator[Chunk]:
+    """All usable chunks of one POD5 file, their splits still open.
+
+    A read that cannot be used is left out and counted by reason. Of several records of a read the first usable one counts.
+
+    Raises:
+        DataError: a whole file is damaged or of another kind.
+    """
+    reference = Reference(part.reference) if part.reference else None
+    known = records_of(part.bam)
+    if part.first:
+        counts.update(known.left_out)
+    seen = set[str]()
+    for read in _reads(part.file):
+        read_id = str(read.read_id)
+        if read_id in part.repeated or read_id in seen:
+            counts[part.repeated.get(read_id, REPEATED)] += 1
+            continue
+        seen.add(read_id)
+        found = known.find(read_id)
+        if not found:
+            counts[NO_RECORD] += 1
+        if len(found) > 1:
+            counts["reads that the basecaller split"] += 1
+        for same in found:
+            if len(same) > 1:
+                counts["records left out: another one of the same read"] += len(same) - 1
+            if settings.labels == "auto":  # a read that was aligned as well: the reference knows better
+                same.sort(key=lambda record: bool(record.is_unmapped))
+            reasons = []
+            for record in same:
+                told = Counter[str]()
+                try:
+                    placed, contig = _label(read, record, reference, settings, told)
+                    signal = _signal(read, placed)
+                except Unusable as reason:
+                    reasons.append(reason)
+                    continue
+                counts.update(told)
+                counts["reads kept"] += 1
+                counts["labels from the reference" if contig else "labels from basecalls"] += 1
+                yield from _chunks(read_id, signal, placed, contig, settings, counts)
+                break
+            else:
+                counts[f"reads dropped: {reasons[0]}"] += 1
+
+
+def _signal(read: Any, placed: list[LabelledRead]) -> np.ndarray:
+    """The normalised signal of a read from its first label to its last: float32 [samples].
+
+    Raises:
+        Unusable: it cannot be read, or is not finite.
+    """
+    try:
+        adc = read.signal[placed[0].starts[0] : placed[-1].stop].astype(np.float32)
+        offset, scale = read.calibration.offset, read.calibration.scale
+    except (RuntimeError, ValueError) as error:
+        raise Unusable("signal cannot be decoded") from error
+    if not (np.isfinite(offset) and np.isfinite(scale)):
+        raise Unusable("calibration is NaN or infinite")
+    return normalise((adc + offset) * scale)
+
+
+def _chunks(
+    read_id: str,
+    signal: np.ndarray,
+    placed: list[LabelledRead],
+    contig: Contig | None,
+    settings: Settings,
+    counts: Counter[str],
+) -> Iterator[Chunk]:
+    begin, stop = int(placed[0].starts[0]), int(placed[0].starts[0]) + len(signal)
+    for part in placed[::-1] if settings.rna else placed:
+        starts, every, places = part.starts - begin, part.labels, part.positions
+        ends = np.append(starts[1:], min(part.stop, stop) - begin)
+        if settings.rna:  # from the 5' end
+            starts, ends, every = (len(signal) - ends)[::-1], (len(signal) - starts)[::-1], every[::-1]
+            places = None if places is None else places[::-1]
+        turned = signal[::-1] if settings.rna else signal
+        for first, last in cut_chunks(starts, int(ends[-1]), settings.chunk_samples):
+            labels = every[first:last]
+            cut = slice(int(starts[first]), int(ends[last - 1]))
+            if cut.stop - cut.start < settings.min_samples:
+                counts["chunks dropped: shorter than data.min_samples"] += 1
+            elif turned[cut].min() == turned[cut].max():
+                counts["chunks dropped: constant signal"] += 1
+            elif not labels.all():
+                counts["chunks dropped: letters other than A, C, G, T"] += 1
+            else:
+                blocks = None if places is None else _blocks(places[first:last])
+                yield Chunk(read_id, turned[cut], labels, starts[first:last] - cut.start, contig=contig, blocks=blocks)
+
+
+def _blocks(positions: np.ndarray) -> np.ndarray:
+    """First and last of each run of positions without a gap: int64 [blocks, 2], ascending."""
+    ordered = np.sort(positions)
+    gaps = np.flatnonzero(np.diff(ordered) > 1)
+    return np.stack([ordered[np.append(0, gaps + 1)], ordered[np.append(gaps, len(ordered) - 1)]], 1)
+
+
+def split_parts(settings: Settings, imported: list[Dataset], counts: Counter[str]) -> list[np.ndarray]:
+    """The split of every chunk, now that all are there.
+
+    Args:
+        settings: of the source.
+        imported: each part that has a chunk.
+        counts: audit counters, raised in place.
+    Returns:
+        For each of them int64 [chunks], indices into `SPLITS`; -1 for chunks to leave out.
+    Raises:
+        DataError: no chunk is left, or data.split=position, and nothing has a position.
+    """
+    if not imported:
+        raise DataError(f"{', '.join(settings.pod5)}: no chunk is left ({_told(counts, 'chunks dropped')})")
+    sizes = [len(part) for part in imported]
+    if settings.split == "read":
+        ids = [read_id.decode() for part in imported for read_id in part.read_ids]
+        of_read = splits_of_reads(ids, settings.validation, settings.test)
+        splits = np.array([SPLITS.index(of_read[read_id]) for read_id in ids], np.int64)
+    else:
+        blocks, contigs = [np.zeros((0, 4), np.int64)], list[Contig]()
+        for before, part in zip(np.cumsum([0, *sizes]), imported, strict=False):
+            own, names = part.places
+            blocks.append(own + np.array([before, len(contigs), 0, 0]))
+            contigs += names
+        placed = np.concatenate(blocks)
+        if not len(placed):
+            raise DataError("data.split=position needs records aligned to a reference, and none is; use data.split=read")
+        headers = [contigs_of(path) for entry in settings.bam for path in bam_files(entry)]
+        splits = splits_of_places(sum(sizes), placed, contigs, headers, settings.validation, settings.test)
+        positioned = len(np.unique(placed[:, 0]))
+        for reason, number in (
+            ("chunks dropped: across a cut between splits", int((splits < 0).sum())),
+            ("chunks by position", positioned - int((splits < 0).sum())),
+            ("chunks without a position, in train", len(splits) - positioned),
+        ):
+            if number:
+                counts[reason] += number
+    return np.split(splits, np.cumsum(sizes)[:-1])
+
+
+def check_parts(settings: Settings, found: list[Part], counts: list[Counter[str]]) -> None:
     """Whether every pair gave something.
 
     Args:
         settings: of the source.
-        counts: of each of its parts.
+        found: its parts.
+        counts: of each of them.
     Raises:
-        DataError: a pair gave nothing, or the split asked for cannot be made; the message says why.
+        DataError: a pair gave nothing; the message says why.
     """
     of_pair: dict[int, Counter[str]] = {}
-    for part, own in zip(parts(settings), counts, strict=True):
+    for part, own in zip(found, counts, strict=True):
         of_pair.setdefault(part.pair, Counter()).update(own)
     for pair, own in of_pair.items():
-        if not own["reads kept"]:
+        if not own["reads kept"] and not own[IN_ANOTHER_PAIR]:
             _refuse(settings, pair, own)
-    if settings.split == "position" and not any(own["chunks by position"] for own in counts):
-        raise DataError("data.split=position needs records aligned to a reference, and none is; use data.split=read")
 
 
 def _refuse(settings: Settings, pair: int, counts: Counter[str]) -> None:
     """Says why a pair gave nothing."""
     entry, bam = settings.pod5[pair], settings.bam[pair]
-    reasons = {reason: n for reason, n in counts.items() if reason.startswith("reads dropped")}
-    if set(reasons) <= {NO_RECORD}:
+    told = _told(counts, "reads dropped")
+    if not told:
+        raise DataError(f"data.pod5: {entry} has no reads")
+    if told == _told(Counter({NO_RECORD: counts[NO_RECORD]}), "reads dropped"):
         raise DataError(f"{bam}: holds no record for any of the {counts[NO_RECORD]} reads of {entry}; do they belong together?")
-    told = ", ".join(f"{n} {reason.removeprefix('reads dropped: ')}" for reason, n in reasons.items())
-    raise DataError(
-        f"{bam}: no read can be used ({told}). Labels need a move table: basecall with --emit-moves; for labels from the "
-        "reference align with MD tags or give data.reference=FASTA"
-    )
+    hint = next((hint for words, hint in HINTS.items() if words in told), "")
+    raise DataError(f"{bam}: no read can be used ({told}){hint and '. '}{hint}")
 
 
-def _chunks(
-    read: Any, placed: LabelledRead, by_position: PositionSplit, settings: Settings, counts: Counter[str]
-) -> Iterator[Chunk]:
-    read_id = str(read.read_id)
-    begin, stop = int(placed.starts[0]), min(placed.stop, read.num_samples)  # the last block may be cut short
-    picoampere = (read.signal[begin:stop].astype(np.float32) + read.calibration.offset) * read.calibration.scale
-    if not np.isfinite(picoampere).all():
-        raise DataError(f"read {read_id}: NaN or infinite values in its signal (calibration {read.calibration}); leave it out")
-    signal = normalise(picoampere)
-    starts, every, places = placed.starts - begin, placed.labels, placed.positions
-    if settings.rna:  # from the 5' end
-        signal, every = signal[::-1], every[::-1]
-        starts = (stop - begin - np.append(starts[1:], stop - begin))[::-1]
-        places = None if places is None else places[::-1]
-    ends = np.append(starts[1:], stop - begin)
-    for first, last in cut_chunks(starts, stop - begin, settings.chunk_samples):
-        labels = every[first:last]
-        cut = slice(int(starts[first]), int(ends[last - 1]))
-        if cut.stop - cut.start < settings.min_samples:
-            counts["chunks dropped: shorter than data.min_samples"] += 1
-        elif signal[cut].min() == signal[cut].max():
-            counts["chunks dropped: constant signal"] += 1
-        elif not labels.all():
-            counts["chunks dropped: letters other than A, C, G, T"] += 1
-        elif settings.split == "position":
-            positions = None if places is None else places[first:last]
-            split = by_position(placed.contig, positions)
-            if split is None:
-                counts["chunks dropped: across a cut between splits"] += 1
-                continue
-            counts["chunks by position" if positions is not None else "chunks without a position, in train"] += 1
-            yield Chunk(read_id, signal[cut], labels, starts[first:last] - cut.start, split)
-        else:
-            split = split_of_read(read_id, settings.validation, settings.test)
-            yield Chunk(read_id, signal[cut], labels, starts[first:last] - cut.start, split)
+def _told(counts: Counter[str], kind: str) -> str:
+    """How many were dropped for which reasons, the commonest first."""
+    return ", ".join(f"{n} {reason.removeprefix(f'{kind}: ')}" for reason, n in counts.most_common() if reason.startswith(kind))
 
 
-def import_pod5(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
-    """All usable chunks of all POD5 and BAM pairs.
-
-    Args:
-        settings: sources and how to cut them.
-        counts: audit counters, raised in place: reads and chunks kept and dropped, by reason.
-    Raises:
-        DataError: a file is missing, foreign or cut short, POD5 and BAM do not match, or no read can be used.
-    """
-    source_files(settings)
-    each = []
-    for part in parts(settings):
-        each.append(Counter[str]())
-        yield from import_part(settings, part, each[-1])
-    for own in each:
-        counts.update(own)
-    check_parts(settings, each)
+HINTS = {
+    "no move table": "Labels need a move table: basecall with --emit-moves, and keep tags when aligning, as dorado aligner "
+    "does, or samtools fastq -T '*' calls.bam | minimap2 -y",
+    "move table and sequence differ": "Sequences were trimmed after basecalling: give the BAM that the basecaller wrote",
+    "signal of another length": "POD5 and BAM are not of the same reads: give the POD5 that was basecalled",
+    "longer than the signal": "POD5 and BAM are not of the same reads: give the POD5 that was basecalled",
+    "not aligned to a known reference": "For labels from the reference align with MD tags, or give data.reference=FASTA",
+    "in the FASTA": "data.reference must name its sequences as the BAM's header does",
+    "another reference than the FASTA": "data.reference must be the FASTA that was aligned to",
+    "broken MD tag": "Write MD tags anew with samtools calmd, or give data.reference=FASTA",
+}
+"""What to do when no read can be used, by words of a reason; the first that fits is told."""

@@ -3,23 +3,75 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from basecaller.data.labels import Unusable
+from basecaller.data.folders import files_below
+from basecaller.data.splits import Contig
+from basecaller.data.tags import Unusable, number, whole_number
 from basecaller.errors import DataError
 
 
+@contextmanager
+def reading(path: Path, key: str) -> Iterator[None]:
+    """Turns what goes wrong while a file is read into one message that names it.
+
+    Args:
+        path: of the file.
+        key: the setting that it is from.
+    """
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"{key}: cannot read {path}: {error}; is it cut short or of another kind?") from error
+
+
 def bam_files(entry: str) -> list[Path]:
-    """The BAM files that an entry of `data.bam` names: itself, or all below it where it is a folder."""
+    """The BAM files that an entry of `data.bam` names: itself, or all below it where it is a folder.
+
+    Raises:
+        DataError: there are none.
+    """
     path = Path(entry)
-    files = sorted(path.rglob("*.bam")) if path.is_dir() else [path] if path.is_file() else []
+    if not path.is_dir():
+        if not path.is_file():
+            raise DataError(f"data.bam: {entry} is no file")
+        return [path]
+    files = files_below(path, ".bam")
     if not files:
-        raise DataError(f"data.bam: {entry} is no file" if not path.is_dir() else f"data.bam: no .bam file below {entry}")
+        other = next((ending for ending in (".sam", ".cram") if files_below(path, ending)), None)
+        hint = f", only {other} files; convert them: samtools view -b -o calls.bam calls{other}" if other else ""
+        raise DataError(f"data.bam: no .bam file below {path}{hint}")
     return files
+
+
+def _open(path: Path) -> Any:
+    import pysam
+
+    pysam.set_verbosity(0)  # htslib's own lines on the terminal
+    with reading(path, "data.bam"):
+        bam = pysam.AlignmentFile(str(path), "r", check_sq=False)
+    if not bam.is_bam:
+        kind = "SAM" if bam.is_sam else "CRAM" if bam.is_cram else ""
+        convert = f"samtools view -b{' -T reference.fasta' if bam.is_cram else ''} -o calls.bam {path.name}"
+        what = f"it is a {kind} file; convert it: {convert}" if kind else "it is no BAM file"
+        raise DataError(f"data.bam: cannot read {path}: {what}")
+    return bam
+
+
+def contigs_of(path: Path) -> list[Contig]:
+    """The contigs in a BAM file's header, in its order."""
+    with _open(path) as bam:
+        return list(zip(bam.references, bam.lengths, strict=True))
+
+
+Place = tuple[int, int]
+"""Where a record lies: the number of its file, and its place there."""
 
 
 class Records:
@@ -30,36 +82,69 @@ class Records:
     """
 
     def __init__(self, paths: list[Path]) -> None:
-        import pysam
-
-        self.files, self.left_out = [], Counter[str]()
-        self.places: dict[str, tuple[int, int]] = {}
+        self.paths, self.files, self.left_out = paths, [_open(path) for path in paths], Counter[str]()
+        self.places: dict[str, tuple[Place, ...]] = {}
         self.split: dict[str, list[str]] = {}  # of a read that the basecaller split (`pi`), the names of its records
-        for number, path in enumerate(paths):
-            bam = pysam.AlignmentFile(str(path), "rb", check_sq=False)
-            if not bam.is_bam:
-                raise ValueError(f"{path} is no BAM file")
-            self.files.append(bam)
-            place = bam.tell()
-            for record in bam:
-                if record.is_secondary or record.is_supplementary:
-                    kind = "secondary" if record.is_secondary else "supplementary"
-                    self.left_out[f"alignments left out: {kind}"] += 1
-                elif (name := str(record.query_name)) not in self.places:
-                    self.places[name] = number, place
-                    if record.has_tag("pi"):
-                        self.split.setdefault(str(record.get_tag("pi")), []).append(name)
-                place = bam.tell()
+        for file, (path, bam) in enumerate(zip(paths, self.files, strict=True)):
+            with reading(path, "data.bam"):
+                self._scan(file, bam)
 
-    def find(self, read_id: str) -> list[tuple[Any, int]]:
-        """A read's record, or those that it was split into, each with the file it is in."""
-        found = []
+    def _scan(self, file: int, bam: Any) -> None:
+        """Notes every record of a file.
+
+        Raises:
+            OSError: the file is damaged.
+        """
+        at = bam.tell()
+        while True:
+            try:
+                self._note(next(bam), (file, at))
+            except StopIteration:
+                return
+            except OSError:
+                if bam.tell() == at:  # a damaged file cannot be read on; a record that htslib refuses is passed
+                    with suppress(OSError):  # that it was cut short, once more
+                        bam.close()
+                    raise
+                self.left_out["records left out: CIGAR and sequence differ in length"] += 1
+            at = bam.tell()
+
+    def _note(self, record: Any, place: Place) -> None:
+        if record.is_secondary or record.is_supplementary:
+            kind = "secondary" if record.is_secondary else "supplementary"
+            self.left_out[f"alignments left out: {kind}"] += 1
+            return
+        try:
+            name = str(record.query_name)
+            parent = str(record.get_tag("pi")) if record.has_tag("pi") else None
+        except ValueError:  # not text
+            self.left_out["records left out: their names cannot be read"] += 1
+            return
+        if parent is not None and name not in self.split.setdefault(parent, []):
+            self.split[parent].append(name)
+        self.places[name] = (*self.places.get(name, ()), place)
+
+    def find(self, read_id: str) -> list[list[Any]]:
+        """A read's records: a list for the read, or for each part that it was split into, with more than one record where it
+        was called several times."""
+        found = list[list[Any]]()
         for name in dict.fromkeys([read_id, *self.split.get(read_id, [])]):  # a part may keep its parent's name
-            if name in self.places:
-                number, place = self.places[name]
-                self.files[number].seek(place)
-                found.append((next(self.files[number]), number))
+            of_part: dict[int, list[Any]] = {}
+            for file, at in self.places.get(name, ()):
+                with reading(self.paths[file], "data.bam"):
+                    self.files[file].seek(at)
+                    record = next(self.files[file])
+                of_part.setdefault(_begin(record), []).append(record)
+            found += of_part.values()
         return found
+
+
+def _begin(record: Any) -> int:
+    """The sample of its parent read at which a part begins: parts of one name are told apart by it."""
+    try:
+        return whole_number(record, "sp") or 0
+    except Unusable:
+        return 0
 
 
 @lru_cache(maxsize=1)  # a process imports one file after the other of a pair
@@ -68,10 +153,16 @@ def records(paths: tuple[tuple[Path, int], ...]) -> Records:
     return Records([path for path, _ in paths])
 
 
+def records_of(entry: str) -> Records:
+    """The records of an entry of `data.bam`."""
+    return records(tuple((path, path.stat().st_mtime_ns) for path in bam_files(entry)))
+
+
 def quality(record: Any) -> float:
     """Mean quality of a read: its `qs`, or the phred of its bases' mean error."""
-    if record.has_tag("qs"):
-        return float(record.get_tag("qs"))
+    told = number(record, "qs")
+    if told is not None:
+        return told
     if record.query_qualities is None:
         raise Unusable("no qualities, and data.min_quality is set")
     return float(-10 * np.log10(np.mean(10 ** (-np.asarray(record.query_qualities, float) / 10))))
@@ -79,7 +170,8 @@ def quality(record: Any) -> float:
 
 def identity(record: Any) -> float:
     """Matches over alignment columns of an aligned record, by its NM tag."""
-    if not record.has_tag("NM"):
+    differences = number(record, "NM")
+    if differences is None:
         raise Unusable("no NM tag, and data.min_identity is set")
-    columns = sum(length for kind, length in record.cigartuples if kind in (0, 1, 2, 7, 8))  # M I D = X
-    return 1 - float(record.get_tag("NM")) / columns if columns else 0.0
+    columns = sum(length for kind, length in record.cigartuples or () if kind in (0, 1, 2, 7, 8))  # M I D = X
+    return 1 - differences / columns if columns else 0.0

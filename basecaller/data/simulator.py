@@ -14,9 +14,11 @@ import numpy as np
 from basecaller.data.dataset import Chunk
 from basecaller.data.pore import r94
 from basecaller.data.signal import normalise, reverse_complement
-from basecaller.data.splits import split_of_read
+from basecaller.data.splits import splits_of_reads
 
-VERSION = 1  # part of the data set's key: raise it with any change to what is drawn
+VERSION = 1
+"""Of the reads that are drawn: see `sources.Source`."""
+
 SAMPLE_RATE = 4000.0  # samples per second
 SPEED_MEDIAN, SPEED_SIGMA, SPEED_RANGE = 400.0, 0.2, (210.0, 580.0)  # bases/s of a read, log-normal
 DWELL_LEAST, DWELL_SIGMA = 5.0, 1.0  # a base's samples: the shortest, plus a log-normal with this heavy tail
@@ -81,7 +83,9 @@ def simulate(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
     """
     rng = np.random.default_rng(settings.simulator_seed)
     genome = rng.integers(1, 5, settings.genome_bases, dtype=np.uint8)
-    for number in range(settings.reads):
+    read_ids = [f"sim-{settings.simulator_seed}-{number:06d}" for number in range(settings.reads)]
+    splits = splits_of_reads(read_ids, settings.validation, settings.test)
+    for read_id in read_ids:
         bases = int(rng.integers(settings.min_bases, settings.max_bases + 1))
         span = bases + 2 * FLANK
         start = int(rng.integers(0, settings.genome_bases - span + 1))
@@ -89,7 +93,5 @@ def simulate(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
         if rng.random() < 0.5:
             labels = reverse_complement(labels)
         signal, starts = simulate_read(labels, rng)
-        read_id = f"sim-{settings.simulator_seed}-{number:06d}"
-        split = split_of_read(read_id, settings.validation, settings.test)
         counts["reads kept"] += 1
-        yield Chunk(read_id, normalise(signal), labels[FLANK:-FLANK], starts, split)
+        yield Chunk(read_id, normalise(signal), labels[FLANK:-FLANK], starts, splits[read_id])

@@ -12,19 +12,21 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import track
 
 from basecaller.data import bonito, mixture, pod5, simulator, tensors
 from basecaller.data.dataset import ALPHABET, Chunk, Dataset, DatasetWriter
 from basecaller.data.splits import SPLITS
-from basecaller.errors import DataError
-from basecaller.files import holding, naming, read_json, shared_lock, write_json
+from basecaller.errors import BasecallerError, DataError
+from basecaller.files import content_digest, holding, naming, read_json, shared_lock, write_json
 from basecaller.workers import cores
 
 log = logging.getLogger(__name__)
@@ -34,49 +36,79 @@ EDGE = 1 << 20
 
 
 @dataclass(frozen=True)
+class Parts:
+    """How a source of several files is imported: each file by itself, in processes side by side.
+
+    Attributes:
+        find: all parts of such settings; the folder is for what they share.
+        chunks: all usable chunks of one part, their splits still open; counts what is kept and dropped.
+        check: of the counts of all parts.
+        split: of each imported part, the splits of its chunks, -1 for those to leave out.
+    """
+
+    find: Callable[[Any, Path], list[Any]]
+    chunks: Callable[[Any, Any, Counter[str]], Iterator[Chunk]]
+    check: Callable[[Any, list[Any], list[Counter[str]]], None]
+    split: Callable[[Any, list[Dataset], Counter[str]], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
 class Source:
     """A kind of source.
 
     Attributes:
         settings: dataclass of its settings.
-        chunks: all usable chunks of such settings; counts what is kept and dropped.
+        version: of the data sets that are made from it, and a part of their key. Raise it with any change to how their
+            signals are normalised, cut, labelled or split, and never for the words of a message.
+        chunks: all usable chunks of such settings, or how to import them in parts; counts what is kept and dropped.
         files: that it reads, checked to be there.
         places: settings that say where files are, not what is in them.
+        whole: those of `places` that name a file of which every byte counts: an edited genome keeps its size and its ends.
         signals: the files in which signals stay; None where they are copied.
-        parts: what can be imported by itself, in processes side by side; None where it is one piece.
-        part: the chunks of one of them.
-        check: of the counts of all parts.
     """
 
     settings: type
-    chunks: Callable[[Any, Counter[str]], Iterator[Chunk]]
+    version: int
+    chunks: Callable[[Any, Counter[str]], Iterator[Chunk]] | Parts
     files: Callable[[Any], list[Path]] = lambda settings: []
     places: tuple[str, ...] = ()
+    whole: tuple[str, ...] = ()
     signals: Callable[[Any], list[Path]] | None = None
-    parts: Callable[[Any], list[Any]] | None = None
-    part: Callable[[Any, Any, Counter[str]], Iterator[Chunk]] | None = None
-    check: Callable[[Any, list[Counter[str]]], None] = lambda settings, counts: None
 
 
 SOURCES = {
-    "simulated": Source(simulator.Settings, simulator.simulate),
+    "simulated": Source(simulator.Settings, simulator.VERSION, simulator.simulate),
     "pod5": Source(
         pod5.Settings,
-        pod5.import_pod5,
+        pod5.VERSION,
+        Parts(pod5.parts, pod5.import_part, pod5.check_parts, pod5.split_parts),
         pod5.source_files,
-        ("pod5", "bam", "reference"),
-        parts=pod5.parts,
-        part=pod5.import_part,
-        check=pod5.check_parts,
+        places=("pod5", "bam", "reference"),
+        whole=("reference",),
     ),
-    "bonito": Source(bonito.Settings, bonito.import_bonito, bonito.source_files, ("path",), bonito.signal_files),
-    "rawctcnet": Source(tensors.Settings, tensors.import_tensors, tensors.source_files, ("path", "signals", "sequences")),
+    "bonito": Source(
+        bonito.Settings,
+        bonito.VERSION,
+        bonito.import_bonito,
+        bonito.source_files,
+        places=("path",),
+        signals=bonito.signal_files,
+    ),
+    "rawctcnet": Source(
+        tensors.Settings,
+        tensors.VERSION,
+        tensors.import_tensors,
+        tensors.source_files,
+        places=("path", "signals", "sequences"),
+    ),
 }
 """By the name in `data.name`. A mixture (`data=mixed`) is made of these."""
 
 
 @lru_cache
-def _file_fingerprint(path: str, size: int, modified: int) -> str:
+def _file_fingerprint(path: str, size: int, modified: int, whole: bool) -> str:
+    if whole:
+        return content_digest(Path(path))
     digest = hashlib.sha256(str(size).encode())
     with Path(path).open("rb") as file:
         digest.update(file.read(EDGE))
@@ -97,12 +129,12 @@ def source_fingerprint(name: str, source: Any) -> str:
         kind, told = SOURCES[name], dataclasses.asdict(source)
         for key in kind.places:  # how many, not which
             told[key] = len(told[key]) if isinstance(told[key], list | tuple) else int(told[key] is not None)
+        whole = [Path(named) for key in kind.whole if (named := getattr(source, key))]
         told["files"] = []
         for path in kind.files(source):
             stat = path.stat()
-            told["files"].append(_file_fingerprint(str(path), stat.st_size, stat.st_mtime_ns))
-        if name == "simulated":
-            told["version"] = simulator.VERSION
+            told["files"].append(_file_fingerprint(str(path), stat.st_size, stat.st_mtime_ns, path in whole))
+        told["version"] = kind.version
     return hashlib.sha256(json.dumps([name, told], sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -140,8 +172,9 @@ def _write(name: str, kind: Source, source: Any, folder: Path, fingerprint: str)
     settings = json.loads(json.dumps(dataclasses.asdict(source)))
     meta = {"source": name, "settings": settings, "counts": counts, "made_from": fingerprint}
     needed = [split for split in SPLITS if split != "test" or source.test > 0]
-    parts = kind.parts(source) if kind.parts else []
-    chunks = _side_by_side(name, source, folder, counts) if len(parts) > 1 else _shown(kind.chunks(source, counts))
+    chunks = (
+        import_parts(name, source, folder, counts) if isinstance(kind.chunks, Parts) else _shown(kind.chunks(source, counts))
+    )
     try:
         with DatasetWriter(folder, meta, getattr(source, "alphabet", ALPHABET), needed) as writer:
             for chunk in chunks:
@@ -163,45 +196,53 @@ def _parts_folder(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.parts")
 
 
-def _side_by_side(name: str, source: Any, folder: Path, counts: Counter[str]) -> Iterator[Chunk]:
-    """All chunks of a source of several parts, each imported in a process of its own. Parts stay until all are done: whoever
-    is interrupted goes on from there."""
-    kind, home = SOURCES[name], _parts_folder(folder)
-    assert kind.parts is not None
-    numbers = range(len(kind.parts(source)))
+def import_parts(name: str, source: Any, folder: Path, counts: Counter[str]) -> Iterator[Chunk]:
+    """All chunks of a source that is imported in parts. Parts stay until all are done: an interrupted import resumes there."""
+    steps, home = SOURCES[name].chunks, _parts_folder(folder)
+    assert isinstance(steps, Parts)
     home.mkdir(parents=True, exist_ok=True)
     for leftover in home.glob("*.partial-*"):
         shutil.rmtree(leftover)
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(cores(), len(numbers)), mp_context=spawn) as executor:
-        jobs = [executor.submit(_import_part, name, source, number, home) for number in numbers]
-        try:
-            each = [job.result() for job in _shown(jobs, len(jobs))]
-        finally:
-            for job in jobs:
-                job.cancel()
-    kind.check(source, each)
+    parts = steps.find(source, home)
+    if len(parts) == 1:
+        each = [_import_part(name, source, parts[0], home / "0", _shown)]
+    else:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(min(cores(), len(parts)), mp_context=spawn) as executor:
+            jobs = [executor.submit(_import_part, name, source, part, home / f"{i}") for i, part in enumerate(parts)]
+            try:
+                each = [job.result() for job in _shown(jobs, len(jobs))]
+            except BrokenProcessPool as error:
+                raise BasecallerError(
+                    f"data.name={name}: an import process was killed, most likely for want of memory; the same command goes on "
+                    "with the files that are missing"
+                ) from error
+            finally:
+                for job in jobs:
+                    job.cancel()
+    steps.check(source, parts, each)
     for own in each:
         counts.update(own)
-    for number in numbers:
-        if (home / f"{number}").exists():
-            part = Dataset(home / f"{number}")
-            for i in range(len(part)):
-                signal, labels, starts = part.chunk(i)
-                yield Chunk(part.read_ids[i].decode(), signal, labels, starts, SPLITS[part.splits[i]])
+    imported = [Dataset(home / f"{i}") for i in range(len(parts)) if (home / f"{i}").exists()]
+    for part, splits in zip(imported, steps.split(source, imported, counts), strict=True):
+        blocks, contigs = part.places
+        firsts = np.searchsorted(blocks[:, 0], np.arange(len(part) + 1))
+        for i in np.flatnonzero(splits >= 0).tolist():
+            signal, labels, starts = part.chunk(i)
+            covered = blocks[firsts[i] : firsts[i + 1]]
+            contig = contigs[covered[0, 1]] if len(covered) else None
+            yield Chunk(part.read_ids[i].decode(), signal, labels, starts, SPLITS[splits[i]], contig, covered[:, 2:])
 
 
-def _import_part(name: str, source: Any, number: int, home: Path) -> Counter[str]:
+def _import_part(name: str, source: Any, part: Any, target: Path, shown: Callable[..., Iterator[Any]] = iter) -> Counter[str]:
     """Imports a part, where it is not done yet; a part without a chunk leaves its counts only."""
-    done = home / f"{number}.json"
+    done = target.with_suffix(".json")
     if (known := read_json(done)) is not None:
         return Counter(known)
-    kind, target = SOURCES[name], home / f"{number}"
-    assert kind.parts is not None
-    assert kind.part is not None
-    counts = Counter[str]()
+    steps, counts = SOURCES[name].chunks, Counter[str]()
+    assert isinstance(steps, Parts)
     shutil.rmtree(target, ignore_errors=True)
-    chunks = kind.part(source, kind.parts(source)[number], counts)
+    chunks = shown(steps.chunks(source, part, counts))
     first = next(chunks, None)
     if first is not None:
         with DatasetWriter(target, {"source": name}, needed=()) as writer:

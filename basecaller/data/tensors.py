@@ -15,8 +15,11 @@ import numpy as np
 
 from basecaller.data.dataset import Chunk, open_array
 from basecaller.data.signal import normalise
-from basecaller.data.splits import split_of_read
+from basecaller.data.splits import splits_of_reads
 from basecaller.errors import DataError
+
+VERSION = 1
+"""Of the data sets that are made from such files: see `sources.Source`."""
 
 LABELS = np.array([0, 1, 3, 2, 4], np.uint8)
 """A G C T to A C G T."""
@@ -95,20 +98,26 @@ def import_tensors(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
     signal_ranges, label_ranges = _ranges(signal_index, signals, files[0]), _ranges(label_index, labels, files[2])
     if len(signal_ranges) != len(label_ranges):
         raise DataError(f"{settings.path}: {len(signal_ranges)} signals and {len(label_ranges)} sequences do not pair up")
+    usable = dict[str, tuple[np.ndarray, np.ndarray]]()
     for number, ((first, last), (begin, end)) in enumerate(zip(signal_ranges, label_ranges, strict=True)):
-        signal, target = np.asarray(signals[first:last], np.float32), np.asarray(labels[begin:end])
-        reason = ""
-        if not len(signal) or not np.isfinite(signal).all():
-            reason = "empty signal, or NaN or infinite values in it"
-        elif signal.min() == signal.max():
-            reason = "constant signal"
-        elif not len(target) or target.min() < 1 or target.max() > 4:
-            reason = "no labels, or labels outside 1..4"
-        if reason:
+        signal, target = signals[first:last], labels[begin:end]
+        if reason := _why_not(signal, target):
             counts[f"reads dropped: {reason}"] += 1
-            continue
+        else:
+            usable[f"read-{number}"] = signal, target
+    splits = splits_of_reads(usable, settings.validation, settings.test)
+    for name, (signal, target) in usable.items():
         counts["reads kept"] += 1
         counts["labels mapped from A G C T"] += 1
-        name = f"read-{number}"
-        split = split_of_read(name, settings.validation, settings.test)
-        yield Chunk(name, normalise(signal), LABELS[target.astype(np.int64)], None, split)
+        yield Chunk(name, normalise(signal), LABELS[target.astype(np.int64)], None, splits[name])
+
+
+def _why_not(signal: np.ndarray, labels: np.ndarray) -> str:
+    """Why a read cannot be used; empty where it can."""
+    if not len(signal) or not np.isfinite(signal).all():
+        return "empty signal, or NaN or infinite values in it"
+    if signal.min() == signal.max():
+        return "constant signal"
+    if not len(labels) or labels.min() < 1 or labels.max() > 4:
+        return "no labels, or labels outside 1..4"
+    return ""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from basecaller.errors import StageError
+from basecaller.hpo.designs import EVERY, Design, Entry, Values, wanted
 from basecaller.hpo.identity import digest
-from basecaller.hpo.ranking import Conclusion, Values, conclude, promoted
-from basecaller.hpo.storage import current_study
+from basecaller.hpo.ranking import Conclusion, conclude
+from basecaller.hpo.storage import current_study, open_study
 from basecaller.hpo.urls import without_password
 
 if TYPE_CHECKING:
@@ -29,24 +31,24 @@ class Standing:
     Attributes:
         points: in the grid's order.
         seeds: of the replicates.
-        halving: whether only the better points run at later seeds.
+        design: which point runs at which seed.
         complete: the trial of each point and seed that gave a value.
-        ended: every point and seed that has a trial which ended, in any state.
-        failed: points of which a trial ended without a value, and how.
+        dead: every point and seed whose trials ended without a value, and how.
         choice: the key that the stage asks about; None: every point is a choice of its own.
         simple_first: its values from simple to complex, where the stage orders them.
-        settings: the swept settings of every point that has a trial.
+        settings: the swept settings of every point.
+        measure: what points are compared by, `val_loss` or another attribute of a trial, lower is better.
     """
 
     points: list[str]
     seeds: list[int]
-    halving: bool
-    complete: dict[tuple[str, int], Trial]
-    ended: set[tuple[str, int]]
-    failed: dict[str, str]
+    design: Design
+    complete: dict[Entry, Trial]
+    dead: dict[Entry, str]
     choice: str | None = None
     simple_first: list[Any] | None = None
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    measure: str = "val_loss"
 
     @cached_property
     def choices(self) -> dict[str, Any]:
@@ -54,11 +56,18 @@ class Standing:
         return {p: self.settings.get(p, {}).get(self.choice, p) if self.choice else p for p in self.points}
 
     @cached_property
+    def failed(self) -> dict[str, str]:
+        """Points of which a trial ended without a value, and how."""
+        several = len(self.seeds) > 1
+        return {point: how + (f" at seed {seed}" if several else "") for (point, seed), how in self.dead.items()}
+
+    @cached_property
     def _measured(self) -> Values:
         """All that was measured, of points that failed at another seed too."""
         found: Values = {point: {} for point in self.points}
         for (point, seed), trial in self.complete.items():
-            found.get(point, {})[seed] = float(trial.value or 0)
+            if point in found and seed in self.seeds:
+                found[point][seed] = measured(trial, self.measure)
         return found
 
     def values(self, seeds: Sequence[int]) -> Values:
@@ -69,24 +78,25 @@ class Standing:
             if point not in self.failed
         }
 
-    def wanted(self, rung: int) -> list[tuple[str, int]]:
-        """Points and seeds of one rung, as far as the rungs before tell them. A point that failed at this very rung is
-        still wanted: the next sweep may try it again."""
-        on = promoted(self._measured, self.choices, self.seeds, rung, self.halving)
-        return [(point, self.seeds[rung]) for point in on]
+    def wanted(self, level: int, again: Set[Entry] = frozenset()) -> list[Entry]:
+        """What must run next at the first so many seeds; empty where that is finished.
+
+        Args:
+            level: how many of the seeds.
+            again: what failed and shall be tried again, before other points take its place.
+        """
+        dead = self.dead.keys() - again
+        return wanted(self.design, self._measured, self.choices, self.seeds[:level], dead)
 
     @cached_property
-    def open(self) -> list[tuple[str, int]]:
-        """What is wanted and has not ended, of the first rung that misses something."""
-        for rung in range(len(self.seeds)):
-            missing = [entry for entry in self.wanted(rung) if entry not in self.ended]
-            if missing:
-                return missing
-        return []
+    def open(self) -> list[Entry]:
+        """What is wanted and has not ended."""
+        return self.wanted(len(self.seeds))
 
-    def conclusion_at(self, rung: int) -> Conclusion:
-        """What can be said from the seeds up to a rung."""
-        return conclude(self.values(self.seeds[: rung + 1]), self.choices, self.simple_first, self.halving)
+    def conclusion_at(self, level: int) -> Conclusion:
+        """What can be said from the first so many seeds."""
+        values = self.values(self.seeds[:level])
+        return conclude(values, self.choices, self.simple_first, self.design, len(self.seeds))
 
     @cached_property
     def conclusion(self) -> Conclusion:
@@ -102,6 +112,15 @@ class Standing:
         """A point's complete trials, by seed."""
         return [self.complete[point, seed] for seed in self.seeds if (point, seed) in self.complete]
 
+    def loss_of(self, point: str) -> float:
+        """A point's mean validation loss over its seeds, in nats per base, whatever the stage compares."""
+        return fmean(measured(trial) for trial in self.trials_of(point))
+
+
+def measured(trial: Trial, measure: str = "val_loss") -> float:
+    """What points are compared by, of one trial."""
+    return float(trial.value or 0) if measure == "val_loss" else float(trial.user_attrs[measure])
+
 
 def standing(study: optuna.Study) -> Standing:
     """Where a study stands, over the points that were asked for last.
@@ -111,37 +130,41 @@ def standing(study: optuna.Study) -> Standing:
     """
     from optuna.trial import TrialState
 
+    asked = study.user_attrs
     trials = [t for t in study.get_trials(deepcopy=False) if {"point", "seed"} <= t.user_attrs.keys()]
-    seeds = [int(seed) for seed in study.user_attrs.get("seeds", [])]
-    points = study.user_attrs.get("points")
+    seeds = [int(seed) for seed in asked.get("seeds", [])]
+    points = asked.get("points")
     if points is None:  # a sampled space: what was asked for is a number of trials
         points = list(dict.fromkeys(t.user_attrs["point"] for t in trials))
-        missing = int(study.user_attrs.get("n_trials", 0)) - len(points)
+        missing = int(asked.get("n_trials", 0)) - len(points)
         points += [f"trial {len(points) + i + 1}" for i in range(missing)]
     entry = {t.number: (str(t.user_attrs["point"]), int(t.user_attrs["seed"])) for t in trials}
     complete = {entry[t.number]: t for t in reversed(trials) if t.state == TrialState.COMPLETE}
     ended = {entry[t.number]: t for t in trials if t.state.is_finished() and t.user_attrs.get("outcome") != "abandoned"}
-    failed = {
-        point: str(t.user_attrs.get("outcome", t.state.name.lower())) + (f" at seed {seed}" if len(seeds) > 1 else "")
+    dead = {
+        (point, seed): str(t.user_attrs.get("outcome", t.state.name.lower()))
         for (point, seed), t in ended.items()
         if (point, seed) not in complete and point in points and seed in seeds
     }
     return Standing(
-        points, seeds, bool(study.user_attrs.get("halving")), complete, set(ended), failed,
-        study.user_attrs.get("choice"), study.user_attrs.get("simple_first"), {entry[t.number][0]: t.params for t in trials},
+        points, seeds, Design(**asked["design"]) if "design" in asked else EVERY, complete, dead, asked.get("choice"),
+        asked.get("simple_first"), {entry[t.number][0]: t.params for t in trials} | asked.get("settings", {}),
+        asked.get("measure", "val_loss"),
     )  # fmt: skip
 
 
 def conclude_study(study: optuna.Study, stand: Standing) -> None:
     """Keeps a finished study's winner with it: looking it up later costs the same however many trials there are."""
-    assert stand.winner is not None
-    kept = {"trial": stand.winner._trial_id, "mean": stand.conclusion.mean, "seeds": stand.conclusion.seeds}
+    winner = stand.conclusion.winner
+    assert winner is not None
+    trials = stand.trials_of(winner)
+    kept = {"trial": trials[0]._trial_id, "mean": stand.loss_of(winner), "seeds": len(trials)}
     study.set_user_attr("concluded", kept | {"asked": _asked(study.user_attrs)})
 
 
 def _asked(attributes: dict[str, Any]) -> str:
     """Digest of what a study was asked for: with other points or seeds a conclusion is void."""
-    return digest([attributes.get(key) for key in ("points", "seeds", "n_trials")])
+    return digest([attributes.get(key) for key in ("points", "seeds", "design", "n_trials")])
 
 
 @dataclass(frozen=True)
@@ -154,15 +177,22 @@ class Winner:
     seeds: int
 
 
-def winner_of(url: str, experiment: str, stages: list[str]) -> Winner:
+def winner_of(url: str, experiment: str, stages: list[str], studies: Mapping[str, str] | None = None) -> Winner:
     """The winner of several stages' current studies: of one stage its own, of several the one with the best mean.
+
+    Args:
+        url: of the storage.
+        experiment: its name.
+        stages: their names.
+        studies: the study to read, by stage; of a stage that is not in it, the one that was asked for last.
 
     Raises:
         StageError: one of the stages was never run, is unfinished, or all its trials failed.
     """
     found = []
     for stage in stages:
-        study = current_study(url, experiment, stage)
+        known = (studies or {}).get(stage)
+        study = open_study(url, known) if known else current_study(url, experiment, stage)
         command = f"python -m basecaller.train -m stage={stage} experiment={experiment}"
         where = f"stage {stage} of experiment {experiment}, storage {without_password(url)}"
         if study is None:
@@ -178,7 +208,8 @@ def winner_of(url: str, experiment: str, stages: list[str]) -> Winner:
         if stand.winner is None:
             reasons = "; ".join(f"{point}: {outcome}" for point, outcome in stand.failed.items())
             raise StageError(f"{where}: none of its trials gave a value ({reasons}); mend the cause and run: {command}")
-        found.append(Winner(study, stand.winner, stand.conclusion.mean, stand.conclusion.seeds))
+        assert stand.conclusion.winner is not None
+        found.append(Winner(study, stand.winner, stand.loss_of(stand.conclusion.winner), stand.conclusion.seeds))
     return min(found, key=lambda each: each.mean)
 
 
@@ -191,17 +222,19 @@ def setting_of(trial: Trial, key: str) -> Any:
     choices = trial.user_attrs.get("choices", {})
     if key in choices:
         return choices[key]
-    value = OmegaConf.select(OmegaConf.create(trial.user_attrs.get("config", {})), key)
+    value: Any = trial.user_attrs.get("config", {})
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
     if value is None:
         raise StageError(f"best: trial {trial.number} has no setting {key}; it has {', '.join(choices)} and dotted keys")
     return value
 
 
-def injections(raw: str, url: str, experiment: str) -> list[str]:
+def injections(raw: str, url: str, experiment: str, studies: Mapping[str, str] | None = None) -> list[str]:
     """Where a setting that was written with `${best:...}` came from, for people: one line for each winner in it."""
     lines = []
     for stages, key in re.findall(r"\$\{best:([^,}]+),([^}]+)\}", raw):
-        found = winner_of(url, experiment, stages.split("|"))
+        found = winner_of(url, experiment, stages.split("|"), studies)
         value = setting_of(found.trial, key.strip())
         seeds = f", mean of {found.seeds} seeds" if found.seeds > 1 else ""
         source = f"trial {found.trial.number} of {found.study.study_name}"
@@ -217,4 +250,5 @@ def best(stages: str, key: str, *, _root_: DictConfig) -> Any:
     Raises:
         StageError: see `winner_of` and `setting_of`.
     """
-    return setting_of(winner_of(str(_root_.storage), str(_root_.experiment), stages.split("|")).trial, key)
+    won = winner_of(str(_root_.storage), str(_root_.experiment), stages.split("|"), _root_.stage.studies)
+    return setting_of(won.trial, key)

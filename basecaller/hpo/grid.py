@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, Quote, QuotedString, Transformer
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from basecaller.checking import rules_of, type_of
 from basecaller.errors import SettingError
+from basecaller.schema import field_of, typed_setting
 
-if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
-    from optuna.distributions import BaseDistribution
+PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_][\w./-]*", re.IGNORECASE | re.ASCII)
+"""Text that Hydra's grammar takes as it is."""
 
 
 def as_text(value: Any) -> str:
-    """A swept value in Hydra's override grammar."""
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if _is_constant(value) else str(value)
-
-
-def _is_constant(value: Any) -> bool:
-    return value is None or isinstance(value, bool)
+    """A value in Hydra's override grammar. Text that starts as a list or a mapping is one, in that grammar already."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{','.join(map(as_text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{as_text(key)}:{as_text(each)}' for key, each in value.items())}}}"
+    if not isinstance(value, str) or PLAIN.fullmatch(value) or value[:1] in ("[", "{"):
+        return str(value)
+    return QuotedString(value, Quote.single).with_quotes()
 
 
 @dataclass(frozen=True)
@@ -32,11 +42,7 @@ class Point:
     @property
     def key(self) -> str:
         """What tells this point from the others of its study."""
-        return " ".join(self.overrides)
-
-    @property
-    def overrides(self) -> list[str]:
-        return [f"{key}={as_text(value)}" for key, value in self.values.items()]
+        return " ".join(f"{key}={as_text(value)}" for key, value in self.values.items())
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ class Space:
         is_grid: whether all swept keys have finite choices.
         seeds: that points run at. `seed` is no axis: values of it that the user sweeps are replicates, else the sweeper
             puts those of `search.replicates` here.
+        written: swept keys as they were typed, with `+` or a package.
     """
 
     fixed: dict[str, str] = field(default_factory=dict)
@@ -69,98 +76,191 @@ class Space:
     distributions: dict[str, BaseDistribution] = field(default_factory=dict)
     is_grid: bool = True
     seeds: list[int] = field(default_factory=list)
+    written: dict[str, str] = field(default_factory=dict)
 
     def points(self) -> list[Point]:
         """All points of the grid, the last key running fastest; one empty point where nothing is swept."""
         combinations = itertools.product(*self.axes.values())
         return [Point(dict(zip(self.axes, values, strict=True))) for values in combinations]
 
+    def overrides(self, point: Point) -> list[str]:
+        """What sets a point on a job's command line."""
+        return [f"{self.written[key]}={as_text(value)}" for key, value in point.values.items()]
 
-def replicate_seeds(replicates: Any, seed: Any) -> list[int]:
-    """The seeds of so many replicates: `seed` and those that follow it.
 
-    Raises:
-        SettingError: not a positive whole number.
+def parse_overrides(lines: Iterable[str], config_loader: Any = None) -> dict[str, Override]:
+    """Override lines by their key; of two with one key the later one stays, at the later place.
+
+    Args:
+        lines: as typed.
+        config_loader: Hydra's; `glob(...)` needs it.
     """
-    if not isinstance(replicates, int) or isinstance(replicates, bool) or replicates < 1:
-        raise SettingError(f"search.replicates={replicates}: must be a whole number of seeds, at least 1")
-    return [seed + i for i in range(replicates)] if isinstance(seed, int) else [seed]
-
-
-def parse_overrides(lines: Iterable[str]) -> dict[str, Override]:
-    """Override lines by their key; of two with one key the later one stays, at the later place."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     by_key: dict[str, Override] = {}
-    for override in OverridesParser.create().parse_overrides(list(lines)):
-        by_key.pop(override.key_or_group, None)
-        by_key[override.key_or_group] = override
+    for override in OverridesParser.create(config_loader).parse_overrides(list(lines)):
+        key = override.key_or_group if override.package is None else f"{override.key_or_group}@{override.package}"
+        by_key.pop(key, None)
+        by_key[key] = override
     return by_key
 
 
-def _distribution(key: str, values: list[Any], options: list[str]) -> BaseDistribution:
-    """The distribution of a grid's axis, such that the axis can grow within its study.
+UNSWEPT = ("experiment", "storage", "output_dir", "plan", "search", "trial", "stage", "device", "threads", "data.folder",
+           "train.resume")  # fmt: skip
+"""Keys that cannot be swept: what they set is no part of a training."""
 
-    A study accepts other bounds of a numeric distribution later, but never other choices of a categorical one. So
-    numbers are ranges, and a config group has all its options.
+TUNED = ("stage.rate_factor", "stage.candidate")
+"""Keys among them that can: other settings are computed from them."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What is known of the keys of a config.
+
+    Attributes:
+        group_options: the options of a config group; empty for a key that is none.
+        source: `data.name`.
     """
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if options:
-        unknown = [value for value in values if value not in options]
-        if unknown:
-            raise SettingError(f"{key}={unknown[0]}: no such option; there are {', '.join(options)}")
-        return CategoricalDistribution(options)
-    if all(isinstance(value, bool) for value in values):
-        return CategoricalDistribution([False, True])
-    if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
-        return IntDistribution(min(values), max(values))
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        return FloatDistribution(float(min(values)), float(max(values)))
-    return CategoricalDistribution(values)
+    group_options: Callable[[str], list[str]]
+    source: str
+
+    def kind(self, key: str) -> type | None:
+        """The type of a key's values; None for config groups, and where nothing describes the key."""
+        found = None if self.group_options(key) else field_of(key, self.source)
+        return type_of(*found)[0] if found else None
+
+    def rules(self, key: str) -> Mapping[str, Any]:
+        """The rules of a key's values; see `checking.RULES`."""
+        found = field_of(key, self.source)
+        return rules_of(*found) if found else {}
+
+    def typed(self, key: str, value: Any) -> Any:
+        """A value as its key's type, checked.
+
+        Raises:
+            SettingError: the key cannot have it.
+        """
+        options = self.group_options(key)
+        if options:
+            if value not in options:
+                raise SettingError(f"{key}={value}: no such option; there are {', '.join(options)}")
+            return value
+        return value if isinstance(value, str) and "${" in value else typed_setting(key, value, self.source)
+
+    def allows(self, key: str, value: Any) -> bool:
+        """Whether a key can have a value."""
+        try:
+            self.typed(key, value)
+        except SettingError:
+            return False
+        return True
 
 
-def widened(distribution: BaseDistribution, value: Any) -> BaseDistribution:
-    """A numeric distribution with one value more."""
-    from optuna.distributions import FloatDistribution, IntDistribution
-
-    assert isinstance(distribution, IntDistribution | FloatDistribution)
-    return type(distribution)(min(distribution.low, value), max(distribution.high, value))
-
-
-def read_space(overrides: dict[str, Override], group_options: Callable[[str], list[str]], sampled: bool) -> Space:
+def read_space(overrides: dict[str, Override], keys: Keys, sampled: bool) -> Space:
     """Sorts overrides into what is fixed and what is swept.
 
     Args:
         overrides: see `parse_overrides`.
-        group_options: the options of a config group; empty for a key that is none.
+        keys: what is known of them.
         sampled: whether the user chose a sampler: then choices are sampled too, not walked as a grid.
     Raises:
-        SettingError: a sweep that cannot be read.
+        SettingError: a sweep that cannot be read, or a key that cannot be swept or have such a value.
     """
-    from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_optuna_distribution_from_override
-
-    space = Space(is_grid=not sampled)
-    found: dict[str, BaseDistribution] = {}
-    for key, override in overrides.items():
-        line = str(override.input_line)
-        if not override.is_sweep_override():
-            space.fixed[key] = line
-            continue
-        try:
-            found[key] = create_optuna_distribution_from_override(override)
-        except (ValueError, AssertionError, NotImplementedError) as error:
-            raise SettingError(f"{line}: {error}") from error
+    swept = {key: override for key, override in overrides.items() if override.is_sweep_override()}
+    space = Space(is_grid=not sampled and not any(override.is_interval_sweep() for override in swept.values()))
+    space.fixed = {key: str(override.input_line) for key, override in overrides.items() if key not in swept}
+    for key, override in swept.items():
+        _refuse_unswept(key, str(override.input_line))
+        space.written[key] = override.get_key_element()
         if override.is_interval_sweep():
-            space.is_grid = False
-    for key, distribution in found.items():
-        if space.is_grid:
-            values = list(dict.fromkeys(OptunaSweeperImpl._to_grid_sampler_choices(distribution)))
-            if key == "seed":
-                space.seeds = values
-                continue
-            space.axes[key] = values
-            space.distributions[key] = _distribution(key, values, group_options(key))
+            space.distributions[key] = _interval(key, override, keys)
+            continue
+        values = _values(key, override, keys)
+        if key == "seed":
+            space.seeds = values
+        elif space.is_grid:
+            space.distributions[key] = _axis(key, values, keys)
+            whole = not _is_float(space.distributions[key])
+            space.axes[key] = values if whole else [float(value) for value in values]
         else:
-            space.distributions[key] = distribution
+            space.distributions[key] = CategoricalDistribution(values)
+    if space.seeds and not space.is_grid:
+        if len(space.seeds) > 1:
+            raise SettingError(
+                f"{overrides['seed'].input_line}: sampled points run at one seed; give one, then run the best points as a grid "
+                "at several"
+            )
+        space.fixed["seed"] = f"seed={space.seeds.pop()}"
     return space
+
+
+def _refuse_unswept(key: str, line: str) -> None:
+    parents = [".".join(key.split(".")[:n]) for n in range(1, key.count(".") + 2)]
+    if key == "stage":
+        raise SettingError(f"{line}: one stage at a time; python -m basecaller.search 'plan=[...]' runs several")
+    if key not in TUNED and any(parent in UNSWEPT for parent in parents):
+        raise SettingError(f"{line}: cannot be swept; {key} is no setting of a training")
+
+
+def _values(key: str, override: Override, keys: Keys) -> list[Any]:
+    """The values of a discrete sweep, typed, each once."""
+    found = []
+    for value in override.sweep_iterator():
+        if isinstance(value, QuotedString):
+            value = value.text
+        elif isinstance(value, list | dict):
+            value = Transformer.str(value)
+        found.append(keys.typed(key, value))
+    if not found:
+        raise SettingError(f"{override.input_line}: there is no such value")
+    return list(dict.fromkeys(found))
+
+
+def _axis(key: str, values: list[Any], keys: Keys) -> BaseDistribution:
+    """The distribution of a grid's axis, such that the axis can grow within its study.
+
+    A study accepts other bounds of a numeric distribution later, but never other choices of a categorical one. So
+    numbers are ranges by the key's type, and what has a known set of options has all of them.
+    """
+    options = keys.group_options(key) or list(keys.rules(key).get("choices", ()))
+    if options:
+        return CategoricalDistribution(options if None not in values else [None, *options])
+    kind = keys.kind(key)
+    if kind is bool or all(isinstance(value, bool) for value in values):
+        return CategoricalDistribution([False, True] if None not in values else [None, False, True])
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return CategoricalDistribution(sorted(values, key=lambda value: (str(type(value)), str(value))))
+    whole = kind is int or (kind is not float and all(isinstance(value, int) for value in values))
+    if whole:
+        return IntDistribution(min(values), max(values))
+    return FloatDistribution(float(min(values)), float(max(values)))
+
+
+def _interval(key: str, override: Override, keys: Keys) -> BaseDistribution:
+    """The distribution of an interval, by the key's type."""
+    line, kind, value = str(override.input_line), keys.kind(key), cast(IntervalSweep, override.value())
+    low, high = value.start, value.end
+    assert low is not None
+    assert high is not None
+    if keys.group_options(key) or kind in (bool, str, tuple, dict):
+        raise SettingError(f"{line}: only numbers have an interval; give the values, as in {key}=choice(...)")
+    if stepped := {"odd", "power_of_two"} & keys.rules(key).keys():
+        raise SettingError(f"{line}: must be {'odd' if 'odd' in stepped else 'powers of two'}; give the values")
+    whole = kind is int or (kind is None and isinstance(low, int) and isinstance(high, int))
+    if whole and not (float(low).is_integer() and float(high).is_integer()):
+        raise SettingError(f"{line}: must be whole numbers")
+    make: Any = int if whole else float
+    low, high = keys.typed(key, make(low)), keys.typed(key, make(high))
+    try:
+        return (IntDistribution if whole else FloatDistribution)(low, high, log="log" in value.tags)
+    except ValueError as error:
+        raise SettingError(f"{line}: {error}") from None
+
+
+def _is_float(distribution: BaseDistribution) -> bool:
+    return isinstance(distribution, FloatDistribution)
+
+
+def widened(distribution: BaseDistribution, value: Any) -> BaseDistribution:
+    """A numeric distribution with one value more."""
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    return type(distribution)(min(distribution.low, value), max(distribution.high, value))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import cache
-from pathlib import Path
 from typing import Any
+
+from basecaller.hpo.code_version import code_version
 
 IGNORED = (
     "experiment",  # a name
@@ -31,12 +31,9 @@ IGNORED = (
     "data.sources",
     "data.test",
     "data.pore_model",  # for the audit
+    "model.name",
 )
 """Keys that do not change a training's result; they stay out of run ids and study contexts."""
-
-
-TRAINING_CODE = ("geometry.py", "network.py", "tower.py", "decode.py", "metrics.py", "training/*.py", "data/*.py")
-"""The files, below the package, that decide what a training gives."""
 
 
 def digest(content: Any, length: int = 10) -> str:
@@ -60,16 +57,6 @@ def without(config: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
     return copy
 
 
-@cache
-def code_digest() -> str:
-    """Hash of the source that trains: a result of other code is not taken over."""
-    package = Path(__file__).resolve().parents[1]
-    hashed = hashlib.sha256()
-    for path in sorted(file for pattern in TRAINING_CODE for file in package.glob(pattern)):
-        hashed.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    return hashed.hexdigest()[:10]
-
-
 def run_id(config: dict[str, Any]) -> str:
     """The identity of one training: its resolved config, data, seed, and the code that trains."""
-    return digest([without(config, IGNORED), code_digest()])
+    return digest([without(config, IGNORED), code_version()])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from basecaller.errors import SettingError
-from basecaller.hpo.ranking import rung_size
+from basecaller.hpo.designs import Design, screens
 from basecaller.hpo.storage import open_study
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def screening_pruner(cfg: DictConfig) -> optuna.pruners.BasePruner | None:
     if cfg.search.pruner is None:
         return None
     study = open_study(str(cfg.storage), cfg.trial.study).user_attrs
-    seeds, points = study["seeds"], len(study.get("points", []))
-    screening = study.get("halving") and cfg.seed == seeds[0] and rung_size(points, 1) < points
+    seeds, settings = study["seeds"], study.get("settings", {})
+    choices = [settings[point].get(study["choice"], point) for point in study.get("points", [])]
+    screening = cfg.seed == seeds[0] and choices and screens(Design(**study["design"]), choices)
     return pruner_of(cfg) if len(seeds) == 1 or screening else None

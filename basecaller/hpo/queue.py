@@ -81,11 +81,10 @@ def fill(study: optuna.Study, space: Space, entries: list[Entry]) -> None:
             here.add(_key(trial))
     for entry in entries:
         if entry.key not in here:
-            params = {key: float(v) if _is_float(space, key) else v for key, v in entry.point.values.items()}
             study.add_trial(
                 create_trial(
                     state=TrialState.WAITING,
-                    params=params,
+                    params=entry.point.values,
                     distributions=space.distributions,
                     user_attrs={"point": entry.point.key, "seed": entry.seed},
                 )
@@ -94,10 +93,6 @@ def fill(study: optuna.Study, space: Space, entries: list[Entry]) -> None:
 
 def _key(trial: optuna.trial.FrozenTrial) -> tuple[Any, Any]:
     return trial.user_attrs.get("point"), trial.user_attrs.get("seed")
-
-
-def _is_float(space: Space, key: str) -> bool:
-    return type(space.distributions[key]).__name__ == "FloatDistribution"
 
 
 def waiting(study: optuna.Study, entries: list[Entry]) -> list[tuple[int, Entry]]:

@@ -1,7 +1,7 @@
-"""Which point of a grid wins, and how sure that is: replicates, the one-standard-error rule, and verdicts.
+"""Which point of a stage wins, and how sure that is: the noise of a run, the one-standard-error rule, and verdicts.
 
-Points are compared on shared seeds: a seed gives every point the same initial weights and order of the data, so its
-effect cancels in the difference. The method, and what it can and cannot tell, measured: `docs/conclusions.md`.
+Points are compared on shared seeds: a seed gives every point the same initial weights, order of the data and choice of chunks,
+so its effect cancels in the difference. The method, and what it can and cannot tell, measured: `docs/conclusions.md`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import Literal
 
 import numpy as np
 
-Values = dict[str, dict[int, float]]
-"""What was measured: point -> seed -> objective, lower is better."""
+from basecaller.hpo.designs import HALVING, Design, Values, simulate
 
-LEVEL = 0.04
-"""Share of stages without any difference in which one may be declared: below the 5 % that are promised, since real noise
-is not quite normal and the threshold is itself simulated."""
+LEVEL, PROMISED = 0.04, 0.05
+"""Share of stages without any difference in which one may be declared: where noise is equal and rates fall off as measured, and
+in the worst cases that are known (`_nulls`)."""
 
 REPETITIONS = 4000
 """Simulated stages behind a threshold: its quantile is then known to about 2 %."""
@@ -27,50 +26,19 @@ REPETITIONS = 4000
 HOPELESS = 1e6
 """Noise standard deviations by which a point is worse that shall never compete, in a simulated stage."""
 
-# -- replicates
+RATES, SLOW = (0.0, 1.3, 5.0, 13.0, 21.0), (0.0, 1.0, 2.0, 3.0, 4.0)
+"""How much worse than the best rate the next lower ones are, in noise standard deviations: as measured, each rate half of the
+one before; and a slower fall, where the best rate is hardest to find."""
 
-
-def rung_size(points: int, rung: int) -> int:
-    """How many points run at the seed of that rung: all, the better half, the better quarter, ...; two at least.
-
-    Successive halving (Jamieson & Talwalkar, AISTATS 2016) over seeds.
-    """
-    return min(points, max(2, -(-points // 2**rung)))
-
-
-def promoted(
-    values: Values, choices: Mapping[str, Hashable], seeds: Sequence[int], rung: int, halving: bool = True
-) -> list[str]:
-    """The points that run at `seeds[rung]`: those with the best means over the seeds before, in the grid's order.
-
-    A stage asks about choices: where all these are of one choice, the best point of another takes the last place, so that the
-    winner has a rival at every seed. A point that gave no value at one of those seeds is out.
-
-    Args:
-        values: what was measured.
-        choices: the choice that each point stands for.
-        seeds: of the replicates.
-        rung: how many of them came before.
-        halving: False: all points run at every seed.
-    """
-    points = list(choices)
-    before = seeds[:rung]
-    complete = [point for point in points if all(seed in values.get(point, {}) for seed in before)]
-    if not rung or not halving:
-        return complete
-    best = sorted(complete, key=lambda point: sum(values[point][seed] for seed in before))
-    size = rung_size(len(points), rung)
-    rival = next((place for place, point in enumerate(best) if choices[point] != choices[best[0]]), 0)
-    kept = {*best[: size - 1], best[max(rival, size - 1)]} if len(best) > size else set(best)
-    return [point for point in complete if point in kept]
-
+QUIET = 0.2
+"""Noise of the lower rates against that of the best, where it is unequal."""
 
 # -- statistics of a stage
 
 
 @dataclass(frozen=True)
 class _Statistics:
-    """Of many stages at once, R of them with n points.
+    """Of many stages at once, R of them with n points and G choices.
 
     Attributes:
         best: int [R], the point with the best mean among those with the most seeds.
@@ -91,104 +59,96 @@ class _Statistics:
 def _noise(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Residual standard deviation of value = point + seed + noise, and its degrees of freedom.
 
+    A point runs at the first seed, then at the second, and so on. How far its value at a seed is from the mean of those before
+    is a contrast of its own (Helmert's), and the points that ran there have the seed's effect in common.
+
     Args:
-        values: [R, n, K], NaN where a point did not run. Points with equally many seeds have the same ones, so each
-            group of them is a balanced two-way table (Scheffe, The Analysis of Variance, 1959, chapter 4).
+        values: [R, n, K], NaN where a point did not run; what follows a gap is left out.
     """
-    ran = ~np.isnan(values)
-    count = ran.sum(2)
+    ran = np.logical_and.accumulate(~np.isnan(values), axis=2)
+    sums = np.where(ran, values, 0.0).cumsum(2)
     squares, freedom = np.zeros(len(values)), np.zeros(len(values), int)
-    for seeds in range(2, values.shape[2] + 1):
-        inside = count == seeds
-        members = inside.sum(1)
-        x = np.where(inside[:, :, None] & ran, values, 0.0)
-        columns = (inside[:, :, None] & ran).any(1)
-        row = x.sum(2, keepdims=True) / seeds
-        column = x.sum(1, keepdims=True) / np.maximum(members, 1)[:, None, None]
-        grand = row.sum(1, keepdims=True) / np.maximum(members, 1)[:, None, None]
-        residual = np.where(inside[:, :, None] & columns[:, None], x - row - column + grand, 0.0)
-        squares += (residual**2).sum((1, 2))
-        freedom += np.maximum(members - 1, 0) * (seeds - 1)
+    for k in range(1, values.shape[2]):
+        on = ran[:, :, k]
+        members = on.sum(1)
+        step = np.where(on, np.nan_to_num(values[:, :, k]) - sums[:, :, k - 1] / k, 0.0)
+        common = step.sum(1) / np.maximum(members, 1)
+        squares += (np.where(on, step - common[:, None], 0.0) ** 2).sum(1) * k / (k + 1)
+        freedom += np.maximum(members - 1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.sqrt(squares / freedom), freedom
 
 
 def _statistics(values: np.ndarray, groups: np.ndarray) -> _Statistics:
     """See `_Statistics`; values [R, n, K], NaN where a point did not run; groups int [n], the choice of each point."""
-    stages = np.arange(len(values))
-    ran = ~np.isnan(values)
-    count = ran.sum(2)
-    total = np.where(ran, values, 0.0).sum(2)
-    order = np.where(count > 0, total / np.maximum(count, 1), np.inf)
+    stages, labels = np.arange(len(values)), np.unique(groups)
+    count = (~np.isnan(values)).sum(2)
+    order = np.where(count > 0, np.nan_to_num(values).sum(2) / np.maximum(count, 1), np.inf)
     span = 1.0 + np.abs(np.where(np.isfinite(order), order, 0.0)).max(1, keepdims=True)
     order = order + 4 * span * (values.shape[2] - count)  # more seeds come first
     best = order.argmin(1)
-    noise, freedom = _noise(values)
-    rival, margin, error = np.full(len(values), -1), np.full(len(values), np.nan), np.full(len(values), np.nan)
-    smallest = np.full(len(values), np.inf)
-    for group in np.unique(groups):
-        members = np.flatnonzero(groups == group)
-        candidate = members[order[:, members].argmin(1)]
-        shared = ran[stages, best] & ran[stages, candidate]
-        seeds = shared.sum(1)
-        difference = np.where(shared, values[stages, candidate] - values[stages, best], 0.0).sum(1) / np.maximum(seeds, 1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            e = noise * np.sqrt(2 / seeds)
-            t = np.where(np.isfinite(e) & (e > 0), difference / e, difference)
-        closer = (groups[best] != group) & (seeds > 0) & (t < smallest)
-        rival, margin = np.where(closer, candidate, rival), np.where(closer, difference, margin)
-        error, smallest = np.where(closer, e, error), np.where(closer, t, smallest)
-    return _Statistics(best, rival, margin, error, noise, freedom)
-
-
-def halve(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """What `promoted` would have run of many full tables: [R, n, K] with NaN where a point was out.
-
-    Args:
-        values: [R, n, K].
-        groups: int [n], the choice of each point.
-    """
-    seen = np.array(values, float)
-    stages = np.arange(len(seen))
-    for rung in range(1, values.shape[2]):
-        size = rung_size(values.shape[1], rung)
-        mean = seen[:, :, :rung].mean(2)
-        order = np.where(np.isnan(mean), np.inf, mean).argsort(1, kind="stable")
-        alive = ~np.isnan(np.take_along_axis(mean, order, 1))
-        rival = ((groups[order] != groups[order[:, :1]]) & alive).argmax(1)
-        kept = np.zeros(mean.shape, bool)
-        np.put_along_axis(kept, order[:, : size - 1], True, 1)
-        kept[stages, order[stages, np.maximum(rival, size - 1)]] = True
-        seen[:, :, rung:][~kept] = np.nan
-    return seen
+    leaders = np.stack([(of := np.flatnonzero(groups == label))[order[:, of].argmin(1)] for label in labels], 1)
+    led = values[stages[:, None], leaders]
+    noise, freedom = _noise(led)
+    difference = led - values[stages, best][:, None]
+    shared = (~np.isnan(difference)).sum(2)
+    margin = np.nan_to_num(difference).sum(2) / np.maximum(shared, 1)
+    own = np.where(np.isnan(difference), 0.0, difference - margin[:, :, None])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        own = np.sqrt((own**2).sum(2) / np.maximum(shared - 1, 1) / 2)
+        error = np.maximum(noise[:, None], own) * np.sqrt(2 / shared)
+        ahead = np.where(np.isfinite(error) & (error > 0), margin / error, margin)
+    ahead[(shared == 0) | (labels[None] == groups[best][:, None])] = np.inf
+    place = ahead.argmin(1)
+    rival = np.where(np.isfinite(ahead[stages, place]), leaders[stages, place], -1)
+    return _Statistics(best, rival, margin[stages, place], error[stages, place], noise, freedom)
 
 
 @lru_cache(maxsize=256)
-def threshold(groups: tuple[int, ...], seeds: int, halving: bool) -> float:
+def threshold(groups: tuple[int, ...], seeds: int, design: Design) -> float:
     """How many standard errors the winner must be ahead before that is called a difference.
 
-    The 96 % quantile of what the same procedure gives where there is no difference: points of equal worth with normal
-    noise go through the same halving, and the best is held against its rival. Selection, several rivals and the few
-    degrees of freedom are all in it. Three cases, of which the largest threshold is taken: all points are equal; one of
-    each choice is, the others far behind; two choices share the lead, the others far behind.
+    What the same procedure shows where there is no difference: points of equal worth with normal noise go through the same
+    design, and the best is held against its rival. So picking the best of many, looking for each choice's rate, several rivals
+    and few degrees of freedom are all paid for. Of the cases without a difference the one with the largest threshold counts.
 
     Args:
         groups: the choice of each point.
         seeds: replicates.
+        design: which point runs at which of them.
     """
     rng = np.random.default_rng(0)
-    n, of = len(groups), np.array(groups)
-    first = [int(np.flatnonzero(of == group)[0]) for group in np.unique(of)]
-    largest = 0.0
-    for equal in {tuple(range(n)), tuple(first), tuple(first[:2])}:
-        values = rng.standard_normal((REPETITIONS, n, seeds))
-        behind = np.setdiff1d(np.arange(n), equal)
-        values[:, behind] += HOPELESS
-        found = _statistics(halve(values, of) if halving else values, of)
+    of, largest = np.array(groups), 0.0
+    for mean, deviation, level in _nulls(of, design):
+        values = mean[:, None] + deviation[:, None] * rng.standard_normal((REPETITIONS, len(of), seeds))
+        found = _statistics(simulate(values, of, design), of)
         with np.errstate(invalid="ignore"):
             ahead = found.margin / found.error
-        largest = max(largest, float(np.quantile(np.nan_to_num(ahead, nan=np.inf), 1 - LEVEL)))
+        largest = max(largest, float(np.quantile(np.nan_to_num(ahead, nan=np.inf), 1 - level)))
     return largest
+
+
+def _nulls(groups: np.ndarray, design: Design) -> list[tuple[np.ndarray, np.ndarray, float]]:
+    """Stages without a difference between the choices that lead: means and standard deviations of the points, in those of one
+    run, and the share in which a difference may be declared.
+
+    All points are equal; two choices share the lead and all else is far behind. Where choices have several points, their
+    leading ones may fall off as learning rates do, fast or slowly, with equal noise or less of it at the worse ones.
+    """
+    n, labels = len(groups), list(dict.fromkeys(groups.tolist()))
+    place = np.array([(groups[:i] == groups[i]).sum() for i in range(n)])  # of a point among those of its choice
+    leads = np.isin(groups, labels[:2])
+    flat, equal = np.zeros(n), np.ones(n)
+    single = np.where(place == 0, 0.0, HOPELESS)
+    cases = [(flat, equal, LEVEL), (np.where(leads, single, HOPELESS), equal, LEVEL)]
+    if not place.any():
+        return cases if len(labels) > 2 else cases[:1]
+    fast, slow = (np.interp(place, range(5), curve) + 8.0 * np.maximum(place - 4, 0) for curve in (RATES, SLOW))
+    behind = np.where(leads, 0.0, HOPELESS)
+    noisy_best = np.where(place == 0, 1.0, QUIET)
+    if design.kind in ("every", "halving"):
+        cases.append((single, equal, LEVEL))
+    return [*cases, (fast + behind, equal, LEVEL), (slow + behind, equal, PROMISED), (fast + behind, noisy_best, PROMISED)]
 
 
 # -- the verdict
@@ -203,8 +163,8 @@ class Conclusion:
     Attributes:
         kind: `clear`: the winner's lead is more than identical points would show in 95 of 100 stages. `no difference`:
             the simplest choice is kept, since none is more than a standard error better, or better by more than noise
-            explains. `undecided`: the winner leads, by less than noise explains. `one seed`: noise is not known.
-            `no contest`: nothing else is left to compare with. `failed`: no point gave a value.
+            explains. `undecided`: the winner leads, by less than noise explains. `one seed`: the two best share one seed, so
+            noise is not known. `no contest`: nothing else is left to compare with. `failed`: no point gave a value.
         winner: the point that later stages take their settings from.
         best: the point with the best mean; another one than the winner where that is kept for its simplicity.
         rival: the best point of the other choice that is nearest to the winner's.
@@ -213,7 +173,7 @@ class Conclusion:
         margin: rival's mean less the winner's, over shared seeds: negative where the winner is kept though worse.
         error: standard error of the margin.
         shared: seeds that the margin is over.
-        noise: standard deviation of one run, seed effects taken out.
+        noise: standard deviation of one run of the choices' best points, seed effects taken out.
         freedom: degrees of freedom that the noise is known from.
         needed: standard errors that the best must be ahead to be clear.
         undecided: the best point of every choice that noise cannot tell from the best.
@@ -233,8 +193,19 @@ class Conclusion:
     needed: float = math.nan
     undecided: tuple[str, ...] = ()
 
+    @property
+    def limit(self) -> float:
+        """The largest difference that points of equal worth would show, and so the one that may go unseen."""
+        return self.needed * self.error
 
-def _mean(values: dict[int, float]) -> float:
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Ends of the interval around the margin that holds the true difference in 95 of 100 stages."""
+        return self.margin - self.limit, self.margin + self.limit
+
+
+def mean_of(values: dict[int, float]) -> float:
+    """Of a point, over its seeds."""
     return sum(values.values()) / len(values)
 
 
@@ -242,17 +213,25 @@ def against(values: Values, a: str, b: str, noise: float) -> tuple[float, float,
     """Two points on their shared seeds: mean of a less that of b, its standard error, how many seeds.
 
     Args:
-        noise: standard deviation of one run, seed effects taken out.
+        values: what was measured.
+        a, b: the points.
+        noise: standard deviation of one run, seed effects taken out; where these two show more, theirs counts.
     """
     shared = values[a].keys() & values[b].keys()
     if not shared:
         return 0.0, math.inf, 0
-    difference = sum(values[a][seed] - values[b][seed] for seed in shared) / len(shared)
-    return difference, noise * math.sqrt(2 / len(shared)), len(shared)
+    difference = [values[a][seed] - values[b][seed] for seed in sorted(shared)]
+    count, mean = len(shared), sum(difference) / len(shared)
+    own = sum((each - mean) ** 2 for each in difference) / max(count - 1, 1)
+    return mean, math.sqrt(max(2 * noise**2, own) / count), count
 
 
 def conclude(
-    values: Values, choices: Mapping[str, Hashable], simple_first: Sequence[Hashable] | None = None, halving: bool = True
+    values: Values,
+    choices: Mapping[str, Hashable],
+    simple_first: Sequence[Hashable] | None = None,
+    design: Design = HALVING,
+    seeds: int = 0,
 ) -> Conclusion:
     """The winner of a stage and what can be said about it.
 
@@ -262,14 +241,15 @@ def conclude(
             only for being its best.
         simple_first: the choices from simple to complex, where the stage orders them. Then the winner is the simplest
             whose best point is within one standard error of the best (Breiman et al., Classification and Regression
-            Trees, 1984, section 3.4.3), among those that ran at every seed.
-        halving: whether seeds were added by successive halving.
+            Trees, 1984, section 3.4.3), among those that ran at every seed, or all but the last.
+        design: how seeds were added.
+        seeds: that a stage with `rounds` may have; of other designs those that were run count.
     """
     points = [point for point in choices if values.get(point)]
     if not points:
         return Conclusion("failed")
-    seeds = sorted({seed for point in points for seed in values[point]})
-    table = np.array([[values[point].get(seed, math.nan) for seed in seeds] for point in points])
+    ran = sorted({seed for point in points for seed in values[point]})
+    table = np.array([[values[point].get(seed, math.nan) for seed in ran] for point in points])
     labels = list(dict.fromkeys(choices[point] for point in points))
     groups = np.array([labels.index(choices[point]) for point in points])
     found = _statistics(table[None], groups)
@@ -278,16 +258,16 @@ def conclude(
     winner = best
 
     if found.rival[0] < 0:
-        return Conclusion("no contest", best, best, None, _mean(values[best]), count, noise=noise, freedom=freedom)
+        return Conclusion("no contest", best, best, None, mean_of(values[best]), count, noise=noise, freedom=freedom)
     rival = points[int(found.rival[0])]
+    margin, error, shared = against(values, rival, best, noise if freedom else 0.0)
     if not freedom:
-        margin, error, shared = against(values, rival, best, noise)
-        return Conclusion("one seed", best, best, rival, _mean(values[best]), count, margin, error, shared)
+        return Conclusion("one seed", best, best, rival, mean_of(values[best]), count, margin, math.nan, shared)
     leaders = {}
     for label in labels:
-        of = [point for point in points if choices[point] == label and len(values[point]) == count]
+        of = [point for point in points if choices[point] == label and len(values[point]) > max(1, count - 2)]
         if of:
-            leaders[label] = min(of, key=lambda point: _mean(values[point]))
+            leaders[label] = min(of, key=lambda point: (-len(values[point]), mean_of(values[point])))
     if simple_first is not None:
         for label in sorted(leaders, key=list(simple_first).index):
             behind, error, _ = against(values, leaders[label], best, noise)
@@ -295,8 +275,9 @@ def conclude(
                 winner = leaders[label]
                 break
     # the threshold is of the whole grid, points that failed included: they would have competed
-    of_all = tuple(list(dict.fromkeys(choices.values())).index(choice) for choice in choices.values())
-    needed = threshold(of_all, len(seeds), halving)
+    every = list(dict.fromkeys(choices.values()))
+    of_all = tuple(every.index(choice) for choice in choices.values())
+    needed = threshold(of_all, max(seeds, len(ran)) if design.kind == "rounds" else len(ran), design)
     if winner != best:
         rival = best
     margin, error, shared = against(values, rival, winner, noise)
@@ -308,6 +289,6 @@ def conclude(
     kind: Kind = "clear" if clear else "no difference" if winner != best or simplest else "undecided"
     tied = (best, *near) if winner != best else near or (rival,)
     return Conclusion(
-        kind, winner, best, rival, _mean(values[winner]), count, margin, error, shared, noise, freedom, needed,
+        kind, winner, best, rival, mean_of(values[winner]), len(values[winner]), margin, error, shared, noise, freedom, needed,
         () if clear else tuple(dict.fromkeys(tied)),
     )  # fmt: skip

@@ -87,7 +87,7 @@ def _connect(url: str, kwargs: dict[str, Any]) -> optuna.storages.RDBStorage:
     raise AssertionError
 
 
-def open_study(url: str, name: str, pruner: Any = None, sampler: Any = None) -> optuna.Study:
+def open_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
     """The study of that name, made if it is not there.
 
     Raises:
@@ -98,7 +98,7 @@ def open_study(url: str, name: str, pruner: Any = None, sampler: Any = None) -> 
     storage = open_storage(url)
     own: dict[str, Any] = {
         "pruner": pruner or optuna.pruners.NopPruner(),
-        "sampler": sampler or optuna.samplers.RandomSampler(),
+        "sampler": optuna.samplers.RandomSampler(),
     }
     try:
         try:  # most often it is there, and asking is cheaper than failing to make it

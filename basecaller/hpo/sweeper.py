@@ -10,8 +10,11 @@ import dataclasses
 import logging
 import time
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +24,20 @@ from hydra.core.utils import JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from basecaller.errors import SettingError, StageError
+from basecaller.checking import typed
+from basecaller.errors import BasecallerError, SettingError, StageError, StorageError
 from basecaller.files import remove_lock
 from basecaller.resolving import resolve, user_error
+from basecaller.schema import typed_config
+from basecaller.workers import cores
 
 if TYPE_CHECKING:
     import optuna
 
-    from basecaller.hpo.grid import Entry, Point, Space
+    from basecaller.hpo.grid import Entry, Keys, Point, Space
 
 log = logging.getLogger(__name__)
 
@@ -44,16 +50,30 @@ class SweeperConfig:
     """`hydra.sweeper` of this project.
 
     Attributes:
-        params: the stage's grid and injected settings, by override key.
-        sampler: of Optuna, for spaces that are no grid; chosen with `hydra/sweeper/sampler=...`.
-        n_trials: of such a space, in total.
+        params: the stage's grid and injected settings, by override key: text in Hydra's grammar, or a YAML list of values.
+        sampler: of Optuna; chosen with `hydra/sweeper/sampler=...`, all that is swept is sampled. null: a grid is walked, and a
+            space with intervals is sampled by TPE.
+        n_trials: of a sampled space, in total.
     """
 
     _target_: str = "basecaller.hpo.sweeper.StageSweeper"
-    defaults: list[Any] = field(default_factory=lambda: [{"sampler": None}])
+    defaults: list[Any] = field(default_factory=lambda: ["_self_", {"sampler": None}])
     params: dict[str, Any] = field(default_factory=dict)
     sampler: Any = None
-    n_trials: int = 20
+    n_trials: int = field(default=20, metadata={"least": 1})
+
+
+STOCK_KEYS = {
+    "direction": "the validation loss is always minimised",
+    "n_jobs": "use hydra/launcher=joblib hydra.launcher.n_jobs=N",
+    "max_batch_size": "use hydra/launcher=joblib hydra.launcher.n_jobs=N",
+    "study_name": "studies are named by experiment, stage and settings; use experiment=NAME",
+    "storage": "use storage=URL",
+    "max_failure_rate": "a trial that fails never ends a sweep",
+    "custom_search_space": "sweep keys on the command line, or in a stage's hydra.sweeper.params",
+    "search_space": "sweep keys on the command line, or in a stage's hydra.sweeper.params",
+}
+"""Keys of Hydra's own sweepers that this one does not have, and what to do instead."""
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="basecaller", node=SweeperConfig, provider="basecaller")
@@ -67,8 +87,13 @@ class StageSweeper(Sweeper):
     config: DictConfig
     launcher: Launcher
 
-    def __init__(self, params: DictConfig, sampler: Any, n_trials: int) -> None:
-        self.params, self.sampler_config, self.n_trials = params, sampler, n_trials
+    def __init__(self, params: DictConfig, sampler: Any, n_trials: int, **unknown: Any) -> None:
+        for key in unknown:
+            raise SettingError(
+                f"hydra.sweeper.{key}: {STOCK_KEYS.get(key, 'unknown key; known are params, sampler, n_trials')}"
+            )
+        self.params, self.sampler_config = params, sampler
+        self.n_trials = typed(SweeperConfig, "n_trials", n_trials, "hydra.sweeper.n_trials")
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from basecaller.hpo.composing import OnceComposed
@@ -82,7 +107,7 @@ class StageSweeper(Sweeper):
 
     # -- what is asked for
 
-    def _params(self, skip: set[str]) -> list[str]:
+    def _params(self, skip: set[str], keys: Keys) -> list[str]:
         """The stage's own overrides, `${best:...}` resolved; keys that the command line sets are never looked at."""
         from basecaller.hpo.best import injections
 
@@ -90,76 +115,93 @@ class StageSweeper(Sweeper):
         written = OmegaConf.to_container(node, resolve=False)
         assert isinstance(written, dict)
         self.injected: dict[str, list[str]] = {}
-        for key in node:
-            if key in skip:
+        for key in map(str, node):
+            if key.lstrip("+") in skip:
                 continue
             try:
-                value = str(node[key])
-                lines.append(f"{key}='{value}'" if "${" in value else f"{key}={value}")  # quoted: left for the job
+                lines.append(f"{key}={self._as_override(key, node[key], str(written[key]), keys)}")
             except InterpolationResolutionError as error:
                 raise user_error(error) or SettingError(f"stage {self.config.stage.name}, {key}: {error.msg}") from error
-            if found := injections(str(written[key]), str(self.config.storage), str(self.config.experiment)):
-                self.injected[str(key)] = found
+            if found := injections(
+                str(written[key]), str(self.config.storage), str(self.config.experiment), self.config.stage.studies
+            ):
+                self.injected[key] = found
         return lines
+
+    @staticmethod
+    def _as_override(key: str, value: Any, written: str, keys: Keys) -> str:
+        """A value of `params` in Hydra's grammar: text is taken as it is, but for what an interpolation gave; a list holds the
+        values to sweep, or is one value where the key wants a list."""
+        from basecaller.hpo.grid import as_text
+
+        if isinstance(value, ListConfig):
+            values = OmegaConf.to_container(value, resolve=True)
+            assert isinstance(values, list)
+            of_list = keys.kind(key) in (tuple, list) and not any(isinstance(each, list) for each in values)
+            return as_text(values) if of_list else f"choice({','.join(map(as_text, values))})"
+        if isinstance(value, DictConfig):
+            return as_text(OmegaConf.to_container(value, resolve=True))
+        if isinstance(value, str) and not (written.startswith("${") and written.endswith("}")) and "${" not in value:
+            return value
+        return as_text(value)  # with ${...} left in it, it is quoted: the job resolves it
 
     def space(self, arguments: list[str]) -> Space:
         """The stage's grid merged with the command line, by key; the command line wins."""
-        from basecaller.hpo.grid import parse_overrides, read_space
+        from basecaller.hpo.grid import Keys, parse_overrides, read_space
 
-        command_line = parse_overrides(arguments)
-        own = parse_overrides(self._params(set(command_line)))
+        loader = self.hydra_context.config_loader
+        self.keys = Keys(cache(loader.get_group_options), str(self.config.data.name))
+        command_line = parse_overrides(arguments, loader)
+        own = parse_overrides(self._params(set(command_line), self.keys), loader)
         overrides = own | command_line
         self.own_axes = {key for key, override in own.items() if override.is_sweep_override()}
-        space = read_space(overrides, self.hydra_context.config_loader.get_group_options, self.sampler_config is not None)
+        space = read_space(overrides, self.keys, self.sampler_config is not None)
         self.halving = space.is_grid and not space.seeds
-        if self.halving:
-            space.seeds = self._seeds(space)
         return space
 
-    def _seeds(self, space: Space) -> list[int]:
-        """The replicates' seeds: `seed` and those that follow it."""
-        from basecaller.hpo.grid import replicate_seeds
-
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(space.fixed.values()))
-        return replicate_seeds(config.stage.replicates, config.seed)
-
-    @staticmethod
-    def _plain(config: DictConfig) -> dict[str, Any]:
-        return resolve(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+    def _composed(self, space: Space, point: Point | None = None) -> DictConfig:
+        """The config of a point's job, but for its seed."""
+        lines = [*space.fixed.values(), *(space.overrides(point) if point else [])]
+        return self.hydra_context.config_loader.load_sweep_config(self.config, lines)
 
     def check(self, space: Space) -> dict[str, Any]:
-        """Holds every swept value against the task's own `check`, before the storage is touched.
+        """Holds every point against the task's own `check`, before the storage is touched, and gives the space its seeds.
 
         Returns:
-            The resolved config of the first point.
+            The resolved, typed config of the first point; of a sampled space, of what is fixed.
         """
-        loader, fixed = self.hydra_context.config_loader, list(space.fixed.values())
-        first = space.points()[0] if space.is_grid else None
         check = getattr(self.task_function, "check", lambda config: None)
-        seed = [f"seed={space.seeds[0]}"] if space.seeds else []
-        base = loader.load_sweep_config(self.config, fixed + seed + (first.overrides if first else []))
-        check(base)
-        if first:
-            for key, values in space.axes.items():
-                for value in values[1:]:
-                    varied = type(first)(first.values | {key: value})
-                    check(loader.load_sweep_config(self.config, fixed + varied.overrides))
-        return self._plain(base)
+        composed = [self._composed(space, point) for point in (space.points() if space.is_grid else [None])]
+        for config in composed:
+            check(config)
+        first = composed[0]
+        values = typed_config(resolve(OmegaConf.masked_copy(first, [str(key) for key in first if key != "hydra"])))
+        if not space.seeds:
+            space.seeds = [values["seed"] + i for i in range(values["stage"]["replicates"] if space.is_grid else 1)]
+        return values
 
     def context(self, space: Space, config: dict[str, Any]) -> str:
         """Digest of all that the trials of a study share: two trials that cannot be compared never have the same."""
+        from basecaller.hpo.grid import parse_overrides
         from basecaller.hpo.identity import IGNORED, digest, without
 
         shared = without(config, (*IGNORED, "seed", *space.distributions))
         # An override that is computed from swept keys counts as it is written, not with the first point's value; and
         # overrides below a swept group still hold for every point.
         telling = {key: line for key, line in space.fixed.items() if key not in IGNORED}
-        written = {key: line for key, line in telling.items() if "${" in line or self._is_below(key, space)}
-        for key in written:
-            shared = without(shared, (key.lstrip("+"),))
+        written: dict[str, Any] = {k: line for k, line in telling.items() if "${" in line or self._is_below(k, space)}
+        shared = without(shared, tuple(written))
+        for key, line in written.items():
+            if "${" not in line:
+                value = parse_overrides([line])[key].value()
+                written[key] = value if isinstance(value, list | dict) else self.keys.typed(key, value)
         shape = {} if space.is_grid else {key: repr(d) for key, d in space.distributions.items()}
         choices = {key: d.choices for key, d in space.distributions.items() if hasattr(d, "choices")}
-        return digest([shared, written, sorted(space.distributions), shape, choices, str(self.sampler_config)])
+        search = config["search"]  # a pruner leaves points without a value: such a study has no others
+        more = [search["pruner"], search["pruner_args"]] if search["pruner"] else []
+        if config["stage"]["candidates"]:
+            more.append(config["stage"]["candidates"])
+        return digest([shared, written, sorted(space.distributions), shape, choices, str(self.sampler_config), *more])
 
     @staticmethod
     def _is_below(key: str, space: Space) -> bool:
@@ -175,6 +217,10 @@ class StageSweeper(Sweeper):
         Raises:
             BasecallerError: what was asked for cannot be; nothing was stored.
         """
+        from basecaller.hpo.sampling import check_sampler
+
+        choices = self.config.hydra.runtime.choices
+        check_sampler(self.sampler_config, str(choices.get("hydra/sweeper/sampler")))
         space = self.space(arguments)
         config = self.check(space)
         stage, experiment = self.config.stage.name, config["experiment"]
@@ -184,7 +230,8 @@ class StageSweeper(Sweeper):
         from basecaller.hpo.urls import without_password
         from basecaller.hpo.verdicts import verdict
 
-        study = open_study(self.url, f"{experiment}/{stage}/{self.context(space, config)}", sampler=self._sampler())
+        asked = stage if config["stage"]["asking"] == 1 else f"{stage}.{config['stage']['asking']}"
+        study = open_study(self.url, f"{experiment}/{asked}/{self.context(space, config)}")
         study.set_user_attr("question", str(self.config.stage.question))
         study.set_user_attr("fixed", {key: without_password(line) for key, line in space.fixed.items()})
         study.set_user_attr("injected", self.injected)
@@ -192,8 +239,7 @@ class StageSweeper(Sweeper):
             log.info("%s: %s", key, "; ".join(sources))
         study.set_user_attr("arguments", [without_password(line) for line in arguments])
         study.set_user_attr("choice", self._choice(space))
-        study.set_user_attr("seeds", space.seeds or [config["seed"]])
-        study.set_user_attr("halving", self.halving)
+        study.set_user_attr("seeds", space.seeds)
         study.set_user_attr("concluded", None)
         mark_asked(study)
         self.done, self.launches = 0, dict[tuple[str, int], int]()
@@ -217,19 +263,12 @@ class StageSweeper(Sweeper):
         key = self.config.stage.choice
         return str(key) if key in space.distributions else None
 
-    def _sampler(self) -> Any:
-        from hydra.utils import instantiate
-
-        if self.sampler_config is None:
-            return None
-        allowed = ("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*")
-        return instantiate(self.sampler_config, _execution_whitelist_=allowed)
-
     def _launch(self, study: optuna.Study, space: Space, trials: list[tuple[int, Entry]]) -> None:
         own = [f"trial.study='{study.study_name}'"]
         fixed = [line for key, line in space.fixed.items() if key != "seed"]
         jobs = [
-            [*fixed, *entry.point.overrides, f"seed={entry.seed}", *own, f"trial.number={number}"] for number, entry in trials
+            [*fixed, *space.overrides(entry.point), f"seed={entry.seed}", *own, f"trial.number={number}"]
+            for number, entry in trials
         ]
         try:
             returned = self.launcher.launch(jobs, initial_job_idx=self.done)
@@ -242,15 +281,18 @@ class StageSweeper(Sweeper):
         self.done += len(jobs)
 
     def _walk(self, study: optuna.Study, space: Space) -> None:
-        """Runs the grid at the first seed, the better points at the next ones and, where the leader lies at an edge and
-        the stage allows, the points beyond it."""
+        """Runs the grid by the stage's design and, where the leader lies at an edge and the stage allows, the points beyond it.
+
+        At every seed the design is followed to its end before the grid grows or the next seed begins.
+        """
+        self._design(space)
         points, grown = space.points(), 0
         while True:
             self._ask(study, space, points)
             beyond: list[Point] = []
-            for rung in range(len(space.seeds)):
-                self._finish(study, space, points, rung)
-                beyond = self._beyond(study, space, rung) if grown < int(self.config.stage.extend) else []
+            for level in range(1, len(space.seeds) + 1):
+                self._finish(study, space, points, level)
+                beyond = self._beyond(study, space, level) if grown < int(self.config.stage.extend) else []
                 if beyond:
                     break
             if not beyond:
@@ -258,30 +300,48 @@ class StageSweeper(Sweeper):
             points, grown = points + beyond, grown + 1
         self._call_edges(study, space)
 
+    def _design(self, space: Space) -> None:
+        """Decides which point runs at which seed; rates are tried downward."""
+        from basecaller.hpo.designs import EVERY, planned
+
+        self.design = EVERY
+        if self.halving:
+            choice, kind = self._choice(space), str(self.config.stage.design)
+            self.design, _, count = planned(kind, space.axes, choice, len(space.seeds))
+            space.seeds = [space.seeds[0] + i for i in range(count)]
+            for key, values in space.axes.items():
+                if key != choice and self.design.kind == "rounds" and self.design.stops and len(values) > 1:
+                    space.axes[key] = sorted(values, reverse=True)
+
     def _ask(self, study: optuna.Study, space: Space, points: list[Point]) -> None:
         """Stores what is asked for: from it alone everybody sees where the study stands."""
         from basecaller.hpo.edges import is_ordered
 
+        study.set_user_attr("seeds", space.seeds)
         study.set_user_attr("points", [point.key for point in points])
+        study.set_user_attr("settings", {point.key: point.values for point in points})
+        study.set_user_attr("design", dataclasses.asdict(self.design))
+        study.set_user_attr("measure", str(self.config.stage.measure))
         study.set_user_attr("axes", space.axes)
         values = space.axes.get(self._choice(space) or "", [])
         ordered = bool(self.config.stage.simple_first) and len(values) > 1
         study.set_user_attr("simple_first", (sorted(values) if is_ordered(values) else values) if ordered else None)
 
-    def _beyond(self, study: optuna.Study, space: Space, rung: int) -> list[Point]:
+    def _beyond(self, study: optuna.Study, space: Space, level: int) -> list[Point]:
         """The leader's neighbours outside the grid, on the stage's own ordered axes; the axes grow by them."""
         from basecaller.hpo.best import standing
         from basecaller.hpo.edges import edges, outward
         from basecaller.hpo.grid import Point, widened
 
         stand = standing(study)
-        leader = stand.conclusion_at(rung).winner
+        leader = stand.conclusion_at(level).winner
         if leader is None:
             return []
         params = stand.settings[leader]
         beyond = []
-        for key, end in edges(params, space.axes).items():
-            value = outward(space.axes[key], end) if key in self.own_axes else None
+        for key, end in edges(params, space.axes, self.keys.rules).items():
+            allows = partial(self.keys.allows, key)
+            value = outward(space.axes[key], end, allows) if key in self.own_axes else None
             if value is not None:
                 space.axes[key] = [*space.axes[key], value]
                 space.distributions[key] = widened(space.distributions[key], value)
@@ -295,25 +355,28 @@ class StageSweeper(Sweeper):
         from basecaller.hpo.edges import edges
 
         winner = standing(study).winner
-        found = edges(winner.params, space.axes) if winner else {}
+        found = edges(winner.params, space.axes, self.keys.rules) if winner else {}
         study.set_user_attr("edges", found)
         for key, end in found.items():
             log.warning("the winner's %s=%s is the %s of its grid: a better value may lie beyond", key, winner.params[key], end)  # type: ignore[union-attr]
 
-    def _finish(self, study: optuna.Study, space: Space, points: list[Point], rung: int) -> None:
-        """Launches what waits of a rung until all of it has ended, here or in another process."""
+    def _finish(self, study: optuna.Study, space: Space, points: list[Point], level: int) -> None:
+        """Launches what the design wants at the first so many seeds, step by step, until all of it has ended, here or in
+        another process."""
         from basecaller.hpo import queue
         from basecaller.hpo.best import standing
         from basecaller.hpo.grid import Entry
 
-        wanted = set(standing(study).wanted(rung))
-        entries = [entry for point in points if (entry := Entry(point, space.seeds[rung])).key in wanted]
+        by_key = {point.key: point for point in points}
         while True:
             with queue.study_lock(self.folder, study):
-                freed = queue.release_abandoned(study, self.folder, self.launches)
-                # at first every entry that misses a trial, later what died: a failure waits for the next sweep
-                missing = [e for e in entries if e.key not in self.launches or e.key in freed]
-                queue.fill(study, space, [e for e in missing if self.launches.get(e.key, 0) < queue.ATTEMPTS])
+                queue.release_abandoned(study, self.folder, self.launches)
+                stand = standing(study)
+                # what failed in an earlier sweep is tried again; what fails in this one waits for the next
+                again = {e for e, how in stand.dead.items() if e not in self.launches and how not in queue.CONCLUSIVE}
+                wanted = stand.wanted(level, again)
+                entries = [Entry(by_key[point], seed) for point, seed in wanted]
+                queue.fill(study, space, [e for e in entries if self.launches.get(e.key, 0) < queue.ATTEMPTS])
             trials = queue.waiting(study, entries)
             if trials:
                 # A worker that dies takes those beside it along: who was there runs alone, so that the culprit is known.
@@ -324,41 +387,90 @@ class StageSweeper(Sweeper):
                 self._launch(study, space, trials)
             elif queue.running(study):
                 time.sleep(POLL)
-            else:
+            elif not entries:
                 break
 
     def _sample(self, study: optuna.Study, space: Space) -> None:
-        """Asks the sampler for points until there are `n_trials` in total."""
-        from optuna.trial import TrialState
-
+        """Asks the sampler for points until there are `n_trials` in total, and all of them have ended."""
         from basecaller.hpo import queue
-        from basecaller.hpo.grid import Entry, Point
         from basecaller.hpo.identity import digest
 
         study.set_user_attr("n_trials", self.n_trials)
-        seed = int(study.user_attrs["seeds"][0])
         me = f"sweeper-{digest([study.study_name, time.time_ns()])}"
-        at_once = max(1, int(OmegaConf.select(self.config, "hydra.launcher.n_jobs") or 1))
         with queue.named_lock(self.folder, me):
             while True:
-                queue.release_abandoned(study, self.folder)
-                counted = [
-                    t for t in study.get_trials(deepcopy=False)
-                    if t.state != TrialState.FAIL or t.user_attrs.get("outcome") != "abandoned"
-                ]  # fmt: skip
-                asked = []
-                for _ in range(min(at_once, self.n_trials - len(counted))):
-                    with warnings.catch_warnings():
-                        warnings.filterwarnings("ignore", message="Heartbeat of storage")  # jobs keep it themselves
-                        trial = study.ask()
-                    trial.set_user_attr("sweeper", me)
-                    queue.beat(study, trial)
-                    values = {key: trial._suggest(key, d) for key, d in space.distributions.items()}
-                    point = Point(values)
-                    trial.set_user_attr("point", f"{trial.number}: {point.key}")
-                    trial.set_user_attr("seed", seed)
-                    asked.append((trial.number, Entry(point, seed)))
-                if not asked:
+                with queue.study_lock(self.folder, study):
+                    queue.release_abandoned(study, self.folder, self.launches)
+                    asked = [self._suggested(study, space, me) for _ in range(self._missing(study))]
+                launched = [(trial.number, entry) for trial, entry in asked if self._is_sound(study, space, trial, entry)]
+                if launched:
+                    with self._ended(study, launched):
+                        self._launch(study, space, launched)
+                elif not asked and queue.running(study):
+                    time.sleep(POLL)
+                elif not asked:
                     break
-                self._launch(study, space, asked)
         remove_lock(queue.named_lock(self.folder, me))
+
+    def _missing(self, study: optuna.Study) -> int:
+        """How many points to ask for at once: as many as run side by side, and no more than are missing."""
+        counted = [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get("outcome") != "abandoned"]
+        asked = OmegaConf.select(self.config, "hydra.launcher.n_jobs") or self.config.search.workers or 1
+        at_once = int(asked) if int(asked) > 0 else cores()  # joblib's -1 is one job for each core
+        return min(at_once, self.n_trials - len(counted))
+
+    def _suggested(self, study: optuna.Study, space: Space, me: str) -> tuple[optuna.Trial, Entry]:
+        """A trial that runs for this process, with the point that the sampler suggests."""
+        from basecaller.hpo import queue
+        from basecaller.hpo.grid import Entry, Point
+        from basecaller.hpo.sampling import sampler_for
+
+        study.sampler = sampler_for(self.sampler_config, len(study.get_trials(deepcopy=False)))
+        study.set_user_attr("sampler", type(study.sampler).__name__)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Heartbeat of storage")  # jobs keep it themselves
+            trial = study.ask(space.distributions)
+        trial.set_user_attr("sweeper", me)
+        queue.beat(study, trial)
+        entry = Entry(Point({key: trial.params[key] for key in space.distributions}), space.seeds[0])
+        trial.set_user_attr("point", f"{trial.number}: {entry.point.key}")
+        trial.set_user_attr("seed", entry.seed)
+        self.launches[f"{trial.number}: {entry.point.key}", entry.seed] = (
+            queue.ATTEMPTS
+        )  # another point is as good as another try
+        return trial, entry
+
+    def _is_sound(self, study: optuna.Study, space: Space, trial: optuna.Trial, entry: Entry) -> bool:
+        """Whether a suggested point can be trained at all; if not, its trial ends."""
+        from optuna.trial import TrialState
+
+        try:
+            getattr(self.task_function, "check", lambda config: None)(self._composed(space, entry.point))
+        except BasecallerError as error:
+            trial.set_user_attr("outcome", "failed")
+            trial.set_user_attr("message", str(error))
+            study.tell(trial, state=TrialState.FAIL)
+            return False
+        return True
+
+    @contextmanager
+    def _ended(self, study: optuna.Study, trials: list[tuple[int, Entry]]) -> Iterator[None]:
+        """Ends, when the block is left, the trials that no job has claimed."""
+        try:
+            yield
+        except StorageError:
+            raise  # the next sweep finds them
+        except BaseException:
+            self._end_unclaimed(study, trials)
+            raise
+        self._end_unclaimed(study, trials)
+
+    @staticmethod
+    def _end_unclaimed(study: optuna.Study, trials: list[tuple[int, Entry]]) -> None:
+        from optuna.trial import TrialState
+
+        numbers = {number for number, _ in trials}
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.number in numbers and "claimed" not in trial.user_attrs:
+                study._storage.set_trial_user_attr(trial._trial_id, "outcome", "abandoned")
+                study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from basecaller.hpo.grid import as_text
 
 if TYPE_CHECKING:
     from basecaller.hpo.best import Standing
+    from basecaller.hpo.ranking import Conclusion
 
 
 def short(key: str) -> str:
@@ -36,6 +38,10 @@ def seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
+MEASURES = {"val_loss": "", "area_under_curve": " of mean loss along the way (area under the curve)"}
+"""What a difference is of, where that is not the loss at the end."""
+
+
 def verdict(stand: Standing) -> str:
     """What a stage's numbers allow to be said, in a sentence or two; see `ranking.Conclusion`."""
     found = stand.conclusion
@@ -44,33 +50,43 @@ def verdict(stand: Standing) -> str:
         return f"All trials failed ({reasons})." if reasons else "No trial has given a value yet."
     winner = label(stand, found.winner)
     if found.rival is None:
-        return (
-            f"{winner.capitalize()}: {found.mean:.4f} nats per base, {seeds(found.seeds)}; there is nothing to compare it with."
-        )
-    rival, by = label(stand, found.rival), f"{abs(found.margin):.4f} ± {found.error:.4f} nats per base"
-    over = f"over {seeds(found.shared)}"
+        loss = f"{stand.loss_of(found.winner):.4f} nats per base, {seeds(found.seeds)}"
+        return f"{winner.capitalize()}: {loss}; there is nothing to compare it with."
+    of = MEASURES.get(stand.measure, f" of {stand.measure}")
+    names = {point: label(stand, point) for point in (found.winner, found.rival, *found.undecided)}
+    return compared(found, names, of)
+
+
+def compared(found: Conclusion, names: Mapping[str, str], of: str = "") -> str:
+    """A conclusion about points that have a rival, in words.
+
+    Args:
+        found: the conclusion.
+        names: of its points, as people say them.
+        of: what a difference is of.
+    """
+    assert found.winner is not None
+    assert found.rival is not None
+    winner, rival = names[found.winner], names[found.rival]
+    by, over = f"{abs(found.margin):.4f} nats per base{of}", f"over {seeds(found.shared)}"
     if found.kind == "one seed":
         return (
-            f"One seed cannot tell: {winner} is {abs(found.margin):.4f} nats per base better than {rival}, and nothing says "
+            f"One seed cannot tell: {winner} is {by} better than {rival} at the one seed that they share, and nothing says "
             f"how much of that is noise. It is used."
         )
+    low, high = found.interval if found.margin >= 0 else (-found.interval[1], -found.interval[0])
+    by += f" (between {low:.4f} and {high:.4f} in 95 of 100 such stages)"
+    among = ", ".join(dict.fromkeys(names[point] for point in (found.winner, *found.undecided)))
+    unseen = f"A true difference of up to {found.limit:.4f} may go unseen."
     if found.kind == "clear":
-        return (
-            f"A clear winner: {winner} is {by} better than {rival}, the nearest, {over}. Points of equal worth would show "
-            f"up to {found.needed * found.error:.4f} (in 95 of 100 such stages)."
-        )
+        return f"A clear winner: {winner} is better than {rival}, the nearest, by {by}, {over}."
     if found.kind == "no difference":
         which = "worse" if found.margin < 0 else "better"
-        among = " and ".join(dict.fromkeys(label(stand, point) for point in (found.winner, *found.undecided)))
         return (
-            f"No difference that these replicates can show between {among}: the simpler, {winner}, is kept. It is {by} "
-            f"{which} than {rival}, {over}."
+            f"No difference that these seeds can show between {among}: the simplest, {winner}, is kept. It is {which} than "
+            f"{rival} by {by}, {over}. {unseen}"
         )
-    among = ", ".join(dict.fromkeys(label(stand, point) for point in (found.winner, *found.undecided)))
-    return (
-        f"Undecided between {among}: {winner} leads {rival} by {by}, {over}, and points of equal worth would show up to "
-        f"{found.needed * found.error:.4f} (in 95 of 100 such stages). It is used."
-    )
+    return f"Undecided between {among}: {winner} leads {rival} by {by}, {over}. {unseen} {winner.capitalize()} is used."
 
 
 def at_edges(edges: dict[str, str], settings: dict[str, object]) -> str:

@@ -11,19 +11,17 @@ from basecaller.config import command
 from basecaller.data.dataset import ALPHABET
 from basecaller.files import read_json
 from basecaller.hpo.best import setting_of, standing
+from basecaller.hpo.contests import optimizers
 from basecaller.hpo.grid import as_text
-from basecaller.hpo.storage import current_study, stages_of
-from basecaller.hpo.verdicts import at_edges, guessing, label, short, verdict
+from basecaller.hpo.storage import current_study, open_study, stages_of
+from basecaller.hpo.verdicts import at_edges, guessing, label, short, shown, verdict
 from basecaller.reporting.convergence import convergence
-from basecaller.reporting.published import against_published
+from basecaller.reporting.published import against_published, doubt
 
 if TYPE_CHECKING:
     import optuna
 
     from basecaller.hpo.best import Standing
-
-BASELINE = "defaults"
-"""The stage that trains the untuned defaults."""
 
 KEPT = ("identity_mean", "loss_per_read", "updates", "samples", "parameters", "receptive_field", "seconds", "device",
         "taken_over", "folder", "message")  # fmt: skip
@@ -35,11 +33,20 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def studies_of(url: str, experiment: str, plan: list[str]) -> dict[str, optuna.Study]:
-    """The current studies of an experiment by stage: those of the plan in its order, then others that were run, but for the
-    baseline."""
-    names = [*plan, *(name for name in stages_of(url, experiment) if name not in (*plan, BASELINE))]
-    return {name: study for name in names if (study := current_study(url, experiment, name)) is not None}
+def studies_of(url: str, experiment: str, plan: list[str], history: list[dict[str, Any]]) -> dict[str, optuna.Study]:
+    """The studies of an experiment by stage: in the order in which a search asked, then those of the plan that it has not
+    reached, then others that were run.
+
+    Args:
+        url: of the storage.
+        experiment: its name.
+        plan: the stages that the search runs.
+        history: what it has asked so far, see `search_plan.incumbent.Asked`.
+    """
+    asked = {entry["name"]: entry["study"] for entry in history}
+    names = dict.fromkeys([*asked, *plan, *stages_of(url, experiment)])
+    found = {name: open_study(url, asked[name]) if name in asked else current_study(url, experiment, name) for name in names}
+    return {name: study for name, study in found.items() if study is not None}
 
 
 def experiment_facts(
@@ -57,17 +64,20 @@ def experiment_facts(
     stands = {name: standing(study) for name, study in studies.items()}
     stages = [stage_facts(name, study, stands[name]) for name, study in studies.items()]
     search = read_json(folder / "search.json") or {}
+    history = {entry["name"]: entry for entry in search.get("history", [])}
+    for stage in stages:
+        stage["again"] = again_facts(history.get(stage["name"]))
     winner = read_json(folder / "winner" / "winner.json") or {}
     return {
         "experiment": experiment,
         "command": search.get("command", f"python -m basecaller.search experiment={experiment}"),
         "data": search.get("data", []),
         "winner": winner,
-        "baseline": baseline_facts(url, experiment, winner),
         "stages": stages,
         "not_run": [name for name in plan if name not in studies],
         "taken_over": taken_over(stages),
-        "published": against_published(stands),
+        "optimizers": optimizer_facts(stands, stages),
+        "published": against_published(stands, stages),
         "provenance": provenance(studies, stages),
         "seconds": search.get("seconds", 0.0),
         "trial_seconds": round(sum(t.get("seconds", 0.0) for s in stages for t in s["trials"] if not t.get("taken_over")), 1),
@@ -106,12 +116,14 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing) -> dict[str, An
         "command": command_of(name, study),
         "state": state,
         "skipped": study.user_attrs.get("skipped", ""),
+        "note": study.user_attrs.get("note", ""),
         "open": len(stand.open),
         "winner": chosen,
-        "value": finite(found.mean),
+        "value": finite(stand.loss_of(found.winner)) if found.winner is not None else None,
         "trial": winner.number if winner else None,
         "winner_label": label(stand, found.winner) if found.winner is not None else "",
         "choice": stand.choice,
+        "measure": stand.measure,
         "seeds": stand.seeds,
         "verdict": {
             "kind": found.kind,
@@ -124,6 +136,7 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing) -> dict[str, An
             "noise": finite(found.noise),
             "freedom": found.freedom,
             "needed": finite(found.needed),
+            "limit": finite(found.limit),
             "undecided": [label(stand, point) for point in found.undecided],
         },
         "edges": edges,
@@ -149,7 +162,7 @@ def _guessing(stand: Standing) -> str:
     identity, floor = (
         statistics.fmean(t.user_attrs.get(key, math.nan) for t in trials) for key in ("identity_mean", "identity_floor")
     )
-    return guessing(stand.conclusion.mean, letters, identity, floor)
+    return guessing(stand.loss_of(stand.conclusion.winner), letters, identity, floor)
 
 
 def command_of(name: str, study: optuna.Study) -> str:
@@ -162,15 +175,18 @@ def command_of(name: str, study: optuna.Study) -> str:
 
 
 def state_of(stand: Standing, point: str) -> str:
-    """How a point stands: how it failed, `winner`, `waiting`, `complete`, or `out (n)`, left out after n seeds."""
+    """How a point stands: how it failed, `winner`, `waiting`, `complete`, `out (n)`, left out after n seeds, or `not needed`,
+    below rates that no longer helped."""
     ran = len(stand.trials_of(point))
     if point in stand.failed:
         return stand.failed[point]
     if point == stand.conclusion.winner:
         return "winner"
-    if not ran or any(point == of for of, _ in stand.open):
+    if any(point == of for of, _ in stand.open):
         return "waiting"
-    return "complete" if ran == len(stand.seeds) else f"out ({ran})"
+    if not ran:
+        return "waiting" if stand.open else "not needed"
+    return "complete" if ran >= stand.conclusion.seeds else f"out ({ran})"
 
 
 def point_facts(stand: Standing, point: str) -> dict[str, Any]:
@@ -191,7 +207,7 @@ def point_facts(stand: Standing, point: str) -> dict[str, Any]:
         "label": label(stand, point),
         "settings": settings,
         "mean": statistics.fmean(values.values()) if values else None,
-        "error": finite(found.noise / math.sqrt(len(values))) if values else None,
+        "error": finite(found.noise / math.sqrt(len(values))) if values and stand.measure == "val_loss" else None,
         "seeds": len(values),
         "values": values,
         **{key: mean(key) for key in ("identity_mean", "loss_per_read", "updates", "samples", "seconds", "area_under_curve")},
@@ -225,38 +241,28 @@ def taken_over(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def baseline_facts(url: str, experiment: str, winner: dict[str, Any]) -> dict[str, Any] | None:
-    """What the untuned defaults score on a trial's budget, against the winning trial on the same seeds; None if unknown."""
-    study = current_study(url, experiment, BASELINE)
-    if study is None or "study" not in winner:
-        return None
-    stand = standing(study)
-    if stand.winner is None:
-        return None
-    import optuna
+def again_facts(asked: dict[str, Any] | None) -> dict[str, Any]:
+    """Why a question was asked again, and which answers changed; empty where it was asked once."""
+    if not asked or asked["asking"] == 1:
+        return {}
+    before = asked["before"]
+    changed = {k: [shown(before.get(k)), shown(value)] for k, value in asked["answer"].items() if before.get(k) != value}
+    return {"round": asked["round"], "why": asked["why"], "changed": changed}
 
-    try:
-        won = standing(optuna.load_study(study_name=winner["study"], storage=study._storage, pruner=optuna.pruners.NopPruner()))
-    except KeyError:
-        return None
-    best = next((p for (p, _), t in won.complete.items() if t.number == winner["trial"]), None)
-    (point,) = stand.points
-    shared = [seed for seed in stand.seeds if (point, seed) in stand.complete and (best, seed) in won.complete]
-    if best is None or not shared:
-        return None
-    ours = [float(won.complete[best, seed].value or 0) for seed in shared]
-    theirs = [float(stand.complete[point, seed].value or 0) for seed in shared]
-    difference = [b - a for a, b in zip(ours, theirs, strict=True)]
-    return {
-        "val_loss": statistics.fmean(theirs),
-        "winner_val_loss": statistics.fmean(ours),
-        "gain": statistics.fmean(difference),
-        "error": statistics.stdev(difference) / math.sqrt(len(shared)) if len(shared) > 1 else None,
-        "seeds": len(shared),
-        "identity_mean": statistics.fmean(stand.complete[point, s].user_attrs["identity_mean"] for s in shared),
-        "winner_identity_mean": statistics.fmean(won.complete[best, s].user_attrs["identity_mean"] for s in shared),
-        "study": study.study_name,
-    }
+
+def optimizer_facts(stands: dict[str, Standing], stages: list[dict[str, Any]]) -> dict[str, Any]:
+    """The verdict on the optimizer over the stages that look for each one's learning rate.
+
+    Returns:
+        `kind` and `text` as of a stage's verdict; `text` says why where there is none.
+    """
+    found = optimizers(stands)
+    if isinstance(found, str):
+        return {"kind": None, "winner": None, "text": found[0].upper() + found[1:] + ".", "stages": []}
+    doubts = [doubt(stage) for stage in stages if stage["name"] in found.stages and doubt(stage)]
+    conclusion = found.contest.found
+    text = " ".join([found.text, *(f"But {each}." for each in doubts)])
+    return {"kind": conclusion.kind, "winner": conclusion.winner, "text": text, "stages": list(found.stages)}
 
 
 def provenance(studies: dict[str, optuna.Study], stages: list[dict[str, Any]]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from basecaller.hpo.ranking import Conclusion, Values, against, conclude
-from basecaller.hpo.verdicts import seeds, short, shown
+from basecaller.hpo.contests import Contest, asked, contest_of, finished, optimizers
+from basecaller.hpo.verdicts import short, shown
 
 if TYPE_CHECKING:
     from basecaller.hpo.best import Standing
@@ -67,11 +67,13 @@ class Claim:
     why: str
 
 
-def against_published(stands: dict[str, Standing]) -> dict[str, Any]:
+def against_published(stands: dict[str, Standing], stages: list[dict[str, Any]]) -> dict[str, Any]:
     """The published table with our numbers beside it, and its conclusions with our answers.
 
     Args:
         stands: of the stages that were run, by name.
+        stages: their facts, in the order in which they were asked; of a stage that was asked again as `NAME.2` the latest
+            answer counts.
     """
     rows = []
     for stage, entries in LOSSES.items():
@@ -83,8 +85,44 @@ def against_published(stands: dict[str, Standing]) -> dict[str, Any]:
                 {"stage": stage, "settings": " ".join(filter(None, [name, *parts])), "published": loss,
                  "published_per_read": loss / batch, **ours}
             )  # fmt: skip
-    claims = [_padding(stands), _batch_norm(stands), *_optimizers(stands), _batch_size(stands)]
+    facts = {stage["name"]: stage for stage in stages}
+    latest = {name: _Asked(stands[full], facts[full]) for name, full in latest_asked(facts).items() if full in stands}
+    claims = [
+        _padding(latest.get("padding")), _batch_norm(latest.get("batch_norm")), *_optimizers(stands, facts),
+        _batch_size(latest.get("batch_size")),
+        *(_rates(text, latest.get(stage)) for stage, text in LARGER.items()),
+    ]  # fmt: skip
     return {"rows": rows, "claims": [vars(claim) for claim in claims]}
+
+
+def latest_asked(stages: Iterable[str]) -> dict[str, str]:
+    """Of each stage the name under which it was asked last: `padding` -> `padding.2`."""
+    found: dict[str, str] = {}
+    for name in sorted(stages, key=lambda each: asked(each)[1]):
+        found[asked(name)[0]] = name
+    return found
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A stage as it was asked last: how it stands, and its facts."""
+
+    stand: Standing
+    facts: dict[str, Any]
+
+    @property
+    def trouble(self) -> str:
+        """Why it answers no question; empty where it does."""
+        if not finished(self.stand):
+            return NOT_RUN
+        return doubt(self.facts)
+
+
+def doubt(facts: dict[str, Any]) -> str:
+    """Why a stage's answer is no evidence, though it has one; empty where it is."""
+    if facts["guessing"]:
+        return f"{facts['name']} compared networks that had hardly begun to learn"
+    return str(facts["confounding"])
 
 
 def _ours(stand: Standing | None, settings: dict[str, Any]) -> dict[str, Any]:
@@ -104,86 +142,24 @@ def _ours(stand: Standing | None, settings: dict[str, Any]) -> dict[str, Any]:
 UNTOLD = "cannot tell"
 NOT_RUN = "the stage was not run, or not to its end"
 
-
-@dataclass(frozen=True)
-class _Gap:
-    """By how much one point's loss is above another's, over shared seeds, in nats per base; `band` on either side holds what
-    points of equal worth would show in 95 of 100 contests, see `ranking.threshold`."""
-
-    mean: float
-    band: float
-    seeds: int
-
-    @property
-    def low(self) -> float:
-        return self.mean - self.band
-
-    @property
-    def high(self) -> float:
-        return self.mean + self.band
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.4f} (between {self.low:+.4f} and {self.high:+.4f}) nats per base over {seeds(self.seeds)}"
+LARGER = {
+    "dilation": "Larger models want smaller rates: a larger dilation.",
+    "stacks": "Larger models want smaller rates: more stacks.",
+}
+"""What the method assumes of the rate, by the stage whose choices are sizes."""
 
 
-@dataclass(frozen=True)
-class _Contest:
-    """Points held against each other, with one estimate of the noise.
-
-    Attributes:
-        values: of the points that gave any.
-        choices: what each stands for.
-        found: the conclusion.
-    """
-
-    values: Values
-    choices: dict[str, Any]
-    found: Conclusion
-
-    @classmethod
-    def of(cls, values: Values, choices: dict[str, Any], halving: bool) -> _Contest:
-        measured = {point: of for point, of in values.items() if of}
-        return cls(measured, {point: choices[point] for point in measured}, conclude(measured, choices, halving=halving))
-
-    @property
-    def trouble(self) -> str:
-        """Why nothing can be said; empty where something can."""
-        if self.found.kind == "one seed":
-            return "one seed says nothing of noise"
-        return "there is nothing to compare with" if self.found.kind in ("failed", "no contest") else ""
-
-    def best(self, choices: Iterable[Any]) -> str | None:
-        """The best point of some choices, of those with the most seeds."""
-        wanted = set(choices)
-        points = [point for point in self.values if self.choices[point] in wanted]
-        return min(points, key=lambda p: (-len(self.values[p]), statistics.fmean(self.values[p].values())), default=None)
-
-    def gap(self, point: str, other: str) -> _Gap:
-        """How much the first's loss is above the second's."""
-        mean, error, shared = against(self.values, point, other, self.found.noise)
-        return _Gap(mean, self.found.needed * error, shared)
-
-
-def _finished(stands: dict[str, Standing], stage: str) -> bool:
-    return stage in stands and not stands[stage].open and stands[stage].conclusion.winner is not None
-
-
-def _contest(stands: dict[str, Standing], stage: str) -> _Contest | str:
+def _contest(asked: _Asked | None, measure: str = "val_loss") -> Contest | str:
     """A finished stage's points by its choice; or why nothing can be said."""
-    if not _finished(stands, stage):
-        return NOT_RUN
-    stand = stands[stage]
-    made = _Contest.of(stand.values(stand.seeds), _choices(stand), stand.halving)
+    if asked is None or asked.trouble:
+        return asked.trouble if asked else NOT_RUN
+    made = contest_of(asked.stand, measure)
     return made.trouble or made
 
 
-def _choices(stand: Standing) -> dict[str, Any]:
-    return {point: stand.settings.get(point, {}).get(stand.choice or "") for point in stand.points}
-
-
-def _padding(stands: dict[str, Standing]) -> Claim:
+def _padding(asked: _Asked | None) -> Claim:
     text = "Zero-padding brings little to no benefit: turn it off."
-    contest = _contest(stands, "padding")
+    contest = _contest(asked)
     if isinstance(contest, str):
         return Claim(text, UNTOLD, contest)
     off, on = contest.best(["off"]), contest.best(["on"])
@@ -194,47 +170,34 @@ def _padding(stands: dict[str, Standing]) -> Claim:
     return Claim(text, answer, f"the benefit of padding is {benefit}; {LITTLE:.0%} of the loss, {little:.4f}, would be little")
 
 
-def _batch_norm(stands: dict[str, Standing]) -> Claim:
+def _batch_norm(asked: _Asked | None) -> Claim:
     text = "Batch norm brings a huge gain in convergence speed: keep it."
-    contest = _contest(stands, "batch_norm")
+    contest = _contest(asked, "area_under_curve")  # of speed, not of the last value
     if isinstance(contest, str):
         return Claim(text, UNTOLD, contest)
-    # of speed, not of the last value: the area under the curve
-    stand = stands["batch_norm"]
-    areas = {
-        point: {t.user_attrs["seed"]: t.user_attrs["area_under_curve"] for t in stand.trials_of(point)}
-        for point in contest.values
-    }
-    contest = _Contest.of(areas, contest.choices, stand.halving)
     without, with_norm = contest.best([False]), contest.best([True])
-    if contest.trouble or without is None or with_norm is None:
-        return Claim(text, UNTOLD, contest.trouble or "on and off were not both run")
+    if without is None or with_norm is None:
+        return Claim(text, UNTOLD, "on and off were not both run")
     gain, huge = contest.gap(without, with_norm), HUGE * contest.found.mean
     answer = "supported" if gain.low >= huge else "contradicted" if gain.high < huge else UNTOLD
     why = f"in mean loss along the way, the gain of batch norm is {gain}; {HUGE:.0%} of it, {huge:.4f}, would be huge"
     return Claim(text, answer, why)
 
 
-def _optimizers(stands: dict[str, Standing]) -> list[Claim]:
+def _optimizers(stands: dict[str, Standing], facts: dict[str, dict[str, Any]]) -> list[Claim]:
     texts = (
         "Adamax at 0.0005 is the best optimizer and rate.",
         "Adam is comparable to Adamax.",
         "Adagrad is not as good at low rates.",
     )
-    if not all(_finished(stands, stage) for stage in OPTIMIZERS):
-        return [Claim(text, UNTOLD, NOT_RUN) for text in texts]
-    values: Values = {}
-    rates: dict[str, tuple[str, float]] = {}
-    for stage, name in OPTIMIZERS.items():
-        stand = stands[stage]
-        for point, of in stand.values(stand.seeds).items():
-            if of:
-                rate = stand.settings[point]["optimizer.lr"]
-                values[f"{name} at {shown(rate)}"], rates[f"{name} at {shown(rate)}"] = of, (name, rate)
-    contest = _Contest.of(values, {point: name for point, (name, _) in rates.items()}, stands["lr_adam"].halving)
-    if contest.trouble:
-        return [Claim(text, UNTOLD, contest.trouble) for text in texts]
-    every = _Contest(values, {point: point for point in values}, contest.found)
+    found = optimizers({name: stand for name, stand in stands.items() if name in facts})
+    if isinstance(found, str):
+        return [Claim(text, UNTOLD, found) for text in texts]
+    trouble = next(filter(None, (doubt(facts[name]) for name in found.stages)), "")
+    if trouble or not {*OPTIMIZERS.values()} <= {optimizer for optimizer, _ in found.rates.values()}:
+        return [Claim(text, UNTOLD, trouble or NOT_RUN) for text in texts]
+    contest, values = found.contest, found.contest.values
+    every = Contest(values, {point: point for point in values}, contest.found)
 
     claimed = "Adamax at 0.0005"
     rival = every.best(point for point in values if point != claimed)
@@ -246,15 +209,14 @@ def _optimizers(stands: dict[str, Standing]) -> list[Claim]:
         first = Claim(texts[0], answer, f"against {rival} its lead is {lead}")
 
     adam, adamax = contest.best(["Adam"]), contest.best(["Adamax"])
-    if adam is None or adamax is None:
-        second = Claim(texts[1], UNTOLD, "one of them gave no value here")
-    else:
-        gap, little = contest.gap(adam, adamax), LITTLE * contest.found.mean
-        apart = gap.low > little or gap.high < -little
-        answer = "supported" if max(gap.high, -gap.low) <= little else "contradicted" if apart else UNTOLD
-        second = Claim(texts[1], answer, f"{adam} less {adamax} is {gap}; {LITTLE:.0%} of the loss is {little:.4f}")
+    assert adam is not None
+    assert adamax is not None
+    gap, little = contest.gap(adam, adamax), LITTLE * contest.found.mean
+    apart = gap.low > little or gap.high < -little
+    answer = "supported" if max(gap.high, -gap.low) <= little else "contradicted" if apart else UNTOLD
+    second = Claim(texts[1], answer, f"{adam} less {adamax} is {gap}; {LITTLE:.0%} of the loss is {little:.4f}")
 
-    low = every.best(point for point, (name, rate) in rates.items() if name == "Adagrad" and rate <= LOW_RATE)
+    low = every.best(point for point, (name, rate) in found.rates.items() if name == "Adagrad" and rate <= LOW_RATE)
     rival = contest.best(["Adam", "Adamax"])
     if low is None or rival is None:
         third = Claim(texts[2], UNTOLD, "no low rate gave a value here")
@@ -265,9 +227,9 @@ def _optimizers(stands: dict[str, Standing]) -> list[Claim]:
     return [first, second, third]
 
 
-def _batch_size(stands: dict[str, Standing]) -> Claim:
+def _batch_size(asked: _Asked | None) -> Claim:
     text = "There is a trade-off between batch size and validation accuracy."
-    contest = _contest(stands, "batch_size")
+    contest = _contest(asked)
     if isinstance(contest, str):
         return Claim(text, UNTOLD, contest)
     sizes = sorted(set(contest.choices.values()))
@@ -276,9 +238,40 @@ def _batch_size(stands: dict[str, Standing]) -> Claim:
     assert largest is not None
     cost = contest.gap(largest, smallest)
     answer = "supported" if cost.low > 0 else "contradicted" if cost.high < 0 else UNTOLD
-    updates = {round(t.user_attrs["updates"]) for t in stands["batch_size"].complete.values() if "updates" in t.user_attrs}
-    why = f"from batch {sizes[0]} to {sizes[-1]}, each at its best rate, the loss changes by {cost}. "
-    if updates and max(updates) > 1.1 * min(updates):
-        why += f"But the updates differ, {min(updates):,} to {max(updates):,}: this may be of updates, not of batches. "
-    why += "The published one was of a loss summed over the batch; per read its batches 1 to 32 score 1.08 to 1.76."
+    why = (
+        f"from batch {sizes[0]} to {sizes[-1]}, each at its best rate, the loss changes by {cost}. The published one was of a "
+        f"loss summed over the batch; per read its batches 1 to 32 score 1.08 to 1.76."
+    )
+    return Claim(text, answer, why)
+
+
+def _rates(text: str, asked: _Asked | None) -> Claim:
+    """Whether the largest of a stage's sizes is better at a lower rate than the one that is best for the smallest."""
+    contest = _contest(asked)
+    if isinstance(contest, str):
+        return Claim(text, UNTOLD, contest)
+    assert asked is not None
+    settings = asked.stand.settings
+    keys = {key for of in settings.values() for key in of if key.rpartition(".")[2] in ("rate_factor", "lr")}
+    sizes = sorted(set(contest.choices.values()))
+    smallest = contest.best(sizes[:1])
+    if len(keys) != 1 or len(sizes) < 2 or smallest is None:
+        return Claim(text, UNTOLD, "sizes and rates were not swept together")
+    (key,) = keys
+    rate = settings[smallest][key]
+    large = {settings[point][key]: point for point in contest.values if contest.choices[point] == sizes[-1]}
+    every = Contest(contest.values, {point: point for point in contest.values}, contest.found)
+    lower = every.best(point for of, point in large.items() if of < rate)
+    if rate not in large or lower is None:
+        return Claim(text, UNTOLD, f"the largest was not run at {short(key)} {shown(rate)} and lower")
+    gain = contest.gap(large[rate], lower)
+    at_edge = rate == max(of[key] for of in settings.values())
+    answer = "supported" if gain.low > 0 else "contradicted" if gain.high < 0 and not at_edge else UNTOLD
+    name = short(asked.stand.choice or "")
+    why = (
+        f"{name} {sizes[0]} is best at {short(key)} {shown(rate)}; from there to {shown(settings[lower][key])}, {name} "
+        f"{sizes[-1]} gains {gain}"
+    )
+    if at_edge and gain.high < 0:
+        why += ". That rate is the highest of the grid, so both sizes may want higher ones"
     return Claim(text, answer, why)

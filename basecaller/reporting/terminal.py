@@ -87,23 +87,19 @@ def print_report(facts: Facts, console: Console) -> None:
     for name in facts["not_run"]:
         table.add_row(name, "", "", "", "", "not run yet")
     console.print(table)
-    winner, baseline = facts["winner"], facts["baseline"]
+    winner = facts["winner"]
     if winner:
         test = winner["test"]
         console.print(
             f"test identity {test['identity_mean']:.1%} mean, {test['identity_median']:.1%} median (unrelated "
             f"{test['identity_floor']:.1%}), loss {test['loss']:.4f} nats/base"
         )
+        console.print(winner["gain"]["text"])
         console.print(winner["command"], style="dim", soft_wrap=True)
     else:
         console.print("no winner yet")
     for line in facts["data"]:
         console.print(f"data: {line}")
-    if baseline:
-        console.print(
-            f"untuned defaults on a trial's budget: {baseline['val_loss']:.4f} nats/base, the winning settings "
-            f"{with_error(abs(baseline['gain']), baseline['error'])} {'better' if baseline['gain'] >= 0 else 'worse'}"
-        )
     if facts["taken_over"]:
         saved = sum(each["seconds"] for each in facts["taken_over"])
         console.print(f"{len(facts['taken_over'])} trials were taken over instead of trained again: {duration(saved)} saved")

@@ -63,6 +63,17 @@ def _take_of_another_user(path: Path) -> bool:
     return True
 
 
+def check_gpu(name: str) -> None:
+    """Finds out whether this machine has a GPU of that name, without taking it.
+
+    Raises:
+        SettingError: it has not.
+    """
+    count, number = torch.cuda.device_count(), int(name.partition(":")[2] or 0)
+    if number >= count:
+        raise SettingError(f"device={name}: this machine has {count} GPUs that PyTorch can use; use device=auto or device=cpu")
+
+
 def choose_device(name: str) -> torch.device:
     """`auto` and `cuda` are a GPU of this process's own; `auto` is the processor where there is none.
 

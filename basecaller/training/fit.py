@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -20,11 +21,14 @@ from basecaller.files import replacing
 from basecaller.geometry import output_length, receptive_field
 from basecaller.network import RawCTCNet
 from basecaller.training import checkpoint
-from basecaller.training.device import autocast_type
-from basecaller.training.evaluate import ctc_nats, evaluate
+from basecaller.training.batch_plan import BatchPlan
+from basecaller.training.engine import choose_path
+from basecaller.training.evaluate import evaluate
 from basecaller.training.optim import build_optimizer, build_schedule
 from basecaller.training.progress import Meter
 from basecaller.training.settings import Optimizer, Train
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Job:
         optimizer, train: their settings.
         padding: one of `batches.PADDINGS`.
         batch_size: chunks in a batch.
-        seed: of the initial weights and the order of the data.
+        seed: of the initial weights, the choice of chunks and their order.
         folder: where checkpoints and the curve go.
         alone: no other training runs here, so that it may say how far it is.
     """
@@ -120,14 +124,17 @@ def area_under(curve: list[Point]) -> float:
     return float(np.trapezoid(losses, samples) / (samples[-1] - samples[0]))
 
 
-def choose(dataset: Dataset, split: str | None, limit: int | None, stride: int, tolerated: float) -> np.ndarray:
-    """The chunks of a split (None: of all) to use: a fixed choice of `limit`, less those whose targets do not fit the output.
+def choose(dataset: Dataset, split: str | None, limit: int | None, stride: int, tolerated: float, seed: int = 0) -> np.ndarray:
+    """The chunks of a split (None: of all) to use: the seed's choice of `limit`, less those whose targets are too long.
+
+    Trainings of one seed share their chunks, so they can be compared; other seeds draw others, so that the spread between
+    seeds holds that choice too.
 
     Raises:
         InfeasibleError: more than the tolerated share does not fit.
         DataError: the split is empty.
     """
-    indices = dataset.choice(split, limit) if split else np.arange(len(dataset))
+    indices = dataset.choice(split, limit, seed) if split else np.arange(len(dataset))
     if not len(indices):
         raise DataError(f"{dataset.folder}: its {split} split is empty; prepare it again with more reads")
     outside = dataset.infeasible(indices, stride)
@@ -149,15 +156,18 @@ class _Run:
         self.network, self.dataset, self.job = network, dataset, job
         self.device = network.scores.weight.device
         self.stride = network.settings.stride
-        self.autocast = autocast_type(job.train.precision, self.device, network.settings.channels)
         settings = job.train
+        self.path = choose_path(network.settings, self.device, settings.native, settings.precision, 1 + len(network.alphabet))
+        self.engine = self.path.engine(network)
         check_padding(dataset, job.padding, job.batch_size)
-        self.train = choose(dataset, "train", settings.chunks, self.stride, settings.infeasible)
-        self.validation = choose(dataset, "validation", settings.validation_chunks, self.stride, settings.infeasible)
-        self.batches = -(-len(self.train) // job.batch_size)
-        self.optimizer = build_optimizer(job.optimizer, network.parameters())
+        self.train, self.validation = (
+            choose(dataset, split, limit, self.stride, settings.infeasible, job.seed)
+            for split, limit in (("train", settings.chunks), ("validation", settings.validation_chunks))
+        )
+        self.plan = BatchPlan(len(self.train), job.batch_size, settings.batch_schedule, settings.epochs)
+        self.optimizer = build_optimizer(job.optimizer, [self.engine.parameter])
         self.updates = self._updates()
-        self.schedule = build_schedule(job.train, self.optimizer, self.updates)
+        self.schedule = build_schedule(job.train, self.optimizer, self.updates, self.plan)
         self.state = _State()
         if job.train.resume and (job.folder / "last.pt").exists():
             self._restore(checkpoint.load(job.folder / "last.pt"))
@@ -168,9 +178,9 @@ class _Run:
         if settings.budget == "updates":
             return settings.updates
         if settings.budget == "samples":
-            of_a_batch = self.dataset.lengths[self.train].sum() / self.batches
+            of_a_batch = self.dataset.lengths[self.train].sum() / self.plan.batches(0)
             return max(1, round(settings.samples / of_a_batch))
-        return self.batches * settings.epochs
+        return self.plan.updates
 
     def progress(self) -> float:
         """Epochs done; where the budget is another, the share of it that is spent, at most 1."""
@@ -179,13 +189,16 @@ class _Run:
             return state.updates / settings.updates
         if settings.budget == "samples":
             return min(1.0, state.samples / settings.samples)
-        return state.epoch + state.batch / self.batches
+        return state.epoch + self.plan.share(state.epoch, state.batch)
 
     @property
     def spent(self) -> bool:
         return self.progress() >= (self.job.train.epochs if self.job.train.budget == "epochs" else 1)
 
     def _restore(self, content: dict[str, Any]) -> None:
+        if content["path"] != str(self.path):  # the digits after would be neither's
+            log.warning("%s: begun by %s, begins anew by %s", self.job.folder, content["path"], self.path)
+            return
         self.network.load_state_dict(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.schedule.load_state_dict(content["schedule"])
@@ -201,6 +214,7 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "state": asdict(self.state),
+            "path": str(self.path),
         }
         checkpoint.save(self.job.folder / "last.pt", whole)
         with replacing(self.job.folder / "metrics.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
@@ -210,28 +224,28 @@ class _Run:
 
     def step(self, batch: Batch) -> float:
         """One update; returns the loss in nats per base."""
-        self.network.train()
-        signal = torch.from_numpy(batch.signal).to(self.device)
-        lengths = torch.from_numpy(batch.lengths).to(self.device) if self.job.padding == "masked" else None
-        with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
-            scores = self.network(signal, lengths)
-        loss = ctc_nats(scores, batch, self.network) / len(batch.targets)
-        value = loss.item()
+        value = self.engine.gradients(batch, self.job.padding == "masked")
         if not np.isfinite(value):
             raise DivergedError(self.state.updates + 1, value)
-        self.optimizer.zero_grad()
-        loss.backward()
         if self.job.train.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.job.train.clip)
+            self._clip(self.job.train.clip)
         self.optimizer.step()
         self.schedule.step()
         return value
 
+    def _clip(self, most: float) -> None:
+        """As `torch.nn.utils.clip_grad_norm_`, of one vector."""
+        gradient = self.engine.gradient
+        norm = float(torch.linalg.vector_norm(gradient))
+        if norm > most:
+            gradient.mul_(most / (norm + 1e-6))
+
     def epoch_batches(self) -> itertools.islice[Batch]:
         """What is left of this epoch, up to the last point that was saved."""
         batches = training_batches(
-            self.dataset, self.train, self.job.batch_size, self.job.padding, self.stride, self.job.seed, self.state.epoch
-        )
+            self.dataset, self.train, self.plan.parts(self.state.epoch), self.job.padding, self.stride, self.job.seed,
+            self.state.epoch,
+        )  # fmt: skip
         return itertools.islice(batches, self.state.batch, None)
 
     def loop(self, on_point: Callable[[Point], None], meter: Meter) -> None:
@@ -256,19 +270,21 @@ class _Run:
                     on_point(point)
                 if self.spent:
                     break
-            if state.batch == self.batches:
+            if state.batch == self.plan.batches(state.epoch):
                 state.epoch, state.batch = state.epoch + 1, 0
 
     def point(self, train_loss: float) -> Point:
         """Validates, adds a point to the curve, and saves it all."""
         state, parts = self.state, self.job.train.validations
         before = time.perf_counter()
-        scored = evaluate(self.network, self.dataset, self.validation, self.autocast, decoder=None)
+        scored = evaluate(self.engine, self.dataset, self.validation, decoder=None)
+        if not np.isfinite(scored["loss"]):
+            raise DivergedError(state.updates, scored["loss"], "validation loss")
         best = all(scored["loss"] < point.val_loss for point in state.curve)
         state.seconds += time.perf_counter() - before
         rate = float(self.schedule.get_last_lr()[0])
         point = Point(
-            epoch=state.epoch + state.batch / self.batches,
+            epoch=state.epoch + self.plan.share(state.epoch, state.batch),
             updates=state.updates,
             reads=state.reads,
             samples=state.samples,
@@ -306,7 +322,7 @@ def fit(network: RawCTCNet, dataset: Dataset, job: Job, on_point: Callable[[Poin
         run.loop(on_point, meter)
     best = checkpoint.load(job.folder / "best.pt")
     network.load_state_dict(best["network"])
-    scored = evaluate(network, dataset, run.validation, run.autocast)
+    scored = evaluate(run.engine, dataset, run.validation)
     metrics = {"val_loss": scored.pop("loss"), **scored, "area_under_curve": area_under(run.state.curve)}
     size = network.settings
     facts = {
@@ -319,7 +335,8 @@ def fit(network: RawCTCNet, dataset: Dataset, job: Job, on_point: Callable[[Poin
         "validation_chunks": len(run.validation),
         "seconds": round(run.state.seconds, 3),
         "device": str(run.device),
-        "precision": "bfloat16" if run.autocast else "float32",
+        "path": str(run.path),
+        "precision": run.path.precision,
         "threads": torch.get_num_threads(),
         "only_blanks": scored["blank_fraction"] == 1.0,
     }

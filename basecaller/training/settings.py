@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 OPTIMIZERS = ("adam", "adamax", "adagrad", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("auto", "float32", "bfloat16")
+NATIVE = ("auto", "on", "off")
 BUDGETS = ("epochs", "updates", "samples")
 
 
@@ -37,13 +38,16 @@ class Train:
         epochs: passes over the training chunks.
         updates: of the optimizer.
         samples: of signal; the update that reaches it is the last.
-        chunks: train on so many chunks of the training split, the same for every seed; null takes all.
+        chunks: train on so many chunks of the training split, drawn by the seed; null takes all.
         validation_chunks: likewise for validation.
         validations: points of the learning curve in each epoch; in the whole training where the budget is another.
+        batch_schedule: batch sizes that follow each other, each for an equal share of the epochs, as [32,8,1]; null: all
+            batches have `data.batch_size` chunks. `optimizer.lr` is the rate of that size either way.
         clip: largest norm of the gradient; null clips nothing.
         schedule: of the learning rate: `constant`, or `cosine` down to 0 at the last update (Loshchilov & Hutter, 2017).
         warmup: share of all updates in which the rate rises linearly from 0.
         precision: of matrix products; the loss is always float32. `auto` takes bfloat16 on a GPU that has it.
+        native: compute in native code: `auto` where a C compiler and the processor allow it, `on` or fail, or `off`.
         infeasible: largest share of chunks that may be left out because their target is longer than the output.
         resume: go on from the last checkpoint in the run's folder; off, begin again.
         init: a checkpoint to start from instead of random weights; null: none.
@@ -57,10 +61,12 @@ class Train:
     chunks: int | None = field(metadata={"least": 1})
     validation_chunks: int | None = field(metadata={"least": 1})
     validations: int = field(metadata={"least": 1})
+    batch_schedule: tuple[int, ...] | None
     clip: float | None = field(metadata={"above": 0})
     schedule: str = field(metadata={"choices": SCHEDULES})
     warmup: float = field(metadata={"least": 0, "below": 1})
     precision: str = field(metadata={"choices": PRECISIONS})
+    native: str = field(metadata={"choices": NATIVE})
     infeasible: float = field(metadata={"least": 0, "below": 1})
     resume: bool
     init: str | None = None

@@ -1,0 +1,157 @@
+"""Checks values against the dataclass fields that describe them.
+
+A field tells its key's type in its annotation and its rules in its metadata; `RULES` lists them. What a key means stands in
+the dataclass's docstring. So a new key is one field, and its default in `conf/`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+import types
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from basecaller.errors import SettingError
+from basecaller.resolving import resolve
+
+Section = TypeVar("Section")
+
+RULES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "least": (lambda value, bound: value >= bound, "must be at least {}"),
+    "above": (lambda value, bound: value > bound, "must be above {}"),
+    "below": (lambda value, bound: value < bound, "must be below {}"),
+    "choices": (lambda value, choices: value in choices, "must be one of {}"),
+    "odd": (lambda value, _: value % 2, "must be odd"),
+    "power_of_two": (lambda value, _: not value & (value - 1), "must be a power of two"),
+    "matches": (lambda value, rule: re.fullmatch(rule[0], value), "must be {}"),  # (pattern, in words)
+    "longest": (lambda value, bytes_: len(value.encode()) <= bytes_, "must be at most {} bytes long"),
+    "path": (lambda value, _: True, ""),  # a path: `~` is the home folder
+    "distinct": (lambda value, _: len(set(value)) == len(value), "must not name one twice"),
+}
+"""The rules that a field's metadata may hold: whether a value keeps a rule, and the rule in words. null keeps all."""
+
+TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a list", dict: "a mapping"}
+
+
+def type_of(kind: type, name: str) -> tuple[type, bool]:
+    """The type of a dataclass's field (text, in a list), and whether it may be null; `object` where anything goes."""
+    hint = _hints(kind)[name]
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    kinds = [get_origin(option) or option for option in options if option is not types.NoneType]
+    return (object if kinds[0] is Any else kinds[0]), len(kinds) < len(options)
+
+
+def _element_of(kind: type, name: str) -> type:
+    """The type of the elements of a dataclass's field that is a tuple."""
+    hint = _hints(kind)[name]
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    element: type = next(get_args(option)[0] for option in options if get_origin(option) is tuple)
+    return element
+
+
+def rules_of(kind: type, name: str) -> Mapping[str, Any]:
+    """The rules of a dataclass's field, see `RULES`."""
+    return next(f.metadata for f in dataclasses.fields(kind) if f.name == name)
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def typed(kind: type, name: str, value: Any, key: str) -> Any:
+    """A value as its field's type, after its rules are checked: `2` is `2.0` where a number is wanted, `yes` is `true`.
+
+    Args:
+        kind: dataclass that describes the value.
+        name: of the field.
+        value: plain.
+        key: what the user calls it, for messages.
+    Raises:
+        SettingError: it has another type, or breaks a rule.
+    """
+    wanted, nullable = type_of(kind, name)
+    if value is None and nullable:
+        return None
+    try:
+        value = _converted(value, wanted)
+        if wanted is tuple:
+            value = tuple(_converted(each, _element_of(kind, name)) for each in value)
+    except (ValueError, TypeError, KeyError, OverflowError):
+        words = WORDS[wanted] + (" or null" if nullable else "")
+        example = f", as in {key}=[{value}]" if wanted is tuple and isinstance(value, str) else ""
+        raise SettingError(f"{key}={_shown(value)}: must be {words}{example}") from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SettingError(f"{key}={value}: must be a finite number")
+    for rule, given in rules_of(kind, name).items():
+        keeps, words = RULES[rule]
+        if not keeps(value, given):
+            given = ", ".join(given) if rule == "choices" else given[1] if rule == "matches" else given
+            raise SettingError(f"{key}={_shown(value)}: {words.format(given)}")
+    return value
+
+
+def _converted(value: Any, wanted: type) -> Any:
+    """A plain value as another type, where it means the same.
+
+    Raises:
+        ValueError, TypeError, KeyError, OverflowError: it cannot be one.
+    """
+    if value is None:
+        raise TypeError
+    if wanted is bool:
+        return TRUTH[str(value).lower()]
+    if wanted in (int, float):
+        if isinstance(value, bool) or (wanted is int and isinstance(value, float)):
+            raise TypeError
+        return wanted(value)
+    if wanted is str:
+        if isinstance(value, list | dict):
+            raise TypeError
+        return str(value)
+    if wanted is tuple and isinstance(value, list | tuple):
+        return tuple(value)
+    if wanted is dict and isinstance(value, dict):
+        return value
+    if wanted is object:
+        return value
+    raise TypeError
+
+
+def _shown(value: Any) -> str:
+    """A value as it is typed."""
+    if isinstance(value, tuple):
+        return f"[{','.join(map(_shown, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def section(kind: type[Section], node: Any, where: str) -> Section:
+    """A config section as a checked dataclass.
+
+    Args:
+        kind: dataclass whose fields describe the keys.
+        node: the section; every field must be there, and nothing else.
+        where: its dotted place, for messages.
+    Raises:
+        SettingError: an unknown or missing key, a value of another type, or one that breaks a rule.
+    """
+    return cast(Section, _checked(cast(Any, kind), json.dumps(resolve(node, where)), where))
+
+
+@cache  # a sweep checks the same sections for every trial
+def _checked(kind: type, values_json: str, where: str) -> Any:
+    values, inside = json.loads(values_json), f"{where}." if where else ""
+    names = [f.name for f in dataclasses.fields(kind)]
+    for name in values:
+        if name not in names:
+            raise SettingError(f"{inside}{name}: unknown key; known are {', '.join(names)}")
+    for name in names:
+        if name not in values:
+            raise SettingError(f"{inside}{name}: missing")
+    return kind(**{name: typed(kind, name, values[name], f"{inside}{name}") for name in names})

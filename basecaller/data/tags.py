@@ -1,0 +1,64 @@
+"""The tags of a BAM record, by name and type.
+
+A name may stand twice in a record: minimap2 writes `ts:A:+`, the strand of a transcript, beside the basecaller's `ts:i:25`, the
+samples it trimmed. pysam's `get_tag` gives the first one, whatever its type.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+WHOLE, REAL, ARRAY = frozenset("cCsSiI"), frozenset("cCsSiIf"), frozenset("B")
+
+
+class Unusable(Exception):  # noqa: N818
+    """Why one read is left out; counted in the audit."""
+
+
+def _tag(record: Any, name: str, types: frozenset[str], wanted: str) -> Any:
+    """The tag's value; None where there is no tag of that name.
+
+    Raises:
+        Unusable: the tag has another type.
+    """
+    try:
+        value, kind = record.get_tag(name, with_value_type=True)
+    except KeyError:
+        return None
+    except ValueError as error:  # not text, or of no known type
+        raise Unusable(f"tag {name} cannot be read") from error
+    if kind in types:
+        return value
+    try:
+        others = record.get_tags(with_value_type=True)
+    except ValueError as error:
+        raise Unusable(f"tag {name} cannot be read") from error
+    for other, value, kind in others:
+        if other == name and kind in types:
+            return value
+    raise Unusable(f"tag {name} is not {wanted}")
+
+
+def whole_number(record: Any, name: str) -> int | None:
+    """A whole number, None where the record has no such tag."""
+    value = _tag(record, name, WHOLE, "a whole number")
+    return None if value is None else int(value)
+
+
+def number(record: Any, name: str) -> float | None:
+    """A number, None where the record has no such tag."""
+    value = _tag(record, name, REAL, "a number")
+    return None if value is None else float(value)
+
+
+def whole_numbers(record: Any, name: str) -> np.ndarray | None:
+    """An array of whole numbers, int64; None where the record has no such tag."""
+    value = _tag(record, name, ARRAY, "an array of whole numbers")
+    if value is None:
+        return None
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise Unusable(f"tag {name} is not an array of whole numbers")
+    return array.astype(np.int64)  # move tables are int8: widen them before any arithmetic

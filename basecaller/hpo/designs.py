@@ -1,0 +1,344 @@
+"""Which point of a stage runs at which seed.
+
+A design is a pure function of what was measured: `wanted` says what must run next. So a killed sweep, several processes, more
+replicates and a larger grid all go on from wherever a study stands. `simulate` does the same to many full tables at once; the
+thresholds of `ranking.py` come from it.
+
+A stage asks about the values of one hyperparameter, its choices. The points of one choice differ in nuisance
+hyperparameters only, usually the learning rate, and a choice is judged by its best point.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from basecaller.hpo.edges import is_ordered
+
+Values = dict[str, dict[int, float]]
+"""What was measured: point -> seed -> objective, lower is better."""
+
+Entry = tuple[str, int]
+"""A point and a seed."""
+
+Kind = Literal["every", "halving", "separate", "rounds"]
+
+PATIENCE = 2
+"""Rates in a row that may be no better than a choice's best before its lower rates are left out."""
+
+CONTENDERS = 2
+"""Points of each choice that run at the second seed."""
+
+MOST = 35 / 3
+"""Runs of a stage with rounds, for each replicate: 35 where `search.replicates` is 3."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """How a stage spends its runs.
+
+    Attributes:
+        kind: `every`: every point runs at every seed. `halving`: the better half of the points runs at the second seed, the
+            better quarter at the third, two at least. `separate`: each choice is a stage of its own, with halving.
+            `rounds`: the rates of each choice, downward until they no longer help; the best two of each choice at the second
+            seed; then whole rounds, the best point of every choice at one seed more, until the budget is spent.
+        budget: of `rounds`, in runs.
+        stops: of `rounds`, whether a choice's points are rates in order, so that the last ones may be left out.
+    """
+
+    kind: Kind = "halving"
+    budget: int = 0
+    stops: bool = True
+
+
+EVERY, HALVING, SEPARATE = Design("every"), Design("halving"), Design("separate")
+
+
+def planned(
+    kind: str, axes: Mapping[str, Sequence[Any]], choice: str | None, replicates: int
+) -> tuple[Design, list[Hashable], int]:
+    """The design of a stage before it runs.
+
+    Args:
+        kind: `stage.design`; without a swept choice it is `halving`.
+        axes: the values of every swept key.
+        choice: the key that the stage asks about.
+        replicates: `search.replicates`.
+    Returns:
+        The design, the choice of each point in the grid's order, and how many seeds there may be.
+    """
+    points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    if kind != "rounds" or choice is None or choice not in axes:
+        choices: list[Hashable] = [
+            point[choice] if choice is not None and choice in axes else number for number, point in enumerate(points)
+        ]
+        return HALVING, choices, replicates
+    nuisance = [values for key, values in axes.items() if key != choice and len(values) > 1]
+    choices = [point[choice] for point in points]
+    design = rounds(choices, replicates, stops=len(nuisance) == 1 and is_ordered(list(nuisance[0])))
+    return design, choices, seed_count(design, choices, replicates)
+
+
+def rounds(choices: Sequence[Hashable], replicates: int, stops: bool = True) -> Design:
+    """The design by rounds: its budget lets the best point of every choice run at `2 * replicates` seeds, up to `MOST` runs a
+    replicate.
+
+    Args:
+        choices: of each point of the grid.
+        replicates: `search.replicates`; with 1 every choice's rates run at one seed.
+        stops: see `Design`.
+    """
+    sizes = [list(choices).count(choice) for choice in dict.fromkeys(choices)]
+    search = sum(min(size, PATIENCE + 1) - 1 + min(size, CONTENDERS) - 1 for size in sizes)
+    return Design(
+        "rounds", min(2 * replicates * len(sizes) + search, int(MOST * replicates)) if replicates > 1 else len(choices), stops
+    )
+
+
+def seed_count(design: Design, choices: Sequence[Hashable], replicates: int) -> int:
+    """How many seeds a stage may need."""
+    if design.kind != "rounds" or replicates == 1:
+        return replicates
+    return max(2, design.budget // len(set(choices)))
+
+
+def most_runs(design: Design, choices: Sequence[Hashable], seeds: int) -> int:
+    """Runs of a stage at most, unless its grid grows.
+
+    Args:
+        design: of the stage.
+        choices: of each point of the grid.
+        seeds: how many; see `seed_count`.
+    """
+    points = len(choices)
+    if design.kind == "rounds":
+        return design.budget
+    if design.kind == "separate":
+        return sum(most_runs(HALVING, [c for c in choices if c == choice], seeds) for choice in set(choices))
+    return sum(rung_size(points, rung) if design.kind == "halving" else points for rung in range(seeds))
+
+
+def screens(design: Design, choices: Sequence[Hashable]) -> bool:
+    """Whether some points are left out after the first seed, so that a pruner may give them up there."""
+    if design.kind == "rounds":
+        return any(list(choices).count(choice) > CONTENDERS for choice in choices)
+    return design.kind == "halving" and rung_size(len(choices), 1) < len(choices)
+
+
+def wanted(
+    design: Design, values: Values, choices: Mapping[str, Hashable], seeds: Sequence[int], dead: Set[Entry] = frozenset()
+) -> list[Entry]:
+    """What must run next; empty where the stage is finished.
+
+    Args:
+        design: of the stage.
+        values: what was measured.
+        choices: the choice that each point stands for, in the grid's order.
+        seeds: of the replicates, in order.
+        dead: points and seeds that ended without a value: another point takes their place.
+    """
+    if design.kind == "rounds":
+        return _next_in_rounds(design, values, choices, seeds, dead)
+    for rung, seed in enumerate(seeds):
+        on = (
+            promoted(values, choices, seeds, rung, dead)
+            if design.kind == "halving"
+            else _alive(values, choices, seeds[:rung], dead, seed)
+        )
+        missing = [(point, seed) for point in on if seed not in values.get(point, {})]
+        if missing:
+            return missing
+    return []
+
+
+def _alive(values: Values, choices: Mapping[str, Hashable], before: Sequence[int], dead: Set[Entry], seed: int) -> list[str]:
+    """The points that have a value at all seeds before, and did not die at this one."""
+    return [p for p in choices if all(s in values.get(p, {}) for s in before) and (p, seed) not in dead]
+
+
+# -- halving
+
+
+def rung_size(points: int, rung: int) -> int:
+    """How many points run at the seed of that rung: all, the better half, the better quarter, ...; two at least.
+
+    Successive halving (Jamieson & Talwalkar, AISTATS 2016) over seeds.
+    """
+    return min(points, max(2, -(-points // 2**rung)))
+
+
+def promoted(
+    values: Values, choices: Mapping[str, Hashable], seeds: Sequence[int], rung: int, dead: Set[Entry] = frozenset()
+) -> list[str]:
+    """The points that run at `seeds[rung]`: those with the best means over the seeds before, in the grid's order.
+
+    A stage asks about choices: where all these are of one choice, the best point of another takes the last place, so that the
+    winner has a rival at every seed. A point that gave no value at one of those seeds is out, and the next takes its place.
+
+    Args:
+        values: what was measured.
+        choices: the choice that each point stands for.
+        seeds: of the replicates.
+        rung: how many of them came before.
+        dead: points and seeds that ended without a value.
+    """
+    before = seeds[:rung]
+    alive = _alive(values, choices, before, dead, seeds[rung])
+    if not rung:
+        return alive
+    best = sorted(alive, key=lambda point: sum(values[point][seed] for seed in before))
+    size = rung_size(len(choices), rung)
+    rival = next((place for place, point in enumerate(best) if choices[point] != choices[best[0]]), 0)
+    kept = {*best[: size - 1], best[max(rival, size - 1)]} if len(best) > size else set(best)
+    return [point for point in alive if point in kept]
+
+
+# -- rounds
+
+
+def _next_in_rounds(
+    design: Design, values: Values, choices: Mapping[str, Hashable], seeds: Sequence[int], dead: Set[Entry]
+) -> list[Entry]:
+    members: dict[Hashable, list[str]] = {}
+    for point, choice in choices.items():
+        members.setdefault(choice, []).append(point)
+    missing = [entry for points in members.values() for entry in _rates_downward(design, values, points, seeds[0], dead)]
+    if missing:
+        return missing
+    spent = sum(len(values.get(point, {})) for point in choices) + sum(point in choices for point, _ in dead)
+    for number in range(1, len(seeds)):
+        seed, before = seeds[number], seeds[:number]
+        if number == 1:
+            order = (
+                sorted(_alive(values, dict.fromkeys(p), before, dead, seed), key=lambda q: values[q][before[0]])
+                for p in members.values()
+            )
+            leaders = [point for best in order for point in best[:CONTENDERS]]
+        else:
+            found = (_leader(values, points, before, dead, seed) for points in members.values())
+            leaders = sorted((p for p in found if p is not None), key=lambda point: _mean(values, point, before))
+        needs = [[(p, s) for s in seeds[: number + 1] if s not in values[p]] for p in leaders]
+        missing = [entry for need in needs for entry in need]
+        if spent + len(missing) > design.budget:
+            return list(_affordable(needs, design.budget - spent)) if number > 1 else []
+        if missing:
+            return missing
+    return []
+
+
+def _rates_downward(design: Design, values: Values, points: list[str], seed: int, dead: Set[Entry]) -> Iterator[Entry]:
+    """What is missing of a choice's points at the first seed, as far as it will be needed whatever it gives: a point that is
+    not known yet counts as no better than the best."""
+    best, worse, started, pending = math.inf, 0, False, False
+    for point in points:
+        if design.stops and worse >= PATIENCE:
+            return
+        value = values.get(point, {}).get(seed)
+        if value is None and (point, seed) in dead:
+            worse += started
+            continue
+        if value is None:
+            pending = True
+            yield point, seed
+        if value is not None and value < best and not pending:
+            best, worse = value, 0
+        else:
+            worse += started
+        started = True
+
+
+def _leader(values: Values, points: list[str], before: Sequence[int], dead: Set[Entry], seed: int) -> str | None:
+    """The best point of a choice, of those with the most seeds; none where all have died."""
+    alive = [p for p in points if p in values and before[0] in values[p] and not any((p, s) in dead for s in (*before, seed))]
+    return min(alive, key=lambda p: (-sum(s in values[p] for s in before), _mean(values, p, before)), default=None)
+
+
+def _mean(values: Values, point: str, seeds: Sequence[int]) -> float:
+    of = [values[point][seed] for seed in seeds if seed in values[point]]
+    return sum(of) / len(of)
+
+
+def _affordable(needs: list[list[Entry]], left: int) -> Iterator[Entry]:
+    """The last round, of the best choices only, as far as the budget reaches; two of them at least."""
+    taken = 0
+    while taken < len(needs) and sum(map(len, needs[: taken + 1])) <= left:
+        taken += 1
+    if taken > 1:
+        for need in needs[:taken]:
+            yield from need
+
+
+# -- many stages at once
+
+
+def simulate(values: np.ndarray, groups: np.ndarray, design: Design) -> np.ndarray:
+    """What a design would have run of many full tables: [R, n, K], NaN where a point did not run.
+
+    Args:
+        values: [R, n, K], of R stages with n points at K seeds.
+        groups: int [n], the choice of each point.
+        design: of the stages.
+    """
+    if design.kind == "every":
+        return values
+    if design.kind == "halving":
+        return _halve(values, groups)
+    if design.kind == "separate":
+        seen = np.array(values, float)
+        for group in np.unique(groups):
+            members = np.flatnonzero(groups == group)
+            seen[:, members] = _halve(values[:, members], np.arange(len(members)))
+        return seen
+    return _play_rounds(values, groups, design)
+
+
+def _halve(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    seen = np.array(values, float)
+    stages = np.arange(len(seen))
+    for rung in range(1, values.shape[2]):
+        size = rung_size(values.shape[1], rung)
+        mean = seen[:, :, :rung].mean(2)
+        order = np.where(np.isnan(mean), np.inf, mean).argsort(1, kind="stable")
+        alive = ~np.isnan(np.take_along_axis(mean, order, 1))
+        rival = ((groups[order] != groups[order[:, :1]]) & alive).argmax(1)
+        kept = np.zeros(mean.shape, bool)
+        np.put_along_axis(kept, order[:, : size - 1], True, 1)
+        kept[stages, order[stages, np.maximum(rival, size - 1)]] = True
+        seen[:, :, rung:][~kept] = np.nan
+    return seen
+
+
+def _play_rounds(values: np.ndarray, groups: np.ndarray, design: Design) -> np.ndarray:
+    stages, seeds = np.arange(len(values)), values.shape[2]
+    ran = np.zeros(values.shape, bool)
+    leaders = np.empty((len(values), len(np.unique(groups))), int)
+    for place, group in enumerate(np.unique(groups)):
+        members = np.flatnonzero(groups == group)
+        best, worse = np.full(len(values), np.inf), np.zeros(len(values), int)
+        for point in members:
+            on = (worse < PATIENCE) | (not design.stops)
+            better = on & (values[:, point, 0] < best)
+            ran[:, point, 0] = on
+            worse = np.where(better, 0, worse + 1)
+            best = np.where(better, values[:, point, 0], best)
+        first = np.where(ran[:, members, 0], values[:, members, 0], np.inf)
+        for point in first.argsort(1, kind="stable")[:, :CONTENDERS].T if seeds > 1 else ():
+            ran[stages, members[point], 1] = ran[stages, members[point], 0]
+        both = ran[:, members, :2].all(2)
+        leaders[:, place] = members[np.where(both, values[:, members, :2].sum(2), np.inf).argmin(1)]
+    spent = ran.sum((1, 2))
+    going = np.ones(len(values), bool)
+    for number in range(2, seeds):
+        mean = values[stages[:, None], leaders, :number].mean(2)
+        rank = mean.argsort(1, kind="stable").argsort(1, kind="stable")
+        room = np.where(going, design.budget - spent, 0)
+        going &= room >= leaders.shape[1]
+        on = (rank < room[:, None]) & (going | (room > 1))[:, None]
+        ran[stages[:, None], leaders, number] = on
+        spent = spent + on.sum(1)
+    return np.where(ran, values, np.nan)

@@ -1,0 +1,78 @@
+"""Errors of Hydra and OmegaConf in this program's words: one line that names the key and says what to do."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import traceback
+from dataclasses import fields
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+from basecaller.data.sources import SOURCES
+from basecaller.errors import BasecallerError, SettingError
+from basecaller.hpo.sweeper import STOCK_KEYS
+from basecaller.resolving import user_error
+from basecaller.schema import SECTIONS
+
+NOISE = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "You may also")
+"""Beginnings of lines that tell a user nothing."""
+
+
+def readable(error: Exception) -> BasecallerError:
+    """An error of Hydra or OmegaConf as one of this program: its first cause of ours, or its own words on one line."""
+    if found := user_error(error):
+        return found
+    text = " ".join(line.strip() for line in str(error).splitlines() if line.strip() and not line.strip().startswith(NOISE))
+    if isinstance(error, OverrideParseException):
+        return SettingError(_unreadable(error.override))
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return SettingError(f"{group}={option}: no such option; there are {', '.join(error.options or [])}")
+    if unknown := re.match(r"Could not override '([^']+)'", text):
+        return SettingError(f"{unknown[1]}: {_unknown(unknown[1])}")
+    if several := re.match(r"Ambiguous value for argument '(.*?)' 1\.", text):
+        key, _, value = several[1].partition("=")
+        return SettingError(f"{several[1]}: several values are a sweep, which needs -m; a list is {key}=[{value}]")
+    if merged := re.match(r"Error merging override (.*)", text):
+        return SettingError(f"{merged[1]}: {str(error.__cause__ or error).splitlines()[0]}")
+    return SettingError(text)
+
+
+def _unreadable(line: str) -> str:
+    key, equals, value = line.partition("=")
+    if not equals:
+        return f"{line}: must be key=value"
+    bare = value.strip("'\"") or "text"
+    return f"{line}: cannot be read; text with blanks or special characters needs quotes, as in \"{key}='{bare}'\""
+
+
+def _unknown(key: str) -> str:
+    """What to say of a key that no config has."""
+    where, _, name = key.rpartition(".")
+    if where == "hydra.sweeper" and name in STOCK_KEYS:
+        return STOCK_KEYS[name]
+    if where == "hydra.sweeper.sampler":
+        return "this sampler has no such key; choose one first, as in hydra/sweeper/sampler=tpe"
+    if where == "hydra.launcher":
+        return "this launcher has no such key; choose one first, as in hydra/launcher=joblib"
+    if where not in SECTIONS:
+        return "unknown key"
+    others = [source for source, kind in SOURCES.items() if name in {f.name for f in fields(kind.settings)}]
+    if where == "data" and others:
+        return f"this source has no such key; it belongs to {' and '.join(f'data={source}' for source in others)}"
+    known = [f.name for f in fields(SECTIONS[where])] + ([] if where else [group for group in SECTIONS if group])
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f"unknown key; did you mean {f'{where}.' if where else ''}{close[0]}?"
+    return f"unknown key; known are {', '.join(known)}"
+
+
+def is_users(error: BaseException) -> bool:
+    """Whether an error tells of what the user asked for: ours, or one that Hydra raises about a config, of whatever kind."""
+    if isinstance(error, BasecallerError | HydraException | OmegaConfBaseException):
+        return True
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    composing = frame.f_globals.get("__name__", "").startswith(("hydra._internal.", "hydra.core.", "omegaconf."))
+    return composing and isinstance(error, ValueError | TypeError)

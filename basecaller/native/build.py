@@ -1,0 +1,173 @@
+"""Compiles step.c at first use, for this processor, into the user's cache folder, and loads it."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import importlib.util
+import logging
+import os
+import platform
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from basecaller.native.step import Library, self_test
+
+log = logging.getLogger(__name__)
+
+COMPILER, FOLDER, TARGET = "BASECALLER_CC", "BASECALLER_NATIVE_CACHE", "BASECALLER_NATIVE_TARGET"
+"""Environment variables: the compiler's command line, where libraries go, and a processor to compile for, if not this one."""
+
+FLAGS = ("-O2", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fPIC", "-fvisibility=hidden")
+SOURCES = ("step.c", "block.h", "ctc.h")
+SECONDS = 120
+"""A compiler takes a few seconds; one that takes longer than this is given up."""
+
+
+class UnavailableError(Exception):
+    """Native code cannot be used here; says why."""
+
+
+def compiler() -> list[str]:
+    """The command of a C compiler: the one that is set, the system's, or that of the package ziglang.
+
+    Raises:
+        UnavailableError: there is none.
+    """
+    if os.environ.get(COMPILER):
+        return shlex.split(os.environ[COMPILER])
+    for name in ("cc", "gcc", "clang"):
+        if found := shutil.which(name):
+            return [found]
+    if importlib.util.find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", "cc"]
+    raise UnavailableError("no C compiler is installed (gcc, clang, or: python -m pip install 'basecaller[native]')")
+
+
+def _output(command: list[str], **environment: str) -> str:
+    """What a compiler prints.
+
+    Raises:
+        UnavailableError: it fails; with its last words.
+    """
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False,
+            stdin=subprocess.DEVNULL, env=os.environ | environment,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise UnavailableError(f"{command[0]} took longer than {SECONDS} s") from None
+    except OSError as error:
+        raise UnavailableError(f"{command[0]} cannot be run ({error.strerror})") from error
+    if done.returncode:
+        said = next((line for line in done.stderr.splitlines() if "error" in line), f"exit status {done.returncode}")
+        raise UnavailableError(f"{command[0]} failed: {said.strip()}")
+    return done.stdout
+
+
+def _refused(path: Path) -> str:
+    """Why a file or folder is not to be trusted: empty where only this user can have written it."""
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        return f"{path} is a link"
+    if found.st_uid != os.getuid():
+        return f"{path} belongs to another user"
+    return f"{path} can be written by others" if found.st_mode & 0o022 else ""
+
+
+def cache_folder() -> Path:
+    """The folder for libraries: the user's own, or a private one of this process, removed at its end.
+
+    Raises:
+        UnavailableError: neither can be made.
+    """
+    reason = ""
+    try:
+        given = os.environ.get(FOLDER) or os.environ.get("XDG_CACHE_HOME")
+        base = Path("~/Library/Caches" if sys.platform == "darwin" else "~/.cache").expanduser() if not given else Path(given)
+        folder = base if os.environ.get(FOLDER) else base / "basecaller"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        reason = _refused(folder)
+        if not reason and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+        reason = reason or f"{folder} cannot be written"
+    except (OSError, RuntimeError) as error:  # no home
+        reason = str(error)
+    try:
+        private = Path(tempfile.mkdtemp(prefix="basecaller-"))
+    except OSError as error:
+        raise UnavailableError(f"no folder for compiled code ({reason}; {error})") from error
+    log.debug("native code: %s; compiled for this process alone", reason)
+    atexit.register(shutil.rmtree, private, ignore_errors=True)
+    return private
+
+
+def build() -> Path:
+    """The compiled library, made now if it is not there.
+
+    It is named by its source, flags, compiler and the processor's features, so that a home folder shared by unlike machines
+    holds one for each.
+
+    Raises:
+        UnavailableError: it cannot be made, or the file there is not to be trusted.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64", "aarch64", "arm64"):
+        raise UnavailableError(f"not written for {platform.machine()}")
+    here, command, folder = Path(__file__).parent, compiler(), cache_folder()
+    target = os.environ.get(TARGET, "native")
+    march = f"-mcpu={target}" if platform.machine().lower() in ("aarch64", "arm64") else f"-march={target}"
+    own = {"ZIG_GLOBAL_CACHE_DIR": str(folder / "zig")} if command[1:2] == ["-m"] else {}
+    digest = hashlib.sha256(shlex.join([*command, march, *FLAGS]).encode())
+    for name in SOURCES:
+        digest.update((here / name).read_bytes())
+    for question in (["--version"], [march, "-dM", "-E", "-x", "c", os.devnull]):
+        digest.update(_output([*command, *question], **own).encode())
+    library = folder / f"step-{digest.hexdigest()[:24]}.so"
+    try:
+        with FileLock(folder / f"{library.name}.lock", timeout=2 * SECONDS, mode=0o600):
+            if not library.exists():
+                partial = library.with_suffix(f".{os.getpid()}.partial")
+                try:
+                    _output([*command, march, *FLAGS, "-shared", "-o", str(partial), str(here / "step.c"), "-lm"], **own)
+                    partial.chmod(0o700)
+                    partial.replace(library)
+                finally:
+                    partial.unlink(missing_ok=True)
+    except Timeout:
+        raise UnavailableError(f"another process has been compiling for {2 * SECONDS} s") from None
+    except OSError as error:
+        raise UnavailableError(f"{folder}: {error.strerror}") from error
+    if reason := _refused(library):
+        raise UnavailableError(reason)
+    return library
+
+
+@cache
+def _loaded() -> Library | str:
+    try:
+        library = Library(str(build()))
+    except UnavailableError as error:
+        return str(error)
+    except (OSError, AttributeError) as error:
+        return f"the compiled library cannot be loaded ({error})"
+    return self_test(library) or library
+
+
+def load() -> Library:
+    """The compiled code, once in a process: built where it is not, and tested against PyTorch.
+
+    Raises:
+        UnavailableError: it cannot be had here.
+    """
+    loaded = _loaded()
+    if isinstance(loaded, str):
+        raise UnavailableError(loaded)
+    return loaded

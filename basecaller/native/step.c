@@ -1,0 +1,478 @@
+// Loss and gradients of RawCTCNet with CTC, or its scores alone, in one call on one thread. What it computes is in basecaller/network.py
+// and tower.py, which the tests hold it against.
+//
+// Activations are rows, [frame][channel]. The reads of a batch lie one below the other with GAP rows between them that are zero wherever
+// a dilated tap may look: no masks, no padding, and taps are read where they lie. All sizes are arguments: one build serves every network.
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ---- vectors. Of the processor's own width: wider ones are split badly by compilers.
+// ROWS x 2 sums of a product fill the registers: 24 of 32, or 12 of 16. OUTER x 2 are those of a weight's gradient.
+#if defined(__AVX512F__)
+#include <immintrin.h>
+enum { VL = 16, ROWS = 12, OUTER = 8 };
+#elif defined(__AVX2__) && defined(__FMA__)
+#include <immintrin.h>
+enum { VL = 8, ROWS = 6, OUTER = 4 };
+#elif defined(__aarch64__)
+enum { VL = 4, ROWS = 12, OUTER = 4 };
+#else
+#error "needs AVX-512, AVX2 with FMA, or NEON"
+#endif
+enum { GAP = 12, CHUNK = 192, LANES = 16, PAD = 16 };  // LANES: a row of scores, more than any alphabet; PAD: around CTC's states
+typedef float vec __attribute__((vector_size(4 * VL)));
+typedef float vec_at __attribute__((vector_size(4 * VL), aligned(4), may_alias));
+typedef uint32_t bits __attribute__((vector_size(4 * VL)));
+#define AI static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
+#define EXPORT __attribute__((visibility("default")))
+
+AI vec LD(const float *p) { return *(const vec_at *)p; }
+AI void ST(float *p, vec v) { *(vec_at *)p = v; }
+AI vec splat(float x) { return x - (vec){}; }
+AI vec choose(bits mask, vec a, vec b) { return (vec)(((bits)a & mask) | ((bits)b & ~mask)); }
+#if defined(__AVX512F__)  // one instruction each; min(high, max(low, x)) keeps NaN
+AI vec vmax(vec a, vec b) { return _mm512_max_ps(a, b); }
+AI vec vmin(vec a, vec b) { return _mm512_min_ps(a, b); }
+#elif defined(__AVX2__)
+AI vec vmax(vec a, vec b) { return _mm256_max_ps(a, b); }
+AI vec vmin(vec a, vec b) { return _mm256_min_ps(a, b); }
+#else
+AI vec vmax(vec a, vec b) { return choose((bits)(a > b), a, b); }
+AI vec vmin(vec a, vec b) { return choose((bits)(a < b), a, b); }
+#endif
+AI float total(vec v) {
+  float s[VL];
+  memcpy(s, &v, sizeof s);
+  for (int w = VL / 2; w; w /= 2)
+    for (int i = 0; i < w; i++) s[i] += s[i + w];
+  return s[0];
+}
+// e^x for x in [-87, 88], clamped, about 1 ulp
+AI vec vexp(vec x) {
+  x = vmin(splat(88.f), vmax(splat(-87.f), x));
+  vec n = x * 1.44269504f + 12582912.f;
+  bits exponent = (bits)n << 23;
+  n -= 12582912.f;
+  vec r = x - n * 0.693145752f - n * 1.42860677e-6f;
+  vec p = r * 1.3981999507e-3f + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.f;
+  return (vec)((bits)p + exponent);
+}
+// 2^x for x in [-60, 60], clamped: tanh and sigmoid are saturated beyond
+AI vec exp2_60(vec x) {
+  x = vmin(splat(60.f), vmax(splat(-60.f), x));
+  vec n = x + 12582912.f, f = x - (n - 12582912.f);
+  vec p = f * 1.535336188e-4f + 1.339887440e-3f;
+  p = p * f + 9.618437357e-3f;
+  p = p * f + 5.550332471e-2f;
+  p = p * f + 2.402264791e-1f;
+  p = p * f + 6.931472029e-1f;
+  p = p * f + 1.f;
+  return (vec)((bits)p + ((bits)n << 23));
+}
+
+// ---- sizes, weights, workspace
+typedef struct {  // as basecaller/native/step.py fills it
+  int32_t channels, skips, kernel, blocks, labels, stride, norm, projection, half;
+  const int32_t *dilations;
+} Size;
+typedef struct {
+  int32_t reads;
+  int64_t samples;                // of a row of signal: [reads][samples], zero beyond a read's end
+  const float *signal;
+  const int64_t *frames, *scored;  // of each read: those the network sees, and those CTC does
+  const int64_t *targets, *target_lengths;  // NULL: no loss
+} Batch;
+typedef struct {  // one residual block's, in the shapes of basecaller/tower.py; also their gradients
+  float *gate, *gate_bias, *residual, *residual_bias, *projection, *norm, *norm_bias, *skip, *mean, *variance;
+} Block;
+typedef struct {
+  float *stem, *stem_bias, *mix, *mix_bias, *skip, *skip_bias, *head, *head_bias, *scores, *scores_bias;
+  Block tower;  // of block 0
+} Weights;
+typedef struct {
+  int reads;
+  size_t rows;
+  const int *start, *frames;
+} Rows;
+typedef struct {  // what a pass needs, in one piece of memory. "kept" is one for each block on the way to gradients
+  int *start, *frames;
+  float *signal, *first, *x, *pre, *halves, *mean, *scale, *skip, *head, *scores, *g_scores, *g_head, *g_skip, *g[2], *unit, *both;
+  float *stem_in, *mix_in, *head_in, *scores_in, *mix_out, *head_out, *scores_out, *narrow;  // panels; gradients of narrow weights
+  float *gate, *residual, *projection, *skips, *unit_tile, *ctc;
+  float *cells_w, *cells_x, *cells_both, *cells_skip, *across_unit, *across_both, *across_x, *across_odd, *across_g, *across_skip;
+  int padded;  // channels of whole panels
+  size_t floats;
+} Work;
+
+static int stem_width(const Size *z) { return z->stride == 1 ? 1 : 2 * z->stride + 1; }
+static int whole(int columns) { return (columns + 2 * VL - 1) / (2 * VL) * 2 * VL; }
+// Parameters lie in one piece of memory in the order of RawCTCNet.named_parameters().
+static Weights weights_of(const Size *z, float *p, float *mean, float *variance) {
+  size_t c = z->channels, s = z->skips, n = z->blocks;
+  Weights w;
+#define TAKE(name, count) w.name = p, p += (count)
+#define MAYBE(name, there, count) w.name = (there) ? p : NULL, p += (there) ? (count) : 0
+  TAKE(stem, c * stem_width(z)); TAKE(stem_bias, c); TAKE(mix, c * c); TAKE(mix_bias, c);
+  TAKE(tower.gate, n * 2 * c * z->kernel * c); TAKE(tower.gate_bias, n * 2 * c);
+  TAKE(tower.residual, (n - 1) * c * c); TAKE(tower.residual_bias, (n - 1) * c);
+  MAYBE(tower.projection, z->projection, (n - 1) * c * c); MAYBE(tower.norm, z->norm, n * c); MAYBE(tower.norm_bias, z->norm, n * c);
+  TAKE(skip, s * n * c); TAKE(skip_bias, s); TAKE(head, s * s); TAKE(head_bias, s);
+  TAKE(scores, z->labels * s); TAKE(scores_bias, z->labels);
+  w.tower.mean = mean, w.tower.variance = variance;
+  return w;
+}
+static Block block_of(const Size *z, const Weights *w, int i) {
+  size_t c = z->channels, at = i * c;
+  Block b = w->tower;
+  b.gate += at * 2 * z->kernel * c, b.gate_bias += at * 2, b.residual += at * c, b.residual_bias += at, b.skip = w->skip + at;
+  if (b.projection) b.projection += at * c;
+  if (b.norm) b.norm += at, b.norm_bias += at;
+  if (b.mean) b.mean += at, b.variance += at;
+  return b;
+}
+static size_t ctc_floats(size_t frames, size_t labels) {
+  size_t width = (labels + 1 + LANES - 1) / LANES * LANES + 2 * PAD;
+  return frames * (2 * width + LANES + 1) + 4 * width + LANES * width + 64;
+}
+// Lays out the workspace of a pass over so many rows from `base` on; `floats` is its size. `back`: gradients too.
+static Work layout(const Size *z, int reads, size_t rows, int64_t longest_frames, int64_t longest_target, int back, float *base) {
+  size_t c = z->channels, s = z->skips, n = back ? z->blocks : 2, wc = whole(z->channels), ws = whole(z->skips), used = 0, cells = z->half ? rows + 16 : 0;
+  Work w;
+#define ROOM(name, count) w.name = base + used, used += ((count) + 64 + 15) / 16 * 16
+  w.start = (int *)base, used += (reads + 15) / 16 * 16, w.frames = (int *)(base + used), used += (reads + 15) / 16 * 16;
+  ROOM(signal, rows * z->stride + 2 * (size_t)stem_width(z)); ROOM(first, rows * c); ROOM(x, n * rows * c);
+  w.pre = w.x;
+  if (z->norm) { ROOM(pre, n * rows * c); }
+  ROOM(halves, back ? n * rows * 2 * c : 0); ROOM(mean, z->blocks * c); ROOM(scale, z->blocks * c);
+  ROOM(skip, rows * s); ROOM(head, rows * s); ROOM(scores, rows * LANES); ROOM(g_scores, rows * LANES);
+  ROOM(g_head, back ? rows * s : 0); ROOM(g_skip, back ? rows * s : 0); ROOM(g[0], back ? rows * c : 0); ROOM(g[1], back ? rows * c : 0);
+  ROOM(unit, back ? rows * c : 0); ROOM(both, back ? rows * 2 * c : 0);
+  ROOM(stem_in, stem_width(z) * wc); ROOM(mix_in, c * wc); ROOM(head_in, s * ws); ROOM(scores_in, s * whole(LANES));
+  ROOM(mix_out, c * wc); ROOM(head_out, s * ws); ROOM(scores_out, LANES * ws); ROOM(narrow, (LANES + stem_width(z) + OUTER) * (c > s ? c : s));
+  ROOM(gate, 2 * z->kernel * c * wc); ROOM(residual, c * wc); ROOM(projection, c * wc); ROOM(skips, (c > s ? c : s) * (wc > ws ? wc : ws));
+  ROOM(unit_tile, ROWS * c); ROOM(ctc, ctc_floats(longest_frames, longest_target));
+  ROOM(cells_w, cells ? 2 * c * z->kernel * c + s * c : 0); ROOM(cells_x, cells * c); ROOM(cells_both, cells * 2 * c); ROOM(cells_skip, cells * s);
+  ROOM(across_unit, cells * c); ROOM(across_both, cells * 2 * c); ROOM(across_x, cells * c); ROOM(across_odd, cells * c);
+  ROOM(across_g, cells * c); ROOM(across_skip, cells * s);
+  w.padded = wc, w.floats = used;
+  return w;
+}
+
+// Tiles of ROWS frames of all reads: a last one runs over into the gap, which is zeroed again where it matters.
+#define TILES(r, q, t)                  \
+  for (int q = 0; q < (r)->reads; q++) \
+    for (int t = 0; t < (r)->frames[q]; t += ROWS)
+static void zero_gaps(const Rows *r, float *x, int width) {
+  memset(x, 0, (size_t)GAP * width * 4);
+  for (int q = 0; q < r->reads; q++) {
+    size_t end = r->start[q] + r->frames[q], next = q + 1 < r->reads ? (size_t)r->start[q + 1] : r->rows;
+    memset(x + end * width, 0, (next - end) * width * 4);
+  }
+}
+// out[columns] += the sum of n rows
+static void sum_rows(int columns, int n, const float *x, float *out) {
+  for (int j = 0; j < columns; j += VL) {
+    vec a = {}, b = {}, c = {}, d = {};
+    const float *at = x + j;
+    int t = 0;
+    for (; t + 4 <= n; t += 4, at += 4 * (size_t)columns) a += LD(at), b += LD(at + columns), c += LD(at + 2 * (size_t)columns), d += LD(at + 3 * (size_t)columns);
+    for (; t < n; t++, at += columns) a += LD(at);
+    ST(out + j, LD(out + j) + ((a + b) + (c + d)));
+  }
+}
+// to[n][VL], rows 2 VL apart = from[VL][n] transposed, in squares by log2(VL) perfect shuffles
+#if defined(__clang__) || __GNUC__ >= 12
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (bits){__VA_ARGS__})
+#endif
+#if defined(__AVX512F__)
+#define LOW(a, b) SHUFFLE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define HIGH(a, b) SHUFFLE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#elif defined(__AVX2__)
+#define LOW(a, b) SHUFFLE(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define HIGH(a, b) SHUFFLE(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#else
+#define LOW(a, b) SHUFFLE(a, b, 0, 4, 1, 5)
+#define HIGH(a, b) SHUFFLE(a, b, 2, 6, 3, 7)
+#endif
+static void transpose(int n, const float *from, int ld, float *to) {
+  int j = 0;
+  for (; j + VL <= n; j += VL) {
+    vec a[2][VL];
+    UNROLL for (int i = 0; i < VL; i++) a[0][i] = LD(from + (size_t)i * ld + j);
+    UNROLL for (int stage = 0, width = 1; width < VL; width *= 2, stage ^= 1)
+      UNROLL for (int i = 0; i < VL / 2; i++) {
+        a[!stage][2 * i] = LOW(a[stage][i], a[stage][i + VL / 2]);
+        a[!stage][2 * i + 1] = HIGH(a[stage][i], a[stage][i + VL / 2]);
+      }
+    UNROLL for (int i = 0; i < VL; i++) ST(to + ((size_t)j + i) * 2 * VL, a[VL == 8][i]);
+  }
+  for (; j < n; j++)
+    for (int i = 0; i < VL; i++) memcpy(to + (size_t)j * 2 * VL + i, from + (size_t)i * ld + j, 4);
+}
+
+#include "block.h"
+#if defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#define HALF
+#include "block.h"
+#undef HALF
+#define HAS_HALF 1
+#else
+#define HAS_HALF 0
+#endif
+
+// ---- layers that are one product: out [rows][columns] = f(a [rows][k] b + bias), or on the way back (a b) f'(y)
+enum { PLAIN, ELU, LEAKY, ELU_BACK, LEAKY_BACK };  // both derivatives follow from the function's own value y
+static void dense(const Rows *r, int f, const float *a, int lda, int k, const float *b, const float *bias, int columns, float *out, const float *y) {
+  TILES(r, q, t)
+    for (int j = 0; j < columns; j += 2 * VL) {
+      size_t row = r->start[q] + t;
+      vec c[ROWS][2];
+      UNROLL for (int i = 0; i < ROWS; i++) c[i][0] = c[i][1] = (vec){};
+      product(c, a + row * lda, lda, k, b + (size_t)j * k);
+      UNROLL for (int h = 0; h < 2; h++) if (j + h * VL < columns) {
+        vec shift = bias ? LD(bias + j + h * VL) : (vec){};
+        UNROLL for (int i = 0; i < ROWS; i++) {
+          size_t at = (row + i) * columns + j + h * VL;
+          vec v = c[i][h] + shift;
+          if (f == ELU) v = choose((bits)(v > 0.f), v, vexp(vmin(splat(0), v)) - 1.f);
+          if (f == LEAKY) v = vmax(v * 0.01f, v);
+          if (f == ELU_BACK) v *= choose((bits)(LD(y + at) > 0.f), splat(1), LD(y + at) + 1.f);
+          if (f == LEAKY_BACK) v = choose((bits)(LD(y + at) > 0.f), v, v * 0.01f);
+          ST(out + at, v);
+        }
+      }
+    }
+}
+// Gradients of such a layer's weight [outputs][inputs] and bias.
+static void dense_gradient(const Rows *r, int outputs, int inputs, const float *g, int ldg, const float *x, int ldx, float *weight, float *bias) {
+  for (int q = 0; q < r->reads; q++) {
+    size_t row = r->start[q];
+    outer(outputs, inputs, r->frames[q], g + row * ldg, ldg, x + row * ldx, ldx, weight, inputs);
+    if (bias) sum_rows(outputs, r->frames[q], g + row * ldg, bias);
+  }
+}
+
+// ---- batch normalisation over the frames of all reads
+enum { NORM_SUM, NORM_SQUARES, NORM_GRADIENT };
+// Sums over all frames of one vector of channels: of x, of (x - mean)^2, or of g (to `other`) and g (x - mean).
+AI vec norm_sum(const Rows *r, int c, int kind, const float *x, const float *g, vec mean, vec *other) {
+  vec sum[4] = {}, plain[4] = {};
+  for (int q = 0; q < r->reads; q++)
+    for (int t = 0; t < r->frames[q]; t += 4)
+      UNROLL for (int i = 0; i < 4; i++) if (t + i < r->frames[q]) {
+        size_t at = ((size_t)r->start[q] + t + i) * c;
+        vec v = LD(x + at) - mean;
+        if (kind == NORM_GRADIENT) plain[i] += LD(g + at), v *= LD(g + at);
+        sum[i] += kind == NORM_SQUARES ? v * v : v;
+      }
+  if (other) *other = (plain[0] + plain[1]) + (plain[2] + plain[3]);
+  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+static double frames_of(const Rows *r) {
+  double n = 0;
+  for (int q = 0; q < r->reads; q++) n += r->frames[q];
+  return n;
+}
+// `mean` and `scale` [c] are kept for the way back; statistics run on (momentum 0.1) in training and are taken as they are otherwise.
+static void norm_forward(const Rows *r, int c, int training, const Block *b, const float *x, float *out, float *mean, float *scale) {
+  double n = frames_of(r);
+  for (int j = 0; j < c; j += VL) {
+    vec m = LD(b->mean + j), v = LD(b->variance + j);
+    if (training) {
+      m = norm_sum(r, c, NORM_SUM, x + j, NULL, (vec){}, NULL) * (float)(1 / n);
+      v = norm_sum(r, c, NORM_SQUARES, x + j, NULL, m, NULL) * (float)(1 / n);
+      ST(b->mean + j, LD(b->mean + j) * 0.9f + m * 0.1f);
+      ST(b->variance + j, LD(b->variance + j) * 0.9f + v * (float)(n / (n - 1)) * 0.1f);
+    }
+    for (int i = 0; i < VL; i++) mean[j + i] = m[i], scale[j + i] = 1 / sqrtf(v[i] + 1e-5f);
+    vec a = LD(b->norm + j) * LD(scale + j), shift = LD(b->norm_bias + j) - m * a;
+    for (int q = 0; q < r->reads; q++)
+      for (size_t t = r->start[q]; t < (size_t)r->start[q] + r->frames[q]; t++) ST(out + t * c + j, LD(x + t * c + j) * a + shift);
+  }
+  zero_gaps(r, out, c);
+}
+static void norm_backward(const Rows *r, int c, const Block *b, const Block *grad, const float *x, const float *mean, const float *scale, float *g) {
+  float share = (float)(1 / frames_of(r));
+  for (int j = 0; j < c; j += VL) {
+    vec m = LD(mean + j), s = LD(scale + j), shift, slope = norm_sum(r, c, NORM_GRADIENT, x + j, g + j, m, &shift) * s;
+    ST(grad->norm + j, LD(grad->norm + j) + slope);
+    ST(grad->norm_bias + j, LD(grad->norm_bias + j) + shift);
+    vec a = LD(b->norm + j) * s;
+    shift *= share, slope *= s * share;
+    for (int q = 0; q < r->reads; q++)
+      for (size_t t = r->start[q]; t < (size_t)r->start[q] + r->frames[q]; t++) {
+        vec centred = LD(x + t * c + j) - m;
+        ST(g + t * c + j, a * (LD(g + t * c + j) - shift - centred * slope));
+      }
+  }
+}
+
+#include "ctc.h"
+
+// ---- the whole network, over the reads of one micro-batch
+static Rows rows_of(const Batch *batch, int first, int last, Work *w, size_t rows) {
+  size_t at = GAP;
+  for (int q = first; q < last; q++) {
+    w->start[q - first] = (int)at, w->frames[q - first] = (int)batch->frames[q];
+    at += batch->frames[q] + GAP;
+  }
+  return (Rows){last - first, rows, w->start, w->frames};
+}
+static void forward_any(const Size *z, const Rows *r, int i, const Weights *weights, const Work *w, const float *x, float *halves, float *next) {
+  Block b = block_of(z, weights, i);
+#if HAS_HALF
+  if (z->half) { forward_block16(z, r, z->dilations[i], &b, w, x, halves, next, w->skip); return; }
+#endif
+  forward_block(z, r, z->dilations[i], &b, w, x, halves, next, w->skip);
+}
+static void backward_any(const Size *z, const Rows *r, int i, const Block *b, const Block *grad, const Work *w, const float *x, const float *halves, const float *g, float *g_x) {
+  int d = z->dilations[i], last = i + 1 == z->blocks;
+#if HAS_HALF
+  if (z->half) { backward_block16(z, r, d, last, b, grad, w, x, halves, g, g_x); return; }
+#endif
+  backward_block(z, r, d, last, b, grad, w, x, halves, g, g_x);
+}
+static void forward(const Size *z, const Batch *batch, int first, const Rows *r, const Weights *p, const Work *w, int back) {
+  const int c = z->channels, s = z->skips, width = stem_width(z), n = z->blocks;
+  const size_t block = r->rows * c;
+  float none[LANES] = {};
+  memset(w->signal, 0, (r->rows * z->stride + 2 * (size_t)width) * 4);  // a frame's window begins at its row: a product's rows, `stride` apart
+  for (int q = 0; q < r->reads; q++) {
+    size_t all = (size_t)r->frames[q] * z->stride, have = batch->samples;
+    memcpy(w->signal + (size_t)r->start[q] * z->stride + width / 2, batch->signal + (size_t)(first + q) * batch->samples, (have < all ? have : all) * 4);
+  }
+  pack_columns(whole(c) / VL / 2, 2 * VL, VL, c, width, p->stem, width, w->stem_in);
+  pack_columns(whole(c) / VL / 2, 2 * VL, VL, c, c, p->mix, c, w->mix_in);
+  pack_columns(whole(s) / VL / 2, 2 * VL, VL, s, s, p->head, s, w->head_in);
+  memset(w->scores_in, 0, (size_t)s * whole(LANES) * 4);
+  memcpy(none, p->scores_bias, z->labels * 4);
+  for (int i = 0; i < z->labels; i++)
+    for (int k = 0; k < s; k++) w->scores_in[(size_t)(i / (2 * VL) * s + k) * 2 * VL + i % (2 * VL)] = p->scores[(size_t)i * s + k];
+  dense(r, ELU, w->signal, z->stride, width, w->stem_in, p->stem_bias, c, w->first, NULL);
+  dense(r, ELU, w->first, c, c, w->mix_in, p->mix_bias, c, w->pre, NULL);
+  zero_gaps(r, w->pre, c);
+  for (size_t t = 0; t < r->rows; t++)
+    for (int j = 0; j < s; j += VL) ST(w->skip + t * s + j, LD(p->skip_bias + j));
+  for (int i = 0; i < n; i++) {
+    size_t here = block * (back ? i : i % 2), there = block * (back ? i + 1 : (i + 1) % 2);
+    Block b = block_of(z, p, i);
+    if (z->norm) norm_forward(r, c, back, &b, w->pre + here, w->x + here, w->mean + (size_t)i * c, w->scale + (size_t)i * c);
+    forward_any(z, r, i, p, w, w->x + here, back ? w->halves + 2 * here : NULL, i + 1 < n ? w->pre + there : NULL);
+  }
+  TILES(r, q, t)
+    for (size_t at = ((size_t)r->start[q] + t) * s, end = at + (size_t)ROWS * s; at < end; at += VL) ST(w->skip + at, vmax(LD(w->skip + at) * 0.01f, LD(w->skip + at)));
+  dense(r, LEAKY, w->skip, s, s, w->head_in, p->head_bias, s, w->head, NULL);
+  dense(r, PLAIN, w->head, s, s, w->scores_in, none, LANES, w->scores, NULL);
+}
+static void backward(const Size *z, const Rows *r, const Weights *p, const Weights *grad, const Work *w) {
+  const int c = z->channels, s = z->skips, width = stem_width(z), n = z->blocks;
+  const size_t block = r->rows * c;
+  pack_rows(z->labels, s, p->scores, s, w->scores_out);
+  pack_rows(s, s, p->head, s, w->head_out);
+  pack_rows(c, c, p->mix, c, w->mix_out);
+  // weights of fewer rows than a tile of sums: added up in padded rows, then to where they belong
+  int stem_rows = (width + OUTER - 1) / OUTER * OUTER;
+  float bias[LANES] = {}, *stem = w->narrow;
+  memset(w->narrow, 0, (size_t)LANES * s * 4);
+  dense_gradient(r, LANES, s, w->g_scores, LANES, w->head, s, w->narrow, bias);
+  for (size_t i = 0; i < (size_t)z->labels * s; i++) grad->scores[i] += w->narrow[i];
+  for (int i = 0; i < z->labels; i++) grad->scores_bias[i] += bias[i];
+  dense(r, LEAKY_BACK, w->g_scores, LANES, z->labels, w->scores_out, NULL, s, w->g_head, w->head);
+  dense_gradient(r, s, s, w->g_head, s, w->skip, s, grad->head, grad->head_bias);
+  dense(r, LEAKY_BACK, w->g_head, s, s, w->head_out, NULL, s, w->g_skip, w->skip);
+  for (int q = 0; q < r->reads; q++) sum_rows(s, r->frames[q], w->g_skip + (size_t)r->start[q] * s, grad->skip_bias);
+#if HAS_HALF
+  if (z->half) along16(r->rows, s, w->g_skip, s, (uint32_t *)w->cells_skip);
+#endif
+  float *g = w->g[0], *g_x = w->g[1];
+  for (int i = n - 1; i >= 0; i--) {
+    Block b = block_of(z, p, i), of = block_of(z, grad, i);
+    backward_any(z, r, i, &b, &of, w, w->x + i * block, w->halves + 2 * i * block, g, g_x);
+    if (z->norm) norm_backward(r, c, &b, &of, w->pre + i * block, w->mean + (size_t)i * c, w->scale + (size_t)i * c, g_x);
+    float *swap = g;
+    g = g_x, g_x = swap;
+  }
+  TILES(r, q, t)  // through mix's elu, whose values are the tower's input
+    for (size_t at = ((size_t)r->start[q] + t) * c, end = at + (size_t)ROWS * c; at < end; at += VL)
+      ST(g + at, LD(g + at) * choose((bits)(LD(w->pre + at) > 0.f), splat(1), LD(w->pre + at) + 1.f));
+  dense_gradient(r, c, c, g, c, w->first, c, grad->mix, grad->mix_bias);
+  dense(r, ELU_BACK, g, c, c, w->mix_out, NULL, c, g_x, w->first);
+  memset(stem, 0, (size_t)stem_rows * c * 4);
+  dense_gradient(r, stem_rows, c, w->signal, z->stride, g_x, c, stem, NULL);
+  for (int q = 0; q < r->reads; q++) sum_rows(c, r->frames[q], g_x + (size_t)r->start[q] * c, grad->stem_bias);
+  for (int j = 0; j < c; j++)
+    for (int i = 0; i < width; i++) grad->stem[(size_t)j * width + i] += stem[(size_t)i * c + j];
+}
+
+// Reads that are worked on together: about ENOUGH frames, so that what is kept for the way back stays in the caches. All, where batch
+// normalisation ties them together.
+enum { ENOUGH = 480 };
+static int micro_batch(const Size *z, const Batch *batch, int first, int together, size_t *rows, int64_t *longest_frames, int64_t *longest_target) {
+  size_t frames = 0;
+  int last = first;
+  *longest_frames = *longest_target = 0;
+  while (last < batch->reads && (together || frames < ENOUGH)) {
+    frames += batch->frames[last];
+    if (batch->frames[last] > *longest_frames) *longest_frames = batch->frames[last];
+    if (batch->target_lengths && batch->target_lengths[last] > *longest_target) *longest_target = batch->target_lengths[last];
+    last++;
+  }
+  *rows = frames + (size_t)(last - first + 1) * GAP;
+  (void)z;
+  return last;
+}
+
+EXPORT int32_t vector_length(void) { return VL; }
+EXPORT int32_t has_half(void) { return HAS_HALF; }
+EXPORT int64_t ctc_fallbacks(void) { return fallbacks; }
+EXPORT int64_t ctc_workspace(int32_t frames, int32_t labels) { return (int64_t)ctc_floats(frames, labels); }
+// Floats of workspace, 64-byte aligned, that `step` needs for such a batch.
+EXPORT int64_t workspace(const Size *z, const Batch *batch, int32_t back) {
+  int64_t most = 0, frames, target;
+  size_t rows;
+  for (int first = 0, last; first < batch->reads; first = last) {
+    last = micro_batch(z, batch, first, back && z->norm, &rows, &frames, &target);
+    int64_t floats = (int64_t)layout(z, last - first, rows, frames, target, back, NULL).floats;
+    if (floats > most) most = floats;
+  }
+  return most;
+}
+// CTC's nats summed over the batch; 0 without targets. `gradients`, if not NULL: given those of nats * share, in the order of the weights; batch
+// normalisation takes the batch's statistics then, and runs on mean and variance [blocks][c]. `scores`, if not NULL: [reads][longest][labels].
+EXPORT double step(const Size *z, const Batch *batch, const float *weights, float *mean, float *variance, double share, float *gradients,
+                   float *scores, int64_t longest, float *work) {
+  int back = gradients != NULL;
+  Weights p = weights_of(z, (float *)weights, mean, variance), grad = weights_of(z, gradients, NULL, NULL);
+  const int64_t *targets = batch->targets;
+  double nats = 0;
+  if (back) memset(gradients, 0, (size_t)((grad.scores_bias - gradients) + z->labels) * 4);
+  int64_t frames, target;
+  size_t rows;
+  for (int first = 0, last; first < batch->reads; first = last) {
+    last = micro_batch(z, batch, first, back && z->norm, &rows, &frames, &target);
+    Work w = layout(z, last - first, rows, frames, target, back, work);
+    Rows r = rows_of(batch, first, last, &w, rows);
+    forward(z, batch, first, &r, &p, &w, back);
+    for (int q = 0; q < r.reads; q++) {
+      float *at = w.scores + (size_t)r.start[q] * LANES, *g = w.g_scores + (size_t)r.start[q] * LANES;
+      for (int t = 0; scores && t < r.frames[q]; t++) memcpy(scores + ((size_t)(first + q) * longest + t) * z->labels, at + t * LANES, z->labels * 4);
+      if (!batch->targets) continue;
+      int scored = (int)batch->scored[first + q], count = (int)batch->target_lengths[first + q];
+      nats += ctc(scored, count, z->labels, at, targets, back ? g : NULL, (float)share, w.ctc);
+      targets += count;
+      if (back) memset(g + (size_t)scored * LANES, 0, (size_t)(r.frames[q] - scored) * LANES * 4);
+    }
+    if (back && nats - nats == 0) backward(z, &r, &p, &grad, &w);  // a loss that is not finite has no gradient to speak of
+  }
+  return nats;
+}

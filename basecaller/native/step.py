@@ -1,0 +1,222 @@
+"""The network in native code: loss and gradients of a batch, or its scores, in one call that holds no lock of Python's."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, byref, c_double, c_float, c_int32, c_int64, c_void_p
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from basecaller.geometry import Model, dilations, output_length
+from basecaller.network import RawCTCNet
+
+LABELS = 16
+"""Labels, the blank included, that fit a row of scores in native code."""
+
+
+class _Size(ctypes.Structure):
+    """`Size` in step.c."""
+
+    _fields_ = [
+        *((name, c_int32) for name in ("channels", "skips", "kernel", "blocks", "labels", "stride")),
+        *((name, c_int32) for name in ("norm", "projection", "half")),
+        ("dilations", POINTER(c_int32)),
+    ]  # fmt: skip
+
+
+class _Batch(ctypes.Structure):
+    """`Batch` in step.c."""
+
+    _fields_ = [
+        ("reads", c_int32),
+        ("samples", c_int64),
+        *((name, c_void_p) for name in ("signal", "frames", "scored", "targets", "target_lengths")),
+    ]
+
+
+class Library:
+    """The compiled code.
+
+    Args:
+        path: of the shared library.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._code = ctypes.CDLL(path)
+        for name, gives, takes in (
+            ("vector_length", c_int32, []),
+            ("has_half", c_int32, []),
+            ("ctc_fallbacks", c_int64, []),
+            ("ctc_workspace", c_int64, [c_int32] * 2),
+            ("ctc", c_double, [*[c_int32] * 3, c_void_p, c_void_p, c_void_p, c_float, c_void_p]),
+            ("workspace", c_int64, [POINTER(_Size), POINTER(_Batch), c_int32]),
+            (
+                "step",
+                c_double,
+                [POINTER(_Size), POINTER(_Batch), *[c_void_p] * 3, c_double, c_void_p, c_void_p, c_int64, c_void_p],
+            ),
+        ):
+            function = getattr(self._code, name)
+            function.restype, function.argtypes = gives, takes
+        self.workspace, self.step, self.ctc_fallbacks = self._code.workspace, self._code.step, self._code.ctc_fallbacks
+        self.vector_length: int = self._code.vector_length()
+        self.has_half = bool(self._code.has_half())
+
+    def ctc(self, scores: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+        """CTC's nats of one read, and their gradient by its scores.
+
+        Args:
+            scores: float [frames, labels].
+            targets: int [bases], labels 1, 2, ...
+        """
+        frames, labels = scores.shape
+        rows, gradient = np.zeros((frames, LABELS), np.float32), np.zeros((frames, LABELS), np.float32)
+        rows[:, :labels] = scores
+        targets = np.ascontiguousarray(targets, np.int64)
+        work = np.empty(self._code.ctc_workspace(frames, len(targets)), np.float32)
+        address = [array.ctypes.data for array in (rows, targets, gradient, work)]
+        nats = self._code.ctc(frames, len(targets), labels, *address[:3], 1.0, address[3])
+        return float(nats), gradient[:, :labels]
+
+    def fits(self, size: Model, labels: int) -> bool:
+        """Whether the code can compute a network of this size: its widths are whole vectors."""
+        return not (size.channels % self.vector_length or size.skip_channels % self.vector_length) and labels <= LABELS
+
+
+class Step:
+    """A network's computations.
+
+    Args:
+        library: the code.
+        network: in float32, on the processor, of a size that `library.fits`. Its parameters become views of one vector.
+        half: multiply the residual blocks' matrices in bfloat16, with float32 sums.
+    """
+
+    def __init__(self, library: Library, network: RawCTCNet, half: bool = False) -> None:
+        size, self._library, self.stride = network.settings, library, network.settings.stride
+        self.weights = network.flatten()
+        self.gradient = torch.zeros_like(self.weights)
+        tower = network.tower
+        mean, variance = (tower.get_buffer(name) if size.batch_norm else None for name in ("mean", "variance"))
+        self._kept = mean, variance
+        self._statistics = tuple(None if t is None else t.data_ptr() for t in (mean, variance))
+        rungs = dilations(size.max_dilation, size.stacks)
+        self._labels = 1 + len(network.alphabet)
+        self._dilations = (c_int32 * len(rungs))(*rungs)
+        self._size = _Size(
+            size.channels, size.skip_channels, size.kernel, len(rungs), self._labels, size.stride, size.batch_norm,
+            size.projection, half, self._dilations,
+        )  # fmt: skip
+        self._work = np.zeros(0, np.float32)
+
+    def _run(
+        self,
+        signal: np.ndarray,
+        frames: np.ndarray,
+        scored: np.ndarray | None,
+        targets: np.ndarray | None,
+        target_lengths: np.ndarray | None,
+        share: float,
+        back: bool,
+        scores: np.ndarray | None,
+    ) -> float:
+        address = [None if array is None else array.ctypes.data for array in (signal, frames, scored, targets, target_lengths)]
+        batch = _Batch(len(signal), signal.shape[1], *address)
+        floats = self._library.workspace(byref(self._size), byref(batch), back) + LABELS
+        if floats > len(self._work):  # kept and reused: fresh memory costs a page fault each 4 KiB
+            self._work = np.empty(int(floats * 1.2), np.float32)
+        at = self._work.ctypes.data
+        return float(
+            self._library.step(
+                byref(self._size), byref(batch), self.weights.data_ptr(), *self._statistics, share,
+                self.gradient.data_ptr() if back else None, None if scores is None else scores.ctypes.data,
+                0 if scores is None else scores.shape[1], at + -at % 64,
+            )
+        )  # fmt: skip
+
+    def gradients(
+        self, signal: np.ndarray, lengths: np.ndarray, targets: np.ndarray, target_lengths: np.ndarray, masked: bool,
+        scores: np.ndarray | None = None,
+    ) -> float:  # fmt: skip
+        """Mean loss of a batch in nats per base; `gradient` is given its gradient. Batch normalisation is in training.
+
+        Args:
+            signal: float32 [batch, samples], zero beyond each read's end.
+            lengths: int64 [batch], samples of each read.
+            targets: int64 [bases of the batch], labels 1, 2, ...
+            target_lengths: int64 [batch].
+            masked: hide what lies beyond a read's end; else the network sees all samples of every row.
+            scores: float32 [batch, frames, labels], given the scores, if not None.
+        """
+        scored = output_length(lengths, self.stride)
+        frames = scored if masked else np.full(len(signal), output_length(signal.shape[1], self.stride))
+        return self._run(signal, frames, scored, targets, target_lengths, 1 / len(targets), True, scores) / len(targets)
+
+    def scores(self, signal: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Scores of reads, each as if alone: float32 [batch, frames, labels]; frames beyond a read's end mean nothing. Batch
+        normalisation takes its running statistics.
+        """
+        frames = output_length(lengths, self.stride)
+        out = np.empty((len(signal), int(frames.max()), self._labels), np.float32)
+        self._run(signal, frames, None, None, None, 1.0, False, out)
+        return out
+
+    def nats(
+        self, signal: np.ndarray, lengths: np.ndarray, targets: np.ndarray, target_lengths: np.ndarray
+    ) -> tuple[float, np.ndarray]:
+        """The loss of `scores`, summed over the batch, and the scores."""
+        frames = output_length(lengths, self.stride)
+        out = np.empty((len(signal), int(frames.max()), self._labels), np.float32)
+        return self._run(signal, frames, frames, targets, target_lengths, 1.0, False, out), out
+
+
+TOLERANCES = {False: (1e-5, 1e-4), True: (0.01, 0.5)}
+"""Largest errors that the self-test lets pass, without and with bfloat16 products: of the loss, and of a gradient over that
+tensor's largest entry. bfloat16 is off by a tenth there, a fault in the code by all of it."""
+
+
+def self_test(library: Library) -> str:
+    """Computes one small batch natively and by PyTorch, in every precision there is.
+
+    Returns:
+        What differs; empty where nothing does.
+    """
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        return _self_test(library)
+
+
+def _self_test(library: Library) -> str:
+    width = 2 * library.vector_length
+    size = Model("test", width, width, 3, 4, 1, batch_norm=True, stride=2, projection=True)
+    rng = np.random.default_rng(0)
+    lengths, target_lengths = np.array([61, 40]), np.array([9, 5])
+    signal = rng.standard_normal((2, 61)).astype(np.float32)
+    signal[1, 40:] = 0
+    targets = rng.integers(1, 5, 14)
+    exact = RawCTCNet(size, seed=1).double().train()
+    scores = exact(torch.from_numpy(signal).double(), torch.from_numpy(lengths))
+    of = (torch.from_numpy(targets), exact.frames(torch.from_numpy(lengths)), torch.from_numpy(target_lengths))
+    loss = F.ctc_loss(F.log_softmax(scores, 2).transpose(0, 1), *of, reduction="sum") / len(targets)
+    loss.backward()
+    for half in (False, True)[: 1 + library.has_half]:
+        step = Step(library, RawCTCNet(size, seed=1), half)
+        value = step.gradients(signal, lengths, targets, target_lengths, True)
+        parts = step.gradient.split([p.numel() for p in exact.parameters()])
+        errors = [
+            float((found - true).abs().max() / true.abs().max())
+            for parameter, found in zip(exact.parameters(), parts, strict=True)
+            if (true := cast(Tensor, parameter.grad).flatten()).numel() and float(true.abs().max()) > SMALL
+        ]
+        of_loss, of_gradient = abs(value / loss.item() - 1), float(np.max(errors))
+        if not (of_loss <= TOLERANCES[half][0] and of_gradient <= TOLERANCES[half][1]):  # NaN is off too
+            kind = "bfloat16" if half else "float32"
+            return f"its self-test failed: off by {of_loss:.1e} in the loss, {of_gradient:.1e} in a gradient, in {kind}"
+    return ""
+
+
+SMALL = 1e-9
+"""A gradient below this is zero but for rounding, as that of a bias before batch normalisation."""

@@ -1,0 +1,1 @@
+"""The whole search: the plan's questions, asked again until nothing changes, the finalists, and the winner's test."""

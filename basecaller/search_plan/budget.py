@@ -1,0 +1,31 @@
+"""How much longer than a trial the later trainings of a search are."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from basecaller.data.dataset import Dataset
+
+
+def longer(cfg: DictConfig, dataset: Dataset, factor: int) -> list[str]:
+    """Overrides that make a training `factor` times as long as a trial: more chunks where there are more, else more epochs.
+
+    The validation set grows likewise, as far as it goes.
+
+    Args:
+        cfg: of the search; `train.budget` says in what a trial's length is counted.
+        dataset: that it trains on.
+        factor: of the length.
+    """
+    train, there = cfg.train, len(dataset.indices("train"))
+    lines = [] if train.validation_chunks is None else [f"train.validation_chunks={train.validation_chunks * factor}"]
+    chunks = min(train.chunks or there, there)
+    more = min(chunks * factor, there)
+    lines.append(f"train.chunks={'null' if more == there else more}")
+    if train.budget == "updates":
+        lines.append(f"train.updates={train.updates * factor}")
+    elif train.budget == "samples":
+        lines.append(f"train.samples={train.samples * factor}")
+    else:
+        lines.append(f"train.epochs={max(1, round(train.epochs * chunks * factor / more))}")
+    return lines

@@ -1,0 +1,128 @@
+"""The finalists: whole configurations that are compared when trained longer than a trial."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from basecaller.config import compose_config
+from basecaller.hpo.best import setting_of
+from basecaller.hpo.grid import as_text
+from basecaller.hpo.verdicts import short, shown
+from basecaller.search_plan.incumbent import RATE, Asked, Incumbent
+from basecaller.search_plan.stages import StageFile, composed_settings
+
+if TYPE_CHECKING:
+    from basecaller.hpo.best import Standing
+
+INCUMBENT, DEFAULTS, WINNER = "incumbent", "defaults", "winner"
+"""Names of candidates; the others are named by the setting in which they differ from the incumbent."""
+
+SCHEDULE = "train.batch_schedule"
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Whole configurations to compare.
+
+    Attributes:
+        settings: name -> what the search decides, by override key, such as `optimizer` and `optimizer.lr`.
+        given: the user's overrides, which all of them share.
+    """
+
+    settings: dict[str, dict[str, Any]]
+    given: tuple[str, ...]
+
+    def lines(self, name: str) -> list[str]:
+        """The overrides of a candidate, as a user types them."""
+        return [f"{key}={as_text(value)}" for key, value in self.settings[name].items()]
+
+    def sweep(self) -> list[str]:
+        """The overrides of a sweep over them: `stage.candidate` is its axis, from which all settings in which they differ are
+        taken. A config group cannot be computed, so its keys are set instead."""
+        values = {name: leaves([*self.given, *self.lines(name)], list(self.settings[name])) for name in self.settings}
+        keys = list(dict.fromkeys(key for of in values.values() for key in of))
+        varied = [key for key in keys if len({as_text(of.get(key)) for of in values.values()}) > 1]
+        first = next(iter(values.values()))
+        nested = {name: OmegaConf.to_container(_nested({key: of[key] for key in varied})) for name, of in values.items()}
+        return [
+            f"stage.candidates={as_text(nested)}",
+            f"stage.candidate={','.join(values)}",
+            *(f"{key}={as_text(first[key])}" for key in keys if key not in varied),
+            *(f"{key}='${{stage.candidates.${{stage.candidate}}.{key}}}'" for key in varied),
+        ]
+
+    def best(self, name: str) -> Candidates:
+        """One of them as the winner, and the untuned defaults."""
+        return Candidates({WINNER: self.settings[name], DEFAULTS: self.settings[DEFAULTS]}, self.given)
+
+
+def _nested(values: Mapping[str, Any]) -> DictConfig:
+    nested = OmegaConf.create({})
+    for key, value in values.items():
+        OmegaConf.update(nested, key, value)
+    return nested
+
+
+def leaves(overrides: list[str], keys: list[str]) -> dict[str, Any]:
+    """The values that some overrides compose to, by dotted key: of a config group all its keys."""
+    config, found = compose_config(overrides), dict[str, Any]()
+    for key in keys:
+        value = OmegaConf.select(config, key)
+        if isinstance(value, DictConfig):
+            found |= {f"{key}.{inner!s}": entry for inner, entry in value.items()}
+        else:
+            found[key] = value
+    return found
+
+
+def finalist_candidates(
+    incumbent: Incumbent,
+    stands: list[tuple[Asked, Standing]],
+    files: Mapping[str, StageFile],
+    given: list[str],
+    count: int,
+    batches: tuple[int, ...] | None = None,
+) -> Candidates:
+    """The incumbent, the untuned defaults, the incumbent with large batches first and small ones at the end, and the nearest
+    other choice of every question whose verdict is not clear.
+
+    A rival takes the learning rate at which it was best, relative to that of its question's winner.
+
+    Args:
+        incumbent: the best settings so far.
+        stands: every question as it was asked last.
+        files: the stages.
+        given: the user's overrides.
+        count: of the candidates, at most; the nearest rivals come first. With less than two, the incumbent is the winner.
+        batches: a batch schedule that the incumbent is tried with.
+    """
+    defaults = composed_settings(given, list(incumbent.settings))
+    if count < 2:
+        return Candidates({WINNER: incumbent.settings, DEFAULTS: defaults}, tuple(given))
+    found = {INCUMBENT: incumbent.settings}
+    if batches and not any(line.startswith("train.batch_schedule=") for line in given):
+        found[f"batches_{'_'.join(map(str, batches))}"] = incumbent.settings | {SCHEDULE: list(batches)}
+        found[INCUMBENT] = incumbent.settings | {SCHEDULE: None}
+        defaults = defaults | {SCHEDULE: None}
+    rivals: list[tuple[float, str, dict[str, Any]]] = []
+    for asked, stand in stands:
+        conclusion, choice = stand.conclusion, files[asked.stage].choice
+        if conclusion.kind == "clear" or conclusion.rival is None or choice not in incumbent.settings or choice == RATE:
+            continue
+        value = stand.choices[conclusion.rival]
+        if value == incumbent.settings[choice]:
+            continue
+        settings = found[INCUMBENT] | {choice: value}
+        if RATE in settings:
+            ratio = float(setting_of(stand.trials_of(conclusion.rival)[0], RATE)) / float(asked.answer[RATE])
+            settings[RATE] = float(f"{float(settings[RATE]) * ratio:.6g}")
+        distance = conclusion.margin / conclusion.error if conclusion.error else 0.0
+        rivals.append((distance, re.sub(r"\W", "_", f"{short(choice)}_{shown(value)}"), settings))
+    for _, name, settings in sorted(rivals, key=lambda rival: rival[0])[: max(0, count - 1 - len(found))]:
+        found[name] = settings
+    return Candidates(found | {DEFAULTS: defaults}, tuple(given))

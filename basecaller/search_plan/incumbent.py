@@ -1,0 +1,152 @@
+"""The incumbent, the best settings known so far, and how a question is asked again around it.
+
+The words are those of the Deep Learning Tuning Playbook (Godbole et al., 2023): a question is about its *scientific*
+hyperparameter (`stage.choice`); *nuisance* hyperparameters, above all the learning rate, are tuned along with it, so that each
+choice is judged at its own best; all others are *fixed* at the incumbent's values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from basecaller.hpo.best import setting_of
+from basecaller.hpo.edges import is_ordered, outward
+from basecaller.hpo.grid import as_text
+from basecaller.search_plan.stages import StageFile
+
+if TYPE_CHECKING:
+    import optuna
+
+RATE = "optimizer.lr"
+FACTOR = "stage.rate_factor"
+BATCH = "data.batch_size"
+
+RATE_FACTORS = (2.0, 1.0, 0.5)
+"""Factors of the incumbent's learning rate that are co-tuned with another choice."""
+
+RATE_CHOICES = (4.0, 2.0, 1.0, 0.5, 0.25)
+"""Factors of the incumbent's learning rate that are tried where the question is the rate itself."""
+
+
+@dataclass(frozen=True)
+class Incumbent:
+    """The best settings known so far.
+
+    Attributes:
+        settings: by override key, such as `padding`, `model.batch_norm`, `optimizer`, `optimizer.lr`.
+        study, trial: where they were found.
+        mean: validation loss there, nats per base.
+    """
+
+    settings: dict[str, Any]
+    study: str
+    trial: int
+    mean: float
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question as it was asked once.
+
+    Attributes:
+        stage: its file in `conf/stage/`.
+        asking: 1 for the method's own, 2 for the first time that it is asked again, and so on.
+        round: of the search.
+        why: it is asked again; empty for the method's own.
+        study: its name.
+        under: the settings that were fixed, by override key, and the budget.
+        answer: the winner's settings by override key.
+        guessing: whether its winner had learned nothing.
+        before: the answer that it replaces; empty for the method's own.
+    """
+
+    stage: str
+    asking: int
+    round: int
+    why: str
+    study: str
+    under: dict[str, Any]
+    answer: dict[str, Any]
+    guessing: bool
+    before: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Under which its studies are stored."""
+        return study_stage(self.stage, self.asking)
+
+
+def study_stage(stage: str, asking: int) -> str:
+    """The part of a study's name that tells the question: `dilation`, and `dilation.2` where it is asked again."""
+    return stage if asking == 1 else f"{stage}.{asking}"
+
+
+def decided_keys(files: Iterable[StageFile]) -> list[str]:
+    """The settings that the stages of a plan sweep, fix or take from each other, in their order; not those that say how a stage
+    asks."""
+    keys = [key for file in files for key in file.params if not key.startswith(("stage.", "train."))]
+    return sorted(dict.fromkeys(keys), key=lambda key: ("." in key, keys.index(key)))  # config groups before their keys
+
+
+def settings_of(trial: optuna.trial.FrozenTrial, keys: Iterable[str]) -> dict[str, Any]:
+    """What a trial ran with, by override key."""
+    return {key: setting_of(trial, key) for key in keys}
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The settings in which two sets differ: key -> values before and after."""
+    return {key: (before.get(key), value) for key, value in after.items() if before.get(key) != value}
+
+
+def neighbours(values: Iterable[Any], incumbent: Any) -> list[Any]:
+    """A narrowed axis: the incumbent and the next value on either side, beyond the end of the axis by its own ratio.
+
+    Values without an order all stay.
+    """
+    known = list(dict.fromkeys([*values, incumbent]))
+    if not is_ordered(known):
+        return known
+    known.sort()
+    for end in ("lowest", "highest"):
+        if incumbent == (known[0] if end == "lowest" else known[-1]):
+            beyond = outward(known, end)
+            known = known if beyond is None else sorted([*known, beyond])
+    place = known.index(incumbent)
+    return known[max(0, place - 1) : place + 2]
+
+
+def rates(rate: float, factors: Iterable[float]) -> list[float]:
+    """Learning rates around one, to six digits."""
+    return [float(f"{rate * factor:.6g}") for factor in factors]
+
+
+def asking_again(file: StageFile, incumbent: Incumbent, axes: Mapping[str, list[Any]], given: Iterable[str]) -> list[str]:
+    """The overrides that ask a question again: its choice on a narrowed grid, its nuisance hyperparameters around the
+    incumbent, everything else at the incumbent.
+
+    Args:
+        file: the stage.
+        incumbent: the best settings so far.
+        axes: the values that were tried of each key so far.
+        given: keys that the user set: they stay as they are.
+    """
+    fixed, swept = dict(incumbent.settings), dict[str, list[Any]]()
+    rate = fixed.pop(RATE, None)
+    for key in (file.choice, *file.stage.nuisance):
+        if key in fixed:
+            swept[key] = neighbours(axes.get(key, []), fixed.pop(key))
+    if file.choice == RATE and rate is not None:
+        swept[RATE] = rates(rate, RATE_CHOICES)
+    elif FACTOR in file.stage.nuisance and RATE not in given:
+        swept[FACTOR] = list(RATE_FACTORS)
+    lines = {key: value for key, value in file.params.items() if key.startswith("train.")}
+    lines |= {key: as_text(value) for key, value in fixed.items()}
+    lines |= {key: ",".join(map(as_text, values)) for key, values in swept.items()}
+    if rate is not None and RATE not in swept:
+        batch = incumbent.settings.get(BATCH)
+        scaled = f",${{{BATCH}}},{batch}" if BATCH in swept else ""
+        factor = f"${{{FACTOR}}}" if FACTOR in swept else "1.0"
+        lines[RATE] = f"'${{rate:{rate},{factor}{scaled}}}'" if scaled or FACTOR in swept else as_text(rate)
+    return [f"{key}={value}" for key, value in lines.items() if key not in given]

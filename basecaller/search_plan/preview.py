@@ -1,0 +1,95 @@
+"""What a search would run, and about how long it takes; nothing runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from basecaller.geometry import dilations
+from basecaller.hpo.designs import most_runs, planned
+
+if TYPE_CHECKING:
+    from basecaller.search_plan.search import Search
+
+SAMPLE_BLOCKS_PER_SECOND = 2.6e6
+"""Signal samples times residual blocks that one core trains in a second, at 32 channels and stride 4."""
+
+
+def preview(search: Search, console: Console) -> None:
+    """Lists every trial of the first round with its settings, then rounds, finalists and headline, with estimates of time."""
+    cfg = search.cfg.search
+    total, seconds = 0, 0.0
+    longest = 0.0
+    for name, file in search.files.items():
+        space, fixed = file.planned(search.overrides)
+        points = [point.values for point in space.points()]
+        table = Table("trial", "settings", "about", title=name, title_justify="left")
+        costs = [estimate(search, {**fixed, **point}) for point in points]
+        for number, (point, cost) in enumerate(zip(points, costs, strict=True)):
+            table.add_row(str(number), "  ".join(f"{k}={v}" for k, v in point.items()), f"{cost:.1f} s")
+        if file.stage.extend:
+            table.caption = f"and up to {file.stage.extend} more beyond the edge of the grid, if the winner lies there"
+        console.print(table)
+        console.print("  ".join(f"{k}={v}" for k, v in fixed.items()), style="dim")
+        if space.seeds:
+            seeds, runs = len(space.seeds), len(points) * len(space.seeds)
+        else:
+            design, choices, seeds = planned(str(file.stage.design), space.axes, file.choice, int(file.stage.replicates))
+            runs = most_runs(design, choices, seeds)
+        if seeds > 1:
+            console.print(f"{len(points)} points, {runs} trials at most over {seeds} seeds", style="dim")
+        total, seconds = total + runs, seconds + runs * float(np.mean(costs))
+        longest = max(longest, float(np.mean(costs)))
+    workers, each = search.workers.count, f"{search.workers.count} at once, {search.workers.threads} thread(s) each"
+    table = Table("after the first round", "about", title_justify="left")
+    later = max(0, int(cfg.rounds) - 1)
+    if later:
+        table.add_row(
+            f"up to {later} more round(s), trials {cfg.round_budget} times as long",
+            _minutes(later * seconds / 2 * int(cfg.round_budget) / workers),
+        )
+    if int(cfg.finalists) > 1:
+        table.add_row(
+            f"up to {cfg.finalists} finalists at {cfg.finalist_seeds} seed(s), {cfg.finalist_budget} times as long",
+            _minutes(int(cfg.finalists) * int(cfg.finalist_seeds) * int(cfg.finalist_budget) * longest / workers),
+        )
+    final = OmegaConf.merge(search.cfg.train, cfg.winner.train)
+    cost = estimate(search, {}, final)
+    seeds = int(cfg.headline_seeds)
+    table.add_row(f"headline: the winner and the defaults, {seeds} seed(s) each", _minutes(2 * seeds * cost / workers))
+    console.print(table)
+    console.print(f"first round: {total} trials, {each}: {_minutes(seconds / workers)}")
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f} minutes"
+
+
+def estimate(search: Search, chosen: dict[str, Any], train: Any = None) -> float:
+    """Seconds of one training on one worker.
+
+    Args:
+        search: of which it is a trial.
+        chosen: its settings by key; those that an earlier stage decides are taken from the config.
+        train: its `train` section, where it is not the search's.
+    """
+    cfg, train = search.cfg, train or search.cfg.train
+
+    def number(key: str) -> float:
+        value = str(chosen.get(key, "<default>"))
+        return float(OmegaConf.select(cfg, key) if value.startswith("<") else value)
+
+    blocks = len(dilations(int(number("model.max_dilation")), int(number("model.stacks"))))
+    dataset = search.dataset
+    samples = float(np.mean(dataset.lengths))
+    there = len(dataset.indices("train"))
+    chunks = train.epochs * min(train.chunks or there, there)
+    validating = len(dataset.indices("validation"))
+    validation = train.epochs * train.validations * min(train.validation_chunks or validating, validating) / 3  # no backward
+    overhead = 1 + 2 / number("data.batch_size")  # small batches keep a core less busy
+    width = (cfg.model.channels / 32) ** 1.5 * 4 / cfg.model.stride
+    return float((chunks * overhead + validation) * samples * blocks * width / SAMPLE_BLOCKS_PER_SECOND)

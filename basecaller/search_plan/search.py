@@ -1,0 +1,331 @@
+"""A whole search: the plan's questions, the rounds that ask them again, the finalists, the headline, and the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+from rich.console import Console
+
+from basecaller.config import command
+from basecaller.data.batches import check_padding
+from basecaller.data.dataset import Dataset
+from basecaller.data.sources import prepare
+from basecaller.errors import SettingError
+from basecaller.files import read_json, write_json
+from basecaller.hpo.best import standing, winner_of
+from basecaller.hpo.grid import as_text, parse_overrides
+from basecaller.hpo.storage import open_study
+from basecaller.report import write_report
+from basecaller.reporting.facts import stage_facts
+from basecaller.reporting.terminal import print_report, print_stage
+from basecaller.run import check, data_findings
+from basecaller.search_plan.budget import longer
+from basecaller.search_plan.finalists import INCUMBENT, Candidates, finalist_candidates
+from basecaller.search_plan.incumbent import (
+    RATE,
+    Asked,
+    Incumbent,
+    asking_again,
+    decided_keys,
+    differences,
+    settings_of,
+    study_stage,
+)
+from basecaller.search_plan.stages import flat_overrides, known_stages, read_stage, run_sweep, unswept
+from basecaller.search_plan.winner import write_winner
+from basecaller.settings import general, settings
+from basecaller.workers import divide
+
+FINALISTS, HEADLINE = "finalists", "headline"
+"""The stages that compare whole configurations, longer trained."""
+
+OWN = ("plan=", "search.workers=", "search.preview=", "search.winner", "search.rounds=", "search.round_budget=",
+       "search.finalist", "search.headline", "search.batch_schedule=")  # fmt: skip
+"""Overrides that say what a search runs, not what its trials are."""
+
+
+class Search:
+    """A search of an experiment.
+
+    Args:
+        cfg: composed from the overrides.
+        overrides: the user's, passed on to every stage.
+        console: where tables are printed.
+    Raises:
+        SettingError: the plan names a stage that does not exist.
+    """
+
+    def __init__(self, cfg: DictConfig, overrides: list[str], console: Console) -> None:
+        self.cfg, self.console = cfg, console
+        self.typed, self.started = overrides, time.monotonic()
+        self.overrides = [line for line in overrides if not line.startswith(OWN)]
+        self.given = set(parse_overrides(unswept(self.overrides)))
+        self.url, self.experiment = str(cfg.storage), str(cfg.experiment)
+        self.folder = Path(cfg.output_dir)
+        self.seconds_before = float((read_json(self.folder / "search.json") or {}).get("seconds", 0))
+        self.plan = [str(name) for name in cfg.plan]
+        self.workers = divide(general(cfg).search.workers, str(cfg.device))
+        known = known_stages()
+        unknown = [name for name in self.plan if name not in known]
+        if unknown or not self.plan:
+            raise SettingError(f"plan={self.plan}: {unknown or 'nothing to run'}; stages are {', '.join(known)}")
+        self.files = {name: read_stage(name, self.overrides) for name in self.plan}
+        self.spaces = {name: file.planned(self.overrides)[0] for name, file in self.files.items()}
+        self.keys = [key for key in decided_keys(self.files.values()) if key not in self.given]
+        self.history: list[Asked] = []
+        self.axes: dict[str, list[Any]] = {}
+        self.incumbent: Incumbent | None = None
+
+    # -- the whole
+
+    def run(self) -> None:
+        """Runs what the search still misses, and writes the report after every step that ran something.
+
+        Raises:
+            BasecallerError: a setting is invalid or the data cannot be used; nothing was stored.
+        """
+        check(self.cfg)
+        self._report(only_if=not (self.folder / "report.html").exists())
+        self.first_round()
+        for number in range(2, int(self.cfg.search.rounds) + 1):
+            if not self.later_round(number):
+                break
+        candidates = self.run_finalists()
+        self.run_headline(candidates)
+        self.console.rule("report")
+        print_report(self._report(), self.console)
+        self.console.print(f"report: {self.folder / 'report.html'}")
+
+    def first_round(self) -> None:
+        """Asks the plan's questions as the method has them. A question whose networks had learned nothing is asked again as
+        soon as a later stage shows a learning rate at which they do; and then the rate, where the answer changed."""
+        for contest in self.contests():
+            for name in contest:
+                self.run_stage(name)
+            self._take(contest)
+            if self._latest(contest[-1]).guessing:
+                continue
+            open_questions = [name for name, asked in self.latest.items() if asked.guessing and name not in contest]
+            for name in open_questions:
+                self.ask_again(name, 1, "its networks had learned nothing")
+            rates = [self._holder(c) for c in self.contests() if self.files[c[0]].choice == RATE and c[-1] in self.latest]
+            for name in rates:
+                if open_questions and (why := self._stale(name, [])):
+                    self.ask_again(name, 1, why)
+
+    def later_round(self, number: int) -> bool:
+        """Asks again, with more chunks, what was asked under other settings than the incumbent's; returns whether an answer
+        changed."""
+        budget, changed = longer(self.cfg, self.dataset, int(self.cfg.search.round_budget)), False
+        self.console.rule(f"round {number}", style="bold")
+        for contest in self.contests():
+            name = self._holder(contest)
+            why = self._stale(name, budget)
+            if why:
+                asked = self.ask_again(name, number, why, budget)
+                choice = self.files[name].choice
+                changed |= choice is not None and asked.answer.get(choice) != asked.before.get(choice)
+        return changed
+
+    # -- questions
+
+    def contests(self) -> Iterator[list[str]]:
+        """The plan's stages, those that follow each other and sweep the same keys together: they answer one question."""
+        contest: list[str] = []
+        for name in self.plan:
+            if contest and self._swept(name) != self._swept(contest[-1]):
+                yield contest
+                contest = []
+            contest.append(name)
+        yield contest
+
+    def _swept(self, name: str) -> set[str]:
+        return set(self.spaces[name].axes)
+
+    @property
+    def latest(self) -> dict[str, Asked]:
+        """Each stage as it was asked last."""
+        return {asked.stage: asked for asked in self.history}
+
+    def _latest(self, name: str) -> Asked:
+        return self.latest[name]
+
+    def _holder(self, contest: list[str]) -> str:
+        """The stage of a contest whose winner won it."""
+        if len(contest) == 1:
+            return contest[0]
+        studies = {name: asked.study for name, asked in self.latest.items()}
+        won = winner_of(self.url, self.experiment, contest, studies).study.study_name
+        return next(name for name in contest if studies[name] == won)
+
+    def _take(self, contest: list[str]) -> None:
+        """Makes the winner of a contest the incumbent."""
+        studies = {name: asked.study for name, asked in self.latest.items()}
+        won = winner_of(self.url, self.experiment, contest, studies)
+        self.incumbent = Incumbent(settings_of(won.trial, self.keys), won.study.study_name, won.trial.number, won.mean)
+
+    def _stale(self, name: str, budget: list[str]) -> str:
+        """Why a question is to be asked again; empty where nothing that it was asked under has changed."""
+        assert self.incumbent is not None
+        asked = self.latest[name]
+        if asked.guessing:
+            return "its networks had learned nothing"
+        tuned = {self.files[name].choice, RATE, *self.files[name].stage.nuisance}
+        now = {key: value for key, value in self.incumbent.settings.items() if key not in tuned}
+        changed = differences({k: asked.under.get(k) for k in now}, now)
+        if changed:
+            return "since then " + ", ".join(f"{k} went from {as_text(a)} to {as_text(b)}" for k, (a, b) in changed.items())
+        return "with longer training" if budget != asked.under.get("budget", []) else ""
+
+    def run_stage(self, name: str) -> dict[str, Any]:
+        """Runs what a stage of the plan still misses, prints it, and returns its facts."""
+        overrides = [f"stage={name}", *self.overrides]
+        studies = {stage: asked.study for stage, asked in self.latest.items()}
+        if studies:
+            overrides.append(f"stage.studies={as_text(studies)}")
+        kept, skipped = self._nothing_to_ask(name)
+        if kept:
+            overrides.append(f"padding={kept}")
+        study, facts = self._sweep(name, 1, overrides, skipped)
+        self._remember(name, 1, 1, "", study, facts, [])
+        return facts
+
+    def ask_again(self, name: str, number: int, why: str, budget: list[str] | None = None) -> Asked:
+        """Asks a question again around the incumbent, in a study of its own; its winner is the new incumbent."""
+        assert self.incumbent is not None
+        before, budget = self.latest[name], budget or []
+        asking = before.asking + 1
+        own = [f"stage={name}", f"stage.asking={asking}"]
+        kept, skipped = self._nothing_to_ask(name)
+        grid = asking_again(self.files[name], self.incumbent, self.axes, self.given | ({"padding"} if kept else set()))
+        lines = parse_overrides([*own, *budget, *unswept(self.overrides), *grid, *([f"padding={kept}"] if kept else [])])
+        study, facts = self._sweep(name, asking, [str(o.input_line) for o in lines.values()], skipped, why)
+        return self._remember(name, asking, number, why, study, facts, budget, before.answer)
+
+    def _remember(
+        self, name: str, asking: int, number: int, why: str, study: str, facts: dict[str, Any], budget: list[str],
+        before: dict[str, Any] | None = None,
+    ) -> Asked:  # fmt: skip
+        stand = standing(open_study(self.url, study))
+        assert stand.winner is not None
+        for key, values in facts["axes"].items():
+            self.axes[key] = list(dict.fromkeys([*self.axes.get(key, []), *values]))
+        answer = settings_of(stand.winner, self.keys)
+        swept = set(facts["axes"])
+        under = {key: value for key, value in answer.items() if key not in swept} | {"budget": budget}
+        asked = Asked(name, asking, number, why, study, under, answer, bool(facts["guessing"]), before or {})
+        self.history.append(asked)
+        if asking > 1:
+            self.incumbent = Incumbent(answer, study, stand.winner.number, stand.conclusion.mean)
+        self._report(only_if=facts["ran"])
+        return asked
+
+    def _sweep(
+        self, name: str, asking: int, overrides: list[str], skipped: str = "", why: str = ""
+    ) -> tuple[str, dict[str, Any]]:
+        """Runs a sweep and prints its table; returns its study's name and facts."""
+        self.console.rule(study_stage(name, asking))
+        file = self.files.get(name) or read_stage(name, [])
+        self.console.print(file.stage.question, style="italic")
+        if why:
+            self.console.print(f"asked again: {why}")
+        if skipped:
+            self.console.print(f"skipped: {skipped}", style="bold")
+        self.console.print(command("train", overrides, multirun=True), style="dim", soft_wrap=True)
+        before = time.time()
+        study_name = run_sweep([*self.workers.overrides, *overrides])
+        study = open_study(self.url, study_name)
+        study.set_user_attr("skipped", skipped)
+        study.set_user_attr("why", why)
+        facts = stage_facts(study_stage(name, asking), study, standing(study))
+        ended = [t.datetime_complete.timestamp() for t in study.get_trials(deepcopy=False) if t.datetime_complete]
+        facts["ran"] = max(ended, default=0.0) >= before
+        print_stage(facts, self.console)
+        return study_name, facts
+
+    def _nothing_to_ask(self, name: str) -> tuple[str, str]:
+        """The padding that is kept where this data gives the padding stage no answer, and why; empty where it gives one."""
+        if self._swept(name) != {"padding"}:
+            return "", ""
+        lengths = np.unique(self.dataset.lengths[self.dataset.indices("train")])
+        if len(lengths) == 1:
+            return "off", f"every chunk has {lengths[0]} samples, so there is nothing to pad; padding=off is kept"
+        try:
+            check_padding(self.dataset, "off", int(self.cfg.data.batch_size))
+        except SettingError:
+            return "masked", "where bases start is not known, so chunks cannot be cropped; padding=masked is kept"
+        return "", ""
+
+    # -- finalists and headline
+
+    def run_finalists(self) -> Candidates:
+        """Trains the incumbent, the nearest other choices and the untuned defaults for longer.
+
+        Returns:
+            The best of them, and the untuned defaults.
+        """
+        assert self.incumbent is not None
+        options = general(self.cfg).search
+        stands = [(asked, standing(open_study(self.url, asked.study))) for asked in self.latest.values()]
+        candidates = finalist_candidates(
+            self.incumbent, stands, self.files, unswept(self.overrides), options.finalists, options.batch_schedule
+        )
+        if len(candidates.settings) > 1:
+            budget = longer(self.cfg, self.dataset, int(self.cfg.search.finalist_budget))
+            own = [*budget, f"stage.replicates={self.cfg.search.finalist_seeds}", "train.schedule=cosine", "train.warmup=0.05"]
+            won = self._compare(FINALISTS, own, candidates)
+            name = str(won["winner"]["stage.candidate"])
+            if name != INCUMBENT:
+                longer_by = f"trains {options.finalist_budget} times as long"
+                note = f"{name} did not win in short trials, and is ahead of the incumbent when it {longer_by}"
+                self.console.print(f"{note}.")
+                open_study(self.url, won["study"]).set_user_attr("note", note)
+            candidates = candidates.best(name)
+        return candidates
+
+    def run_headline(self, candidates: Candidates) -> dict[str, Any]:
+        """Trains the winner and the untuned defaults alike, at fresh seeds, and tests both on the test split."""
+        first = int(self.cfg.seed) + 1000
+        seeds = ",".join(str(first + i) for i in range(int(self.cfg.search.headline_seeds)))
+        budget = flat_overrides(self.cfg.search.winner)
+        own = [*budget, f"seed={seeds}"]
+        facts = self._compare(HEADLINE, own, candidates)
+        return write_winner(self.cfg, self.url, facts["study"], candidates, budget, self.console)
+
+    def _compare(self, stage: str, own: list[str], candidates: Candidates) -> dict[str, Any]:
+        lines = parse_overrides([f"stage={stage}", *unswept(self.overrides), *candidates.sweep(), *own])
+        _, facts = self._sweep(stage, 1, [str(o.input_line) for o in lines.values()])
+        self._report(only_if=facts["ran"])
+        return facts
+
+    # -- data and report
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data set that the search trains on."""
+        data = settings(self.cfg).data
+        return prepare(data.name, data.source, Path(data.folder))
+
+    @cached_property
+    def findings(self) -> list[str]:
+        """See `run.data_findings`."""
+        return data_findings(self.cfg)
+
+    def _report(self, only_if: bool = True) -> dict[str, Any]:
+        seconds = self.seconds_before + time.monotonic() - self.started
+        content = {
+            "command": command("search", self.typed),
+            "plan": self.plan,
+            "history": [dataclasses.asdict(asked) | {"name": asked.name} for asked in self.history],
+            "data": self.findings,
+            "seconds": round(seconds, 1),
+        }
+        write_json(self.folder / "search.json", content)
+        return write_report(self.url, self.experiment, self.folder, self.plan) if only_if else {}

@@ -1,0 +1,123 @@
+"""One stage of a search as a Hydra multirun, and what a stage asks for, read from its file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from basecaller.hpo.grid import Keys, Space, as_text, parse_overrides, read_space
+from basecaller.places import conf_dir
+from basecaller.run import job
+
+if TYPE_CHECKING:
+    from hydra._internal.hydra import Hydra
+
+
+@contextmanager
+def hydra_app() -> Iterator[Hydra]:
+    """Hydra as `hydra.main` sets it up, for multiruns inside this process: workers stay warm between stages."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(conf_dir(), job_name="train"):
+        app = GlobalHydra.instance().hydra
+        assert app is not None
+        yield app
+
+
+def run_sweep(overrides: list[str]) -> str:
+    """Runs what a sweep still misses; returns its study's name."""
+    with hydra_app() as app:
+        return str(app.multirun("config", job, overrides))
+
+
+def known_stages() -> list[str]:
+    """The names in `conf/stage/`."""
+    with hydra_app() as app:
+        return list(app.config_loader.get_group_options("stage"))
+
+
+@dataclass(frozen=True)
+class StageFile:
+    """A stage as its file has it.
+
+    Attributes:
+        name: of the file.
+        stage: its `stage` section: question, choice, nuisance axes.
+        params: its overrides by key, as text, `${best:...}` unresolved.
+        source: `data.name`.
+    """
+
+    name: str
+    stage: DictConfig
+    params: dict[str, str]
+    source: str
+
+    @property
+    def choice(self) -> str | None:
+        """The scientific hyperparameter: the key that the stage asks about."""
+        return None if self.stage.choice is None else str(self.stage.choice)
+
+    def planned(self, overrides: list[str]) -> tuple[Space, dict[str, str]]:
+        """The grid and the fixed settings as far as they are known before earlier stages have run.
+
+        Args:
+            overrides: the user's; they win by key.
+        Returns:
+            The space, and the fixed settings by key; one that an earlier stage decides is described in words.
+        """
+        later = {key: describe(value) for key, value in self.params.items() if "${" in value}
+        known = parse_overrides(f"{key}={value}" for key, value in self.params.items() if key not in later)
+        asked = parse_overrides(overrides)
+        with hydra_app() as app:
+            keys = Keys(app.config_loader.get_group_options, self.source)
+            space = read_space(known | asked, keys, sampled=False)
+        fixed = {key: line.partition("=")[2] for key, line in space.fixed.items()}
+        return space, fixed | {key: text for key, text in later.items() if key not in asked}
+
+
+def read_stage(name: str, overrides: list[str]) -> StageFile:
+    """A stage's file, with the user's overrides of its `stage` section."""
+    with hydra_app() as app:
+        config = app.config_loader.load_configuration("config", [f"stage={name}", *unswept(overrides)], RunMode.MULTIRUN)
+    params = OmegaConf.to_container(config.hydra.sweeper.params, resolve=False)
+    assert isinstance(params, dict)
+    return StageFile(name, config.stage, {str(k): _written(v) for k, v in params.items()}, str(config.data.name))
+
+
+def _written(value: Any) -> str:
+    """A value of `params` as an override: text is written in Hydra's grammar already."""
+    return value if isinstance(value, str) else as_text(value)
+
+
+def composed_settings(overrides: list[str], keys: list[str]) -> dict[str, Any]:
+    """What some overrides compose to, by override key: the choice of a config group, or the value of a dotted key."""
+    with hydra_app() as app:
+        config = app.config_loader.load_configuration("config", overrides, RunMode.RUN)
+    choices = config.hydra.runtime.choices
+    return {key: choices[key] if key in choices else OmegaConf.select(config, key) for key in keys}
+
+
+def describe(value: str) -> str:
+    """A setting that an earlier stage decides, for a reader."""
+    source = value.partition("${best:")[2].partition(",")[0]
+    return f"<{'scaled ' if 'rate' in value else ''}best of {source}>"
+
+
+def unswept(overrides: list[str]) -> list[str]:
+    """The overrides that sweep nothing: what all stages have in common."""
+    return [str(o.input_line) for o in parse_overrides(overrides).values() if not o.is_sweep_override()]
+
+
+def flat_overrides(node: DictConfig, prefix: str = "") -> list[str]:
+    """The leaves of a config as overrides."""
+    lines = []
+    for key, value in node.items():
+        path = f"{prefix}{key!s}"
+        lines += flat_overrides(value, f"{path}.") if isinstance(value, DictConfig) else [f"{path}={as_text(value)}"]
+    return lines

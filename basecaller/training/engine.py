@@ -1,0 +1,225 @@
+"""How a network is computed: by native code or by PyTorch, and how precisely.
+
+A training asks its engine for the gradients of a batch, a validation for scores and losses. Both engines compute the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from basecaller.data.batches import Batch
+from basecaller.errors import SettingError
+from basecaller.geometry import Model
+from basecaller.native.build import UnavailableError, load
+from basecaller.native.step import Library, Step
+from basecaller.network import RawCTCNet
+from basecaller.training.device import autocast_type
+
+log = logging.getLogger(__name__)
+
+
+def ctc_nats(scores: Tensor, batch: Batch, network: RawCTCNet) -> Tensor:
+    """CTC negative log-likelihood summed over a batch, in nats (Graves et al., ICML 2006).
+
+    Args:
+        scores: [batch, frames, labels], any float type; the loss is computed in float32.
+        batch: true lengths and targets.
+        network: gives the output length of each signal length.
+    """
+    log_probs = F.log_softmax(scores.float(), 2).transpose(0, 1)
+    frames = network.frames(torch.from_numpy(batch.lengths))
+    targets = torch.from_numpy(batch.targets).to(scores.device)
+    return F.ctc_loss(log_probs, targets, frames, torch.from_numpy(batch.target_lengths), reduction="sum")
+
+
+class Engine(ABC):
+    """Computes a network.
+
+    Args:
+        network: on its device. Its parameters become views of one vector.
+
+    Attributes:
+        parameter: that vector: what an optimizer sees.
+        gradient: of it.
+    """
+
+    def __init__(self, network: RawCTCNet) -> None:
+        self.network = network
+        self.parameter = nn.Parameter(network.flatten())
+        self.gradient = self.parameter.grad = torch.zeros_like(self.parameter)
+
+    @abstractmethod
+    def gradients(self, batch: Batch, masked: bool) -> float:
+        """The loss of a training batch in nats per base; `gradient` is given its gradient, unless it is not finite.
+
+        Args:
+            batch: cropped or padded to one rectangle.
+            masked: hide what lies beyond a read's end; else it passes through like signal.
+        """
+
+    @abstractmethod
+    def scores(self, batch: Batch) -> Tensor:
+        """Scores of whole reads, each as if alone, in evaluation mode: float [batch, frames, labels].
+
+        Frames beyond a read's end mean nothing. The batch's targets are not looked at.
+        """
+
+    @abstractmethod
+    def nats(self, batch: Batch) -> tuple[float, Tensor]:
+        """The loss of `scores`, summed over the batch, and the scores."""
+
+
+class TorchEngine(Engine):
+    """PyTorch, on any device.
+
+    Args:
+        network: on its device.
+        autocast: type of the matrix products, None for float32.
+    """
+
+    def __init__(self, network: RawCTCNet, autocast: torch.dtype | None = None) -> None:
+        super().__init__(network)
+        self.device, self.autocast = self.parameter.device, autocast
+        parts = self.gradient.split([p.numel() for p in network.parameters()])
+        for parameter, part in zip(network.parameters(), parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+
+    def _scores(self, batch: Batch, masked: bool) -> Tensor:
+        signal = torch.from_numpy(batch.signal).to(self.device)
+        lengths = torch.from_numpy(batch.lengths).to(self.device) if masked else None
+        with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
+            scores: Tensor = self.network(signal, lengths)
+        return scores
+
+    def gradients(self, batch: Batch, masked: bool) -> float:
+        self.network.train()
+        loss = ctc_nats(self._scores(batch, masked), batch, self.network) / len(batch.targets)
+        value = loss.item()
+        self.gradient.zero_()
+        loss.backward()
+        return value
+
+    @torch.inference_mode()
+    def scores(self, batch: Batch) -> Tensor:
+        self.network.eval()
+        alike = bool((batch.lengths == batch.signal.shape[1]).all())  # then there is nothing to hide
+        return self._scores(batch, not alike)
+
+    @torch.inference_mode()
+    def nats(self, batch: Batch) -> tuple[float, Tensor]:
+        scores = self.scores(batch)
+        return ctc_nats(scores, batch, self.network).item(), scores
+
+
+class NativeEngine(Engine):
+    """Native code, on the processor.
+
+    Args:
+        library: the code.
+        network: see `native.step.Step`.
+        half: matrix products in bfloat16.
+    """
+
+    def __init__(self, library: Library, network: RawCTCNet, half: bool = False) -> None:
+        super().__init__(network)
+        self._step = Step(library, network, half)
+        self.gradient = self.parameter.grad = self._step.gradient
+
+    def gradients(self, batch: Batch, masked: bool) -> float:
+        return self._step.gradients(batch.signal, batch.lengths, batch.targets, batch.target_lengths, masked)
+
+    def scores(self, batch: Batch) -> Tensor:
+        return torch.from_numpy(self._step.scores(batch.signal, batch.lengths))
+
+    def nats(self, batch: Batch) -> tuple[float, Tensor]:
+        nats, scores = self._step.nats(batch.signal, batch.lengths, batch.targets, batch.target_lengths)
+        return nats, torch.from_numpy(scores)
+
+
+@dataclass(frozen=True)
+class Path:
+    """What computes, and how precisely: part of a result, since it decides its last digits.
+
+    Attributes:
+        library: the native code; None: PyTorch.
+        half: matrix products in bfloat16; sums, and all else, are float32.
+    """
+
+    library: Library | None
+    half: bool
+
+    def __str__(self) -> str:
+        return f"{'native' if self.library else 'torch'} {self.precision}"
+
+    @property
+    def precision(self) -> str:
+        return "bfloat16" if self.half else "float32"
+
+    def engine(self, network: RawCTCNet) -> Engine:
+        """The engine of a network."""
+        if self.library:
+            return NativeEngine(self.library, network, self.half)
+        return TorchEngine(network, torch.bfloat16 if self.half else None)
+
+
+@cache
+def _say_once(reason: str) -> None:
+    log.warning("no native code, PyTorch computes, a few times slower: %s (train.native=off: not wanted)", reason)
+
+
+def choose_path(size: Model, device: torch.device, native: str = "auto", precision: str = "float32", labels: int = 5) -> Path:
+    """The path of a network on a device.
+
+    Args:
+        size: of the network.
+        device: where it is.
+        native: `auto`: native code where it can be had, `on`: nothing else, `off`: PyTorch.
+        precision: of matrix products: `float32`, `bfloat16`, or `auto`: what is faster, and no worse.
+        labels: that the network scores.
+    Raises:
+        SettingError: `on`, and it cannot be had; the message says why.
+    """
+    library: Library | None = None
+    reason = ""
+    if native != "off":
+        try:
+            if device.type != "cpu":
+                reason = f"it runs on the processor, not on device={device}"
+            elif (code := load()).fits(size, labels):
+                library = code
+            else:
+                reason = (
+                    f"model.channels={size.channels} and model.skip_channels={size.skip_channels} must be multiples of "
+                    f"{code.vector_length} on this processor"
+                )
+        except UnavailableError as error:
+            reason = str(error)
+            if native == "auto":
+                _say_once(reason)
+        if native == "on" and library is None:
+            raise SettingError(f"train.native=on: {reason}; use train.native=auto")
+    if library and precision == "bfloat16" and not library.has_half:
+        if native == "on":
+            raise SettingError("train.native=on: this processor has no bfloat16 products; use train.precision=float32")
+        library = None
+    half = autocast_type(precision, device, size.channels) is not None
+    return Path(library, half and (library is None or library.has_half))
+
+
+def engine_of(network: RawCTCNet, native: str = "auto", precision: str = "float32") -> Engine:
+    """The engine of a network, by the path that `choose_path` takes; PyTorch for numbers other than float32.
+
+    Raises:
+        SettingError: see `choose_path`.
+    """
+    weight = network.scores.weight
+    if weight.dtype != torch.float32:
+        native = "off"
+    return choose_path(network.settings, weight.device, native, precision, len(weight)).engine(network)
