@@ -9,8 +9,10 @@ called them is in `basecaller.json` beside them: other models and settings are r
 
 from __future__ import annotations
 
+import logging
 import time
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,8 @@ from basecaller.workers import cores
 if TYPE_CHECKING:
     from basecaller.calling.model import Trained
 
+log = logging.getLogger(__name__)
+
 FORMATS = ("fastq", "sam", "bam")
 
 
@@ -43,10 +47,14 @@ class Options:
     output: str = field(metadata={"path": True})
     format: str = field(metadata={"choices": FORMATS})
     decoder: str = field(metadata={"choices": DECODERS})
+    calibration: str | None = field(metadata={"path": True})
     chunk_samples: int | None = field(metadata={"least": 1})
     batch_size: int = field(metadata={"least": 1})
     device: str
     threads: int | None = field(metadata={"least": 1})
+
+
+COUNTED = ("files", "files there already", "reads", "without a base", "without signal", "bases", "samples")
 
 
 def claim(output: Path, model: Trained, decoder: str) -> None:
@@ -72,10 +80,10 @@ def claim(output: Path, model: Trained, decoder: str) -> None:
 
 
 def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, Any]:
-    """Calls every POD5 file that has not been called yet.
+    """Calls every POD5 file that has not been called yet. Reads without a called base are counted, and not written.
 
     Returns:
-        Counts: files, reads, bases, samples, and seconds.
+        Counts: files, reads, those without a base or a signal, bases, samples, and seconds.
     Raises:
         DataError: the model or a POD5 file cannot be used; SettingError: a setting cannot be, or `output` has calls of another
             model. Files that were begun are not left behind, those that were finished stay.
@@ -84,12 +92,14 @@ def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, 
 
     from basecaller.calling.caller import Caller
     from basecaller.calling.model import load_model
-    from basecaller.calling.quality import Calibration
+    from basecaller.calling.quality import Calibration, calibration_from
 
     files = pod5_files(chosen.reads, "reads")
     root = Path(chosen.reads) if Path(chosen.reads).is_dir() else Path(chosen.reads).parent
     torch.set_num_threads(chosen.threads or cores())
     model = load_model(chosen.model, chosen.device)
+    if chosen.calibration is not None:
+        model = replace(model, calibration=calibration_from(Path(chosen.calibration)))
     if chosen.format != "fastq" and not set(model.network.alphabet) <= set(ALPHABET):
         raise SettingError(
             f"format={chosen.format}: SAM and BAM cannot hold the model's letters {model.network.alphabet} (others than "
@@ -100,7 +110,7 @@ def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, 
         console.print(f"qualities are not calibrated: python -m basecaller.evaluate model={chosen.model} does it")
     quality = model.calibration or Calibration()
     claim(Path(chosen.output), model, chosen.decoder)
-    counts = {"files": 0, "files there already": 0, "reads": 0, "bases": 0, "samples": 0}
+    counts = Counter(dict.fromkeys(COUNTED, 0))
     started = time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
@@ -120,9 +130,12 @@ def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, 
                     written = write_alignments(partial, calls, quality, stride, binary, command, model.rna)
                 for call in written:
                     counts["reads"] += 1
+                    counts["without a base"] += not call.sequence
                     counts["bases"] += len(call.sequence)
                     progress.advance(task)
             counts["files"] += 1
+            if not console.is_terminal:
+                log.info("%s: %d of %d files", target, counts["files"] + counts["files there already"], len(files))
     return counts | {"seconds": time.perf_counter() - started}
 
 
@@ -137,6 +150,11 @@ def main() -> None:
         f"{done['reads']:,} reads, {done['bases']:,} bases, {done['samples']:,} samples in {done['seconds']:.1f} s: "
         f"{rate:,.0f} samples per second; {done['files']} files in {chosen.output}, {done['files there already']} there before"
     )
+    for kind in ("without a base", "without signal"):
+        if done[kind]:
+            console.print(f"{done[kind]:,} reads {kind}: not written")
+    if done["reads"] and not done["bases"]:
+        console.print(f"model={chosen.model} calls nothing but blanks: it has learned nothing; train it longer", style="bold")
 
 
 if __name__ == "__main__":

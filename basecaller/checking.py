@@ -15,9 +15,6 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from basecaller.errors import SettingError
 from basecaller.resolving import resolve
 
@@ -37,15 +34,25 @@ RULES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
 }
 """The rules that a field's metadata may hold: whether a value keeps a rule, and the rule in words. null keeps all."""
 
+TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a list", dict: "a mapping"}
 
 
 def type_of(kind: type, name: str) -> tuple[type, bool]:
-    """The type of a dataclass's field, and whether it may be null; `object` where anything goes."""
+    """The type of a dataclass's field (text, in a list), and whether it may be null; `object` where anything goes."""
     hint = _hints(kind)[name]
     options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     kinds = [get_origin(option) or option for option in options if option is not types.NoneType]
     return (object if kinds[0] is Any else kinds[0]), len(kinds) < len(options)
+
+
+def _element_of(kind: type, name: str) -> type:
+    """The type of the elements of a dataclass's field that is a tuple."""
+    hint = _hints(kind)[name]
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    element: type = next(get_args(option)[0] for option in options if get_origin(option) is tuple)
+    return element
 
 
 def rules_of(kind: type, name: str) -> Mapping[str, Any]:
@@ -64,23 +71,22 @@ def typed(kind: type, name: str, value: Any, key: str) -> Any:
     Args:
         kind: dataclass that describes the value.
         name: of the field.
-        value: plain, or an OmegaConf node.
+        value: plain.
         key: what the user calls it, for messages.
     Raises:
         SettingError: it has another type, or breaks a rule.
     """
     wanted, nullable = type_of(kind, name)
+    if value is None and nullable:
+        return None
     try:
-        if wanted is bool and isinstance(value, int | float) and value not in (0, 1):
-            raise SettingError("")
-        merged = OmegaConf.merge(OmegaConf.structured(kind), {name: value})
-        value = OmegaConf.to_container(merged, resolve=True)[name]  # type: ignore[index, call-overload]
-    except (OmegaConfBaseException, SettingError):
-        words = WORDS.get(wanted, wanted.__name__) + (" or null" if nullable else "")
+        value = _converted(value, wanted)
+        if wanted is tuple:
+            value = tuple(_converted(each, _element_of(kind, name)) for each in value)
+    except (ValueError, TypeError, KeyError, OverflowError):
+        words = WORDS[wanted] + (" or null" if nullable else "")
         example = f", as in {key}=[{value}]" if wanted is tuple and isinstance(value, str) else ""
         raise SettingError(f"{key}={_shown(value)}: must be {words}{example}") from None
-    if value is None:
-        return None
     if isinstance(value, float) and not math.isfinite(value):
         raise SettingError(f"{key}={value}: must be a finite number")
     for rule, given in rules_of(kind, name).items():
@@ -89,6 +95,33 @@ def typed(kind: type, name: str, value: Any, key: str) -> Any:
             given = ", ".join(given) if rule == "choices" else given[1] if rule == "matches" else given
             raise SettingError(f"{key}={_shown(value)}: {words.format(given)}")
     return value
+
+
+def _converted(value: Any, wanted: type) -> Any:
+    """A plain value as another type, where it means the same.
+
+    Raises:
+        ValueError, TypeError, KeyError, OverflowError: it cannot be one.
+    """
+    if value is None:
+        raise TypeError
+    if wanted is bool:
+        return TRUTH[str(value).lower()]
+    if wanted in (int, float):
+        if isinstance(value, bool) or (wanted is int and isinstance(value, float)):
+            raise TypeError
+        return wanted(value)
+    if wanted is str:
+        if isinstance(value, list | dict):
+            raise TypeError
+        return str(value)
+    if wanted is tuple and isinstance(value, list | tuple):
+        return tuple(value)
+    if wanted is dict and isinstance(value, dict):
+        return value
+    if wanted is object:
+        return value
+    raise TypeError
 
 
 def _shown(value: Any) -> str:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from basecaller.errors import file_problem, one_line
+from basecaller.errors import SettingError, file_problem, one_line
 from basecaller.messages import is_users, readable
 
 USER_ERROR, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
@@ -27,6 +27,7 @@ def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
         _set_up_streams()
         try:
             try:
+                _check_arguments()
                 return function(*args, **kwargs)
             finally:
                 sys.stdout.flush()
@@ -57,6 +58,20 @@ def _message(error: Exception) -> str | None:
             return problem
         cause = cause.__cause__
     return None
+
+
+def _check_arguments() -> None:
+    """Refuses arguments that are no text in this locale: databases and POD5 files cannot be named by them.
+
+    Raises:
+        SettingError: there is one.
+    """
+    for argument in sys.argv[1:]:
+        if any(0xD800 <= ord(letter) <= 0xDFFF for letter in argument):
+            raise SettingError(
+                f"{argument}: is no text in this locale ({sys.getfilesystemencoding()}); set PYTHONUTF8=1 or LC_ALL=C.UTF-8, "
+                "or rename what it names"
+            )
 
 
 def _set_up_streams() -> None:

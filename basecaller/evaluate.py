@@ -9,6 +9,7 @@ On a data set it also fits the qualities that `basecaller.basecall` writes: on v
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from basecaller.data.splits import SPLITS
 from basecaller.decode import DECODERS
 from basecaller.entry import as_message
 from basecaller.errors import SettingError
-from basecaller.files import replacing, write_json
+from basecaller.files import check_writable, replacing, write_json
 from basecaller.places import conf_dir
 from basecaller.settings import options
 from basecaller.workers import cores
@@ -89,10 +90,11 @@ def evaluate(chosen: Options, overrides: list[str]) -> dict[str, Any]:
     torch.set_num_threads(chosen.threads or cores())
     model = load_model(chosen.model, chosen.device)
     folder, network, calibration = model.folder, model.network, model.calibration or Calibration()
+    output = _output(chosen, folder)
     decoder: Any = chosen.decoder
     if chosen.reads is not None and chosen.reference is not None:
         caller = Caller(network, None, 16, decoder)
-        counts = {"samples": 0}
+        counts = Counter[str]()
         files = pod5_files(chosen.reads, "reads")
         calls = (call for file in files for call in caller.calls(signals(file, counts, model.rna)))
         facts, tally = evaluate_reads(calls, Path(chosen.reference))
@@ -114,13 +116,29 @@ def evaluate(chosen: Options, overrides: list[str]) -> dict[str, Any]:
             facts["calibration"] = calibrate(held.quality)
             calibration = Calibration.of(facts["calibration"])
             if not overrides:  # on the data that it was trained for
-                write_json(folder / "calibration.json", facts["calibration"])
+                write_json((output if chosen.output else folder) / "calibration.json", facts["calibration"])
     facts |= quality_facts(tally.quality, calibration)
-    output = Path(chosen.output) if chosen.output else folder / "evaluation"
-    output.mkdir(parents=True, exist_ok=True)
     write_json(output / "evaluation.json", facts)
     draw(facts, output / "evaluation.png")
     return facts | {"output": str(output)}
+
+
+def _output(chosen: Options, model: Path) -> Path:
+    """The folder for all that is written, made now: not to be able to write is known before the work.
+
+    Raises:
+        SettingError: it would be the model's, which cannot be written to; OSError: it is another, which cannot be.
+    """
+    output = Path(chosen.output) if chosen.output else model / "evaluation"
+    try:
+        check_writable(output)
+        if not chosen.output:
+            check_writable(model)
+    except OSError as error:
+        if chosen.output:
+            raise
+        raise SettingError(f"model={model}: its folder cannot be written to ({error.strerror}); give output=FOLDER") from error
+    return output
 
 
 def draw(facts: dict[str, Any], path: Path) -> None:
@@ -166,6 +184,8 @@ def render(facts: dict[str, Any], console: Console) -> None:
         "Identity: matches over the columns of minimap2's best alignment of each read; reads that do not align are left out."
     )  # fmt: skip
     console.print(definition)
+    if facts["length_ratio"] == 0 and not facts.get("bases" if "reads_from" in facts else "aligned"):
+        console.print(f"{facts['model']} calls nothing but blanks: it has learned nothing; train it longer", style="bold")
     console.print(f"in {facts['output']}")
 
 

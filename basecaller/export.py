@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import json
 import warnings
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from basecaller.data.pod5 import pod5_files
 from basecaller.data.signal import CLIP, MAD_TO_STD
 from basecaller.entry import as_message
 from basecaller.errors import DataError
-from basecaller.files import replacing, write_json
+from basecaller.files import check_writable, replacing, write_json
 from basecaller.settings import options
 
 ENDINGS = {"torchscript": "pt", "onnx": "onnx"}
@@ -69,7 +70,7 @@ def some_signals(chosen: Options, model: Any) -> list[np.ndarray]:
     from basecaller.calling.model import split_of
 
     if chosen.reads is not None:
-        found = (signal for file in pod5_files(chosen.reads, "reads") for _, signal in signals(file, {"samples": 0}, model.rna))
+        found = (signal for file in pod5_files(chosen.reads, "reads") for _, signal in signals(file, Counter(), model.rna))
         return list(itertools.islice(found, chosen.limit))
     dataset, _ = split_of(model.data([]), "validation")
     return [np.asarray(dataset.chunk(i)[0], np.float32) for i in dataset.indices("validation")[: chosen.limit]]
@@ -96,6 +97,7 @@ def export(chosen: Options) -> dict[str, Any]:
     if not given:
         raise DataError(f"reads={chosen.reads}: there is no read to check on")
     target = Path(chosen.output) if chosen.output else model.folder / f"model.{ENDINGS[chosen.format]}"
+    check_writable(target.parent)
     plain = Plain(network).eval()
     example = torch.from_numpy(given[0])[None]
     with replacing(target) as partial, warnings.catch_warnings(), torch.inference_mode():
@@ -119,7 +121,7 @@ def _torchscript(plain: Any, example: Any, path: Path, told: dict[str, Any]) -> 
     import torch
 
     traced = torch.jit.freeze(torch.jit.trace(plain, example))
-    torch.jit.save(traced, str(path), _extra_files={"basecaller.json": json.dumps(told)})
+    path.write_bytes(traced.save_to_buffer(_extra_files={"basecaller.json": json.dumps(told)}))
     loaded = torch.jit.load(str(path))
     return lambda signal: loaded(torch.from_numpy(signal)).numpy()
 
@@ -138,7 +140,7 @@ def _onnx(plain: Any, example: Any, path: Path, told: dict[str, Any]) -> Any:
     content = onnx.load(str(path))
     content.metadata_props.add(key="basecaller.json", value=json.dumps(told))
     onnx.save(content, str(path))
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     return lambda signal: session.run(None, {"signal": signal})[0]
 
 

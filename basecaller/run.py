@@ -169,7 +169,7 @@ def _fit(checked: Settings, config: dict[str, Any], folder: Path, on_point: Call
         batch_size=checked.data.batch_size,
         seed=checked.seed,
         folder=folder,
-        progress=config["trial"]["study"] is None,
+        alone=config["trial"]["study"] is None,
     )
     outcome = fit(network, dataset, job, on_point)
     return Result(outcome.metrics, outcome.curve, outcome.facts | provenance(config, dataset.fingerprint))

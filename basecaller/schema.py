@@ -73,6 +73,7 @@ class SearchOptions:
         finalists: configurations that are compared when trained longer; 0: none.
         finalist_budget: so many times as long as a trial of the first round.
         finalist_seeds: seeds of the best finalists.
+        batch_schedule: a `train.batch_schedule` that one finalist has; null: none.
         headline_seeds: new seeds at which the winner and the untuned defaults are trained alike.
         winner: settings that differ in those trainings.
     """
@@ -87,6 +88,7 @@ class SearchOptions:
     finalists: int = field(metadata={"least": 0})
     finalist_budget: int = field(metadata={"least": 1})
     finalist_seeds: int = field(metadata={"least": 1})
+    batch_schedule: tuple[int, ...] | None
     headline_seeds: int = field(metadata={"least": 1})
     winner: dict[str, Any]
 

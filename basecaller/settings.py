@@ -32,6 +32,7 @@ from basecaller.schema import (
     TrialPlace,
     field_of,
 )
+from basecaller.training.batch_plan import check_schedule
 from basecaller.training.settings import Optimizer, Train
 
 Section = TypeVar("Section")
@@ -273,11 +274,14 @@ def settings(cfg: DictConfig) -> Settings:
         SettingError: a key or value that cannot be; the message names it.
         DataError: a source file is missing.
     """
+    train = section(Train, cfg.train, "train")
+    if wrong := check_schedule(train.batch_schedule, train.budget):
+        raise SettingError(f"train.batch_schedule={list(train.batch_schedule or ())}: {wrong}")
     return Settings(
         **vars(general(cfg)),
         model=section(Model, cfg.model, "model"),
         optimizer=section(Optimizer, cfg.optimizer, "optimizer"),
-        train=section(Train, cfg.train, "train"),
+        train=train,
         data=data_settings(cfg),
         padding=section(Padding, cfg.padding, "padding").mode,
     )

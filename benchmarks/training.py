@@ -76,7 +76,7 @@ def step(folder: Path) -> list[Row]:
         run = run_of(chosen, dataset, folder / name.replace(" ", "-"))
         plain = PlainRawCTCNet(chosen.model)
         optimizer = torch.optim.Adam(plain.parameters(), lr=0.001)
-        batches = list(training_batches(dataset, run.train, chosen.data.batch_size, "off", chosen.model.stride, 1, 0))[:rounds]
+        batches = list(training_batches(dataset, run.train, run.plan.parts(0), "off", chosen.model.stride, 1, 0))[:rounds]
         samples = sum(int(batch.lengths.sum()) for batch in batches)
 
         def ours(run: _Run = run, batches: list = batches) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from basecaller.data import Dataset, simulator
 from basecaller.data.sources import prepare
+from basecaller.hpo.storage import open_storage
 from tests.postgres import AbsentError, Server, temporary_server
 
 SIMULATED = simulator.Settings(
@@ -44,6 +45,14 @@ def server() -> Iterator[Server]:
             yield made
     except AbsentError as absent:
         pytest.skip(str(absent))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, for commands that run in this process."""
+    monkeypatch.chdir(tmp_path)
+    open_storage.cache_clear()
+    return tmp_path
 
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import warnings
 from collections import Counter
@@ -19,6 +20,7 @@ from omegaconf import OmegaConf
 
 from basecaller.calling.caller import Call, Caller, cut, decode, margin
 from basecaller.calling.evaluating import evaluate_reads, homopolymers, seed_length
+from basecaller.calling.files import write_alignments, write_fastq
 from basecaller.calling.plain import Plain
 from basecaller.calling.quality import Calibration, calibrate, mean_quality, raw_quality
 from basecaller.config import compose_config, job_config
@@ -131,6 +133,52 @@ def test_pod5_reads_become_fastq_and_bam_and_are_not_called_again(model, tmp_pat
         assert moves[0] == 4
         assert moves[1:].sum() == record.query_length
         assert record.get_tag("ns") == len(next(r.adc for r in reads if r.read_id == record.query_name))
+
+
+@pytest.fixture
+def silent(tmp_path) -> Path:
+    """A model that has learned nothing: it calls blanks only."""
+    made = network()
+    with torch.no_grad():
+        made.scores.bias[0] += 1000
+    checkpoint.save(tmp_path / "silent/best.pt", checkpoint.network_content(made))
+    return tmp_path / "silent"
+
+
+@pytest.mark.parametrize("form", ["fastq", "sam", "bam"])
+def test_reads_without_a_base_are_counted_and_not_written(silent, tmp_path, run: Command, form):
+    _, _, reads = make_source(tmp_path / "reads", count=3)
+    told = run("basecall", "model=silent", "reads=reads", "decoder=greedy", f"format={form}")
+    assert "3 reads without a base: not written" in told.stderr
+    assert "calls nothing but blanks" in told.stderr
+    file = tmp_path / f"calls/reads.{form}"
+    content = gzip.decompress(file.read_bytes()) if form == "bam" else file.read_bytes()
+    assert form == "fastq" or b"@PG\tID:basecaller" in content  # a header alone is a whole file
+    assert not any(read.read_id.encode() in content for read in reads)
+
+
+@pytest.mark.parametrize("form", ["fastq", "bam"])
+def test_a_call_without_a_base_leaves_its_neighbours(tmp_path, form):
+    """Writers leave it out, but pass it on to be counted."""
+    calls = [Call(name, "ACG"[:n], np.arange(n), np.full(n, 0.9), 40) for name, n in (("a", 3), ("b", 0), ("c", 1))]
+    path = tmp_path / "calls"
+    if form == "fastq":
+        written = list(write_fastq(path, calls, Calibration()))
+        names = list(fastq(path))
+    else:
+        written = list(write_alignments(path, calls, Calibration(), 4, True, "x"))
+        names = [record.query_name for record in pysam.AlignmentFile(str(path), check_sq=False)]
+    assert (written, names) == (calls, ["a", "c"])
+
+
+def test_an_evaluation_says_that_nothing_was_called(silent, tmp_path, run: Command, monkeypatch):
+    pytest.importorskip("mappy")
+    make_source(tmp_path / "reads", count=3)
+    (tmp_path / "genome.fasta").write_text(f">g\n{'ACGTTGCA' * 500}\n", encoding="utf-8")
+    told = run("evaluate", "model=silent", "reads=reads", "reference=genome.fasta", "decoder=greedy")
+    assert "calls nothing but blanks" in told.stdout
+    told = run("evaluate", "model=silent", "decoder=greedy", *(line for line in TINY if line.startswith("data.")))
+    assert "calls nothing but blanks" in told.stdout
 
 
 def test_a_model_of_rna_reads_signals_from_the_other_end(model, tmp_path, run: Command):

@@ -20,8 +20,10 @@ def test_every_chunk_is_in_one_batch_of_about_equal_lengths():
 
 
 def test_the_order_depends_on_seed_and_epoch_only(dataset):
+    indices = dataset.indices("train")
+
     def order(seed, epoch):
-        return [b.lengths.tolist() for b in training_batches(dataset, dataset.indices("train"), 4, "on", 5, seed, epoch)]
+        return [b.lengths.tolist() for b in training_batches(dataset, indices, [(len(indices), 4)], "on", 5, seed, epoch)]
 
     assert order(1, 0) == order(1, 0)
     assert order(1, 0) != order(1, 1)
@@ -30,15 +32,15 @@ def test_the_order_depends_on_seed_and_epoch_only(dataset):
 
 def test_padding_does_not_change_which_reads_share_a_batch(dataset):
     indices = dataset.indices("train")
-    on = list(training_batches(dataset, indices, 4, "on", 5, 1, 0))
-    off = list(training_batches(dataset, indices, 4, "off", 5, 1, 0))
+    on = list(training_batches(dataset, indices, [(len(indices), 4)], "on", 5, 1, 0))
+    off = list(training_batches(dataset, indices, [(len(indices), 4)], "off", 5, 1, 0))
     for padded, cropped in zip(on, off, strict=True):
         assert cropped.signal.shape[1] == padded.lengths.min()
         assert len(cropped.signal) == len(padded.signal)
 
 
 def test_off_has_no_padded_sample_and_only_labels_inside_the_crop(dataset):
-    for batch in training_batches(dataset, dataset.indices("train"), 8, "off", 5, 1, 0):
+    for batch in training_batches(dataset, dataset.indices("train"), [(len(dataset.indices("train")), 8)], "off", 5, 1, 0):
         assert (batch.lengths == batch.signal.shape[1]).all()
         offsets = np.concatenate([[0], np.cumsum(batch.target_lengths)])
         assert (frames_needed(batch.targets, offsets) <= output_length(batch.lengths, 5)).all()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import basecaller
+from basecaller.files import shared_lock
 from basecaller.provenance import commit
+from basecaller.training import checkpoint, progress
 from tests.conftest import TINY, Command
+from tests.reads import make_source
+from tests.test_basecall import network
 from tests.test_faults import start
 
 PACKAGE = Path(basecaller.__file__).parent
@@ -123,3 +129,208 @@ def test_how_the_user_lets_threads_wait_is_left_alone(tmp_path, given, expected,
         encoding="utf-8",
     )  # fmt: skip
     assert done.stdout.strip() == expected
+
+
+PLAIN_ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+"""A locale that is not UTF-8, and a Python that does not help itself."""
+
+
+def text_without_encoding(tree: ast.AST) -> list[int]:
+    """Lines of calls that read or write text in whatever encoding the locale has."""
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        named = {keyword.arg: keyword.value for keyword in node.keywords}
+        modes = [value.value for value in (*node.args, *named.values()) if isinstance(value, ast.Constant)]
+        opens = name in ("open", "fdopen") and not any(isinstance(mode, str) and "b" in mode for mode in modes)
+        opens &= ast.unparse(node.func) not in ("os.open", "webbrowser.open")
+        if (opens or name in ("read_text", "write_text") or "text" in named) and "encoding" not in named:
+            found.append(node.lineno)
+    return found
+
+
+def test_the_search_for_text_in_the_locales_encoding_finds_it():
+    wrong = ["open(p)", "f.read_text()", "run(a, text=True)", "f.open('w')"]
+    right = ["open(p, 'rb')", "f.write_text(t, encoding='utf-8')", "os.open(p, 1)"]
+    assert [line for line in wrong + right if text_without_encoding(ast.parse(line))] == wrong
+
+
+def test_all_text_is_utf_8():
+    found = {path: text_without_encoding(ast.parse(path.read_text(encoding="utf-8"))) for path in PACKAGE.rglob("*.py")}
+    assert {path: lines for path, lines in found.items() if lines} == {}
+
+
+def test_a_search_in_another_locale_writes_and_prints_all_it_has_to_say(tmp_path, run: Command, monkeypatch):
+    for key, value in PLAIN_ASCII.items():
+        monkeypatch.setenv(key, value)
+    told = run("search", *TINY, "plan=[padding]", "search.workers=1", "search.replicates=2")
+    assert "nats/base" in told.stdout
+    for name in ("report.md", "report.html"):
+        assert "±" in (tmp_path / "outputs/tiny" / name).read_text(encoding="utf-8")
+    assert "outputs/tiny/report.html" in run("report").stdout
+    refused = run("train", "experiment=Zürich", code=2)
+    assert "is no text in this locale (ascii); set PYTHONUTF8=1" in refused.stderr
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", b"0.1 ? x\xff"), ("utf-8", "0.1 ± x".encode() + b"\xff")])
+def test_a_terminal_shows_what_it_can(encoding, shown):
+    code = "from basecaller.entry import as_message; as_message(lambda: print('0.1 \\xb1 x\\udcff', end=''))()"
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stdout == shown
+
+
+ANOTHER = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=+dac_read_search --ambient-caps=+dac_read_search"
+"""Runs a command as another user, who may read everything, as far as this machine's Python needs it, and write what is his."""
+
+
+@pytest.fixture
+def another(tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a command of this program as a second user of the machine, whose own the folder `mine` is."""
+    if os.geteuid() != 0 or subprocess.run([*ANOTHER.split(), "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("being another user needs root and util-linux")
+    (tmp_path / "mine").mkdir(mode=0o777)
+    (tmp_path / "mine").chmod(0o777)
+
+    def command(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [*ANOTHER.split(), sys.executable, "-B", "-m", f"basecaller.{module}", *arguments],
+            cwd=tmp_path, env=os.environ | {"HOME": str(tmp_path / "mine"), "COLUMNS": "300"}, capture_output=True, text=True,
+            encoding="utf-8", check=False,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    return command
+
+
+def test_what_another_user_left_can_be_read_and_is_left_alone(tmp_path, run: Command, another):
+    run("train", *TINY, "output_dir=outputs/tiny")
+    (model,) = (tmp_path / "outputs/tiny/runs").iterdir()
+    model.rename(tmp_path / "model")
+    make_source(tmp_path / "reads", count=3)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if "mine" not in path.parts}
+    small = [line for line in TINY if line.startswith("data.")]
+    for module, *arguments in (
+        ("prepare", *small),
+        ("evaluate", "model=model", "output=mine/evaluation", "limit=5"),
+        ("basecall", "model=model", "reads=reads", "output=~/calls", "calibration=mine/evaluation"),
+        ("export", "model=model", "output=~/model.pt"),
+        ("train", *TINY, "seed=2", "output_dir=~/runs"),
+    ):
+        done = another(module, *arguments)
+        assert done.returncode == 0, done.stderr
+    mine = {path.name for path in (tmp_path / "mine").rglob("*") if path.is_file()}
+    assert {"evaluation.json", "calibration.json", "reads.fastq", "model.pt", "result.json"} <= mine
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+REFUSED = {
+    "evaluate": (["model=model"], "model=model: its folder cannot be written to (Permission denied); give output=FOLDER"),
+    "evaluate, output": (["model=model", "output=theirs/x"], "theirs/x: Permission denied"),
+    "basecall": (["model=model", "reads=reads", "output=theirs"], "theirs/basecaller.json: Permission denied"),
+    "export": (["model=model", "reads=reads"], "model/"),
+    "prepare": (["data.simulator_seed=9", "data.folder=theirs"], "theirs/.simulated-"),
+    "train": ([*TINY, "output_dir=theirs"], "theirs/runs"),
+    "train -m": ([*TINY, "-m", "output_dir=mine/x", "optimizer.lr=0.1,0.2", "storage=sqlite:///theirs/x.db"], "storage=sqlite"),
+    "search": ([*TINY, "output_dir=theirs"], "theirs/search.json: Permission denied"),
+    "report": (["output_dir=theirs"], "theirs/report.json: Permission denied"),
+}
+
+
+def test_where_another_user_may_not_write_is_one_message(tmp_path, run: Command, another):
+    run("train", "-m", *TINY, "seed=1")
+    (model,) = (tmp_path / "outputs/tiny/runs").iterdir()
+    model.rename(tmp_path / "model")
+    make_source(tmp_path / "reads", count=3)
+    (tmp_path / "theirs").mkdir()
+    for kind, (arguments, words) in REFUSED.items():
+        done = another(kind.partition(",")[0].partition(" ")[0], *arguments)
+        assert done.returncode == 2, (kind, done.stderr)
+        assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1, (kind, done.stderr)
+        assert words in done.stderr, (kind, done.stderr)
+    assert not list((tmp_path / "theirs").iterdir())
+
+
+def test_users_who_share_a_folder_share_its_locks(tmp_path, run: Command, another):
+    """All of them may write to every folder, as with a common group; files are each one's own."""
+    umask = os.umask(0o022)
+    try:
+        run("train", "-m", *TINY, "seed=1")
+    finally:
+        os.umask(umask)
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        if path.is_dir():
+            path.chmod(0o777)
+    (tmp_path / "outputs/optuna.db").chmod(0o666)
+    assert {oct(path.stat().st_mode & 0o777) for path in tmp_path.rglob("*.lock")} == {"0o666"}
+    done = another("train", "-m", *TINY, "seed=1,2")
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("outputs/tiny/runs/*/result.json"))) == 2
+
+
+PLACES = {
+    "a file": (lambda place: place.write_text("x", encoding="utf-8"), "place"),
+    "below a file": (lambda place: place.parent.joinpath("file").write_text("x", encoding="utf-8"), "Not a directory"),
+    "a link to nothing": (lambda place: place.symlink_to("gone"), "is a link to"),
+    "a link to itself": (lambda place: place.symlink_to(place), "link"),
+    "too long a name": (lambda place: None, "File name too long"),
+}
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_an_output_folder_that_cannot_be_is_one_message(tmp_path, run: Command, kind):
+    make, words = PLACES[kind]
+    make(tmp_path / "place")
+    place = {"below a file": "file/place", "too long a name": "x" * 300}.get(kind, "place")
+    checkpoint.save(tmp_path / "model/best.pt", checkpoint.network_content(network()))
+    make_source(tmp_path / "reads", count=2)
+    small = [line for line in TINY if line.startswith("data.")]
+    for module, *arguments in (
+        ("train", *TINY, f"output_dir={place}"),
+        ("prepare", *small, f"data.folder={place}"),
+        ("basecall", "model=model", "reads=reads", f"output={place}"),
+        ("evaluate", "model=model", f"output={place}"),
+        ("export", "model=model", "reads=reads", f"output={place}/model.pt"),
+        ("search", *TINY, f"output_dir={place}"),
+    ):
+        done = run(module, *arguments, code=2)
+        assert "Traceback" not in done.stderr, done.stderr
+        assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1
+        assert words in done.stderr, (module, done.stderr)
+
+
+def test_a_training_that_nobody_watches_writes_a_line_for_each_point_of_its_curve(run: Command):
+    told = run("train", *TINY, "train.epochs=3").stderr
+    lines = [line for line in told.splitlines() if " left" in line]
+    assert len(lines) == 6
+    assert all("validation" in line and "samples/s" in line for line in lines)
+    sweep = run("train", "-m", *TINY, "train.epochs=3", "optimizer.lr=0.1,0.2").stderr
+    assert " left" not in sweep
+
+
+def test_a_long_trial_among_others_says_how_far_it_is(monkeypatch, caplog):
+    monkeypatch.setattr(progress, "SILENCE", 0.0)
+    with caplog.at_level("INFO", "basecaller"), progress.Meter(10, 4, alone=False, name="ab12") as meter:
+        meter.advance(1.5, 100)
+        meter.point(1.5, 1.4)
+    (line,) = caplog.messages
+    assert line.startswith("run ab12: 5 of 10 updates, loss 1.5000, validation 1.4000 nats/base")
+
+
+def test_who_waits_for_another_process_says_so_once(tmp_path, run: Command):
+    run("prepare", *(line for line in TINY if line.startswith("data.")))
+    (prepared,) = (tmp_path / "outputs/data").glob("simulated-*")
+    prepared.rename(tmp_path / "hidden")
+    with shared_lock(tmp_path / f"outputs/data/.{prepared.name}.lock"):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "basecaller.train", *TINY], cwd=tmp_path, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+        )
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert "waiting for another process that prepares outputs/data/simulated-" in line
+        (tmp_path / "hidden").rename(prepared)
+    _, rest = process.communicate(timeout=120)
+    assert process.returncode == 0, rest
+    assert "waiting" not in rest

@@ -67,7 +67,7 @@ def test_directories_of_different_width_train_together_in_every_padding(folder):
         check(cfg)
         result = train(cfg, folder / padding)
         assert np.isfinite(result.metrics["val_loss"])
-    for batch in training_batches(dataset, dataset.indices("train"), 4, "off", 4, 1, 0):
+    for batch in training_batches(dataset, dataset.indices("train"), [(len(dataset.indices("train")), 4)], "off", 4, 1, 0):
         assert len(set(batch.lengths.tolist())) == 1
         assert batch.signal.shape[1] == batch.lengths[0]
 

@@ -24,28 +24,11 @@ from basecaller.reporting.facts import stage_facts
 from basecaller.run import job
 from basecaller.search_plan.stages import hydra_app
 from tests.conftest import TINY
+from tests.sweeping import URL, points, sweep
 
-URL = "sqlite:///outputs/optuna.db"
+pytestmark = pytest.mark.usefixtures("folder")
+
 RATES = "optimizer.lr=0.01,0.001"
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    open_storage.cache_clear()
-    return tmp_path
-
-
-def sweep(*overrides: str) -> optuna.Study:
-    """Runs a sweep in this process; returns its study."""
-    with hydra_app() as app:
-        tiny = [line for line in TINY if "data=pod5" not in overrides or not line.startswith("data.")]
-        name = app.multirun("config", job, [*tiny, *overrides], with_log_configuration=False)
-    return open_study(URL, name)
-
-
-def points(study: optuna.Study, state: TrialState = TrialState.COMPLETE) -> list[str]:
-    return [t.user_attrs["point"] for t in study.get_trials(states=(state,))]
 
 
 def test_a_free_hand_grid_runs_every_point_once(folder):
@@ -168,15 +151,6 @@ def test_a_failed_point_is_tried_again_by_the_next_sweep(monkeypatch):
     study = sweep("optimizer.lr=0.01")
     assert [t.user_attrs["outcome"] for t in study.trials] == ["failed", "complete"]
     assert "division by zero" in study.trials[0].user_attrs["message"]
-
-
-def test_a_sampled_space_stops_at_its_total():
-    asked = ("hydra/sweeper/sampler=tpe", "optimizer.lr=tag(log,interval(1e-4,1e-2))")
-    study = sweep(*asked, "hydra.sweeper.n_trials=3")
-    assert len(points(study)) == 3
-    assert all(1e-4 <= t.params["optimizer.lr"] <= 1e-2 for t in study.trials)
-    assert len(sweep(*asked, "hydra.sweeper.n_trials=3").trials) == 3
-    assert len(sweep(*asked, "hydra.sweeper.n_trials=4").trials) == 4
 
 
 def test_what_a_dead_process_left_goes_back_into_the_queue(folder):

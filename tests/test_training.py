@@ -23,7 +23,8 @@ from basecaller.training.settings import OPTIMIZERS, Optimizer, Train
 
 MODEL = Model("t", channels=8, skip_channels=8, kernel=3, max_dilation=4, stacks=1, batch_norm=True, stride=5, projection=False)
 TRAIN = Train(
-    budget="epochs", epochs=2, updates=9, samples=5000, chunks=None, validation_chunks=None, validations=2, clip=2.0,
+    budget="epochs", epochs=2, updates=9, samples=5000, chunks=None, validation_chunks=None, validations=2,
+    batch_schedule=None, clip=2.0,
     schedule="cosine", warmup=0.1, precision="float32", native="auto", infeasible=0.5, resume=True,
 )  # fmt: skip
 
@@ -58,23 +59,34 @@ def test_every_optimizer_lowers_the_training_loss(dataset, tmp_path, name):
     assert outcome.curve[-1].train_loss < outcome.curve[0].train_loss
 
 
+@pytest.mark.parametrize("schedule", [None, (16, 4, 1)])
 @pytest.mark.parametrize("stop_at", [1, 2, 3])
-def test_a_killed_training_goes_on_as_if_nothing_had_happened(dataset, tmp_path, stop_at):
-    whole = train(dataset, job(tmp_path / "whole"))
+def test_a_killed_training_goes_on_as_if_nothing_had_happened(dataset, tmp_path, stop_at, schedule):
+    whole = train(dataset, job(tmp_path / "whole", batch_schedule=schedule))
 
     def kill(point):
         if point.updates == whole.curve[stop_at - 1].updates:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(dataset, job(tmp_path / "killed"), kill)
+        train(dataset, job(tmp_path / "killed", batch_schedule=schedule), kill)
     seen = []
-    resumed = train(dataset, job(tmp_path / "killed"), seen.append)
+    resumed = train(dataset, job(tmp_path / "killed", batch_schedule=schedule), seen.append)
     assert losses(resumed) == losses(whole)
     assert resumed.metrics == whole.metrics
     assert [point.updates for point in seen] == [point.updates for point in whole.curve]
     rows = list(csv.DictReader((tmp_path / "killed" / "metrics.csv").open()))
     assert [float(row["val_loss"]) for row in rows] == losses(whole)
+
+
+def test_large_batches_first_and_small_ones_at_the_end(dataset, tmp_path):
+    outcome = train(dataset, job(tmp_path, batch_schedule=(16, 8, 1), schedule="constant", warmup=0.0))
+    chunks = len(dataset.indices("train"))
+    assert outcome.facts["reads"] == 2 * chunks
+    third = 2 * chunks / 3
+    assert outcome.facts["updates"] == pytest.approx(third / 16 + third / 8 + third, abs=4)
+    assert [point.progress for point in outcome.curve] == [0.5, 1.0, 1.5, 2.0]
+    assert [point.lr for point in outcome.curve] == pytest.approx([5e-3, 5e-3, 5e-3 / 8**0.5, 5e-3 / 8**0.5])
 
 
 def test_counts_of_the_curve(dataset, tmp_path):
@@ -202,11 +214,11 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path, monkeypatch):
     path = tmp_path / "last.pt"
     checkpoint.save(path, {"value": 1})
 
-    def full(content, target):
-        Path(target).write_bytes(b"half")
+    def full(target, content):
+        target.write_text("half", encoding="utf-8")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space"):
         checkpoint.save(path, {"value": 2})
     assert checkpoint.load(path)["value"] == 1

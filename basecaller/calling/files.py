@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,12 +16,12 @@ from basecaller.data.signal import normalise
 from basecaller.errors import DataError
 
 
-def signals(file: Path, counts: dict[str, int], rna: bool = False) -> Iterator[tuple[str, np.ndarray]]:
+def signals(file: Path, counts: Counter[str], rna: bool = False) -> Iterator[tuple[str, np.ndarray]]:
     """Read ids and normalised signals of a POD5 file, float32 [samples].
 
     Args:
         file: the POD5 file.
-        counts: reads and samples seen, raised in place.
+        counts: raised in place: `samples` seen, and `without signal`, reads that have none.
         rna: of direct RNA, which runs from the 3' end: the signals are turned around, as for training.
     Raises:
         DataError: it cannot be read.
@@ -31,9 +32,11 @@ def signals(file: Path, counts: dict[str, int], rna: bool = False) -> Iterator[t
         with pod5.Reader(file) as reader:
             for read in reader.reads():
                 counts["samples"] += read.num_samples
-                if read.num_samples:
-                    signal = normalise(read.signal)  # the unit does not matter: it is divided out
-                    yield str(read.read_id), np.ascontiguousarray(signal[::-1]) if rna else signal
+                if not read.num_samples:
+                    counts["without signal"] += 1
+                    continue
+                signal = normalise(read.signal)  # the unit does not matter: it is divided out
+                yield str(read.read_id), np.ascontiguousarray(signal[::-1]) if rna else signal
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"reads: cannot read {file}: {error}; is it cut short or of another kind?") from error
 
@@ -54,24 +57,28 @@ def reads_in(file: Path) -> int:
 
 
 def write_fastq(path: Path, calls: Iterable[Call], quality: Calibration) -> Iterator[Call]:
-    """Writes calls as FASTQ, each passed on when it is written."""
+    """Writes calls as FASTQ, and passes each on. A call without a base gets no record: many programs cannot read one."""
     with path.open("w", encoding="utf-8") as file:
         for call in calls:
-            qualities = quality(call.probabilities)
-            letters = "".join(chr(33 + round(q)) for q in qualities)
-            file.write(f"@{call.read_id} qs:f:{mean_quality(qualities):.2f}\n{call.sequence}\n+\n{letters}\n")
+            if call.sequence:
+                qualities = quality(call.probabilities)
+                letters = "".join(chr(33 + round(q)) for q in qualities)
+                file.write(f"@{call.read_id} qs:f:{mean_quality(qualities):.2f}\n{call.sequence}\n+\n{letters}\n")
             yield call
 
 
 def write_alignments(
     path: Path, calls: Iterable[Call], quality: Calibration, stride: int, binary: bool, command: str, rna: bool = False
 ) -> Iterator[Call]:
-    """Writes calls as unaligned SAM or BAM records with `qs`, `mv`, `ns` and `ts` tags, as Dorado's."""
+    """Writes calls as unaligned SAM or BAM records with `qs`, `mv`, `ns` and `ts` tags, as Dorado's; see `write_fastq`."""
     import pysam
 
     header = {"HD": {"VN": "1.6", "SO": "unknown"}, "PG": [{"ID": "basecaller", "VN": __version__, "CL": command}]}
     with pysam.AlignmentFile(str(path), "wb" if binary else "w", header=header) as file:
         for call in calls:
+            if not call.sequence:
+                yield call
+                continue
             qualities = quality(call.probabilities)
             record = pysam.AlignedSegment(file.header)
             record.query_name, record.flag, record.query_sequence = call.read_id, 4, call.sequence

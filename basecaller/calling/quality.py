@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from basecaller.errors import DataError
 from basecaller.files import read_json
 
 LEAST_QUALITY, MOST_QUALITY = 1.0, 50.0
@@ -100,6 +101,19 @@ def quality_facts(seen: dict[int, list[int]], calibration: Calibration) -> dict[
         "qualities": found,
         "quality_error": float(np.average(off, weights=[each["bases"] for each in found])) if found else 0.0,
     }
+
+
+def calibration_from(place: Path) -> Calibration:
+    """What `basecaller.evaluate output=...` wrote: its file, or the folder that it is in.
+
+    Raises:
+        DataError: it is not there, or cannot be read.
+    """
+    file = place / "calibration.json" if place.is_dir() else place
+    try:
+        return Calibration.of(read_json(file) or {})
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"calibration={place}: is no calibration.json of basecaller.evaluate, and has none in it") from None
 
 
 def read_calibration(folder: Path) -> Calibration | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,18 +144,33 @@ def padding_question(dataset: Dataset, batch_size: int) -> tuple[list[str], str]
 
 
 def training_batches(
-    dataset: Dataset, indices: np.ndarray, batch_size: int, padding: str, stride: int, seed: int, epoch: int
+    dataset: Dataset, indices: np.ndarray, parts: Sequence[tuple[int, int]], padding: str, stride: int, seed: int, epoch: int
 ) -> Iterator[Batch]:
-    """One epoch of batches; the order depends on nothing but the chunks, the batch size, `seed` and `epoch`.
+    """One epoch of batches; the order depends on nothing but the chunks, the parts, `seed` and `epoch`.
 
     Where chunks would be cropped and cannot be, a batch has chunks of one length.
+
+    Args:
+        dataset, indices: the chunks.
+        parts: how many of them are dealt into batches of which size, in order.
+        padding, stride: see `collate`.
+        seed, epoch: decide the order.
     """
     rng = np.random.default_rng([seed, epoch])
+    if len(parts) > 1:
+        indices = rng.permutation(indices)
+    end = 0
+    for chunks, batch_size in parts:
+        begin, end = end, end + chunks
+        for batch in _dealt(dataset, indices[begin:end], batch_size, padding, rng):
+            yield collate(dataset, batch, padding, stride)
+
+
+def _dealt(dataset: Dataset, indices: np.ndarray, batch_size: int, padding: str, rng: np.random.Generator) -> list[np.ndarray]:
     batches = bucketed(indices, dataset.lengths, batch_size, rng)
-    if padding == "off" and not dataset.has_starts:
-        of = dataset.lengths[indices]
-        alike = [bucketed(indices[of == length], dataset.lengths, batch_size, rng) for length in np.unique(of)]
-        batches = [batch for same in alike for batch in same]
-        batches = [batches[i] for i in rng.permutation(len(batches))]
-    for batch in batches:
-        yield collate(dataset, batch, padding, stride)
+    if padding != "off" or dataset.has_starts:
+        return batches
+    of = dataset.lengths[indices]
+    alike = [bucketed(indices[of == length], dataset.lengths, batch_size, rng) for length in np.unique(of)]
+    batches = [batch for same in alike for batch in same]
+    return [batches[i] for i in rng.permutation(len(batches))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -180,7 +180,7 @@ class Part:
         bam: the pair's BAM entry.
         pair: its number.
         first: whether it is the pair's first file.
-        repeated: ids of reads that an earlier file has too.
+        repeated: of reads that an earlier file has too, by id the reason to leave them out.
         reference: folder of the reference's bases, if any.
     """
 
@@ -188,7 +188,7 @@ class Part:
     bam: str
     pair: int
     first: bool
-    repeated: frozenset[str] = frozenset()
+    repeated: Mapping[str, str] = field(default_factory=dict)
     reference: Path | None = None
 
 
@@ -207,13 +207,13 @@ def parts(settings: Settings, scratch: Path) -> list[Part]:
     found = []
     for pair, (entry, bam) in enumerate(zip(settings.pod5, settings.bam, strict=True)):
         found += [Part(file, bam, pair, i == 0, reference=reference) for i, file in enumerate(pod5_files(entry))]
-    return [replace(part, repeated=ids) for part, ids in zip(found, _repeated(found), strict=True)]
+    return [replace(part, repeated=reasons) for part, reasons in zip(found, _repeated(found), strict=True)]
 
 
-def _repeated(found: list[Part]) -> list[frozenset[str]]:
+def _repeated(found: list[Part]) -> list[dict[str, str]]:
     """Of each part, the reads that an earlier one has: one of its pair, or of another pair whose BAM has a record of it."""
     ids = [_read_ids(part.file) for part in found] if len(found) > 1 else []
-    several = [set[str]() for _ in found]
+    reasons = [dict[str, str]() for _ in found]
     if ids:
         every, part_of = np.concatenate(ids), np.repeat(np.arange(len(found)), [len(own) for own in ids])
         _, same, counts = np.unique(every, axis=0, return_inverse=True, return_counts=True)
@@ -222,11 +222,13 @@ def _repeated(found: list[Part]) -> list[frozenset[str]]:
         for row in np.flatnonzero(counts[same.ravel()] > 1):
             part, read_id = int(part_of[row]), str(UUID(bytes=every[row].tobytes()))
             pair = found[part].pair
-            if part != imported.get(read_id, part) or part != seen.setdefault((pair, read_id), part):
-                several[part].add(read_id)
+            if part != seen.setdefault((pair, read_id), part):
+                reasons[part][read_id] = REPEATED
+            elif part != imported.get(read_id, part):
+                reasons[part][read_id] = IN_ANOTHER_PAIR
             elif found[-1].pair == 0 or records_of(found[part].bam).find(read_id):
                 imported.setdefault(read_id, part)
-    return [frozenset(own) for own in several]
+    return reasons
 
 
 def _read_ids(file: Path) -> np.ndarray:
@@ -244,7 +246,8 @@ def _reads(file: Path) -> Iterator[Any]:
         yield from reader.reads()
 
 
-NO_RECORD, REPEATED = "reads dropped: no record in the BAM", "reads left out: in an earlier POD5 file too"
+NO_RECORD = "reads dropped: no record in the BAM"
+REPEATED, IN_ANOTHER_PAIR = "reads left out: in an earlier POD5 file too", "reads left out: in an earlier pair too"
 
 
 def import_part(settings: Settings, part: Part, counts: Counter[str]) -> Iterator[Chunk]:
@@ -263,7 +266,7 @@ def import_part(settings: Settings, part: Part, counts: Counter[str]) -> Iterato
     for read in _reads(part.file):
         read_id = str(read.read_id)
         if read_id in part.repeated or read_id in seen:
-            counts[REPEATED] += 1
+            counts[part.repeated.get(read_id, REPEATED)] += 1
             continue
         seen.add(read_id)
         found = known.find(read_id)
@@ -274,6 +277,8 @@ def import_part(settings: Settings, part: Part, counts: Counter[str]) -> Iterato
         for same in found:
             if len(same) > 1:
                 counts["records left out: another one of the same read"] += len(same) - 1
+            if settings.labels == "auto":  # a read that was aligned as well: the reference knows better
+                same.sort(key=lambda record: bool(record.is_unmapped))
             reasons = []
             for record in same:
                 told = Counter[str]()
@@ -355,8 +360,10 @@ def split_parts(settings: Settings, imported: list[Dataset], counts: Counter[str
     Returns:
         For each of them int64 [chunks], indices into `SPLITS`; -1 for chunks to leave out.
     Raises:
-        DataError: data.split=position, and nothing has a position.
+        DataError: no chunk is left, or data.split=position, and nothing has a position.
     """
+    if not imported:
+        raise DataError(f"{', '.join(settings.pod5)}: no chunk is left ({_told(counts, 'chunks dropped')})")
     sizes = [len(part) for part in imported]
     if settings.split == "read":
         ids = [read_id.decode() for part in imported for read_id in part.read_ids]
@@ -398,20 +405,36 @@ def check_parts(settings: Settings, found: list[Part], counts: list[Counter[str]
     for part, own in zip(found, counts, strict=True):
         of_pair.setdefault(part.pair, Counter()).update(own)
     for pair, own in of_pair.items():
-        if not own["reads kept"] and not own[REPEATED]:
+        if not own["reads kept"] and not own[IN_ANOTHER_PAIR]:
             _refuse(settings, pair, own)
 
 
 def _refuse(settings: Settings, pair: int, counts: Counter[str]) -> None:
     """Says why a pair gave nothing."""
     entry, bam = settings.pod5[pair], settings.bam[pair]
-    reasons = {reason: n for reason, n in counts.items() if reason.startswith("reads dropped")}
-    if not reasons:
+    told = _told(counts, "reads dropped")
+    if not told:
         raise DataError(f"data.pod5: {entry} has no reads")
-    if set(reasons) <= {NO_RECORD}:
+    if told == _told(Counter({NO_RECORD: counts[NO_RECORD]}), "reads dropped"):
         raise DataError(f"{bam}: holds no record for any of the {counts[NO_RECORD]} reads of {entry}; do they belong together?")
-    told = ", ".join(f"{n} {reason.removeprefix('reads dropped: ')}" for reason, n in reasons.items())
-    raise DataError(
-        f"{bam}: no read can be used ({told}). Labels need a move table: basecall with --emit-moves; for labels from the "
-        "reference align with MD tags or give data.reference=FASTA"
-    )
+    hint = next((hint for words, hint in HINTS.items() if words in told), "")
+    raise DataError(f"{bam}: no read can be used ({told}){hint and '. '}{hint}")
+
+
+def _told(counts: Counter[str], kind: str) -> str:
+    """How many were dropped for which reasons, the commonest first."""
+    return ", ".join(f"{n} {reason.removeprefix(f'{kind}: ')}" for reason, n in counts.most_common() if reason.startswith(kind))
+
+
+HINTS = {
+    "no move table": "Labels need a move table: basecall with --emit-moves, and keep tags when aligning, as dorado aligner "
+    "does, or samtools fastq -T '*' calls.bam | minimap2 -y",
+    "move table and sequence differ": "Sequences were trimmed after basecalling: give the BAM that the basecaller wrote",
+    "signal of another length": "POD5 and BAM are not of the same reads: give the POD5 that was basecalled",
+    "longer than the signal": "POD5 and BAM are not of the same reads: give the POD5 that was basecalled",
+    "not aligned to a known reference": "For labels from the reference align with MD tags, or give data.reference=FASTA",
+    "in the FASTA": "data.reference must name its sequences as the BAM's header does",
+    "another reference than the FASTA": "data.reference must be the FASTA that was aligned to",
+    "broken MD tag": "Write MD tags anew with samtools calmd, or give data.reference=FASTA",
+}
+"""What to do when no read can be used, by words of a reason; the first that fits is told."""

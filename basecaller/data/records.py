@@ -57,11 +57,10 @@ def _open(path: Path) -> Any:
     with reading(path, "data.bam"):
         bam = pysam.AlignmentFile(str(path), "r", check_sq=False)
     if not bam.is_bam:
-        kind = "SAM" if bam.is_sam else "CRAM"
-        hint = " -T reference.fasta" if bam.is_cram else ""
-        raise DataError(
-            f"data.bam: cannot read {path}: it is a {kind} file; convert it: samtools view -b{hint} -o calls.bam {path.name}"
-        )
+        kind = "SAM" if bam.is_sam else "CRAM" if bam.is_cram else ""
+        convert = f"samtools view -b{' -T reference.fasta' if bam.is_cram else ''} -o calls.bam {path.name}"
+        what = f"it is a {kind} file; convert it: {convert}" if kind else "it is no BAM file"
+        raise DataError(f"data.bam: cannot read {path}: {what}")
     return bam
 
 

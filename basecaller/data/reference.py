@@ -7,6 +7,7 @@ the user's genome. Reads plain, gzip and bgzip files, with lines of any lengths.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,28 +58,33 @@ def copy_reference(fasta: Path, folder: Path) -> Path:
     Raises:
         DataError: the file cannot be read, is no FASTA, or names a sequence twice.
     """
-    import pysam
-
     if (folder / "contigs.json").exists():  # written last
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     contigs, end = dict[str, tuple[int, int]](), 0
-    pysam.set_verbosity(0)  # htslib's own lines on the terminal
-    try:
-        with pysam.FastxFile(str(fasta)) as entries, (folder / "labels.bin").open("wb") as file:
-            for entry in entries:
-                if entry.quality is not None:
-                    raise DataError(f"data.reference: {fasta} is a FASTQ file of reads; give the FASTA of the genome")
-                name = str(entry.name)
-                if name in contigs:
-                    raise DataError(f"data.reference: {fasta} has two sequences named {name}; rename or remove one")
-                labels = encode(entry.sequence or "")
-                file.write(labels.tobytes())
-                contigs[name] = end, end + len(labels)
-                end += len(labels)
-    except (OSError, ValueError) as error:
-        raise DataError(f"data.reference: cannot read {fasta}: {error}; is it cut short, or no FASTA?") from error
+    with (folder / "labels.bin").open("wb") as file:
+        for entry in _entries(fasta):
+            if entry.quality is not None:
+                raise DataError(f"data.reference: {fasta} is a FASTQ file of reads; give the FASTA of the genome")
+            name = str(entry.name)
+            if name in contigs:
+                raise DataError(f"data.reference: {fasta} has two sequences named {name}; rename or remove one")
+            labels = encode(entry.sequence or "")
+            file.write(labels.tobytes())
+            contigs[name] = end, end + len(labels)
+            end += len(labels)
     if not end:
         raise DataError(f"data.reference: {fasta} has no sequences; a FASTA file is needed, such as `>chr1` and lines of bases")
     write_json(folder / "contigs.json", [[name, *place] for name, place in contigs.items()])
     return folder
+
+
+def _entries(fasta: Path) -> Iterator[Any]:
+    import pysam
+
+    pysam.set_verbosity(0)  # htslib's own lines on the terminal
+    try:
+        with pysam.FastxFile(str(fasta)) as entries:
+            yield from entries
+    except (OSError, ValueError) as error:
+        raise DataError(f"data.reference: cannot read {fasta}: {error}; is it cut short, or no FASTA?") from error

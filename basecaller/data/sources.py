@@ -12,6 +12,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +25,7 @@ from rich.progress import track
 from basecaller.data import bonito, mixture, pod5, simulator, tensors
 from basecaller.data.dataset import ALPHABET, Chunk, Dataset, DatasetWriter
 from basecaller.data.splits import SPLITS
-from basecaller.errors import DataError
+from basecaller.errors import BasecallerError, DataError
 from basecaller.files import content_digest, holding, naming, read_json, shared_lock, write_json
 from basecaller.workers import cores
 
@@ -211,6 +212,11 @@ def import_parts(name: str, source: Any, folder: Path, counts: Counter[str]) -> 
             jobs = [executor.submit(_import_part, name, source, part, home / f"{i}") for i, part in enumerate(parts)]
             try:
                 each = [job.result() for job in _shown(jobs, len(jobs))]
+            except BrokenProcessPool as error:
+                raise BasecallerError(
+                    f"data.name={name}: an import process was killed, most likely for want of memory; the same command goes on "
+                    "with the files that are missing"
+                ) from error
             finally:
                 for job in jobs:
                     job.cancel()

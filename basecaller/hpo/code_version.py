@@ -19,6 +19,7 @@ TRAINING_CODE = (
     "data/batches.py",
     "data/dataset.py",
     "data/mixture.py",
+    "training/batch_plan.py",
     "training/fit.py",
     "training/engine.py",
     "training/optim.py",

@@ -116,6 +116,7 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing) -> dict[str, An
         "command": command_of(name, study),
         "state": state,
         "skipped": study.user_attrs.get("skipped", ""),
+        "note": study.user_attrs.get("note", ""),
         "open": len(stand.open),
         "winner": chosen,
         "value": finite(stand.loss_of(found.winner)) if found.winner is not None else None,

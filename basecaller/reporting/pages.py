@@ -60,7 +60,7 @@ def write_pages(facts: Facts, folder: Path) -> Path:
             facts | {"figures": figures, "overview": overview(facts["stages"])}
         )
         with replacing(folder / name) as partial:
-            partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files need not be text
+            partial.write_text(text, encoding="utf-8")
     return folder / "report.html"
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 INCUMBENT, DEFAULTS, WINNER = "incumbent", "defaults", "winner"
 """Names of candidates; the others are named by the setting in which they differ from the incumbent."""
 
+SCHEDULE = "train.batch_schedule"
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -84,8 +86,10 @@ def finalist_candidates(
     files: Mapping[str, StageFile],
     given: list[str],
     count: int,
+    batches: tuple[int, ...] | None = None,
 ) -> Candidates:
-    """The incumbent, the untuned defaults, and the nearest other choice of every question whose verdict is not clear.
+    """The incumbent, the untuned defaults, the incumbent with large batches first and small ones at the end, and the nearest
+    other choice of every question whose verdict is not clear.
 
     A rival takes the learning rate at which it was best, relative to that of its question's winner.
 
@@ -95,11 +99,16 @@ def finalist_candidates(
         files: the stages.
         given: the user's overrides.
         count: of the candidates, at most; the nearest rivals come first. With less than two, the incumbent is the winner.
+        batches: a batch schedule that the incumbent is tried with.
     """
     defaults = composed_settings(given, list(incumbent.settings))
     if count < 2:
         return Candidates({WINNER: incumbent.settings, DEFAULTS: defaults}, tuple(given))
     found = {INCUMBENT: incumbent.settings}
+    if batches and not any(line.startswith("train.batch_schedule=") for line in given):
+        found[f"batches_{'_'.join(map(str, batches))}"] = incumbent.settings | {SCHEDULE: list(batches)}
+        found[INCUMBENT] = incumbent.settings | {SCHEDULE: None}
+        defaults = defaults | {SCHEDULE: None}
     rivals: list[tuple[float, str, dict[str, Any]]] = []
     for asked, stand in stands:
         conclusion, choice = stand.conclusion, files[asked.stage].choice
@@ -108,12 +117,12 @@ def finalist_candidates(
         value = stand.choices[conclusion.rival]
         if value == incumbent.settings[choice]:
             continue
-        settings = incumbent.settings | {choice: value}
+        settings = found[INCUMBENT] | {choice: value}
         if RATE in settings:
             ratio = float(setting_of(stand.trials_of(conclusion.rival)[0], RATE)) / float(asked.answer[RATE])
             settings[RATE] = float(f"{float(settings[RATE]) * ratio:.6g}")
         distance = conclusion.margin / conclusion.error if conclusion.error else 0.0
         rivals.append((distance, re.sub(r"\W", "_", f"{short(choice)}_{shown(value)}"), settings))
-    for _, name, settings in sorted(rivals, key=lambda rival: rival[0])[: count - 2]:
+    for _, name, settings in sorted(rivals, key=lambda rival: rival[0])[: max(0, count - 1 - len(found))]:
         found[name] = settings
     return Candidates(found | {DEFAULTS: defaults}, tuple(given))

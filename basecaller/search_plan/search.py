@@ -27,7 +27,7 @@ from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.terminal import print_report, print_stage
 from basecaller.run import check, data_findings
 from basecaller.search_plan.budget import longer
-from basecaller.search_plan.finalists import Candidates, finalist_candidates
+from basecaller.search_plan.finalists import INCUMBENT, Candidates, finalist_candidates
 from basecaller.search_plan.incumbent import (
     RATE,
     Asked,
@@ -47,7 +47,7 @@ FINALISTS, HEADLINE = "finalists", "headline"
 """The stages that compare whole configurations, longer trained."""
 
 OWN = ("plan=", "search.workers=", "search.preview=", "search.winner", "search.rounds=", "search.round_budget=",
-       "search.finalist", "search.headline")  # fmt: skip
+       "search.finalist", "search.headline", "search.batch_schedule=")  # fmt: skip
 """Overrides that say what a search runs, not what its trials are."""
 
 
@@ -272,15 +272,22 @@ class Search:
             The best of them, and the untuned defaults.
         """
         assert self.incumbent is not None
+        options = general(self.cfg).search
         stands = [(asked, standing(open_study(self.url, asked.study))) for asked in self.latest.values()]
         candidates = finalist_candidates(
-            self.incumbent, stands, self.files, unswept(self.overrides), int(self.cfg.search.finalists)
+            self.incumbent, stands, self.files, unswept(self.overrides), options.finalists, options.batch_schedule
         )
         if len(candidates.settings) > 1:
             budget = longer(self.cfg, self.dataset, int(self.cfg.search.finalist_budget))
             own = [*budget, f"stage.replicates={self.cfg.search.finalist_seeds}", "train.schedule=cosine", "train.warmup=0.05"]
             won = self._compare(FINALISTS, own, candidates)
-            candidates = candidates.best(str(won["winner"]["stage.candidate"]))
+            name = str(won["winner"]["stage.candidate"])
+            if name != INCUMBENT:
+                longer_by = f"trains {options.finalist_budget} times as long"
+                note = f"{name} did not win in short trials, and is ahead of the incumbent when it {longer_by}"
+                self.console.print(f"{note}.")
+                open_study(self.url, won["study"]).set_user_attr("note", note)
+            candidates = candidates.best(name)
         return candidates
 
     def run_headline(self, candidates: Candidates) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ FORMAT = 1
 
 def save(path: Path, content: dict[str, Any]) -> None:
     """Writes tensors and plain values, whole or not at all."""
+    whole = io.BytesIO()  # PyTorch's own errors do not say that a disk is full
+    torch.save({"format": FORMAT, **content}, whole)
     with replacing(path) as partial:
-        torch.save({"format": FORMAT, **content}, partial)
+        partial.write_bytes(whole.getbuffer())
 
 
 def load(path: Path) -> dict[str, Any]:

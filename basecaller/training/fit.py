@@ -21,6 +21,7 @@ from basecaller.files import replacing
 from basecaller.geometry import output_length, receptive_field
 from basecaller.network import RawCTCNet
 from basecaller.training import checkpoint
+from basecaller.training.batch_plan import BatchPlan
 from basecaller.training.engine import choose_path
 from basecaller.training.evaluate import evaluate
 from basecaller.training.optim import build_optimizer, build_schedule
@@ -40,7 +41,7 @@ class Job:
         batch_size: chunks in a batch.
         seed: of the initial weights, the choice of chunks and their order.
         folder: where checkpoints and the curve go.
-        progress: show a progress bar.
+        alone: no other training runs here, so that it may say how far it is.
     """
 
     optimizer: Optimizer
@@ -49,7 +50,7 @@ class Job:
     batch_size: int
     seed: int
     folder: Path
-    progress: bool = False
+    alone: bool = False
 
 
 @dataclass
@@ -124,7 +125,7 @@ def area_under(curve: list[Point]) -> float:
 
 
 def choose(dataset: Dataset, split: str | None, limit: int | None, stride: int, tolerated: float, seed: int = 0) -> np.ndarray:
-    """The chunks of a split (None: of all) to use: `limit` that the seed draws, less those whose targets do not fit the output.
+    """The chunks of a split (None: of all) to use: the seed's choice of `limit`, less those whose targets are too long.
 
     Trainings of one seed share their chunks, so they can be compared; other seeds draw others, so that the spread between
     seeds holds that choice too.
@@ -163,10 +164,10 @@ class _Run:
             choose(dataset, split, limit, self.stride, settings.infeasible, job.seed)
             for split, limit in (("train", settings.chunks), ("validation", settings.validation_chunks))
         )
-        self.batches = -(-len(self.train) // job.batch_size)
+        self.plan = BatchPlan(len(self.train), job.batch_size, settings.batch_schedule, settings.epochs)
         self.optimizer = build_optimizer(job.optimizer, [self.engine.parameter])
         self.updates = self._updates()
-        self.schedule = build_schedule(job.train, self.optimizer, self.updates)
+        self.schedule = build_schedule(job.train, self.optimizer, self.updates, self.plan)
         self.state = _State()
         if job.train.resume and (job.folder / "last.pt").exists():
             self._restore(checkpoint.load(job.folder / "last.pt"))
@@ -177,9 +178,9 @@ class _Run:
         if settings.budget == "updates":
             return settings.updates
         if settings.budget == "samples":
-            of_a_batch = self.dataset.lengths[self.train].sum() / self.batches
+            of_a_batch = self.dataset.lengths[self.train].sum() / self.plan.batches(0)
             return max(1, round(settings.samples / of_a_batch))
-        return self.batches * settings.epochs
+        return self.plan.updates
 
     def progress(self) -> float:
         """Epochs done; where the budget is another, the share of it that is spent, at most 1."""
@@ -188,7 +189,7 @@ class _Run:
             return state.updates / settings.updates
         if settings.budget == "samples":
             return min(1.0, state.samples / settings.samples)
-        return state.epoch + state.batch / self.batches
+        return state.epoch + self.plan.share(state.epoch, state.batch)
 
     @property
     def spent(self) -> bool:
@@ -242,8 +243,9 @@ class _Run:
     def epoch_batches(self) -> itertools.islice[Batch]:
         """What is left of this epoch, up to the last point that was saved."""
         batches = training_batches(
-            self.dataset, self.train, self.job.batch_size, self.job.padding, self.stride, self.job.seed, self.state.epoch
-        )
+            self.dataset, self.train, self.plan.parts(self.state.epoch), self.job.padding, self.stride, self.job.seed,
+            self.state.epoch,
+        )  # fmt: skip
         return itertools.islice(batches, self.state.batch, None)
 
     def loop(self, on_point: Callable[[Point], None], meter: Meter) -> None:
@@ -264,10 +266,11 @@ class _Run:
                     state.seconds = time.perf_counter() - started
                     point = self.point(float(np.mean(losses)))
                     losses.clear()
+                    meter.point(point.train_loss, point.val_loss)
                     on_point(point)
                 if self.spent:
                     break
-            if state.batch == self.batches:
+            if state.batch == self.plan.batches(state.epoch):
                 state.epoch, state.batch = state.epoch + 1, 0
 
     def point(self, train_loss: float) -> Point:
@@ -281,7 +284,7 @@ class _Run:
         state.seconds += time.perf_counter() - before
         rate = float(self.schedule.get_last_lr()[0])
         point = Point(
-            epoch=state.epoch + state.batch / self.batches,
+            epoch=state.epoch + self.plan.share(state.epoch, state.batch),
             updates=state.updates,
             reads=state.reads,
             samples=state.samples,
@@ -315,7 +318,7 @@ def fit(network: RawCTCNet, dataset: Dataset, job: Job, on_point: Callable[[Poin
     run = _Run(network, dataset, job)
     for point in run.state.curve:
         on_point(point)
-    with Meter(run.updates, run.state.updates, job.progress) as meter:
+    with Meter(run.updates, run.state.updates, job.alone, job.folder.name) as meter:
         run.loop(on_point, meter)
     best = checkpoint.load(job.folder / "best.pt")
     network.load_state_dict(best["network"])

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from basecaller.training.batch_plan import BatchPlan
 from basecaller.training.settings import Optimizer, Train
 
 
@@ -26,15 +27,20 @@ def build_optimizer(settings: Optimizer, parameters: Iterable[nn.Parameter]) -> 
     return kinds[settings.name](parameters, lr=settings.lr, weight_decay=settings.weight_decay)
 
 
-def build_schedule(settings: Train, optimizer: torch.optim.Optimizer, updates: int) -> LambdaLR:
-    """Linear warm-up, then constant or half a cosine down to zero, over `updates` steps in all."""
+def build_schedule(settings: Train, optimizer: torch.optim.Optimizer, updates: int, plan: BatchPlan | None = None) -> LambdaLR:
+    """Linear warm-up, then constant or half a cosine down to zero, over `updates` steps in all.
+
+    With a batch schedule the rate grows with the square root of the batch, too.
+    """
     warm = settings.warmup * updates
 
     def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / (warm + 1)
+        at = plan.position(step) if plan else step
+        scale = plan.rate_factor(step) if plan else 1.0
+        if at < warm:
+            return scale * (at + 1) / (warm + 1)
         if settings.schedule == "constant":
-            return 1.0
-        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1.0, updates - warm)))
+            return scale
+        return scale * 0.5 * (1 + math.cos(math.pi * (at - warm) / max(1.0, updates - warm)))
 
     return LambdaLR(optimizer, factor)

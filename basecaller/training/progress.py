@@ -1,11 +1,19 @@
-"""A progress bar with loss, speed and time left; silent where nobody watches."""
+"""How far a training is: a progress bar on a terminal, elsewhere a line in the log for each point of the learning curve."""
 
 from __future__ import annotations
 
+import datetime
+import logging
+import time
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+log = logging.getLogger(__name__)
+
+SILENCE = 60.0
+"""Seconds after which one of many trainings says how far it is; most trials of a search are shorter."""
 
 
 class Meter:
@@ -14,10 +22,12 @@ class Meter:
     Args:
         updates: in all.
         done: before this run.
-        show: off, or where standard error is no terminal, nothing is drawn.
+        alone: whether it is the only training here. Of one among others there is no bar, and a line every `SILENCE` seconds at
+            most.
+        name: of the training, for its lines among others'.
     """
 
-    def __init__(self, updates: int, done: int, show: bool) -> None:
+    def __init__(self, updates: int, done: int, alone: bool, name: str) -> None:
         console = Console(stderr=True)
         columns = (
             BarColumn(),
@@ -27,9 +37,12 @@ class Meter:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        self.progress = Progress(*columns, console=console, disable=not (show and console.is_terminal))
+        self.drawn, self.alone = alone and console.is_terminal, alone
+        self.prefix = "" if alone else f"run {name}: "
+        self.progress = Progress(*columns, console=console, disable=not self.drawn)
         self.task = self.progress.add_task("training", total=updates, completed=done, loss=float("nan"), rate=0.0)
-        self.samples = 0
+        self.updates, self.before, self.done, self.samples = updates, done, done, 0
+        self.started = self.told = time.perf_counter()
 
     def __enter__(self) -> Meter:
         self.progress.start()
@@ -38,8 +51,26 @@ class Meter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.progress.stop()
 
+    @property
+    def rate(self) -> float:
+        """Samples of signal in a second of this run."""
+        return self.samples / max(1e-9, time.perf_counter() - self.started)
+
     def advance(self, loss: float, samples: int) -> None:
         """One update more, over `samples` samples of signal."""
         self.samples += samples
-        elapsed = self.progress.tasks[0].elapsed or 0.0
-        self.progress.update(self.task, advance=1, loss=loss, rate=self.samples / elapsed if elapsed else 0.0)
+        self.done += 1
+        self.progress.update(self.task, advance=1, loss=loss, rate=self.rate)
+
+    def point(self, train_loss: float, val_loss: float) -> None:
+        """A point of the learning curve, losses in nats per base."""
+        now = time.perf_counter()
+        if self.drawn or not (self.alone or now - self.told >= SILENCE):
+            return
+        self.told = now
+        left = (now - self.started) / (self.done - self.before) * max(0, self.updates - self.done)
+        log.info(
+            "%s%s of %s updates, loss %.4f, validation %.4f nats/base, %s samples/s, %s left",
+            self.prefix, f"{self.done:,}", f"{self.updates:,}", train_loss, val_loss, f"{self.rate:,.0f}",
+            datetime.timedelta(seconds=round(left)),
+        )  # fmt: skip

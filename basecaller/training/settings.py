@@ -41,6 +41,8 @@ class Train:
         chunks: train on so many chunks of the training split, drawn by the seed; null takes all.
         validation_chunks: likewise for validation.
         validations: points of the learning curve in each epoch; in the whole training where the budget is another.
+        batch_schedule: batch sizes that follow each other, each for an equal share of the epochs, as [32,8,1]; null: all
+            batches have `data.batch_size` chunks. `optimizer.lr` is the rate of that size either way.
         clip: largest norm of the gradient; null clips nothing.
         schedule: of the learning rate: `constant`, or `cosine` down to 0 at the last update (Loshchilov & Hutter, 2017).
         warmup: share of all updates in which the rate rises linearly from 0.
@@ -59,6 +61,7 @@ class Train:
     chunks: int | None = field(metadata={"least": 1})
     validation_chunks: int | None = field(metadata={"least": 1})
     validations: int = field(metadata={"least": 1})
+    batch_schedule: tuple[int, ...] | None
     clip: float | None = field(metadata={"above": 0})
     schedule: str = field(metadata={"choices": SCHEDULES})
     warmup: float = field(metadata={"least": 0, "below": 1})

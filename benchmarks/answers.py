@@ -1,0 +1,213 @@
+"""Is the search's answer the best thing to train? `python -m benchmarks.answers`
+
+Five ways to choose settings, at equal cost where they cost anything: (a) the search, (b) the untuned defaults, (c) settings
+as an experienced person types them, (d) random search and (e) Optuna's TPE with a median pruner, both over the search's own
+space. What each chooses is then trained alike, at seeds that nothing has used, and tested on reads that nothing has seen. The
+differences are paired by seed and read.
+
+    python -m benchmarks.answers --json answers.json
+    python -m benchmarks.answers --json real.json data=pod5 data.pod5=reads.pod5 data.bam=calls.bam
+
+It also says how well trials rank what is trained longer (`--transfer`: the ten best settings at eight times a trial's budget),
+and whether the order of the stages matters (`--permuted N`: N searches with the plan in another order).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from basecaller.config import compose_config
+from basecaller.data.sources import prepare
+from basecaller.files import read_json
+from basecaller.hpo.best import standing
+from basecaller.hpo.storage import current_study, open_study
+from basecaller.search_plan.budget import longer
+from basecaller.search_plan.finalists import Candidates
+from basecaller.search_plan.incumbent import settings_of
+from basecaller.search_plan.stages import composed_settings, flat_overrides, run_sweep
+from basecaller.search_plan.winner import gain, tested
+from basecaller.settings import settings
+from basecaller.workers import divide
+
+HAND = {"padding": "off", "optimizer": "adam", "optimizer.lr": 0.002, "data.batch_size": 4, "model.batch_norm": True}
+"""What an experienced person types without any search."""
+
+SPACE = [
+    "padding=off,on", "model.batch_norm=false,true", "optimizer=adam,adamax,adagrad",
+    "optimizer.lr=tag(log,interval(1e-4,2e-2))", "data.batch_size=1,4,8,16,32", "model.max_dilation=16,32,64,128",
+    "model.stacks=3,6,9",
+]  # fmt: skip
+"""The search's space, for samplers."""
+
+FIRST_SEED = 2001
+"""Of the trainings that are compared."""
+
+
+def command(*arguments: str) -> None:
+    """Runs one of the program's commands, and shows what it prints where it fails."""
+    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(arguments)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+
+def spent(report: dict[str, Any]) -> float:
+    """Worker seconds of a search's trials, the headline's excepted."""
+    trials = [trial for stage in report["stages"] if stage["name"] != "headline" for trial in stage["trials"]]
+    return sum(trial.get("seconds", 0.0) for trial in trials if not trial.get("taken_over"))
+
+
+def searched(experiment: str, given: list[str], *own: str) -> tuple[dict[str, Any], float, dict[str, Any]]:
+    """The winner's settings of a search, its cost in worker seconds, and its report."""
+    command("basecaller.search", f"experiment={experiment}", *given, *own)
+    report = read_json(Path("outputs") / experiment / "report.json")
+    assert report is not None
+    return report["winner"]["settings"], spent(report), report
+
+
+def sampled(sampler: str, given: list[str], cost: float, keys: list[str], *own: str) -> tuple[dict[str, Any], float, int]:
+    """The best settings that a sampler finds for a cost in worker seconds; the cost, and the number of trials."""
+    count, seconds = 0, 0.0
+    workers = divide(None).overrides
+    while seconds < cost:
+        count += 20
+        chosen = [f"experiment=by_{sampler}", f"hydra/sweeper/sampler={sampler}", f"hydra.sweeper.n_trials={count}"]
+        command("basecaller.train", "-m", *chosen, *SPACE, *workers, *given, *own)
+        study = current_study(str(compose_config(given).storage), f"by_{sampler}", "none")
+        assert study is not None
+        trials = study.get_trials(deepcopy=False)
+        seconds = sum(float(trial.user_attrs.get("seconds", 0.0)) for trial in trials)
+    best = study.best_trial
+    return settings_of(best, keys), seconds, len(trials)
+
+
+def compared(name: str, found: dict[str, dict[str, Any]], given: list[str], budget: list[str], seeds: int) -> Any:
+    """Trains whole configurations alike; returns the study's standing."""
+    candidates = Candidates(found, tuple(given))
+    all_seeds = ",".join(str(FIRST_SEED + i) for i in range(seeds))
+    lines = [f"experiment={name}", "stage=headline", *given, *candidates.sweep(), *budget, f"seed={all_seeds}"]
+    study = run_sweep([*divide(None).overrides, *lines])
+    return standing(open_study(str(compose_config(given).storage), study))
+
+
+def kendall(first: list[float], second: list[float]) -> float:
+    """Kendall's rank correlation (Biometrika, 1938): 1 for the same order, -1 for the reverse."""
+    x, y = np.array(first), np.array(second)
+    signs = np.sign(x[:, None] - x) * np.sign(y[:, None] - y)
+    n = len(x)
+    return float(signs.sum() / (n * (n - 1)))
+
+
+def answers(given: list[str], seeds: int) -> dict[str, Any]:
+    """The table: what each way of choosing gives, trained alike."""
+    ours, cost, report = searched("answers", given)
+    keys = list(ours)
+    defaults = composed_settings(given, keys)
+    pruned = ["search.pruner=MedianPruner"]
+    random, random_cost, random_trials = sampled("random", given, cost, keys)
+    tpe, tpe_cost, tpe_trials = sampled("tpe", given, cost, keys, *pruned)
+    found = {"search": ours, "defaults": defaults, "hand": defaults | HAND, "random": random, "tpe": tpe}
+    cfg = compose_config(given)
+    stand = compared("answers", found, given, flat_overrides(cfg.search.winner), seeds)
+    folders = {
+        stand.choices[point]: [Path(trial.user_attrs["folder"]) for trial in stand.trials_of(point)] for point in stand.points
+    }
+    scores = {name: [tested(cfg, folder) for folder in of] for name, of in folders.items()}
+    costs = {"search": cost, "defaults": 0.0, "hand": 0.0, "random": random_cost, "tpe": tpe_cost}
+    rows = []
+    for name in found:
+        against = gain(scores["search"], scores[name], list(range(FIRST_SEED, FIRST_SEED + seeds)))
+        rows.append({
+            "name": name, "settings": found[name], "cost": costs[name],
+            "loss": float(np.mean([s["loss"] for s in scores[name]])),
+            "identity": float(np.mean([s["identity_mean"] for s in scores[name]])),
+            "behind": against["identity_points"], "error": against["error"], "loss_behind": against["loss"],
+        })  # fmt: skip
+    return {"rows": rows, "seconds": report["seconds"], "trials": {"random": random_trials, "tpe": tpe_trials}, "seeds": seeds}
+
+
+def transfer(given: list[str]) -> dict[str, float]:
+    """How trials rank the ten best settings of the search's last round against eight times a trial's budget, and by how much
+    the winner is worse than the best of them there (its regret)."""
+    report = read_json(Path("outputs/answers/report.json"))
+    winner = report["winner"]["settings"]
+    cfg = compose_config(given)
+    url, found = str(cfg.storage), dict[str, tuple[float, dict[str, Any]]]()
+    for stage in report["stages"]:
+        if "." not in stage["name"]:
+            continue
+        stand = standing(open_study(url, stage["study"]))
+        for point in stage["points"]:
+            if point["seeds"] > 1:
+                chosen = settings_of(stand.trials_of(point["point"])[0], list(winner))
+                text = json.dumps(chosen, sort_keys=True)
+                found[text] = min(found.get(text, (np.inf, chosen)), (point["mean"], chosen), key=lambda pair: pair[0])
+    best = sorted(found.values(), key=lambda pair: pair[0])[:10]
+    named = {f"s{i}": chosen for i, (_, chosen) in enumerate(best)} | {"winner": winner}
+    data = settings(cfg).data
+    budget = longer(cfg, prepare(data.name, data.source, Path(data.folder)), 8)
+    stand = compared("transfer", named, given, [*budget, "train.schedule=cosine", "train.warmup=0.05"], 2)
+    long = {stand.choices[p]: float(np.mean([t.value for t in stand.trials_of(p)])) for p in stand.points}
+    tau = kendall([value for value, _ in best], [long[f"s{i}"] for i in range(len(best))])
+    return {"tau": tau, "regret": long["winner"] - min(long.values()), "settings": len(best)}
+
+
+def permuted(given: list[str], count: int) -> dict[str, Any]:
+    """Searches with the plan in another order: their answers, and the share that is the same as the plan's own."""
+    plan = [str(name) for name in compose_config(given).plan]
+    own = read_json(Path("outputs/answers/report.json"))["winner"]["settings"]
+    rng, found = np.random.default_rng(1), []
+    rates = [name for name in plan if name.startswith("lr_")]
+    for number in range(count):
+        blocks = [[name] for name in plan if name not in rates] + [rates]
+        order = [name for block in rng.permutation(np.array(blocks, object)) for name in block]
+        studies = f"permuted_{number}"
+        chosen, _, _ = searched(studies, given, f"plan=[{','.join(order)}]", "search.headline_seeds=1")
+        found.append(chosen)
+    scientific = [key for key in own if key != "optimizer.lr"]
+    same = [all(each[key] == own[key] for key in scientific) for each in found]
+    return {"answers": found, "same": float(np.mean(same))}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.answers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for basecaller.search: another source of reads")
+    parser.add_argument("--folder", type=Path, default=Path("outputs/benchmarks"), help="to work in; started again it goes on")
+    parser.add_argument("--json", type=Path, help="write the results there")
+    parser.add_argument("--seeds", type=int, default=3, help="of the trainings that are compared")
+    parser.add_argument("--transfer", action="store_true")
+    parser.add_argument("--permuted", type=int, default=0, metavar="N")
+    chosen = parser.parse_args()
+    target = chosen.json.resolve() if chosen.json else None
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    os.chdir(chosen.folder)
+    found = answers(chosen.overrides, chosen.seeds)
+    table = Table("", "loss", "identity", "behind (a), points", "cost, s", box=box.SIMPLE_HEAD)
+    for letter, row in zip("abcde", found["rows"], strict=True):
+        behind = "" if letter == "a" else f"{row['behind']:.2f} ± {row['error']:.2f}"
+        table.add_row(f"({letter}) {row['name']}", f"{row['loss']:.4f}", f"{row['identity']:.1%}", behind, f"{row['cost']:.0f}")
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
+    if chosen.transfer:
+        found["transfer"] = transfer(chosen.overrides)
+        print(f"ten best at 8 times a trial: tau {found['transfer']['tau']:.2f}, regret {found['transfer']['regret']:.4f}")
+    if chosen.permuted:
+        found["permuted"] = permuted(chosen.overrides, chosen.permuted)
+        print(f"permuted plans that end at the same answer: {found['permuted']['same']:.0%}")
+    if target:
+        target.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
