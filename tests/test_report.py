@@ -150,7 +150,7 @@ def test_nothing_run_is_one_message_and_makes_no_file(tmp_path, run: Command):
     assert not (tmp_path / "outputs").exists()
 
 
-def test_reached_a_level_are_linear_between_points():
+def test_samples_to_a_level_are_linear_between_points():
     curve = [{"samples": 100, "val_loss": 2.0}, {"samples": 200, "val_loss": 1.0}, {"samples": 300, "val_loss": 1.2}]
     assert reached(curve, 1.5) == 150
     assert reached(curve, 1.0) == 200
@@ -361,9 +361,8 @@ def test_a_stage_that_asks_about_speed_compares_areas_and_hands_losses_on(folder
 
 
 def test_a_curve_tells_what_was_reached_at_equal_cost():
-    curve = [
-        {"samples": 10 * i, "updates": i, "seconds": 2.0 * i, "val_loss": loss} for i, loss in ((1, 1.4), (2, 1.0), (3, 0.9))
-    ]
+    losses = [1.4, 1.0, 0.9]
+    curve = [{"samples": 10 * i, "updates": i, "seconds": 2.0 * i, "val_loss": loss} for i, loss in enumerate(losses, 1)]
     assert reached(curve, 1.2, "seconds") == pytest.approx(3.0)
     assert reached(curve, 1.2) == pytest.approx(15)
     assert reached(curve, 0.8, "seconds") == math.inf
