@@ -322,6 +322,7 @@ class StageSweeper(Sweeper):
         study.set_user_attr("settings", {point.key: point.values for point in points})
         study.set_user_attr("design", dataclasses.asdict(self.design))
         study.set_user_attr("measure", str(self.config.stage.measure))
+        study.set_user_attr("incumbent", self.config.stage.incumbent)
         study.set_user_attr("axes", space.axes)
         values = space.axes.get(self._choice(space) or "", [])
         ordered = bool(self.config.stage.simple_first) and len(values) > 1
