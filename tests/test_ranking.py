@@ -356,3 +356,14 @@ def test_edges_are_called_out_in_words():
 )
 def test_a_winner_that_guesses_is_called_out(loss, letters, identity, told):
     assert ("Too short to tell" in guessing(loss, letters, identity, 0.02)) == told
+
+
+def test_an_incumbent_is_kept_unless_another_is_better_by_more_than_its_error():
+    values = measured(old=[1.00, 1.10, 1.20], new=[0.99, 1.11, 1.19], bad=[1.5, 1.6, 1.7])
+    choices = each("old", "new", "bad")
+    assert conclude(values, choices).winner == "new"
+    kept = conclude(values, choices, incumbent="old")
+    assert (kept.winner, kept.kind, kept.rival) == ("old", "no difference", "new")
+    clearly = measured(old=[1.00, 1.10, 1.20], new=[0.90, 1.01, 1.10], bad=[1.5, 1.6, 1.7])
+    assert conclude(clearly, choices, incumbent="old").winner == "new"
+    assert conclude(values, choices, incumbent="gone").winner == "new"  # all its points failed

@@ -237,6 +237,7 @@ def conclude(
     simple_first: Sequence[Hashable] | None = None,
     design: Design = HALVING,
     seeds: int = 0,
+    incumbent: Hashable = None,
 ) -> Conclusion:
     """The winner of a stage and what can be said about it.
 
@@ -249,6 +250,8 @@ def conclude(
             Trees, 1984, section 3.4.3), among those that ran at every seed, or all but the last.
         design: how seeds were added.
         seeds: that a stage with `rounds` may have; of other designs those that were run count.
+        incumbent: the choice that is kept unless another is better by more than one standard error, where a question is asked
+            again: a search that followed noise would never come to an end. It comes before `simple_first`.
     """
     points = [point for point in choices if values.get(point)]
     if not points:
@@ -273,12 +276,14 @@ def conclude(
         of = [point for point in points if choices[point] == label and len(values[point]) > max(1, count - 2)]
         if of:
             leaders[label] = min(of, key=lambda point: (-len(values[point]), mean_of(values[point])))
-    if simple_first is not None:
-        for label in sorted(leaders, key=list(simple_first).index):
-            behind, error, _ = against(values, leaders[label], best, noise)
-            if behind <= error:
-                winner = leaders[label]
-                break
+    preferred = sorted(leaders, key=list(simple_first).index) if simple_first is not None else []
+    if incumbent is not None:
+        preferred = [incumbent] if incumbent in leaders else []
+    for label in preferred:
+        behind, error, _ = against(values, leaders[label], best, noise)
+        if behind <= error:
+            winner = leaders[label]
+            break
     # the threshold is of the whole grid, points that failed included: they would have competed
     every = list(dict.fromkeys(choices.values()))
     of_all = tuple(every.index(choice) for choice in choices.values())
@@ -290,7 +295,7 @@ def conclude(
     others = [point for label, point in leaders.items() if label != choices[best] and point != winner]
     behind_by = {point: against(values, point, best, noise) for point in others}
     near = tuple(point for point, (difference, error, _) in behind_by.items() if difference <= needed * error)
-    simplest = simple_first is not None and winner == leaders[min(leaders, key=list(simple_first).index)]
+    simplest = bool(preferred) and winner == leaders[preferred[0]]
     kind: Kind = "clear" if clear else "no difference" if winner != best or simplest else "undecided"
     tied = (best, *near) if winner != best else near or (rival,)
     return Conclusion(
