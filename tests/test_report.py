@@ -21,7 +21,7 @@ from basecaller.hpo.contests import Optimizers, asked, optimizers
 from basecaller.hpo.designs import HALVING, rounds
 from basecaller.hpo.storage import current_study, open_storage, open_study
 from basecaller.report import write_report
-from basecaller.reporting.convergence import samples_to
+from basecaller.reporting.convergence import convergence, samples_to
 from basecaller.reporting.facts import optimizer_facts, stage_facts
 from basecaller.reporting.published import LOSSES, against_published, latest_asked
 from basecaller.run import job
@@ -358,3 +358,15 @@ def test_a_stage_that_asks_about_speed_compares_areas_and_hands_losses_on(folder
     assert facts["value"] == study.user_attrs["concluded"]["mean"] == pytest.approx(sum(losses) / len(losses))
     assert "nats per base of mean loss along the way (area under the curve)" in facts["verdict"]["text"]
     assert "may go unseen" in facts["verdict"]["text"] or facts["verdict"]["kind"] == "clear"
+
+
+def test_a_point_that_never_learns_does_not_set_the_level_of_convergence():
+    values = {"off": [1.0, 1.1, 1.0, 1.1], "on": [1.2, 1.3, 1.2, 1.3], "masked": [1.6]}
+    study = study_of("convergence", values, {name: {"padding": 1.0 + i} for i, name in enumerate(values)}, "padding")
+    stand = standing(study)
+    for trial in stand.complete.values():
+        trial.user_attrs["curve"] = [{"samples": 100, "val_loss": 1.7}, {"samples": 300, "val_loss": trial.value}]
+    found = convergence(stand)
+    assert found.level == 1.3
+    assert list(found.samples.values()).count(None) == 1
+    assert "to a loss of 1.3000 224 against 280 samples (difference 56" in found.text
