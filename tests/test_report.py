@@ -21,7 +21,7 @@ from basecaller.hpo.contests import Optimizers, asked, optimizers
 from basecaller.hpo.designs import HALVING, rounds
 from basecaller.hpo.storage import current_study, open_storage, open_study
 from basecaller.report import write_report
-from basecaller.reporting.convergence import loss_at, reached
+from basecaller.reporting.convergence import convergence, loss_at, reached
 from basecaller.reporting.facts import optimizer_facts, stage_facts
 from basecaller.reporting.published import LOSSES, against_published, latest_asked
 from basecaller.run import job
@@ -369,3 +369,15 @@ def test_a_curve_tells_what_was_reached_at_equal_cost():
     assert loss_at(curve, "updates", 2.5) == pytest.approx(0.95)
     assert math.isnan(loss_at(curve, "updates", 0.5))  # before its first point nothing is known
     assert math.isnan(loss_at([], "updates", 1))
+
+
+def test_a_point_that_never_learns_does_not_set_the_level_of_convergence():
+    values = {"off": [1.0, 1.1, 1.0, 1.1], "on": [1.2, 1.3, 1.2, 1.3], "masked": [1.6]}
+    study = study_of("convergence", values, {name: {"padding": 1.0 + i} for i, name in enumerate(values)}, "padding")
+    stand = standing(study)
+    for trial in stand.complete.values():
+        trial.user_attrs["curve"] = [{"samples": 100, "val_loss": 1.7}, {"samples": 300, "val_loss": trial.value}]
+    found = convergence(stand)
+    assert found.level == 1.3
+    assert list(found.samples.values()).count(None) == 1
+    assert "to a loss of 1.3000 224 against 280 samples (difference 56" in found.text

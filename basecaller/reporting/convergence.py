@@ -85,50 +85,59 @@ class Convergence:
     """Of a stage.
 
     Attributes:
-        level: nats per base; the lowest that every trial reaches.
-        samples: of each trial number, until it does.
+        level: nats per base; the lowest that every trial of the points that ran longest reaches.
+        samples: of each trial number, until it does; None where it never does.
         text: the winner against its rival, in words; empty where there is none.
     """
 
     level: float
-    samples: dict[int, float]
+    samples: dict[int, float | None]
     text: str
 
 
 def convergence(stand: Standing) -> Convergence | None:
-    """How fast the trials of a stage converge; None where none has a curve."""
-    trials = [t for (point, _), t in stand.complete.items() if t.user_attrs.get("curve") and point in stand.points]
-    if not trials:
+    """How fast the trials of a stage converge; None where none has a curve.
+
+    A point that was left out early does not set the level: it may never leave the plateau that all start from.
+    """
+    ran = {point: sum(of == point for of, _ in stand.complete) for point in stand.points}
+    trials = {entry: t for entry, t in stand.complete.items() if t.user_attrs.get("curve") and entry[0] in ran}
+    longest = {point for point, count in ran.items() if count >= max(ran.values()) - 1}
+    lowest = [min(p["val_loss"] for p in t.user_attrs["curve"]) for (point, _), t in trials.items() if point in longest]
+    if not lowest:
         return None
-    curves = {t.number: t.user_attrs["curve"] for t in trials}
-    level = max(min(p["val_loss"] for p in curve) for curve in curves.values())
-    samples = {number: reached(curve, level) for number, curve in curves.items()}
-    return Convergence(level, samples, _words(stand, level, samples))
+    level = max(lowest)
+    needed = {t.number: reached(t.user_attrs["curve"], level) for t in trials.values()}
+    kept = {number: samples if math.isfinite(samples) else None for number, samples in needed.items()}
+    return Convergence(level, kept, _words(stand, level, needed))
 
 
 def _words(stand: Standing, level: float, needed: dict[int, float]) -> str:
     found = stand.conclusion
     if found.winner is None or found.rival is None:
         return ""
-    shared = [s for s in stand.seeds if all((p, s) in stand.complete for p in (found.winner, found.rival))]
+    pair = (found.winner, found.rival)
+    shared = [seed for seed in stand.seeds if all((p, seed) in stand.complete for p in pair)]
     if not shared:
         return ""
-
-    def mean_of(point: str, what: str) -> list[float]:
-        trials = [stand.complete[point, seed] for seed in shared]
-        return [needed[t.number] if what == "samples" else t.user_attrs["area_under_curve"] for t in trials]
-
-    lines = []
-    for what, unit, digits in (("samples", "samples", 0), ("area", "nats per base", 4)):
-        ours, theirs = mean_of(found.winner, what), mean_of(found.rival, what)
-        n = len(shared)
-        difference = [b - a for a, b in zip(ours, theirs, strict=True)]
-        mean = sum(difference) / n
-        error = math.sqrt(sum((d - mean) ** 2 for d in difference) / (n - 1) / n) if n > 1 else math.nan
-        spread = f" (difference {mean:,.{digits}f} ± {error:,.{digits}f})" if n > 1 else f" (difference {mean:,.{digits}f})"
-        lines.append(f"{sum(ours) / n:,.{digits}f} against {sum(theirs) / n:,.{digits}f} {unit}{spread}")
+    ours, theirs = ([stand.complete[point, seed] for seed in shared] for point in pair)
+    samples = _compared([needed[t.number] for t in ours], [needed[t.number] for t in theirs], "samples")
+    text = f"to a loss of {level:.4f} {samples}"
+    if stand.measure != "area_under_curve":  # else the verdict has said it
+        areas = [[float(t.user_attrs["area_under_curve"]) for t in of] for of in (ours, theirs)]
+        text += f"; mean loss along the way (area under the curve) {_compared(areas[0], areas[1], 'nats per base', 4)}"
     winner, rival = label(stand, found.winner), label(stand, found.rival)
-    return (
-        f"Convergence, {winner} against {rival}, {seeds(len(shared))}: to a loss of {level:.4f}, which every trial reaches, "
-        f"{lines[0]}; mean loss along the way (area under the curve) {lines[1]}."
-    )
+    return f"Convergence, {winner} against {rival}, {seeds(len(shared))}: {text}."
+
+
+def _compared(ours: list[float], theirs: list[float], unit: str, digits: int = 0) -> str:
+    """Two means, and their paired difference with its standard error."""
+    n = len(ours)
+    means = [sum(of) / n for of in (ours, theirs)]
+    text = " against ".join(f"{mean:,.{digits}f}" if math.isfinite(mean) else "never" for mean in means) + f" {unit}"
+    if n < 2 or not all(map(math.isfinite, means)):
+        return text
+    difference = [b - a for a, b in zip(ours, theirs, strict=True)]
+    mean = sum(difference) / n
+    error = math.sqrt(sum((d - mean) ** 2 for d in difference) / (n - 1) / n)
+    return f"{text} (difference {mean:,.{digits}f} ± {error:,.{digits}f}, one standard error)"
