@@ -103,6 +103,8 @@ def _converted(value: Any, wanted: type) -> Any:
     Raises:
         ValueError, TypeError, KeyError, OverflowError: it cannot be one.
     """
+    if wanted is object:
+        return value
     if value is None:
         raise TypeError
     if wanted is bool:
@@ -118,8 +120,6 @@ def _converted(value: Any, wanted: type) -> Any:
     if wanted is tuple and isinstance(value, list | tuple):
         return tuple(value)
     if wanted is dict and isinstance(value, dict):
-        return value
-    if wanted is object:
         return value
     raise TypeError
 

@@ -8,6 +8,7 @@ there: lists, commas, `${...}`, `null`, quotes, and functions such as `glob(*)`.
 from __future__ import annotations
 
 import argparse
+import re
 from functools import cache
 from typing import Any
 
@@ -23,6 +24,9 @@ PATHS = frozenset(
     | {f"data.{key}" for source in SOURCES.values() for key in source.places}
 )
 """Keys whose values are paths; `~` is the home folder there."""
+
+ELEMENT = re.compile(r"""(?:^|,)(\s*'(?:\\.|[^'\\])*'\s*|\s*"(?:\\.|[^"\\])*"\s*|[^,]*)(?=,|$)""")
+"""One of several values between commas, which quotes may hold."""
 
 TEXT = PATHS | {"experiment", "storage"}
 """Keys whose values are text."""
@@ -59,10 +63,7 @@ def _as_typed(line: str) -> str:
     if isinstance(read, ChoiceSweep) and not read.simple_form:
         return line
     inside = value[1:-1] if value.startswith("[") and value.endswith("]") else None
-    each = (value if inside is None else inside).split(",")
-    if inside is None and any(quote in value for quote in "'\""):  # commas may be part of what is quoted
-        each = [value]
-    text = ",".join(_element(name, part.strip()) for part in each)
+    text = ",".join(_element(name, part.strip()) for part in ELEMENT.findall(value if inside is None else inside))
     return f"{key}={text}" if inside is None else f"{key}=[{text}]"
 
 

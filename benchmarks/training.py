@@ -9,13 +9,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from basecaller.data.batches import Batch, training_batches
+from basecaller.data.batches import Batch
 from basecaller.data.dataset import Dataset
 from basecaller.geometry import Model
 from basecaller.native.build import compiled, load
@@ -118,7 +119,7 @@ def step(folder: Path) -> list[Row]:
             chosen, dataset = default(folder, *overrides, f"train.native={native}", f"train.precision={precision}")
             runs[path] = run_of(chosen, dataset, folder / f"{name}-{path}".replace(" ", "-"))
         stride, size = chosen.model.stride, chosen.model
-        batches = list(training_batches(dataset, runs["PyTorch"].train, chosen.data.batch_size, "off", stride, 1, 0))[:rounds]
+        batches = list(islice(runs["PyTorch"].epoch_batches(), rounds))
         samples = sum(int(batch.lengths.sum()) for batch in batches)
         frames = sum(batch.signal.shape[0] * -(-batch.signal.shape[1] // stride) for batch in batches)
         steps = [run.step for run in runs.values()] + [plain_step(size)]
@@ -140,7 +141,7 @@ def ctc(folder: Path) -> Row:
     """Native CTC against PyTorch's, on the scores of an untrained network."""
     chosen, dataset = default(folder)
     run, library = run_of(chosen, dataset, folder / "ctc"), load()
-    batch = next(iter(training_batches(dataset, run.train, 8, "off", chosen.model.stride, 1, 0)))
+    batch = next(iter(run.epoch_batches()))
     scores = run.engine.scores(batch)
     rows = list(zip(scores.numpy(), np.split(batch.targets, np.cumsum(batch.target_lengths)[:-1]), strict=True))
     leaf = scores.clone().requires_grad_()

@@ -138,7 +138,7 @@ class StageSweeper(Sweeper):
             values = OmegaConf.to_container(value, resolve=True)
             assert isinstance(values, list)
             of_list = keys.kind(key) in (tuple, list) and not any(isinstance(each, list) for each in values)
-            return as_text(values) if of_list else f"choice({','.join(map(as_text, values))})"
+            return as_text(values) if of_list else ",".join(map(as_text, values))
         if isinstance(value, DictConfig):
             return as_text(OmegaConf.to_container(value, resolve=True))
         if isinstance(value, str) and not (written.startswith("${") and written.endswith("}")) and "${" not in value:
@@ -322,6 +322,7 @@ class StageSweeper(Sweeper):
         study.set_user_attr("settings", {point.key: point.values for point in points})
         study.set_user_attr("design", dataclasses.asdict(self.design))
         study.set_user_attr("measure", str(self.config.stage.measure))
+        study.set_user_attr("incumbent", self.config.stage.incumbent)
         study.set_user_attr("axes", space.axes)
         values = space.axes.get(self._choice(space) or "", [])
         ordered = bool(self.config.stage.simple_first) and len(values) > 1

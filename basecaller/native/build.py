@@ -75,7 +75,7 @@ def _output(command: list[str], folder: Path) -> str:
     """
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False,
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=SECONDS, check=False,
             stdin=subprocess.DEVNULL, env=os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(folder / "zig")},
         )  # fmt: skip
     except subprocess.TimeoutExpired:

@@ -1,0 +1,205 @@
+"""What is typed is what is meant; what cannot be is one message; what is printed may be cut off."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import basecaller
+from basecaller.basecall import Options
+from basecaller.commandline import PATHS, as_typed
+from basecaller.config import compose_config
+from basecaller.errors import SettingError
+from basecaller.reporting import pages
+from basecaller.settings import data_settings, options
+from basecaller.training import checkpoint
+from tests.conftest import TINY, Command
+from tests.reads import make_source
+from tests.test_basecall import network
+
+ODD = ["2024_11_25", "on", "012", "12:30:00", "a #1", "'", "it's", '"', "0x1F", "1e3", "true", "nan", "a=b", "run(1)", "a  b",
+       "ü", "[x", "x]", "{a", "a&b;c", "100%", "-", "C:\\x", "a\\'b", "~x", "@x", "!x", "$x", "*", "x'", "~"]  # fmt: skip
+"""Names of folders that a grammar may take for something else."""
+
+
+def read(key: str, text: str) -> object:
+    """The value that Hydra gives a key."""
+    return OverridesParser.create().parse_override(as_typed([f"{key}={text}"])[0]).value()
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_names_and_paths_stay_as_they_were_typed(text):
+    for key in ("experiment", "data.folder", "+data.pod5"):
+        home = text == "~" and key != "experiment"
+        assert read(key, text) == (str(Path.home()) if home else text)
+    assert options("basecall", [f"model={text}x", "reads=x"], Options).model == f"{text}x"
+
+
+@given(st.text(st.characters(exclude_characters=",\n\r", exclude_categories=("C",)), min_size=1))
+@example("2_3")
+@example("\\'")
+def test_any_text_stays_as_it_was_typed(text):
+    for key in ("experiment", "data.path"):
+        found = read(key, text)
+        if found is None:
+            assert text.strip().lower() == "null"
+        elif isinstance(found, str) and not text.startswith(("~", "[", "{")) and text[0] + text[-1] not in ("''", '""'):
+            assert found == text.strip() or "(" in text or "${" in text
+
+
+MEANT = {
+    "[2024_11_25,012,a#1]": ["2024_11_25", "012", "a#1"],
+    "[~/a,'b,c']": [str(Path.home() / "a"), "b,c"],
+    "[]": [],
+    "null": None,
+    "~/a": str(Path.home() / "a"),
+    "'~/a'": str(Path.home() / "a"),
+    '"a,b"': "a,b",
+}
+
+
+@pytest.mark.parametrize("text", MEANT)
+def test_lists_quotes_and_null_mean_what_they_do_elsewhere(text):
+    assert read("data.pod5", text) == MEANT[text]
+
+
+def test_values_that_mean_something_to_hydra_are_left_to_it():
+    left = [
+        "experiment=${oc.env:HOME}",
+        "experiment=a,b",
+        "data.path=choice(1,2)",
+        "optimizer.lr=1_0",
+        "seed=1,2",
+        "train.epochs=~",
+    ]
+    assert as_typed(left) == left
+    swept = OverridesParser.create().parse_override(as_typed(["experiment=2_3,4 #5"])[0])
+    assert swept.is_sweep_override()
+    assert [str(value.text) for value in swept.value().list] == ["2_3", "4 #5"]
+
+
+def test_home_is_known_in_every_path_of_every_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "x").mkdir()
+    for key in PATHS:
+        assert read(key, "~/x") == str(tmp_path / "x")
+    chosen = options("basecall", ["model=~/m", "reads=~/r", "output=~/o", "calibration=~/c"], Options)
+    assert [chosen.model, chosen.reads, chosen.output, chosen.calibration] == [str(tmp_path / name) for name in "mroc"]
+    inside = "{name: bonito, path: '~/x'}"
+    mixed = data_settings(compose_config(["data=mixed", f"data.sources={{a: {inside}}}", f"data.test={inside}"]))
+    assert mixed.source.parts[0].source.path == mixed.test.source.path == (str(tmp_path / "x"),)
+
+
+@pytest.mark.parametrize("name", ["2024_11_25", "on", "012", "12:30:00", "a #1", "~/calls", "'", "${now:%Y}"])
+def test_basecalls_go_where_it_was_said(tmp_path, run: Command, name, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    checkpoint.save(tmp_path / name.replace("~", "home") / "best.pt", checkpoint.network_content(network()))
+    make_source(tmp_path / "reads", count=2)
+    run("basecall", f"model={name}", "reads=reads", f"output={name}/calls", "decoder=greedy")
+    assert (tmp_path / name.replace("~", "home") / "calls/reads.fastq").is_file()
+
+
+@pytest.mark.parametrize("name", ["2024_11_25", "012", "12:30:00", "a #1", "~/out", "it's"])
+def test_a_training_goes_where_it_was_said(tmp_path, run: Command, name, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    run("train", *TINY, f"output_dir={name}", f"data.folder={name}/data")
+    folder = tmp_path / name.replace("~", "home")
+    assert len(list(folder.glob("runs/*/result.json"))) == len(list(folder.glob("data/*/meta.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["model=x", "model=y"], "model: is given twice"),
+        (["model="], "model=: has no value"),
+        (["model=x", "reads=y", "batch_size=on"], "batch_size=on: must be a whole number"),
+        (["model=x", "reads=y", "batch_size=1.5"], "batch_size=1.5: must be a whole number"),
+        (["model=x", "reads=y", "threads=0"], "threads=0: must be at least 1"),
+        (["model=null"], "reads: must be given"),
+    ],
+)
+def test_other_values_are_refused(given, words):
+    with pytest.raises(SettingError, match=words):
+        options("basecall", given, Options)
+    assert options("basecall", ["model=x", "reads=y", "threads=null"], Options).threads is None
+
+
+MESSAGES = {
+    "unknown key": (["train.epoch=1"], "Could not override 'train.epoch'"),
+    "another type": (["train.epochs=abc"], "train.epochs=abc: Value 'abc' of type 'str' could not be converted to Integer"),
+    "a list": (["train.epochs=[1,2]"], "could not be converted to Integer"),
+    "no interpolation": (["optimizer.lr=${nonesuch}"], "optimizer.lr: Interpolation key 'nonesuch' not found"),
+    "no variable": (["storage=${oc.env:NONESUCH}"], "Environment variable 'NONESUCH' not found"),
+    "no group option": (["model=nonesuch"], "Could not find 'model/nonesuch'"),
+    "grammar": (["optimizer.lr={"], "optimizer.lr={: cannot be read"),
+    "no sweep": (["optimizer.lr=1,2"], "add --multirun"),
+    "device": (["device=abacus", *TINY], "device=abacus"),
+}
+NOISE = ("full_key", "object_type", "Error executing", "search path", "parsing index", "hydra.cc", "Traceback", "HYDRA_FULL")
+
+
+@pytest.mark.parametrize("kind", MESSAGES)
+def test_a_message_is_one_line_of_plain_words(run: Command, kind):
+    overrides, words = MESSAGES[kind]
+    lines = run("train", *overrides, code=2).stderr.splitlines()
+    (line,) = [line for line in lines if line.startswith("error: ")]
+    assert line is lines[-1]
+    assert words in line
+    assert not any(noise in told for told in lines for noise in NOISE)
+
+
+def test_a_sweeps_message_has_no_preamble(tmp_path, run: Command):
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs/tiny").touch()
+    told = run("train", "-m", *TINY, "optimizer.lr=0.1,0.2", code=2).stderr
+    assert told.splitlines()[-1].startswith("error: ")
+    assert not any(noise in told for noise in NOISE)
+
+
+@pytest.mark.parametrize("module", ["train", "search", "report", "prepare", "basecall", "evaluate", "export"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_help_may_be_cut_off(module, unbuffered):
+    shell = f"{sys.executable} -m basecaller.{module} --help | head -c 1"
+    done = subprocess.run(
+        shell, shell=True, env=os.environ | {"PYTHONUNBUFFERED": unbuffered}, capture_output=True, text=True, encoding="utf-8",
+        check=True,
+    )  # fmt: skip
+    assert len(done.stdout) == 1
+    assert done.stderr == ""
+
+
+CLOSED = {"output closed": ">&-", "both closed": ">&- 2>&-", "all closed": "<&- >&- 2>&-", "cut off": "2>&1 | head -c 1"}
+
+
+@pytest.mark.parametrize("kind", CLOSED)
+def test_a_training_needs_no_terminal(tmp_path, kind):
+    shell = " ".join([sys.executable, "-m", "basecaller.train", *TINY, CLOSED[kind]])
+    subprocess.run(shell, shell=True, cwd=tmp_path, check=True, capture_output=True)
+    assert list(tmp_path.glob("outputs/tiny/runs/*/result.json"))
+
+
+def test_a_full_output_is_one_message(tmp_path):
+    shell = f"{sys.executable} -m basecaller.train --cfg job > /dev/full"
+    done = subprocess.run(shell, shell=True, cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == "error: No space left on device; free some space, or give a folder on another disk"
+
+
+def test_headings_are_words_that_are_used_elsewhere():
+    """A slip of the pen is used once."""
+    templates = Path(pages.__file__).parent / "templates"
+    markdown = (templates / "report.md.j2").read_text(encoding="utf-8")
+    others = [*Path(basecaller.__file__).parent.rglob("*.py"), templates / "report.html.j2"]
+    known = set(re.findall(r"\w+", " ".join(path.read_text(encoding="utf-8") for path in others)))
+    headings = [above for above, below in itertools.pairwise(markdown.splitlines()) if re.fullmatch("[|-]+", below)]
+    assert len(headings) == 5
+    assert {word for heading in headings for word in re.findall(r"\w+", heading)} - known == set()
