@@ -18,7 +18,7 @@ from basecaller.network import RawCTCNet
 from basecaller.training.engine import engine_of
 
 LEAST_CHUNK = 4000
-"""Samples in a chunk whose length is not set, or eight times what is cut off at an edge."""
+"""Samples in a chunk whose length is not set, or sixteen times what is cut off at an edge: an eighth is scored twice."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Caller:
         self.stride = network.settings.stride
         self.engine = engine_of(network, precision="auto")
         self.edge = margin(network.settings)
-        self.chunk = (chunk_samples or max(LEAST_CHUNK, 8 * self.edge)) // self.stride * self.stride
+        self.chunk = (chunk_samples or max(LEAST_CHUNK, 16 * self.edge)) // self.stride * self.stride
         if self.chunk < 3 * self.edge:
             raise SettingError(f"chunk_samples={chunk_samples}: must be at least {3 * self.edge}, three times what is cut off")
 
@@ -149,5 +149,6 @@ class Caller:
 def decode(read_id: str, probabilities: np.ndarray, decoder: Decoder, alphabet: str, samples: int) -> Call:
     """The call of a read from its label probabilities, float [frames, labels]."""
     sequence, frames = path(probabilities, decoder, alphabet)
-    labels = np.array([alphabet.index(letter) + 1 for letter in sequence], np.int64)
-    return Call(read_id, sequence, frames, probabilities[frames, labels], samples)
+    labels = np.zeros(256, np.int64)
+    labels[np.frombuffer(alphabet.encode(), np.uint8)] = np.arange(1, len(alphabet) + 1)
+    return Call(read_id, sequence, frames, probabilities[frames, labels[np.frombuffer(sequence.encode(), np.uint8)]], samples)
