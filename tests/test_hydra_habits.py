@@ -124,11 +124,12 @@ STOCK = {
     "trian.epochs=1": "trian.epochs: unknown key",
     "train.epoch=1": "did you mean train.epochs?",
     "data.pod5=x": "it belongs to data=pod5",
-    "experiment=a b'": "needs quotes",
+    "optimizer=a b'": "needs quotes",
     "optimizer.lr": "optimizer.lr: must be key=value",
     "model=null": "must be a string or a list",
     "train=3": "train=3: must be a section of keys",
-    "~stage": "stage: missing",
+    "~stage": "stage.name: must be given",
+    "~model": "model: missing",
     "model.channels=${nope}": "model.channels: Interpolation key 'nope' not found",
 }
 
@@ -148,7 +149,7 @@ def test_a_line_that_cannot_be_gives_one_plain_message(run: Command, tmp_path: P
     [
         (RATES, "needs -m"),
         ("stage=lr_adam", "add -m"),
-        ("data.reads=4", "validation"),
+        ("model.stride=20", "lower model.stride"),
         ("--config-name=nonesuch", "nonesuch: no such config"),
         ("--config-dir=nonesuch", "not found"),
     ],
@@ -343,6 +344,13 @@ def test_other_names_are_refused_before_anything_is_stored(run: Command, tmp_pat
     done = run(*command, f"experiment={NAMES[kind]}", code=2)
     (message,) = done.stderr.splitlines()
     assert message.startswith("error: experiment=")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("line", ["plan=padding,lr_adam", "search.replicates=1,2", "experiment=a,b", "stage=padding,lr_adam"])
+def test_a_search_sweeps_settings_of_trainings_only(run: Command, tmp_path: Path, line):
+    (message,) = run("search", line, code=2).stderr.splitlines()
+    assert line in message
     assert not list(tmp_path.iterdir())
 
 
