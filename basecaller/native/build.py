@@ -60,7 +60,7 @@ def _output(command: list[str], **environment: str) -> str:
     """
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False,
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=SECONDS, check=False,
             stdin=subprocess.DEVNULL, env=os.environ | environment,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

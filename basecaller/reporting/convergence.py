@@ -1,10 +1,13 @@
-"""How fast trials converge: samples until the validation loss first reaches a level, and the area under the curve."""
+"""How fast trials converge: what they need to reach a loss, what they reach at equal cost, and the area under the curve."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from basecaller.hpo.verdicts import label, seeds
 
@@ -14,8 +17,9 @@ if TYPE_CHECKING:
 Curve = list[dict[str, Any]]
 
 
-def samples_to(curve: Curve, level: float) -> float:
-    """Samples of signal after which the validation loss first is at `level` or below, linear between points of the curve.
+def reached(curve: Curve, level: float, what: str = "samples") -> float:
+    """Samples of signal, or seconds, after which the validation loss first is at `level` or below, linear between points of the
+    curve.
 
     Infinite where it never is. A curve that starts below gives its first point: it may have been earlier.
     """
@@ -23,11 +27,57 @@ def samples_to(curve: Curve, level: float) -> float:
     for point in curve:
         if point["val_loss"] <= level:
             if before is None:
-                return float(point["samples"])
+                return float(point[what])
             share = (before["val_loss"] - level) / (before["val_loss"] - point["val_loss"])
-            return float(before["samples"] + share * (point["samples"] - before["samples"]))
+            return float(before[what] + share * (point[what] - before[what]))
         before = point
     return math.inf
+
+
+def loss_at(curve: Curve, what: str, value: float) -> float:
+    """The validation loss after so many `updates`, `samples` or `seconds`, linear between points of the curve; NaN outside."""
+    xs, losses = [float(point[what]) for point in curve], [float(point["val_loss"]) for point in curve]
+    if not curve or not xs[0] <= value <= xs[-1]:
+        return math.nan
+    return float(np.interp(value, xs, losses))
+
+
+def same_loss(stand: Standing) -> float:
+    """The loss at which the nearest rival of a stage's winner ends, or the winner where that is worse: both reach it. NaN where
+    there is no rival."""
+    found = stand.conclusion
+    if found.winner is None or found.rival is None:
+        return math.nan
+    return max(stand.loss_of(found.winner), stand.loss_of(found.rival))
+
+
+def per_cost(stand: Standing) -> str:
+    """Which choice of a stage is best at equal updates and at equal time, each at its best point, in words.
+
+    A choice is compared where its curve has points; empty where fewer than two choices can be.
+    """
+    leaders: dict[Any, str] = {}
+    for point in stand.points:
+        if stand.trials_of(point):
+            choice = stand.choices[point]
+            leaders[choice] = min(leaders.get(choice, point), point, key=stand.loss_of)
+    parts = []
+    for what, unit, digits in (("updates", "updates", 0), ("seconds", "seconds", 1)):
+        curves = {
+            choice: [trial.user_attrs["curve"] for trial in stand.trials_of(point) if trial.user_attrs.get("curve")]
+            for choice, point in leaders.items()
+        }
+        ends = [min(curve[-1][what] for curve in of) for of in curves.values() if of]
+        if len(ends) < 2:
+            return ""
+        value = min(ends)
+        losses = {choice: fmean(loss_at(curve, what, value) for curve in of) for choice, of in curves.items() if of}
+        known = {choice: loss for choice, loss in losses.items() if math.isfinite(loss)}
+        if len(known) > 1:
+            best = min(known, key=lambda choice: known[choice])
+            name = label(stand, leaders[best])
+            parts.append(f"after {value:,.{digits}f} {unit} {name} is ahead ({known[best]:.4f} nats per base, of {len(known)})")
+    return f"At equal cost: {'; '.join(parts)}." if parts else ""
 
 
 @dataclass(frozen=True)
@@ -57,12 +107,12 @@ def convergence(stand: Standing) -> Convergence | None:
     if not lowest:
         return None
     level = max(lowest)
-    reached = {t.number: samples_to(t.user_attrs["curve"], level) for t in trials.values()}
-    kept = {number: samples if math.isfinite(samples) else None for number, samples in reached.items()}
-    return Convergence(level, kept, _words(stand, level, reached))
+    needed = {t.number: reached(t.user_attrs["curve"], level) for t in trials.values()}
+    kept = {number: samples if math.isfinite(samples) else None for number, samples in needed.items()}
+    return Convergence(level, kept, _words(stand, level, needed))
 
 
-def _words(stand: Standing, level: float, reached: dict[int, float]) -> str:
+def _words(stand: Standing, level: float, needed: dict[int, float]) -> str:
     found = stand.conclusion
     if found.winner is None or found.rival is None:
         return ""
@@ -71,7 +121,7 @@ def _words(stand: Standing, level: float, reached: dict[int, float]) -> str:
     if not shared:
         return ""
     ours, theirs = ([stand.complete[point, seed] for seed in shared] for point in pair)
-    samples = _compared([reached[t.number] for t in ours], [reached[t.number] for t in theirs], "samples")
+    samples = _compared([needed[t.number] for t in ours], [needed[t.number] for t in theirs], "samples")
     text = f"to a loss of {level:.4f} {samples}"
     if stand.measure != "area_under_curve":  # else the verdict has said it
         areas = [[float(t.user_attrs["area_under_curve"]) for t in of] for of in (ours, theirs)]
