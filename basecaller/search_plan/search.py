@@ -70,7 +70,8 @@ class Search:
         self.folder = Path(cfg.output_dir)
         self.seconds_before = float((read_json(self.folder / "search.json") or {}).get("seconds", 0))
         self.plan = [str(name) for name in cfg.plan]
-        self.workers = divide(general(cfg).search.workers, str(cfg.device))
+        self.options = general(cfg).search
+        self.workers = divide(self.options.workers, str(cfg.device))
         known = known_stages()
         unknown = [name for name in self.plan if name not in known]
         if unknown or not self.plan:
@@ -93,7 +94,7 @@ class Search:
         check(self.cfg)
         self._report(only_if=not (self.folder / "report.html").exists())
         self.first_round()
-        for number in range(2, int(self.cfg.search.rounds) + 1):
+        for number in range(2, self.options.rounds + 1):
             if not self.later_round(number):
                 break
         candidates = self.run_finalists()
@@ -123,7 +124,7 @@ class Search:
     def later_round(self, number: int) -> bool:
         """Asks again, with more chunks, what was asked under other settings than the incumbent's; returns whether an answer
         changed."""
-        budget, changed = longer(self.cfg, self.dataset, int(self.cfg.search.round_budget)), False
+        budget, changed = longer(self.cfg, self.dataset, self.options.round_budget), False
         self.console.rule(f"round {number}", style="bold")
         for contest in self.contests():
             name = self._holder(contest)
@@ -265,31 +266,32 @@ class Search:
             The best of them, and the untuned defaults.
         """
         assert self.incumbent is not None
-        options = general(self.cfg).search
+        options = self.options
         stands = [(asked, standing(open_study(self.url, asked.study))) for asked in self.latest.values()]
         candidates = finalist_candidates(
             self.incumbent, stands, self.files, unswept(self.overrides), options.finalists, options.batch_schedule
         )
-        if len(candidates.settings) > 1:
-            budget = longer(self.cfg, self.dataset, int(self.cfg.search.finalist_budget))
-            own = [*budget, f"stage.replicates={self.cfg.search.finalist_seeds}", "train.schedule=cosine", "train.warmup=0.05"]
-            won = self._compare(FINALISTS, own, candidates)
-            name = str(won["winner"]["stage.candidate"])
-            if name != INCUMBENT:
-                longer_by = f"trains {options.finalist_budget} times as long"
-                note = f"{name} did not win in short trials, and is ahead of the incumbent when it {longer_by}"
-                self.console.print(f"{note}.")
-                open_study(self.url, won["study"]).set_user_attr("note", note)
-            candidates = candidates.best(name)
-        return candidates
+        if options.finalists < 2:
+            return candidates
+        as_winner = [
+            line for line in flat_overrides(self.cfg.search.winner) if line.startswith(("train.schedule=", "train.warmup="))
+        ]
+        budget = longer(self.cfg, self.dataset, options.finalist_budget)
+        won = self._compare(FINALISTS, [*budget, *as_winner, f"stage.replicates={options.finalist_seeds}"], candidates)
+        name = str(won["winner"]["stage.candidate"])
+        if name != INCUMBENT:
+            longer_by = f"trains {options.finalist_budget} times as long"
+            note = f"{name} did not win in short trials, and is ahead of the incumbent when it {longer_by}"
+            self.console.print(f"{note}.")
+            open_study(self.url, won["study"]).set_user_attr("note", note)
+        return candidates.best(name)
 
     def run_headline(self, candidates: Candidates) -> dict[str, Any]:
         """Trains the winner and the untuned defaults alike, at fresh seeds, and tests both on the test split."""
         first = int(self.cfg.seed) + 1000
-        seeds = ",".join(str(first + i) for i in range(int(self.cfg.search.headline_seeds)))
+        seeds = ",".join(str(first + i) for i in range(self.options.headline_seeds))
         budget = flat_overrides(self.cfg.search.winner)
-        own = [*budget, f"seed={seeds}"]
-        facts = self._compare(HEADLINE, own, candidates)
+        facts = self._compare(HEADLINE, [*budget, f"seed={seeds}"], candidates)
         return write_winner(self.cfg, self.url, facts["study"], candidates, budget, self.console)
 
     def _compare(self, stage: str, own: list[str], candidates: Candidates) -> dict[str, Any]:
