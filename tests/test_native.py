@@ -30,6 +30,13 @@ def _has_avx2() -> bool:
     return flags.exists() and " avx2 " in flags.read_text()
 
 
+def needs_compiler() -> None:
+    try:
+        build.compiler()
+    except build.UnavailableError as error:
+        pytest.skip(str(error))
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("native")
@@ -42,10 +49,8 @@ def library(request, cache) -> Library:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(build.FOLDER, str(cache))
         patch.setenv(build.TARGET, request.param)
-        try:
-            return Library(str(build.build()))
-        except build.UnavailableError as error:
-            pytest.skip(str(error))
+        needs_compiler()
+        return Library(str(build.build()))
 
 
 def network_of(size: Model, alphabet: str = "ACGT") -> RawCTCNet:

@@ -11,6 +11,12 @@
 AI vec F(add)(vec sum, cell a, cells b) { return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32((int)a), b); }
 AI cells F(load)(const cell *p) { return (__m512bh)_mm512_loadu_si512(p); }
 AI void F(store)(cell *p, vec x) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(x)); }
+// Of gates whose sums are of bfloat16 products: 1e-4 is near enough.
+AI vec F(power)(vec x) {
+  vec f, exponent = split_60(x, &f);
+  return scale(((f * 5.516967e-2f + 2.4260645e-1f) * f + 6.932609e-1f) * f + 9.9992838e-1f, exponent);
+}
+AI vec F(reciprocal)(vec x) { return _mm512_rcp14_ps(x); }
 AI void F(store_pairs)(cell *p, vec a, vec b) {  // VL cells: a's numbers in their low halves, b's in the high ones
   static const uint16_t zip[32] = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
   _mm512_storeu_si512(p, _mm512_permutexvar_epi16(_mm512_loadu_si512(zip), (__m512i)_mm512_cvtne2ps_pbh(b, a)));
@@ -23,6 +29,15 @@ AI void F(store_pairs)(cell *p, vec a, vec b) {  // VL cells: a's numbers in the
 AI vec F(add)(vec sum, cell a, cells b) { return sum + a * b; }
 AI cells F(load)(const cell *p) { return LD(p); }
 AI void F(store)(cell *p, vec x) { ST(p, x); }
+AI vec F(power)(vec x) {  // about 1 ulp
+  vec f, exponent = split_60(x, &f), p = f * 1.535336188e-4f + 1.339887440e-3f;
+  p = p * f + 9.618437357e-3f;
+  p = p * f + 5.550332471e-2f;
+  p = p * f + 2.402264791e-1f;
+  p = p * f + 6.931472029e-1f;
+  return scale(p * f + 1.f, exponent);
+}
+AI vec F(reciprocal)(vec x) { return 1.f / x; }
 #endif
 
 // The microkernel: c[ROWS][2 vectors] += a[ROWS][k] b[k][2 vectors], a's rows `ld` cells apart, b a panel. All ROWS x 2 sums stay in
@@ -135,8 +150,8 @@ static void F(forward_block)(const Size *z, const Rows *r, int d, const Block *b
         F(product)(a, xs + ((ptrdiff_t)r->start[q] + at) * ce, ce, ce, CELLS(gate) + ((size_t)j / VL * taps + k) * ce * 2 * VL);
       }
       UNROLL for (int i = 0; i < ROWS; i++) {
-        vec u = exp2_60(a[i][0] * -2.88539008f), v = exp2_60(a[i][1] * -1.44269504f) + 1.f;  // e^(-2 a), 1 + e^(-b)
-        vec one = 1.f + u, inverse = 1.f / (one * v);                                       // one division for both
+        vec u = F(power)(a[i][0] * -2.88539008f), v = F(power)(a[i][1] * -1.44269504f) + 1.f;  // e^(-2 a), 1 + e^(-b)
+        vec one = 1.f + u, inverse = F(reciprocal)(one * v);                                    // one division for both
         vec tanh = (1.f - u) * (v * inverse), sigmoid = one * inverse;
         if (halves) ST(halves + (row + i) * 2 * c + j, tanh), ST(halves + (row + i) * 2 * c + c + j, sigmoid);
         F(store)(unit + ((size_t)i * c + j) / E, tanh * sigmoid);

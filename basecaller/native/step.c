@@ -67,18 +67,14 @@ AI vec vexp(vec x) {
   p = p * (r * r) + r + 1.f;
   return (vec)((bits)p + exponent);
 }
-// 2^x for x in [-60, 60], clamped: tanh and sigmoid are saturated beyond
-AI vec exp2_60(vec x) {
+// For 2^x: x, clamped to [-60, 60], beyond which tanh and sigmoid are saturated, as a whole number and a fraction f in [-0.5, 0.5].
+AI vec split_60(vec x, vec *f) {
   x = vmin(splat(60.f), vmax(splat(-60.f), x));
-  vec n = x + 12582912.f, f = x - (n - 12582912.f);
-  vec p = f * 1.535336188e-4f + 1.339887440e-3f;
-  p = p * f + 9.618437357e-3f;
-  p = p * f + 5.550332471e-2f;
-  p = p * f + 2.402264791e-1f;
-  p = p * f + 6.931472029e-1f;
-  p = p * f + 1.f;
-  return (vec)((bits)p + ((bits)n << 23));
+  vec n = x + 12582912.f;  // 1.5 * 2^23: rounds, and leaves the number in the low bits
+  *f = x - (n - 12582912.f);
+  return n;
 }
+AI vec scale(vec p, vec n) { return (vec)((bits)p + ((bits)n << 23)); }
 
 // ---- sizes, weights, workspace
 typedef struct {  // as basecaller/native/step.py fills it
