@@ -94,6 +94,7 @@ REFUSED = {
     "a GPU that is not there": (["device=cuda:99", RATES], r"device=cuda:99: this machine has \d+ GPUs"),
     "a name with a slash": (["experiment=a/b", RATES], "experiment=a/b: must be letters"),
     "threads": (["threads=0", RATES], "threads=0: must be at least 1"),
+    "choice": (["stage.choice=optmizer.lr", RATES], r"stage\.choice=optmizer\.lr: no such setting"),
     "extend": (["stage.extend=x", RATES], r"stage\.extend=x: must be a whole number"),
     "the winner's settings": (["search.winner.train.epochs=0", RATES], r"search\.winner\.train\.epochs=0: must be at least 1"),
 }  # fmt: skip
@@ -242,7 +243,7 @@ def test_numbered_folders_take_no_run_from_another_sweep(folder: Path):
         assert kept["metrics"]["val_loss"] == trial.value
 
 
-PRUNING = ("search.pruner=ThresholdPruner", "+search.pruner_args.upper=0.001")
+PRUNING = ("search.pruner=ThresholdPruner", "search.pruner_args={upper: 0.001}")
 
 
 def test_points_that_were_pruned_are_trained_once_the_pruner_is_off():
@@ -347,9 +348,11 @@ def test_other_names_are_refused_before_anything_is_stored(run: Command, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("line", ["plan=padding,lr_adam", "search.replicates=1,2", "experiment=a,b", "stage=padding,lr_adam"])
+@pytest.mark.parametrize(
+    "line", ["plan=padding,lr_adam", "search.replicates=1,2", "experiment=a,b", "stage=padding,lr_adam", "stage"]
+)
 def test_a_search_sweeps_settings_of_trainings_only(run: Command, tmp_path: Path, line):
-    (message,) = run("search", line, code=2).stderr.splitlines()
+    (message,) = run("search", line if "=" in line else f"{line}=lr_adam", code=2).stderr.splitlines()
     assert line in message
     assert not list(tmp_path.iterdir())
 

@@ -66,6 +66,8 @@ class Search:
         self.typed, self.started = overrides, time.monotonic()
         self.overrides = [line for line in overrides if not line.startswith(OWN)]
         self.given = set(parse_overrides(unswept(self.overrides)))
+        if "stage" in self.given:
+            raise SettingError("stage: a search runs the stages of its plan; give them as in 'plan=[padding,lr_adam]'")
         self.url, self.experiment = str(cfg.storage), str(cfg.experiment)
         self.folder = Path(cfg.output_dir)
         self.seconds_before = float((read_json(self.folder / "search.json") or {}).get("seconds", 0))
