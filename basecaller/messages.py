@@ -29,9 +29,13 @@ def readable(error: Exception) -> BasecallerError:
         return SettingError(_unreadable(error.override))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
+        if not group:
+            return SettingError(f"{option}: no such config")
         return SettingError(f"{group}={option}: no such option; there are {', '.join(error.options or [])}")
     if unknown := re.match(r"Could not override '([^']+)'", text):
         return SettingError(f"{unknown[1]}: {_unknown(unknown[1])}")
+    if missing := re.match(r"Key '(.*?)' is not in struct", text):
+        return SettingError(f"{missing[1]}: missing; every training needs it")
     if several := re.match(r"Ambiguous value for argument '(.*?)' 1\.", text):
         key, _, value = several[1].partition("=")
         return SettingError(f"{several[1]}: several values are a sweep, which needs -m; a list is {key}=[{value}]")

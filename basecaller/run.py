@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.config import job_config
@@ -179,7 +178,7 @@ def _run_folder(cfg: DictConfig) -> Path:
     """Where a job trains: in Hydra's folder for it; in a sweep always in the one that its settings name, whatever
     `hydra.sweep.subdir` says, so that no job takes another's folder."""
     hydra = HydraConfig.get()
-    if hydra.mode == RunMode.MULTIRUN:
+    if cfg.trial.study is not None:
         return Path(hydra.sweep.dir) / run_id(job_config(cfg))
     return Path(hydra.runtime.output_dir)
 

@@ -36,6 +36,8 @@ class Stage:
         rate_factor: times a rate that earlier stages decided; swept by stages that must tune it again.
         extend: times that the grid may grow outward from a winner at its edge.
         asking: 1; a search that asks again sets 2, 3, ..., and the study is kept as `NAME.2`, `NAME.3`, ...
+        incumbent: the choice so far, which is kept unless another is better by more than a standard error; set by a search that
+            asks again.
         nuisance: keys that are tuned along with the choice when the question is asked again.
         studies: the study that `${best:stage,key}` reads, by stage, set by a search; else the one that was asked for last.
         candidate: the finalist that a trial is; swept by the stages that compare whole configurations.
@@ -52,6 +54,7 @@ class Stage:
     rate_factor: float = field(metadata={"above": 0})
     extend: int = field(metadata={"least": 0})
     asking: int = field(metadata={"least": 1})
+    incumbent: Any
     nuisance: tuple[str, ...] = field(metadata={"distinct": True})
     studies: dict[str, str] | None
     candidate: str | None

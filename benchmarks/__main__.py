@@ -20,21 +20,37 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from basecaller.errors import BasecallerError
+from basecaller.native.build import UnavailableError
 from benchmarks.batching import padding
 from benchmarks.calling import basecalling
+from benchmarks.gpu import gpu
 from benchmarks.measuring import Row
 from benchmarks.memory import memory
 from benchmarks.searching import cost, plan, workers
-from benchmarks.training import epoch, precision, step
+from benchmarks.training import beside, epoch, precision, step, whole
 
 GROUPS: dict[str, Callable[[Path], list[Row]]] = {
-    "step": step, "precision": precision,
+    "step": step, "whole": whole, "beside": beside, "precision": precision,
     "epoch": epoch, "padding": padding, "cost": cost, "plan": plan, "memory": memory, "basecalling": basecalling,
 }  # fmt: skip
 
 
-ALONE = {"workers": workers}
+ALONE = {"workers": workers, "gpu": gpu}
 """Groups that run only when they are asked for."""
+
+
+def measured(chosen: argparse.Namespace) -> list[Row]:
+    """The rows of the groups that were asked for."""
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        groups = GROUPS if chosen.only is None else {chosen.only: (GROUPS | ALONE)[chosen.only]}
+        if chosen.real and "padding" in groups:
+            groups = groups | {"padding": partial(padding, real=chosen.real)}
+        for name, group in groups.items():
+            print(name, file=sys.stderr)
+            rows += group(Path(folder))
+    return rows
 
 
 def main() -> None:
@@ -44,14 +60,10 @@ def main() -> None:
     parser.add_argument("--real", nargs=2, metavar=("POD5", "BAM"), help="real reads, for padding waste")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        groups = GROUPS if chosen.only is None else {chosen.only: (GROUPS | ALONE)[chosen.only]}
-        if chosen.real and "padding" in groups:
-            groups = groups | {"padding": partial(padding, real=chosen.real)}
-        for name, group in groups.items():
-            print(name, file=sys.stderr)
-            rows += group(Path(folder))
+    try:
+        rows = measured(chosen)
+    except (BasecallerError, UnavailableError) as error:
+        sys.exit(f"error: {error}")
     table = Table("", "ours", "theirs", "unit", "ratio", "goal", "met", box=box.SIMPLE_HEAD)
     for row in rows:
         table.add_row(row.name, f"{row.ours:,.4g}", f"{row.theirs:,.4g}", row.unit, f"{row.ratio:.2f}", row.goal,

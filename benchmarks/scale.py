@@ -37,7 +37,7 @@ def measure(url: str, folder: Path, sizes: tuple[int, ...]) -> list[dict[str, An
     mark_asked(study)
     space = Space(distributions={"optimizer.lr": FloatDistribution(0.0, 1e6)}, axes={"optimizer.lr": []})
     study.set_user_attr("seeds", [1])
-    study.set_user_attr("halving", True)
+    study.set_user_attr("design", {"kind": "halving"})
     asked: list[Point] = []
 
     def points(count: int) -> list[Point]:

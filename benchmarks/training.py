@@ -2,119 +2,212 @@
 
 from __future__ import annotations
 
+import ctypes
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from basecaller.data.batches import Batch, training_batches
-from basecaller.geometry import Model, dilations
+from basecaller.data.batches import Batch
+from basecaller.data.dataset import Dataset
+from basecaller.geometry import Model
+from basecaller.native.build import compiled, load
 from basecaller.network import RawCTCNet
+from basecaller.settings import Settings
 from basecaller.training.engine import ctc_nats
-from basecaller.training.fit import Job, _Run, fit
+from basecaller.training.fit import Job, fit
+from benchmarks.gpu import multiply_adds
 from benchmarks.measuring import Row, default, in_turns, run_of
 from tests.reference import PlainRawCTCNet
 
 
-def multiply_adds(size: Model, frames: int) -> float:
-    """Of one forward pass over so many frames: stem and mix, blocks, skip, head, scores."""
-    c, s, n = size.channels, size.skip_channels, len(dilations(size.max_dilation, size.stacks))
-    block = 2 * c * size.kernel * c + c * c * (1 + size.projection)
-    return float(frames * (c * c + n * block + n * c * s + s * s + 5 * s))
+@cache
+def rates() -> dict[str, float]:
+    """Multiply-adds per second on one thread: `peak`, of the registers alone; `float32`, `bfloat16`: of native products.
 
-
-def matrix_rate(kind: torch.dtype) -> float:
-    """Multiply-adds per second of a large matrix product on one thread."""
-    a, b = torch.randn(1024, 1024, dtype=kind), torch.randn(1024, 1024, dtype=kind)
-    (seconds,) = in_turns([lambda: a @ b], 9)
-    return 1024**3 / seconds
-
-
-def ctc_alone(run: _Run, batches: list[Batch]) -> float:
-    """Median seconds of the loss of these batches and its gradient."""
-    scores = [run.network(torch.from_numpy(batch.signal)).detach().requires_grad_() for batch in batches]
-    pairs = list(zip(scores, batches, strict=True))
-    (seconds,) = in_turns([lambda: [ctc_nats(s, batch, run.network).backward() for s, batch in pairs]], 5)
-    return seconds
+    Raises:
+        UnavailableError: native code cannot be had here.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        library = ctypes.CDLL(str(compiled(Path(__file__).with_name("rates.c"), Path(folder) / "rates.so")))
+    found = {}
+    for name, function in (("peak", library.peak), ("float32", library.rate), ("bfloat16", library.rate_half)):
+        function.restype = ctypes.c_double
+        found[name] = statistics.median(function() for _ in range(5))
+    return found
 
 
 def precision(folder: Path) -> list[Row]:
-    """Validation losses in bfloat16 and float32, against the noise of seeds."""
-    losses: dict[str, list[float]] = {"float32": [], "bfloat16": []}
-    for seed in (1, 2, 3, 4):
-        for kind, found in losses.items():
-            chosen, dataset = default(folder, f"seed={seed}", f"train.precision={kind}")
-            job = Job(chosen.optimizer, chosen.train, chosen.padding, chosen.data.batch_size, seed, folder / f"{kind}{seed}")
-            found.append(fit(RawCTCNet(chosen.model, seed=seed), dataset, job).metrics["val_loss"])
-    difference = np.array(losses["bfloat16"]) - np.array(losses["float32"])
-    noise, mean = float(np.std(losses["float32"], ddof=1)), float(abs(difference.mean()))
-    how = f"one epoch of 512 chunks, 4 seeds; paired differences {difference.round(4).tolist()}"
-    return [
-        Row(
-            "loss in bfloat16, less float32's, and noise",
-            mean,
-            noise,
-            "nats/base",
-            mean / noise,
-            "at most 1",
-            mean <= noise,
-            how,
-        )
-    ]
+    """Validation losses in bfloat16 and float32 by the same seeds, after a trial's budget and a longer one.
+
+    Ours is the mean of the paired differences, theirs the standard deviation over seeds.
+    """
+    longer = (
+        "train.chunks=null",
+        "train.epochs=3",
+        "train.schedule=cosine",
+        "train.validations=1",
+        "train.validation_chunks=256",
+    )
+    rows = []
+    for name, overrides in (("a trial", ()), ("a trial at batch 1", ("data.batch_size=1",)), ("three epochs", longer)):
+        losses: dict[str, list[float]] = {"float32": [], "bfloat16": []}
+        for seed in range(1, 9):
+            for kind, found in losses.items():
+                chosen, dataset = default(folder, f"seed={seed}", f"train.precision={kind}", *overrides)
+                into = folder / f"{name}-{kind}-{seed}".replace(" ", "-")
+                job = Job(chosen.optimizer, chosen.train, chosen.padding, chosen.data.batch_size, seed, into)
+                found.append(fit(RawCTCNet(chosen.model, seed=seed), dataset, job).metrics["val_loss"])
+        difference = np.array(losses["bfloat16"]) - np.array(losses["float32"])
+        noise, mean = float(np.std(losses["float32"], ddof=1)), float(difference.mean())
+        error = float(np.std(difference, ddof=1)) / len(difference) ** 0.5
+        how = f"{len(difference)} seeds; standard error of the mean difference {error:.4f}"
+        rows.append(
+            Row(f"loss in bfloat16 less float32's, and noise: {name}", mean, noise, "nats/base", mean / noise, "at most 0.5",
+                mean <= max(0.5 * noise, 2 * error), how)
+        )  # fmt: skip
+    return rows
+
+
+def plain_step(size: Model) -> Callable[[Batch], None]:
+    """A training step of the plain published network."""
+    plain = PlainRawCTCNet(size)
+    optimizer = torch.optim.Adam(plain.parameters(), lr=0.001)
+
+    def step(batch: Batch) -> None:
+        lengths = (torch.from_numpy(batch.lengths) + size.stride - 1) // size.stride
+        log_probs = F.log_softmax(plain(torch.from_numpy(batch.signal)), 2).transpose(0, 1)
+        targets, of = torch.from_numpy(batch.targets), torch.from_numpy(batch.target_lengths)
+        loss = F.ctc_loss(log_probs, targets, lengths, of, reduction="sum") / len(batch.targets)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), 2.0)
+        optimizer.step()
+
+    return step
+
+
+def over(step: Callable[[Batch], object], batches: list[Batch]) -> None:
+    for batch in batches:
+        step(batch)
 
 
 def step(folder: Path) -> list[Row]:
     """A training step against the plain published network, and against the multiply-adds it needs."""
     rows = []
-    for name, goal, rounds, overrides in (
-        ("default size", 3.0, 7, []),
-        ("default size, batch 1", 3.0, 24, ["data.batch_size=1"]),
-        ("published size", 2.0, 2, ["model=rawctcnet", "data.batch_size=2"]),
+    peak, rate = rates()["peak"], rates()["float32"]
+    how = "data in the first cache; where it is less the compiler spills the sums of a tile"
+    rows.append(Row("native product, and the registers' peak", rate / 1e9, peak / 1e9, "G multiply-adds/s", rate / peak,
+                    "at least 0.8", rate >= 0.8 * peak, how))  # fmt: skip
+    for name, rounds, goals, overrides in (
+        ("default size", 7, {"float32": 7, "bfloat16": 10}, []),
+        ("default size, batch 1", 48, {"float32": 14, "bfloat16": 25}, ["data.batch_size=1"]),
+        ("published size", 2, {"float32": None, "bfloat16": 4}, ["model=rawctcnet", "data.batch_size=2"]),
     ):
-        chosen, dataset = default(folder, *overrides)
-        run = run_of(chosen, dataset, folder / name.replace(" ", "-"))
-        plain = PlainRawCTCNet(chosen.model)
-        optimizer = torch.optim.Adam(plain.parameters(), lr=0.001)
-        batches = list(training_batches(dataset, run.train, run.plan.parts(0), "off", chosen.model.stride, 1, 0))[:rounds]
+        runs = {}
+        kinds = [kind for kind in goals if rates()[kind]]  # the processor may have no bfloat16
+        for path, native in [*((kind, "on") for kind in kinds), ("PyTorch", "off")]:
+            precision = "float32" if native == "off" else path
+            chosen, dataset = default(folder, *overrides, f"train.native={native}", f"train.precision={precision}")
+            runs[path] = run_of(chosen, dataset, folder / f"{name}-{path}".replace(" ", "-"))
+        stride, size = chosen.model.stride, chosen.model
+        batches = list(islice(runs["PyTorch"].epoch_batches(), rounds))
         samples = sum(int(batch.lengths.sum()) for batch in batches)
-
-        def ours(run: _Run = run, batches: list = batches) -> None:
-            for batch in batches:
-                run.step(batch)
-
-        def theirs(
-            plain: PlainRawCTCNet = plain,
-            optimizer: torch.optim.Optimizer = optimizer,
-            batches: list = batches,
-            stride: int = chosen.model.stride,
-        ) -> None:
-            for batch in batches:
-                scores = plain(torch.from_numpy(batch.signal))
-                lengths = (torch.from_numpy(batch.lengths) + stride - 1) // stride
-                log_probs = F.log_softmax(scores, 2).transpose(0, 1)
-                targets, of = torch.from_numpy(batch.targets), torch.from_numpy(batch.target_lengths)
-                loss = F.ctc_loss(log_probs, targets, lengths, of, reduction="sum") / len(batch.targets)
-                optimizer.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(plain.parameters(), 2.0)
-                optimizer.step()
-
-        a, b = in_turns([ours, theirs], 3)
-        rows.append(
-            Row(f"training step, {name}", samples / a, samples / b, "samples/s", b / a, f"at least {goal:g}", b / a >= goal,
-                "forward, CTC, backward, clip, Adam; against the plain network of the tests, same data, float32, one thread")
-        )  # fmt: skip
-        frames = sum(batch.signal.shape[0] * -(-batch.signal.shape[1] // chosen.model.stride) for batch in batches)
-        for kind in (torch.float32, torch.bfloat16):
-            limit = 3 * multiply_adds(chosen.model, frames) / matrix_rate(kind)
-            rows.append(
-                Row(f"products alone, {name}, {str(kind)[6:]}", a, limit, "s", limit / a, "shown", True,
-                    "the step's multiply-adds (three times the forward pass's) at the rate of a 1024 x 1024 product")
-            )  # fmt: skip
-        rows.append(Row(f"CTC alone, {name}", a, ctc_alone(run, batches), "s", ctc_alone(run, batches) / a, "shown", True,
-                        "PyTorch's CTC, forward and backward, on the network's scores"))  # fmt: skip
+        frames = sum(batch.signal.shape[0] * -(-batch.signal.shape[1] // stride) for batch in batches)
+        steps = [run.step for run in runs.values()] + [plain_step(size)]
+        *seconds, plain = in_turns([partial(over, step, batches) for step in steps], 5)
+        how = "forward, CTC, backward, clip, Adam; against the plain network of the tests, same data, one thread"
+        for path, ours in zip(runs, seconds, strict=True):
+            goal = goals.get(path)
+            rows.append(Row(f"training step, {name}, {path}", samples / ours, samples / plain, "samples/s", plain / ours,
+                            f"at least {goal}" if goal else "shown", not goal or plain / ours >= goal, how))  # fmt: skip
+        for kind, ours in zip(kinds, seconds, strict=False):
+            limit = 3 * multiply_adds(size, frames) / rates()[kind]
+            rows.append(Row(f"products alone, {name}, {kind}", ours, limit, "s", limit / ours, "shown", True,
+                            "three times the forward pass's multiply-adds, at the native product's rate"))  # fmt: skip
+    rows.append(ctc(folder))
     return rows
+
+
+def ctc(folder: Path) -> Row:
+    """Native CTC against PyTorch's, on the scores of an untrained network."""
+    chosen, dataset = default(folder)
+    run, library = run_of(chosen, dataset, folder / "ctc"), load()
+    batch = next(iter(run.epoch_batches()))
+    scores = run.engine.scores(batch)
+    rows = list(zip(scores.numpy(), np.split(batch.targets, np.cumsum(batch.target_lengths)[:-1]), strict=True))
+    leaf = scores.clone().requires_grad_()
+    turns = [lambda: [library.ctc(*row) for row in rows], lambda: ctc_nats(leaf, batch, run.network).backward()]
+    ours, theirs = in_turns(turns, 9)
+    return Row("CTC", 1e6 * ours / len(rows), 1e6 * theirs / len(rows), "us a read", theirs / ours, "shown", True,
+               "loss and gradient, and what Python adds; against PyTorch's")  # fmt: skip
+
+
+def whole(folder: Path) -> list[Row]:
+    """A whole training, validation and all, natively and in PyTorch."""
+    rows = []
+    for batch_size, goal in ((8, 3.5), (1, 5)):
+        turns = []
+        for native in ("auto", "off"):
+            precision = "auto" if native == "auto" else "float32"
+            overrides = f"data.batch_size={batch_size}", f"train.native={native}", f"train.precision={precision}"
+            chosen, dataset = default(folder, *overrides)
+
+            def train(chosen: Settings = chosen, dataset: Dataset = dataset) -> None:
+                with tempfile.TemporaryDirectory() as into:
+                    job = Job(chosen.optimizer, chosen.train, chosen.padding, chosen.data.batch_size, 1, Path(into))
+                    fit(RawCTCNet(chosen.model, seed=1), dataset, job)
+
+            turns.append(train)
+        ours, theirs = in_turns(turns, 3)
+        rows.append(Row(f"whole training, batch {batch_size}", ours, theirs, "s", theirs / ours, f"at least {goal}",
+                        theirs / ours >= goal,
+                        "512 chunks, four validations, metrics; against train.native=off"))  # fmt: skip
+    return rows
+
+
+BESIDE = """
+import sys, time, torch
+from pathlib import Path
+from benchmarks.measuring import default, run_of
+torch.set_num_threads(2)
+chosen, dataset = default(Path(sys.argv[1]))
+run = run_of(chosen, dataset, Path(sys.argv[1]) / "beside")
+batches = list(run.epoch_batches())[:32]
+for batch in batches[:4]:
+    run.step(batch)
+started = time.perf_counter()
+for batch in batches:
+    run.step(batch)
+print(time.perf_counter() - started)
+"""
+
+
+def beside(folder: Path) -> list[Row]:
+    """Training with two threads, alone and beside a process that keeps a core busy."""
+    default(folder)
+
+    def seconds() -> float:
+        command = [sys.executable, "-c", BESIDE, str(folder)]
+        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    alone, busy = [], []
+    for _ in range(3):
+        alone.append(seconds())
+        with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+            busy.append(seconds())
+            other.kill()
+    a, b = statistics.median(busy), statistics.median(alone)
+    return [Row("training beside a busy core", a, b, "s", a / b, "at most 2.5", a <= 2.5 * b,
+                "32 updates with two threads, wall time; against the same alone")]  # fmt: skip
 
 
 def epoch(folder: Path) -> list[Row]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from basecaller.data.batches import PADDINGS, bucketed, collate, crop, training_batches
+from basecaller.data.batches import PADDINGS, bucketed, collate, crop, padding_question, training_batches
 from basecaller.data.dataset import Chunk, Dataset, DatasetWriter
 from basecaller.errors import DataError
 from basecaller.geometry import frames_needed, output_length
@@ -89,3 +89,25 @@ def test_nan_in_a_prepared_data_set_is_named(tmp_path, padding):
     signals.flush()
     with pytest.raises(DataError, match="read-validation"):
         collate(Dataset(tmp_path / "set"), np.array([0, 1]), padding, 1)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "starts", "choices", "why"),
+    [
+        ([20, 21, 22, 23], True, ["off", "on"], ""),
+        ([20, 20, 20, 20], True, ["off"], "every chunk has 20 samples"),
+        ([20, 20, 20, 20], False, ["off"], "every chunk has 20 samples"),
+        ([20, 21, 22, 23], False, ["masked", "on"], "cannot be cropped"),
+        ([20, 20, 21, 21], False, ["off", "on"], ""),  # a batch of two has chunks of one length
+    ],
+)
+def test_the_padding_question_has_the_choices_that_the_data_can_tell_apart(tmp_path, lengths, starts, choices, why):
+    with DatasetWriter(tmp_path / "set", {}) as writer:
+        for number, length in enumerate([*lengths, 20, 20]):
+            split = ("train", "validation", "test")[max(0, number - len(lengths) + 1)]
+            known = np.array([0, 9]) if starts else None
+            writer.add(Chunk(f"read-{number}", np.ones(length), np.array([1, 2]), known, split))
+    found, reason = padding_question(Dataset(tmp_path / "set"), 2)
+    assert found == choices
+    assert why in reason
+    assert bool(reason) == (choices != ["off", "on"])

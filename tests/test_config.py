@@ -42,7 +42,7 @@ def test_stage_grids_are_those_of_the_method():
         "lr_adam": {"optimizer.lr": "0.001,0.0005,0.0001,0.00005"},
         "lr_adamax": {"optimizer.lr": "0.002,0.001,0.0005,0.0001"},
         "lr_adagrad": {"optimizer.lr": "0.01,0.005,0.001,0.0005"},
-        "batch_size": {"data.batch_size": "1,4,8,16,32", "stage.rate_factor": "0.5,1.0,2.0"},
+        "batch_size": {"data.batch_size": "1,4,8,16,32", "stage.rate_factor": "2.0,1.0,0.5"},
         "dilation": {"model.max_dilation": "16,32,64,128", "stage.rate_factor": halves},
         "stacks": {"model.stacks": "3,6,9", "stage.rate_factor": halves},
     }

@@ -160,6 +160,36 @@ def test_simulated_dwell_times_are_those_of_real_reads():
     assert 330 < np.median(speed) < 450
 
 
+def test_hard_reads_have_the_short_dwells_of_real_ones_and_wander():
+    chosen = dataclasses.replace(SIMULATED, reads=150, min_bases=300, max_bases=500)
+    chunks = list(simulator.simulate_hard(chosen, Counter()))
+    dwells = [np.diff(c.starts) for c in chunks]
+    dwell = np.concatenate(dwells)
+    assert 9.5 < dwell.mean() < 11.5
+    assert 7 <= np.median(dwell) <= 9
+    assert np.percentile(dwell, 1) <= 2
+    assert np.percentile(dwell, 5) <= 3
+    easy = [np.diff(c.starts) for c in simulator.simulate(chosen, Counter())]
+
+    def neighbours(of: list[np.ndarray]) -> float:
+        """Correlation of the speeds of two stretches of 20 bases, one after the other, their reads' own speed taken out."""
+        logs = [np.log(d[: len(d) // 20 * 20].reshape(-1, 20).mean(1)) for d in of]
+        logs = [each - each.mean() for each in logs]
+        return float(np.corrcoef(np.concatenate([v[1:] for v in logs]), np.concatenate([v[:-1] for v in logs]))[0, 1])
+
+    assert neighbours(dwells) > 0.25 > 0.1 > neighbours(easy)
+    rng = np.random.default_rng(0)
+    path = simulator.wandering(rng, 400_000, 2.0, 1000.0)
+    assert path.std() == pytest.approx(2.0, rel=0.15)
+    assert np.corrcoef(path[1000:], path[:-1000])[0, 1] == pytest.approx(np.exp(-1), abs=0.15)
+    one_kmer, steps = np.full(1012, 2, np.uint8), {}
+    for preset in (simulator.EASY, simulator.HARD):
+        signal, starts = simulator.simulate_read(one_kmer, rng, preset)
+        steps[preset] = abs(np.diff(signal[starts])).mean()  # of two samples: noise, and the step between their bases
+    assert steps[simulator.HARD] == pytest.approx(1.92, rel=0.1)
+    assert steps[simulator.EASY] == pytest.approx(2.63, rel=0.1)
+
+
 def test_simulated_noise_within_a_base_is_that_of_real_reads():
     rng = np.random.default_rng(0)
     signal, starts = simulator.simulate_read(np.full(412, 2, np.uint8), rng)

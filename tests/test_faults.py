@@ -252,7 +252,8 @@ def test_pruned_points_are_shown_and_never_win():
 
 def test_replicates_that_a_conclusion_needs_are_not_pruned():
     study = sweep("stage=padding", "search.pruner=ThresholdPruner", "+search.pruner_args.upper=0.0", "search.replicates=2")
-    assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 4
+    assert {t.state for t in study.trials} == {TrialState.COMPLETE}
+    assert len(study.trials) >= 2 * 3
 
 
 @pytest.mark.parametrize(

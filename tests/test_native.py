@@ -280,6 +280,25 @@ def test_the_same_batch_gives_the_same_bits(library):
         assert len({nats for _, _, (nats, _) in found}) == 1
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_a_workspace_is_written_before_it_is_read_and_never_overrun(library, case):
+    size, reads = CASES[case]
+    batch = batch_of(*reads)
+    for half in (False, True)[: 1 + library.has_half]:
+        found = []
+        for left in (0, np.nan, 3e38):  # what the workspace holds beforehand
+            engine = NativeEngine(library, network_of(size), half)
+            step = engine._step
+            engine.gradients(batch, masked=True), engine.nats(batch)
+            engine = NativeEngine(library, network_of(size), half)
+            engine._step._work = np.full(len(step._work), left, np.float32)
+            room, beyond = int(len(step._work) / 1.2), 0.125
+            engine._step._work[room + 1 :] = beyond
+            found.append((engine.gradients(batch, True), engine.nats(batch)[0], engine.gradient.clone()))
+            assert (engine._step._work[room + 1 :] == beyond).all()
+        assert all(one[:2] == found[0][:2] and torch.equal(one[2], found[0][2]) for one in found)
+
+
 def test_threads_do_not_disturb_each_other(library):
     batches = [batch_of(*RAGGED, seed=seed) for seed in range(4)]
     alone = [NativeEngine(library, network_of(SIZE)).gradients(batch, True) for batch in batches]

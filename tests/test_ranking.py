@@ -74,7 +74,14 @@ GROUPS = [(0, 1, 2, 3, 4, 5, 6), (0, 0, 0, 1, 1, 1, 2), (0, 0, 0, 0, 0, 0, 1), (
 @pytest.mark.parametrize("groups", GROUPS)
 @pytest.mark.parametrize(
     "design",
-    [EVERY, HALVING, SEPARATE, *(Design("rounds", budget) for budget in (14, 19, 25)), Design("rounds", 19, stops=False)],
+    [
+        EVERY,
+        HALVING,
+        SEPARATE,
+        *(Design("rounds", budget) for budget in (14, 19, 25)),
+        Design("rounds", 19, stops=False),
+        Design("rounds", 22, look=3),
+    ],
 )
 def test_many_stages_at_once_run_what_one_after_the_other_do(groups, design):
     for table in np.random.default_rng(3).standard_normal((40, len(groups), 5)):
@@ -130,6 +137,15 @@ def test_the_best_two_of_each_choice_run_twice_and_then_the_best_of_every_choice
     assert sum(map(len, run_all(Design("rounds", 19), choices, losses, 6))) == 18  # one alone has nothing to be held against
 
 
+@pytest.mark.parametrize(("apart", "seeds"), [(0.1, 4), (2.0, 8)])
+def test_two_choices_that_look_alike_after_half_of_the_seeds_end_there(apart, seeds):
+    noise = [0.0, 1.0, -1.0, 0.5, 0.2, -0.4, 0.3, 0.0]
+    design = designs.rounds((0, 1), 3)
+    table = np.array([noise, [apart] * 8])
+    assert max(len(of) for of in played(table, (0, 1), design).values()) == seeds
+    assert len(run_all(designs.rounds((0, 1), 4), *dilation([1.0], [1.0]), 10)) == 10  # no noise, no standard error
+
+
 def test_more_replicates_go_on_where_fewer_stopped():
     choices, losses = dilation([1, 2, 3], [4, 3, 5])
     few, many = (run_all(Design("rounds", budget), choices, losses, 9) for budget in (12, 20))
@@ -165,7 +181,7 @@ def test_a_point_that_dies_under_halving_is_replaced_by_the_next():
 @pytest.mark.parametrize(
     ("axes", "choice", "kind", "runs", "seeds"),
     [
-        ({"padding": ["off", "on"]}, "padding", "rounds", 12, 6),
+        ({"padding": ["off", "on"]}, "padding", "rounds", 16, 8),
         ({"d": [16, 32, 64, 128], "f": [1.0, 0.5, 0.25, 0.125, 0.0625]}, "d", "rounds", 35, 8),
         ({"s": [3, 6, 9], "f": [1.0, 0.5, 0.25, 0.125, 0.0625]}, "s", "rounds", 27, 9),
         ({"f": [1.0, 0.5, 0.25, 0.125, 0.0625]}, "d", "rounds", 10, 3),  # the choice is not swept: every point is one
@@ -261,7 +277,7 @@ def false_differences(groups: tuple[int, ...], design: Design, seeds: int, mean:
 @pytest.mark.parametrize(
     ("groups", "design", "seeds"),
     [
-        ((0, 1), designs.rounds((0, 1), 3), 6),
+        ((0, 1), designs.rounds((0, 1), 3), 8),
         ((0, 1, 2, 3), HALVING, 3),
         (STACKS, SEPARATE, 3),
         (STACKS, designs.rounds(STACKS, 3), 9),
@@ -316,7 +332,7 @@ def test_the_interval_of_a_verdict_holds_the_true_difference():
     rng, held = np.random.default_rng(8), []
     for table in rng.standard_normal((1500, 2, 6)) + np.array([[0.0], [1.5]]):
         values = {name: dict(enumerate(row.tolist())) for name, row in zip("ab", table, strict=True)}
-        found = conclude(values, each("a", "b"), design=designs.rounds("ab", 3), seeds=6)
+        found = conclude(values, each("a", "b"), design=Design("rounds", 12), seeds=6)
         low, high = found.interval
         held.append(low <= (1.5 if found.winner == "a" else -1.5) <= high)
     assert np.mean(held) >= 0.94
@@ -325,7 +341,7 @@ def test_the_interval_of_a_verdict_holds_the_true_difference():
 def test_the_threshold_of_two_points_is_students():
     # two-sided, two degrees of freedom, level 4 %: 4.85; simulated, so about
     assert threshold((0, 1), 3, EVERY) == pytest.approx(4.85, rel=0.08)
-    assert threshold((0, 1), 6, designs.rounds((0, 1), 3)) == pytest.approx(2.757, rel=0.04)
+    assert threshold((0, 1), 6, Design("rounds", 12)) == pytest.approx(2.757, rel=0.04)
 
 
 def test_edges_are_called_out_in_words():
@@ -340,3 +356,14 @@ def test_edges_are_called_out_in_words():
 )
 def test_a_winner_that_guesses_is_called_out(loss, letters, identity, told):
     assert ("Too short to tell" in guessing(loss, letters, identity, 0.02)) == told
+
+
+def test_an_incumbent_is_kept_unless_another_is_better_by_more_than_its_error():
+    values = measured(old=[1.00, 1.10, 1.20], new=[0.99, 1.11, 1.19], bad=[1.5, 1.6, 1.7])
+    choices = each("old", "new", "bad")
+    assert conclude(values, choices).winner == "new"
+    kept = conclude(values, choices, incumbent="old")
+    assert (kept.winner, kept.kind, kept.rival) == ("old", "no difference", "new")
+    clearly = measured(old=[1.00, 1.10, 1.20], new=[0.90, 1.01, 1.10], bad=[1.5, 1.6, 1.7])
+    assert conclude(clearly, choices, incumbent="old").winner == "new"
+    assert conclude(values, choices, incumbent="gone").winner == "new"  # all its points failed

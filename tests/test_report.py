@@ -21,7 +21,7 @@ from basecaller.hpo.contests import Optimizers, asked, optimizers
 from basecaller.hpo.designs import HALVING, rounds
 from basecaller.hpo.storage import current_study, open_storage, open_study
 from basecaller.report import write_report
-from basecaller.reporting.convergence import samples_to
+from basecaller.reporting.convergence import convergence, loss_at, reached
 from basecaller.reporting.facts import optimizer_facts, stage_facts
 from basecaller.reporting.published import LOSSES, against_published, latest_asked
 from basecaller.run import job
@@ -152,10 +152,10 @@ def test_nothing_run_is_one_message_and_makes_no_file(tmp_path, run: Command):
 
 def test_samples_to_a_level_are_linear_between_points():
     curve = [{"samples": 100, "val_loss": 2.0}, {"samples": 200, "val_loss": 1.0}, {"samples": 300, "val_loss": 1.2}]
-    assert samples_to(curve, 1.5) == 150
-    assert samples_to(curve, 1.0) == 200
-    assert samples_to(curve, 2.5) == 100
-    assert math.isinf(samples_to(curve, 0.5))
+    assert reached(curve, 1.5) == 150
+    assert reached(curve, 1.0) == 200
+    assert reached(curve, 2.5) == 100
+    assert math.isinf(reached(curve, 0.5))
 
 
 def study_of(
@@ -358,3 +358,26 @@ def test_a_stage_that_asks_about_speed_compares_areas_and_hands_losses_on(folder
     assert facts["value"] == study.user_attrs["concluded"]["mean"] == pytest.approx(sum(losses) / len(losses))
     assert "nats per base of mean loss along the way (area under the curve)" in facts["verdict"]["text"]
     assert "may go unseen" in facts["verdict"]["text"] or facts["verdict"]["kind"] == "clear"
+
+
+def test_a_curve_tells_what_was_reached_at_equal_cost():
+    losses = [1.4, 1.0, 0.9]
+    curve = [{"samples": 10 * i, "updates": i, "seconds": 2.0 * i, "val_loss": loss} for i, loss in enumerate(losses, 1)]
+    assert reached(curve, 1.2, "seconds") == pytest.approx(3.0)
+    assert reached(curve, 1.2) == pytest.approx(15)
+    assert reached(curve, 0.8, "seconds") == math.inf
+    assert loss_at(curve, "updates", 2.5) == pytest.approx(0.95)
+    assert math.isnan(loss_at(curve, "updates", 0.5))  # before its first point nothing is known
+    assert math.isnan(loss_at([], "updates", 1))
+
+
+def test_a_point_that_never_learns_does_not_set_the_level_of_convergence():
+    values = {"off": [1.0, 1.1, 1.0, 1.1], "on": [1.2, 1.3, 1.2, 1.3], "masked": [1.6]}
+    study = study_of("convergence", values, {name: {"padding": 1.0 + i} for i, name in enumerate(values)}, "padding")
+    stand = standing(study)
+    for trial in stand.complete.values():
+        trial.user_attrs["curve"] = [{"samples": 100, "val_loss": 1.7}, {"samples": 300, "val_loss": trial.value}]
+    found = convergence(stand)
+    assert found.level == 1.3
+    assert list(found.samples.values()).count(None) == 1
+    assert "to a loss of 1.3000 224 against 280 samples (difference 56" in found.text

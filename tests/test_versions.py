@@ -43,6 +43,7 @@ MADE = {
     "bonito": (of_bonito, bonito.VERSION),
     "rawctcnet": (of_tensors, tensors.VERSION),
     "simulated": (lambda folder: SIMULATED, simulator.VERSION),
+    "simulated_hard": (lambda folder: SIMULATED, simulator.HARD_VERSION),
 }
 
 

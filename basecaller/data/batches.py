@@ -121,6 +121,28 @@ def check_padding(dataset: Dataset, padding: str, batch_size: int) -> None:
         )
 
 
+def padding_question(dataset: Dataset, batch_size: int) -> tuple[list[str], str]:
+    """Which paddings a data set can tell apart.
+
+    Args:
+        dataset: to train on.
+        batch_size: of the batches.
+    Returns:
+        The values of `padding` to compare, one where there is nothing to compare; and why they are not `off` and `on`.
+    """
+    lengths = np.unique(dataset.lengths[dataset.indices("train")])
+    if len(lengths) == 1:
+        return ["off"], f"every chunk has {lengths[0]} samples, so there is nothing to pad; padding=off is kept"
+    try:
+        check_padding(dataset, "off", batch_size)
+    except SettingError:
+        return ["masked", "on"], (
+            "where bases start is not known, so chunks cannot be cropped; padding=on is held against padding=masked, which "
+            "hides the padding from the network"
+        )
+    return ["off", "on"], ""
+
+
 def training_batches(
     dataset: Dataset, indices: np.ndarray, parts: Sequence[tuple[int, int]], padding: str, stride: int, seed: int, epoch: int
 ) -> Iterator[Batch]:

@@ -301,8 +301,10 @@ class Dataset:
         return np.flatnonzero(self.splits == SPLITS.index(split))
 
     def choice(self, split: str, limit: int | None, seed: int = 0) -> np.ndarray:
-        """A random choice of `limit` chunks of a split, or all: int64 [n], ascending. A larger choice of the same seed holds
-        the smaller one."""
+        """A random choice of so many chunks of a split, or all: int64 [n], ascending.
+
+        A larger choice of the same seed holds the smaller one.
+        """
         indices = self.indices(split)
         return indices if limit is None else np.sort(np.random.default_rng(seed).permutation(indices)[:limit])
 

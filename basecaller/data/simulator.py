@@ -16,12 +16,11 @@ from basecaller.data.pore import r94
 from basecaller.data.signal import normalise, reverse_complement
 from basecaller.data.splits import splits_of_reads
 
-VERSION = 1
+VERSION = HARD_VERSION = 1
 """Of the reads that are drawn: see `sources.Source`."""
 
 SAMPLE_RATE = 4000.0  # samples per second
 SPEED_MEDIAN, SPEED_SIGMA, SPEED_RANGE = 400.0, 0.2, (210.0, 580.0)  # bases/s of a read, log-normal
-DWELL_LEAST, DWELL_SIGMA = 5.0, 1.0  # a base's samples: the shortest, plus a log-normal with this heavy tail
 LEVEL_RESIDUAL = 1.6  # pA, standard deviation of an event's level around the table's
 NOISE_STD, NOISE_LAG1 = 1.7, 0.1  # pA within a base, and the lag-1 autocorrelation of that noise
 ADC_STEP = 1443.03 / 8192  # pA per count: range over digitisation of a MinION
@@ -29,8 +28,35 @@ FLANK = 6  # bases around a read, so that its first and last k-mers are whole
 
 
 @dataclass(frozen=True)
+class Preset:
+    """What makes reads easy or hard.
+
+    Attributes:
+        dwell_least, dwell_sigma: samples of a base: the least, plus a log-normal with this heavy tail.
+        wander, wander_bases: the speed wanders along a read: standard deviation of its logarithm, and the bases after which it
+            has mostly forgotten where it was.
+        drift, drift_samples: so does the current's level, in pA; and the samples after which it has.
+        steps: whether equal k-mers in a row, as in a homopolymer, have levels of their own, which makes their number visible.
+    """
+
+    dwell_least: float
+    dwell_sigma: float
+    wander: float = 0.0
+    wander_bases: float = 1.0
+    drift: float = 0.0
+    drift_samples: float = 1.0
+    steps: bool = True
+
+
+EASY = Preset(dwell_least=5.0, dwell_sigma=1.0)
+HARD = Preset(dwell_least=1.0, dwell_sigma=0.8, wander=0.25, wander_bases=60.0, drift=2.0, drift_samples=2000.0, steps=False)
+"""Dwells as on lambda down to the shortest, and what a network can only know from far around: how fast the strand moves here,
+which tells how long a homopolymer is, and where the current's level stands."""
+
+
+@dataclass(frozen=True)
 class Settings:
-    """What `conf/data/simulated.yaml` sizes.
+    """What `conf/data/simulated.yaml` and `simulated_hard.yaml` size.
 
     Attributes:
         reads: number of reads over all splits.
@@ -49,12 +75,23 @@ class Settings:
     test: float = field(metadata={"least": 0, "below": 1})
 
 
-def simulate_read(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def wandering(rng: np.random.Generator, count: int, deviation: float, memory: float) -> np.ndarray:
+    """An Ornstein-Uhlenbeck process: float [count], of this standard deviation and correlation exp(-distance / memory)."""
+    step = max(1, int(memory / 20))  # drawn at every so many places, straight between them
+    knots = np.arange(0, count + step, step)
+    kept, path = np.exp(-step / memory), rng.normal(0, deviation, len(knots))
+    for i in range(1, len(path)):
+        path[i] = kept * path[i - 1] + np.sqrt(1 - kept**2) * path[i]
+    return np.interp(np.arange(count), knots, path)
+
+
+def simulate_read(labels: np.ndarray, rng: np.random.Generator, preset: Preset = EASY) -> tuple[np.ndarray, np.ndarray]:
     """The signal of one strand.
 
     Args:
         labels: uint8 [FLANK + bases + FLANK], values 1 to 4; the flanks shape the first and last levels only.
         rng: source of dwell times and noise.
+        preset: how hard.
     Returns:
         Signal in picoampere, float32 [samples]; first sample of each base, int64 [bases].
     """
@@ -64,22 +101,32 @@ def simulate_read(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndar
     mean = pore.expected(labels)[first : first + bases]
     speed = np.clip(rng.lognormal(np.log(SPEED_MEDIAN), SPEED_SIGMA), *SPEED_RANGE)
     # a log-normal of mean m has its median at m exp(-sigma^2 / 2)
-    median = (SAMPLE_RATE / speed - DWELL_LEAST) * np.exp(-(DWELL_SIGMA**2) / 2)
-    samples = np.rint(DWELL_LEAST + rng.lognormal(np.log(median), DWELL_SIGMA, bases)).astype(np.int64)
-    levels = mean + rng.normal(0, LEVEL_RESIDUAL, bases)
+    median = (SAMPLE_RATE / speed - preset.dwell_least) * np.exp(-(preset.dwell_sigma**2) / 2)
+    stays = rng.lognormal(np.log(median), preset.dwell_sigma, bases)
+    if preset.wander:
+        stays *= np.exp(wandering(rng, bases, preset.wander, preset.wander_bases) - preset.wander**2 / 2)
+    samples = np.rint(preset.dwell_least + stays).astype(np.int64)
+    residual = rng.normal(0, LEVEL_RESIDUAL, bases)
+    if not preset.steps:
+        new = np.append(True, mean[1:] != mean[:-1])
+        residual = residual[new][np.cumsum(new) - 1]
+    levels = mean + residual
     white = rng.normal(0, NOISE_STD, int(samples.sum()) + 1)
     noise = np.sqrt(1 - NOISE_LAG1**2) * white[1:] + NOISE_LAG1 * white[:-1]  # MA(1), lag-1 autocorrelation near 0.1
     signal = np.repeat(levels, samples) + noise
+    if preset.drift:
+        signal += wandering(rng, len(signal), preset.drift, preset.drift_samples)
     signal = np.rint(signal / ADC_STEP) * ADC_STEP
     return signal.astype(np.float32), np.cumsum(samples) - samples
 
 
-def simulate(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
+def simulate(settings: Settings, counts: Counter[str], preset: Preset = EASY) -> Iterator[Chunk]:
     """All reads of a simulated run, each one chunk; the same settings give the same reads.
 
     Args:
         settings: sizes and seed.
         counts: audit counters, raised in place.
+        preset: how hard.
     """
     rng = np.random.default_rng(settings.simulator_seed)
     genome = rng.integers(1, 5, settings.genome_bases, dtype=np.uint8)
@@ -92,6 +139,11 @@ def simulate(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
         labels = genome[start : start + span]
         if rng.random() < 0.5:
             labels = reverse_complement(labels)
-        signal, starts = simulate_read(labels, rng)
+        signal, starts = simulate_read(labels, rng, preset)
         counts["reads kept"] += 1
         yield Chunk(read_id, normalise(signal), labels[FLANK:-FLANK], starts, splits[read_id])
+
+
+def simulate_hard(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
+    """As `simulate`, hard reads."""
+    return simulate(settings, counts, HARD)

@@ -80,6 +80,7 @@ class Source:
 
 SOURCES = {
     "simulated": Source(simulator.Settings, simulator.VERSION, simulator.simulate),
+    "simulated_hard": Source(simulator.Settings, simulator.HARD_VERSION, simulator.simulate_hard),
     "pod5": Source(
         pod5.Settings,
         pod5.VERSION,

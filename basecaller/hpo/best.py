@@ -38,6 +38,7 @@ class Standing:
         simple_first: its values from simple to complex, where the stage orders them.
         settings: the swept settings of every point.
         measure: what points are compared by, `val_loss` or another attribute of a trial, lower is better.
+        incumbent: the choice that is kept unless another is clearly better, where the question is asked again.
     """
 
     points: list[str]
@@ -49,6 +50,7 @@ class Standing:
     simple_first: list[Any] | None = None
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     measure: str = "val_loss"
+    incumbent: Any = None
 
     @cached_property
     def choices(self) -> dict[str, Any]:
@@ -96,7 +98,7 @@ class Standing:
     def conclusion_at(self, level: int) -> Conclusion:
         """What can be said from the first so many seeds."""
         values = self.values(self.seeds[:level])
-        return conclude(values, self.choices, self.simple_first, self.design, len(self.seeds))
+        return conclude(values, self.choices, self.simple_first, self.design, len(self.seeds), self.incumbent)
 
     @cached_property
     def conclusion(self) -> Conclusion:
@@ -149,7 +151,7 @@ def standing(study: optuna.Study) -> Standing:
     return Standing(
         points, seeds, Design(**asked["design"]) if "design" in asked else EVERY, complete, dead, asked.get("choice"),
         asked.get("simple_first"), {entry[t.number][0]: t.params for t in trials} | asked.get("settings", {}),
-        asked.get("measure", "val_loss"),
+        asked.get("measure", "val_loss"), asked.get("incumbent"),
     )  # fmt: skip
 
 
@@ -164,7 +166,7 @@ def conclude_study(study: optuna.Study, stand: Standing) -> None:
 
 def _asked(attributes: dict[str, Any]) -> str:
     """Digest of what a study was asked for: with other points or seeds a conclusion is void."""
-    return digest([attributes.get(key) for key in ("points", "seeds", "design", "n_trials")])
+    return digest([attributes.get(key) for key in ("points", "seeds", "design", "n_trials", "incumbent")])
 
 
 @dataclass(frozen=True)

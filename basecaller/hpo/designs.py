@@ -49,11 +49,14 @@ class Design:
             seed; then whole rounds, the best point of every choice at one seed more, until the budget is spent.
         budget: of `rounds`, in runs.
         stops: of `rounds`, whether a choice's points are rates in order, so that the last ones may be left out.
+        look: of `rounds` with two choices, after how many seeds the stage ends if they are less than a standard error apart; 0:
+            never.
     """
 
     kind: Kind = "halving"
     budget: int = 0
     stops: bool = True
+    look: int = 0
 
 
 EVERY, HALVING, SEPARATE = Design("every"), Design("halving"), Design("separate")
@@ -88,16 +91,21 @@ def rounds(choices: Sequence[Hashable], replicates: int, stops: bool = True) -> 
     """The design by rounds: its budget lets the best point of every choice run at `2 * replicates` seeds, up to `MOST` runs a
     replicate.
 
+    Two choices get two seeds more each, unless they look alike after half of them: that finds more differences than a fixed
+    number of seeds, at about the same cost (`docs/conclusions.md`).
+
     Args:
         choices: of each point of the grid.
         replicates: `search.replicates`; with 1 every choice's rates run at one seed.
         stops: see `Design`.
     """
+    if replicates == 1:
+        return Design("rounds", len(choices), stops)
     sizes = [list(choices).count(choice) for choice in dict.fromkeys(choices)]
+    pair = len(sizes) == 2
     search = sum(min(size, PATIENCE + 1) - 1 + min(size, CONTENDERS) - 1 for size in sizes)
-    return Design(
-        "rounds", min(2 * replicates * len(sizes) + search, int(MOST * replicates)) if replicates > 1 else len(choices), stops
-    )
+    budget = (2 * replicates + 2 * pair) * len(sizes) + search
+    return Design("rounds", min(budget, int(MOST * replicates)), stops, replicates + 1 if pair else 0)
 
 
 def seed_count(design: Design, choices: Sequence[Hashable], replicates: int) -> int:
@@ -222,6 +230,8 @@ def _next_in_rounds(
         else:
             found = (_leader(values, points, before, dead, seed) for points in members.values())
             leaders = sorted((p for p in found if p is not None), key=lambda point: _mean(values, point, before))
+            if number == design.look and len(leaders) == 2 and _alike(values, leaders[0], leaders[1], before):
+                return []
         needs = [[(p, s) for s in seeds[: number + 1] if s not in values[p]] for p in leaders]
         missing = [entry for need in needs for entry in need]
         if spent + len(missing) > design.budget:
@@ -261,6 +271,14 @@ def _leader(values: Values, points: list[str], before: Sequence[int], dead: Set[
 def _mean(values: Values, point: str, seeds: Sequence[int]) -> float:
     of = [values[point][seed] for seed in seeds if seed in values[point]]
     return sum(of) / len(of)
+
+
+def _alike(values: Values, a: str, b: str, seeds: Sequence[int]) -> bool:
+    """Whether two points are less than a standard error apart."""
+    if not all(seed in values[point] for point in (a, b) for seed in seeds):
+        return False
+    difference = np.array([values[a][seed] - values[b][seed] for seed in seeds])
+    return bool(abs(difference.mean()) < difference.std(ddof=1) / len(seeds) ** 0.5)
 
 
 def _affordable(needs: list[list[Entry]], left: int) -> Iterator[Entry]:
@@ -334,7 +352,11 @@ def _play_rounds(values: np.ndarray, groups: np.ndarray, design: Design) -> np.n
     spent = ran.sum((1, 2))
     going = np.ones(len(values), bool)
     for number in range(2, seeds):
-        mean = values[stages[:, None], leaders, :number].mean(2)
+        led = values[stages[:, None], leaders, :number]
+        mean = led.mean(2)
+        if number == design.look and leaders.shape[1] == 2:
+            difference = led[:, 0] - led[:, 1]
+            going &= np.abs(difference.mean(1)) >= difference.std(1, ddof=1) / number**0.5
         rank = mean.argsort(1, kind="stable").argsort(1, kind="stable")
         room = np.where(going, design.budget - spent, 0)
         going &= room >= leaders.shape[1]

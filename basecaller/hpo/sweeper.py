@@ -110,6 +110,7 @@ class StageSweeper(Sweeper):
     def _params(self, skip: set[str], keys: Keys) -> list[str]:
         """The stage's own overrides, `${best:...}` resolved; keys that the command line sets are never looked at."""
         from basecaller.hpo.best import injections
+        from basecaller.hpo.grid import as_override
 
         node, lines = self.config.hydra.sweeper.params, []
         written = OmegaConf.to_container(node, resolve=False)
@@ -119,7 +120,10 @@ class StageSweeper(Sweeper):
             if key.lstrip("+") in skip:
                 continue
             try:
-                lines.append(f"{key}={self._as_override(key, node[key], str(written[key]), keys)}")
+                value = node[key]
+                if isinstance(value, ListConfig | DictConfig):
+                    value = OmegaConf.to_container(value, resolve=True)
+                lines.append(f"{key}={as_override(key, value, str(written[key]), keys)}")
             except InterpolationResolutionError as error:
                 raise user_error(error) or SettingError(f"stage {self.config.stage.name}, {key}: {error.msg}") from error
             if found := injections(
@@ -127,23 +131,6 @@ class StageSweeper(Sweeper):
             ):
                 self.injected[key] = found
         return lines
-
-    @staticmethod
-    def _as_override(key: str, value: Any, written: str, keys: Keys) -> str:
-        """A value of `params` in Hydra's grammar: text is taken as it is, but for what an interpolation gave; a list holds the
-        values to sweep, or is one value where the key wants a list."""
-        from basecaller.hpo.grid import as_text
-
-        if isinstance(value, ListConfig):
-            values = OmegaConf.to_container(value, resolve=True)
-            assert isinstance(values, list)
-            of_list = keys.kind(key) in (tuple, list) and not any(isinstance(each, list) for each in values)
-            return as_text(values) if of_list else f"choice({','.join(map(as_text, values))})"
-        if isinstance(value, DictConfig):
-            return as_text(OmegaConf.to_container(value, resolve=True))
-        if isinstance(value, str) and not (written.startswith("${") and written.endswith("}")) and "${" not in value:
-            return value
-        return as_text(value)  # with ${...} left in it, it is quoted: the job resolves it
 
     def space(self, arguments: list[str]) -> Space:
         """The stage's grid merged with the command line, by key; the command line wins."""
@@ -322,6 +309,7 @@ class StageSweeper(Sweeper):
         study.set_user_attr("settings", {point.key: point.values for point in points})
         study.set_user_attr("design", dataclasses.asdict(self.design))
         study.set_user_attr("measure", str(self.config.stage.measure))
+        study.set_user_attr("incumbent", self.config.stage.incumbent)
         study.set_user_attr("axes", space.axes)
         values = space.axes.get(self._choice(space) or "", [])
         ordered = bool(self.config.stage.simple_first) and len(values) > 1

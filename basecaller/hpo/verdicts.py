@@ -54,16 +54,17 @@ def verdict(stand: Standing) -> str:
         return f"{winner.capitalize()}: {loss}; there is nothing to compare it with."
     of = MEASURES.get(stand.measure, f" of {stand.measure}")
     names = {point: label(stand, point) for point in (found.winner, found.rival, *found.undecided)}
-    return compared(found, names, of)
+    return compared(found, names, of, "the simplest" if stand.incumbent is None else "the best so far")
 
 
-def compared(found: Conclusion, names: Mapping[str, str], of: str = "") -> str:
+def compared(found: Conclusion, names: Mapping[str, str], of: str = "", kept: str = "the simplest") -> str:
     """A conclusion about points that have a rival, in words.
 
     Args:
         found: the conclusion.
         names: of its points, as people say them.
         of: what a difference is of.
+        kept: what the winner is where no difference is seen.
     """
     assert found.winner is not None
     assert found.rival is not None
@@ -83,7 +84,7 @@ def compared(found: Conclusion, names: Mapping[str, str], of: str = "") -> str:
     if found.kind == "no difference":
         which = "worse" if found.margin < 0 else "better"
         return (
-            f"No difference that these seeds can show between {among}: the simplest, {winner}, is kept. It is {which} than "
+            f"No difference that these seeds can show between {among}: {kept}, {winner}, is kept. It is {which} than "
             f"{rival} by {by}, {over}. {unseen}"
         )
     return f"Undecided between {among}: {winner} leads {rival} by {by}, {over}. {unseen} {winner.capitalize()} is used."

@@ -52,8 +52,23 @@ def compiler() -> list[str]:
     raise UnavailableError("no C compiler is installed (gcc, clang, or: python -m pip install 'basecaller[native]')")
 
 
-def _output(command: list[str], **environment: str) -> str:
-    """What a compiler prints.
+def _march() -> str:
+    target = os.environ.get(TARGET, "native")
+    return f"-mcpu={target}" if platform.machine().lower() in ("aarch64", "arm64") else f"-march={target}"
+
+
+def compiled(source: Path, library: Path) -> Path:
+    """Compiles C source into a shared library.
+
+    Raises:
+        UnavailableError: there is no compiler, or it fails.
+    """
+    _output([*compiler(), _march(), *FLAGS, "-shared", "-o", str(library), str(source), "-lm"], library.parent)
+    return library
+
+
+def _output(command: list[str], folder: Path) -> str:
+    """What a compiler prints; `folder` is for what it keeps between runs.
 
     Raises:
         UnavailableError: it fails; with its last words.
@@ -61,7 +76,7 @@ def _output(command: list[str], **environment: str) -> str:
     try:
         done = subprocess.run(
             command, capture_output=True, encoding="utf-8", errors="replace", timeout=SECONDS, check=False,
-            stdin=subprocess.DEVNULL, env=os.environ | environment,
+            stdin=subprocess.DEVNULL, env=os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(folder / "zig")},
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise UnavailableError(f"{command[0]} took longer than {SECONDS} s") from None
@@ -122,21 +137,18 @@ def build() -> Path:
     if platform.machine().lower() not in ("x86_64", "amd64", "aarch64", "arm64"):
         raise UnavailableError(f"not written for {platform.machine()}")
     here, command, folder = Path(__file__).parent, compiler(), cache_folder()
-    target = os.environ.get(TARGET, "native")
-    march = f"-mcpu={target}" if platform.machine().lower() in ("aarch64", "arm64") else f"-march={target}"
-    own = {"ZIG_GLOBAL_CACHE_DIR": str(folder / "zig")} if command[1:2] == ["-m"] else {}
-    digest = hashlib.sha256(shlex.join([*command, march, *FLAGS]).encode())
+    digest = hashlib.sha256(shlex.join([*command, _march(), *FLAGS]).encode())
     for name in SOURCES:
         digest.update((here / name).read_bytes())
-    for question in (["--version"], [march, "-dM", "-E", "-x", "c", os.devnull]):
-        digest.update(_output([*command, *question], **own).encode())
+    for question in (["--version"], [_march(), "-dM", "-E", "-x", "c", os.devnull]):
+        digest.update(_output([*command, *question], folder).encode())
     library = folder / f"step-{digest.hexdigest()[:24]}.so"
     try:
         with FileLock(folder / f"{library.name}.lock", timeout=2 * SECONDS, mode=0o600):
             if not library.exists():
                 partial = library.with_suffix(f".{os.getpid()}.partial")
                 try:
-                    _output([*command, march, *FLAGS, "-shared", "-o", str(partial), str(here / "step.c"), "-lm"], **own)
+                    compiled(here / "step.c", partial)
                     partial.chmod(0o700)
                     partial.replace(library)
                 finally:

@@ -27,7 +27,9 @@ typedef float vec __attribute__((vector_size(4 * VL)));
 typedef float vec_at __attribute__((vector_size(4 * VL), aligned(4), may_alias));
 typedef uint32_t bits __attribute__((vector_size(4 * VL)));
 #define AI static inline __attribute__((always_inline))
+#if !defined(UNROLL)  // a build that only checks may go without
 #define UNROLL _Pragma("GCC unroll 16")
+#endif
 #define EXPORT __attribute__((visibility("default")))
 
 AI vec LD(const float *p) { return *(const vec_at *)p; }
@@ -262,58 +264,80 @@ static void dense_gradient(const Rows *r, int outputs, int inputs, const float *
   }
 }
 
-// ---- batch normalisation over the frames of all reads
-enum { NORM_SUM, NORM_SQUARES, NORM_GRADIENT };
-// Sums over all frames of one vector of channels: of x, of (x - mean)^2, or of g (to `other`) and g (x - mean).
-AI vec norm_sum(const Rows *r, int c, int kind, const float *x, const float *g, vec mean, vec *other) {
-  vec sum[4] = {}, plain[4] = {};
-  for (int q = 0; q < r->reads; q++)
-    for (int t = 0; t < r->frames[q]; t += 4)
-      UNROLL for (int i = 0; i < 4; i++) if (t + i < r->frames[q]) {
-        size_t at = ((size_t)r->start[q] + t + i) * c;
-        vec v = LD(x + at) - mean;
-        if (kind == NORM_GRADIENT) plain[i] += LD(g + at), v *= LD(g + at);
-        sum[i] += kind == NORM_SQUARES ? v * v : v;
-      }
-  if (other) *other = (plain[0] + plain[1]) + (plain[2] + plain[3]);
-  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+// ---- batch normalisation over the frames of all reads, two vectors of channels at a time: `two` is VL, or 0 where the second is not there,
+// which then is the first again
+#define BOTH UNROLL for (int h = 0; h < 2; h++)
+#define FRAMES(r, at, j)                \
+  for (int q = 0; q < (r)->reads; q++) \
+    for (size_t at = (size_t)(r)->start[q] * c + j, end = at + (size_t)(r)->frames[q] * c; at < end; at += c)
+enum { SUM, SQUARES, GRADIENT };
+// Sums over all frames: of x, of (x - mean)^2, or of g (to `plain`) and of g (x - mean).
+AI void norm_sums(const Rows *r, int c, int j, int two, int kind, const float *x, const float *g, const vec mean[2], vec sum[2], vec plain[2]) {
+  vec s[2][2] = {}, p[2][2] = {};
+  for (int q = 0; q < r->reads; q++) {
+    size_t at = (size_t)r->start[q] * c + j, end = at + (size_t)r->frames[q] * c;
+#define ADD(i, at) BOTH { \
+      vec v = LD(x + at + h * two) - mean[h]; \
+      if (kind == GRADIENT) p[i][h] += LD(g + at + h * two), v *= LD(g + at + h * two); \
+      s[i][h] += kind == SQUARES ? v * v : v; }
+    for (; at + c < end; at += 2 * (size_t)c) { ADD(0, at) ADD(1, at + c) }
+    if (at < end) ADD(0, at)
+#undef ADD
+  }
+  BOTH sum[h] = s[0][h] + s[1][h], plain[h] = p[0][h] + p[1][h];
 }
-static double frames_of(const Rows *r) {
-  double n = 0;
+static float frames_of(const Rows *r) {
+  size_t n = 0;
   for (int q = 0; q < r->reads; q++) n += r->frames[q];
-  return n;
+  return (float)n;
 }
 // `mean` and `scale` [c] are kept for the way back; statistics run on (momentum 0.1) in training and are taken as they are otherwise.
 static void norm_forward(const Rows *r, int c, int training, const Block *b, const float *x, float *out, float *mean, float *scale) {
-  double n = frames_of(r);
-  for (int j = 0; j < c; j += VL) {
-    vec m = LD(b->mean + j), v = LD(b->variance + j);
+  float n = frames_of(r);
+  for (int j = 0; j < c; j += 2 * VL) {
+    int two = j + VL < c ? VL : 0;
+    vec m[2], v[2], a[2], shift[2], none[2] = {};
+    BOTH m[h] = LD(b->mean + j + h * two), v[h] = LD(b->variance + j + h * two);
     if (training) {
-      m = norm_sum(r, c, NORM_SUM, x + j, NULL, (vec){}, NULL) * (float)(1 / n);
-      v = norm_sum(r, c, NORM_SQUARES, x + j, NULL, m, NULL) * (float)(1 / n);
-      ST(b->mean + j, LD(b->mean + j) * 0.9f + m * 0.1f);
-      ST(b->variance + j, LD(b->variance + j) * 0.9f + v * (float)(n / (n - 1)) * 0.1f);
+      vec m0[2] = {m[0], m[1]}, v0[2] = {v[0], v[1]};
+      norm_sums(r, c, j, two, SUM, x, NULL, none, m, a);
+      BOTH m[h] *= 1 / n;
+      norm_sums(r, c, j, two, SQUARES, x, NULL, m, v, a);
+      BOTH {
+        v[h] *= 1 / n;
+        ST(b->mean + j + h * two, m0[h] * 0.9f + m[h] * 0.1f);
+        ST(b->variance + j + h * two, v0[h] * 0.9f + v[h] * (n / (n - 1)) * 0.1f);
+      }
     }
-    for (int i = 0; i < VL; i++) mean[j + i] = m[i], scale[j + i] = 1 / sqrtf(v[i] + 1e-5f);
-    vec a = LD(b->norm + j) * LD(scale + j), shift = LD(b->norm_bias + j) - m * a;
-    for (int q = 0; q < r->reads; q++)
-      for (size_t t = r->start[q]; t < (size_t)r->start[q] + r->frames[q]; t++) ST(out + t * c + j, LD(x + t * c + j) * a + shift);
+    BOTH {
+      for (int i = 0; i < VL; i++) mean[j + h * two + i] = m[h][i], scale[j + h * two + i] = 1 / sqrtf(v[h][i] + 1e-5f);
+      a[h] = LD(b->norm + j + h * two) * LD(scale + j + h * two), shift[h] = LD(b->norm_bias + j + h * two) - m[h] * a[h];
+    }
+    FRAMES(r, at, j) BOTH ST(out + at + h * two, LD(x + at + h * two) * a[h] + shift[h]);
   }
   zero_gaps(r, out, c);
 }
 static void norm_backward(const Rows *r, int c, const Block *b, const Block *grad, const float *x, const float *mean, const float *scale, float *g) {
-  float share = (float)(1 / frames_of(r));
-  for (int j = 0; j < c; j += VL) {
-    vec m = LD(mean + j), s = LD(scale + j), shift, slope = norm_sum(r, c, NORM_GRADIENT, x + j, g + j, m, &shift) * s;
-    ST(grad->norm + j, LD(grad->norm + j) + slope);
-    ST(grad->norm_bias + j, LD(grad->norm_bias + j) + shift);
-    vec a = LD(b->norm + j) * s;
-    shift *= share, slope *= s * share;
-    for (int q = 0; q < r->reads; q++)
-      for (size_t t = r->start[q]; t < (size_t)r->start[q] + r->frames[q]; t++) {
-        vec centred = LD(x + t * c + j) - m;
-        ST(g + t * c + j, a * (LD(g + t * c + j) - shift - centred * slope));
-      }
+  float n = frames_of(r);
+  for (int j = 0; j < c; j += 2 * VL) {
+    int two = j + VL < c ? VL : 0;
+    vec m[2], a[2], shift[2], slope[2];
+    BOTH m[h] = LD(mean + j + h * two);
+    norm_sums(r, c, j, two, GRADIENT, x, g, m, slope, shift);
+    for (int h = 0; h < (two ? 2 : 1); h++) {
+      vec s = LD(scale + j + h * two);
+      ST(grad->norm + j + h * two, LD(grad->norm + j + h * two) + slope[h] * s);
+      ST(grad->norm_bias + j + h * two, LD(grad->norm_bias + j + h * two) + shift[h]);
+    }
+    BOTH {
+      vec s = LD(scale + j + h * two);
+      a[h] = LD(b->norm + j + h * two) * s, shift[h] *= 1 / n, slope[h] *= s * s * (1 / n);
+    }
+    FRAMES(r, at, j) {
+      vec out[2];
+      BOTH out[h] = a[h] * (LD(g + at + h * two) - shift[h] - (LD(x + at + h * two) - m[h]) * slope[h]);
+      BOTH ST(g + at + h * two, out[h]);
+    }
   }
 }
 

@@ -1,10 +1,13 @@
-"""How fast trials converge: samples until the validation loss first reaches a level, and the area under the curve."""
+"""How fast trials converge: what they need to reach a loss, what they reach at equal cost, and the area under the curve."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from basecaller.hpo.verdicts import label, seeds
 
@@ -14,8 +17,9 @@ if TYPE_CHECKING:
 Curve = list[dict[str, Any]]
 
 
-def samples_to(curve: Curve, level: float) -> float:
-    """Samples of signal after which the validation loss first is at `level` or below, linear between points of the curve.
+def reached(curve: Curve, level: float, what: str = "samples") -> float:
+    """Samples of signal, or seconds, after which the validation loss first is at `level` or below, linear between points of the
+    curve.
 
     Infinite where it never is. A curve that starts below gives its first point: it may have been earlier.
     """
@@ -23,11 +27,57 @@ def samples_to(curve: Curve, level: float) -> float:
     for point in curve:
         if point["val_loss"] <= level:
             if before is None:
-                return float(point["samples"])
+                return float(point[what])
             share = (before["val_loss"] - level) / (before["val_loss"] - point["val_loss"])
-            return float(before["samples"] + share * (point["samples"] - before["samples"]))
+            return float(before[what] + share * (point[what] - before[what]))
         before = point
     return math.inf
+
+
+def loss_at(curve: Curve, what: str, value: float) -> float:
+    """The validation loss after so many `updates`, `samples` or `seconds`, linear between points of the curve; NaN outside."""
+    xs, losses = [float(point[what]) for point in curve], [float(point["val_loss"]) for point in curve]
+    if not curve or not xs[0] <= value <= xs[-1]:
+        return math.nan
+    return float(np.interp(value, xs, losses))
+
+
+def same_loss(stand: Standing) -> float:
+    """The loss at which the nearest rival of a stage's winner ends, or the winner where that is worse: both reach it. NaN where
+    there is no rival."""
+    found = stand.conclusion
+    if found.winner is None or found.rival is None:
+        return math.nan
+    return max(stand.loss_of(found.winner), stand.loss_of(found.rival))
+
+
+def per_cost(stand: Standing) -> str:
+    """Which choice of a stage is best at equal updates and at equal time, each at its best point, in words.
+
+    A choice is compared where its curve has points; empty where fewer than two choices can be.
+    """
+    leaders: dict[Any, str] = {}
+    for point in stand.points:
+        if stand.trials_of(point):
+            choice = stand.choices[point]
+            leaders[choice] = min(leaders.get(choice, point), point, key=stand.loss_of)
+    parts = []
+    for what, unit, digits in (("updates", "updates", 0), ("seconds", "seconds", 1)):
+        curves = {
+            choice: [trial.user_attrs["curve"] for trial in stand.trials_of(point) if trial.user_attrs.get("curve")]
+            for choice, point in leaders.items()
+        }
+        ends = [min(curve[-1][what] for curve in of) for of in curves.values() if of]
+        if len(ends) < 2:
+            return ""
+        value = min(ends)
+        losses = {choice: fmean(loss_at(curve, what, value) for curve in of) for choice, of in curves.items() if of}
+        known = {choice: loss for choice, loss in losses.items() if math.isfinite(loss)}
+        if len(known) > 1:
+            best = min(known, key=lambda choice: known[choice])
+            name = label(stand, leaders[best])
+            parts.append(f"after {value:,.{digits}f} {unit} {name} is ahead ({known[best]:.4f} nats per base, of {len(known)})")
+    return f"At equal cost: {'; '.join(parts)}." if parts else ""
 
 
 @dataclass(frozen=True)
@@ -35,50 +85,59 @@ class Convergence:
     """Of a stage.
 
     Attributes:
-        level: nats per base; the lowest that every trial reaches.
-        samples: of each trial number, until it does.
+        level: nats per base; the lowest that every trial of the points that ran longest reaches.
+        samples: of each trial number, until it does; None where it never does.
         text: the winner against its rival, in words; empty where there is none.
     """
 
     level: float
-    samples: dict[int, float]
+    samples: dict[int, float | None]
     text: str
 
 
 def convergence(stand: Standing) -> Convergence | None:
-    """How fast the trials of a stage converge; None where none has a curve."""
-    trials = [t for (point, _), t in stand.complete.items() if t.user_attrs.get("curve") and point in stand.points]
-    if not trials:
+    """How fast the trials of a stage converge; None where none has a curve.
+
+    A point that was left out early does not set the level: it may never leave the plateau that all start from.
+    """
+    ran = {point: sum(of == point for of, _ in stand.complete) for point in stand.points}
+    trials = {entry: t for entry, t in stand.complete.items() if t.user_attrs.get("curve") and entry[0] in ran}
+    longest = {point for point, count in ran.items() if count >= max(ran.values()) - 1}
+    lowest = [min(p["val_loss"] for p in t.user_attrs["curve"]) for (point, _), t in trials.items() if point in longest]
+    if not lowest:
         return None
-    curves = {t.number: t.user_attrs["curve"] for t in trials}
-    level = max(min(p["val_loss"] for p in curve) for curve in curves.values())
-    reached = {number: samples_to(curve, level) for number, curve in curves.items()}
-    return Convergence(level, reached, _words(stand, level, reached))
+    level = max(lowest)
+    needed = {t.number: reached(t.user_attrs["curve"], level) for t in trials.values()}
+    kept = {number: samples if math.isfinite(samples) else None for number, samples in needed.items()}
+    return Convergence(level, kept, _words(stand, level, needed))
 
 
-def _words(stand: Standing, level: float, reached: dict[int, float]) -> str:
+def _words(stand: Standing, level: float, needed: dict[int, float]) -> str:
     found = stand.conclusion
     if found.winner is None or found.rival is None:
         return ""
-    shared = [s for s in stand.seeds if all((p, s) in stand.complete for p in (found.winner, found.rival))]
+    pair = (found.winner, found.rival)
+    shared = [seed for seed in stand.seeds if all((p, seed) in stand.complete for p in pair)]
     if not shared:
         return ""
-
-    def mean_of(point: str, what: str) -> list[float]:
-        trials = [stand.complete[point, seed] for seed in shared]
-        return [reached[t.number] if what == "samples" else t.user_attrs["area_under_curve"] for t in trials]
-
-    lines = []
-    for what, unit, digits in (("samples", "samples", 0), ("area", "nats per base", 4)):
-        ours, theirs = mean_of(found.winner, what), mean_of(found.rival, what)
-        n = len(shared)
-        difference = [b - a for a, b in zip(ours, theirs, strict=True)]
-        mean = sum(difference) / n
-        error = math.sqrt(sum((d - mean) ** 2 for d in difference) / (n - 1) / n) if n > 1 else math.nan
-        spread = f" (difference {mean:,.{digits}f} ± {error:,.{digits}f})" if n > 1 else f" (difference {mean:,.{digits}f})"
-        lines.append(f"{sum(ours) / n:,.{digits}f} against {sum(theirs) / n:,.{digits}f} {unit}{spread}")
+    ours, theirs = ([stand.complete[point, seed] for seed in shared] for point in pair)
+    samples = _compared([needed[t.number] for t in ours], [needed[t.number] for t in theirs], "samples")
+    text = f"to a loss of {level:.4f} {samples}"
+    if stand.measure != "area_under_curve":  # else the verdict has said it
+        areas = [[float(t.user_attrs["area_under_curve"]) for t in of] for of in (ours, theirs)]
+        text += f"; mean loss along the way (area under the curve) {_compared(areas[0], areas[1], 'nats per base', 4)}"
     winner, rival = label(stand, found.winner), label(stand, found.rival)
-    return (
-        f"Convergence, {winner} against {rival}, {seeds(len(shared))}: to a loss of {level:.4f}, which every trial reaches, "
-        f"{lines[0]}; mean loss along the way (area under the curve) {lines[1]}."
-    )
+    return f"Convergence, {winner} against {rival}, {seeds(len(shared))}: {text}."
+
+
+def _compared(ours: list[float], theirs: list[float], unit: str, digits: int = 0) -> str:
+    """Two means, and their paired difference with its standard error."""
+    n = len(ours)
+    means = [sum(of) / n for of in (ours, theirs)]
+    text = " against ".join(f"{mean:,.{digits}f}" if math.isfinite(mean) else "never" for mean in means) + f" {unit}"
+    if n < 2 or not all(map(math.isfinite, means)):
+        return text
+    difference = [b - a for a, b in zip(ours, theirs, strict=True)]
+    mean = sum(difference) / n
+    error = math.sqrt(sum((d - mean) ** 2 for d in difference) / (n - 1) / n)
+    return f"{text} (difference {mean:,.{digits}f} ± {error:,.{digits}f}, one standard error)"

@@ -15,7 +15,7 @@ from basecaller.hpo.contests import optimizers
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.storage import current_study, open_study, stages_of
 from basecaller.hpo.verdicts import at_edges, guessing, label, short, shown, verdict
-from basecaller.reporting.convergence import convergence
+from basecaller.reporting.convergence import convergence, per_cost, reached, same_loss
 from basecaller.reporting.published import against_published, doubt
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing) -> dict[str, An
     found, winner = stand.conclusion, stand.winner
     edges = study.user_attrs.get("edges", {}) if winner else {}
     speed = convergence(stand)
-    points = [point_facts(stand, point) for point in stand.points]
+    level = same_loss(stand)
+    points = [point_facts(stand, point, level) for point in stand.points]
     chosen: dict[str, Any] = {}
     if winner:
         chosen = dict(winner.params) | {"optimizer.lr": setting_of(winner, "optimizer.lr")}
@@ -143,7 +144,9 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing) -> dict[str, An
         "edge_text": at_edges(edges, winner.params) if winner else "",
         "guessing": _guessing(stand),
         "convergence": {"level": speed.level, "samples": speed.samples, "text": speed.text} if speed else None,
+        "same_loss": finite(level),
         "confounding": confounding(stand, points),
+        "per_cost": per_cost(stand) if confounding(stand, points) else "",
         "points": points,
         "axes": study.user_attrs.get("axes", {}),
         "fixed": study.user_attrs.get("fixed", {}),
@@ -189,8 +192,14 @@ def state_of(stand: Standing, point: str) -> str:
     return "complete" if ran >= stand.conclusion.seeds else f"out ({ran})"
 
 
-def point_facts(stand: Standing, point: str) -> dict[str, Any]:
-    """One point of a stage: means over its seeds."""
+def point_facts(stand: Standing, point: str, level: float) -> dict[str, Any]:
+    """One point of a stage: means over its seeds.
+
+    Args:
+        stand: of the stage.
+        point: its key.
+        level: a loss, nats per base; `seconds_to_level` says when the point first reaches it.
+    """
     trials = stand.trials_of(point)
     found = stand.conclusion
 
@@ -211,6 +220,9 @@ def point_facts(stand: Standing, point: str) -> dict[str, Any]:
         "seeds": len(values),
         "values": values,
         **{key: mean(key) for key in ("identity_mean", "loss_per_read", "updates", "samples", "seconds", "area_under_curve")},
+        "seconds_to_level": finite(statistics.fmean(reached(t.user_attrs.get("curve", []), level, "seconds") for t in trials))
+        if trials
+        else None,
         "parameters": trials[0].user_attrs.get("parameters") if trials else None,
         "state": state_of(stand, point),
         "taken_over": sum(bool(t.user_attrs.get("taken_over")) for t in trials),

@@ -17,7 +17,7 @@ Facts = dict[str, Any]
 WIDEST = 1000
 """Columns of characters that no table needs."""
 
-SPARED = ("ksamples", "s", "seeds", "±", "updates")
+SPARED = ("ksamples", "s to loss", "s", "seeds", "±", "updates")
 """Columns that go, one after the other, where a terminal is too narrow for all."""
 
 
@@ -38,7 +38,7 @@ def _table(stage: Facts, dropped: tuple[str, ...]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for key in keys:
         table.add_column(short(key), no_wrap=True)
-    headings = ("nats/base", "±", "identity", "seeds", "updates", "ksamples", "s", "state")
+    headings = ("nats/base", "±", "identity", "seeds", "updates", "ksamples", "s", "s to loss", "state")
     for heading in headings:
         if heading not in dropped:
             table.add_column(heading, justify="left" if heading == "state" else "right", no_wrap=True)
@@ -51,6 +51,7 @@ def _table(stage: Facts, dropped: tuple[str, ...]) -> Table:
             "updates": number(point["updates"], ",.0f"),
             "ksamples": number(point["samples"] and point["samples"] / 1000, ",.0f"),
             "s": number(point["seconds"], ".1f") + ("*" if point["taken_over"] else ""),
+            "s to loss": number(point["seconds_to_level"], ".1f"),
             "state": point["state"],
         }
         table.add_row(
@@ -64,7 +65,7 @@ def _table(stage: Facts, dropped: tuple[str, ...]) -> Table:
 def print_stage(stage: Facts, console: Console) -> None:
     """A stage's table and conclusion."""
     console.print(stage_table(stage, console))
-    for text in (stage["verdict"]["text"], stage["edge_text"], stage["guessing"], stage["confounding"]):
+    for text in (stage["verdict"]["text"], stage["edge_text"], stage["guessing"], stage["confounding"], stage["per_cost"]):
         if text:
             console.print(text)
 

@@ -149,4 +149,6 @@ def asking_again(file: StageFile, incumbent: Incumbent, axes: Mapping[str, list[
         scaled = f",${{{BATCH}}},{batch}" if BATCH in swept else ""
         factor = f"${{{FACTOR}}}" if FACTOR in swept else "1.0"
         lines[RATE] = f"'${{rate:{rate},{factor}{scaled}}}'" if scaled or FACTOR in swept else as_text(rate)
+    if file.choice in swept:
+        lines["stage.incumbent"] = as_text(incumbent.settings[file.choice])
     return [f"{key}={value}" for key, value in lines.items() if key not in given]

@@ -93,7 +93,7 @@ def choose_device(name: str) -> torch.device:
 
 
 WIDE = 128
-"""Channels from which bfloat16 products pay on a processor; below, they bring nothing (`docs/performance.md`)."""
+"""Channels from which PyTorch's bfloat16 products pay on a processor; below, they bring nothing (`docs/performance.md`)."""
 
 
 def autocast_type(precision: str, device: torch.device, channels: int) -> torch.dtype | None:
@@ -102,11 +102,13 @@ def autocast_type(precision: str, device: torch.device, channels: int) -> torch.
     `auto` is bfloat16 where the hardware multiplies it faster: on a GPU, and for wide networks on a processor.
     """
     if precision == "auto":
-        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else channels >= WIDE and _processor_has_bfloat16()
+        wide = channels >= WIDE and processor_can("avx512_bf16", "amx_bf16")
+        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else wide
         precision = "bfloat16" if fast else "float32"
     return torch.bfloat16 if precision == "bfloat16" else None
 
 
-def _processor_has_bfloat16() -> bool:
+def processor_can(*features: str) -> bool:
+    """Whether the processor has any of these instruction sets."""
     known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # from PyTorch 2.10 on
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+    return any(known.get(feature) for feature in features)

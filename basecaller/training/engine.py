@@ -20,7 +20,7 @@ from basecaller.geometry import Model
 from basecaller.native.build import UnavailableError, load
 from basecaller.native.step import Library, Step
 from basecaller.network import RawCTCNet
-from basecaller.training.device import autocast_type
+from basecaller.training.device import WIDE, autocast_type, processor_can
 
 log = logging.getLogger(__name__)
 
@@ -209,8 +209,12 @@ def choose_path(size: Model, device: torch.device, native: str = "auto", precisi
         if native == "on":
             raise SettingError("train.native=on: this processor has no bfloat16 products; use train.precision=float32")
         library = None
-    half = autocast_type(precision, device, size.channels) is not None
-    return Path(library, half and (library is None or library.has_half))
+    if library and precision == "auto":
+        if size.channels >= WIDE and processor_can("amx_bf16"):  # whole tiles an instruction: PyTorch has them, native code not
+            library = None
+        else:
+            precision = "bfloat16" if library.has_half else "float32"
+    return Path(library, autocast_type(precision, device, size.channels) is not None)
 
 
 def engine_of(network: RawCTCNet, native: str = "auto", precision: str = "float32") -> Engine:

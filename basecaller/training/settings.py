@@ -46,7 +46,7 @@ class Train:
         clip: largest norm of the gradient; null clips nothing.
         schedule: of the learning rate: `constant`, or `cosine` down to 0 at the last update (Loshchilov & Hutter, 2017).
         warmup: share of all updates in which the rate rises linearly from 0.
-        precision: of matrix products; the loss is always float32. `auto` takes bfloat16 on a GPU that has it.
+        precision: of matrix products; the loss is always float32. `auto` takes bfloat16 where the hardware has it.
         native: compute in native code: `auto` where a C compiler and the processor allow it, `on` or fail, or `off`.
         infeasible: largest share of chunks that may be left out because their target is longer than the output.
         resume: go on from the last checkpoint in the run's folder; off, begin again.
