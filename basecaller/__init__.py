@@ -1,8 +1,15 @@
 """basecaller: staged hyperparameter search for nanopore basecallers."""
 
 import os
+import signal
+import sys
 
 __version__ = "0.1.0"
+
+# Ctrl-C ends a command that still imports without a traceback; then `entry.as_message` takes over. `-m` stands there only while
+# Python looks for the module to run: who imports this package keeps the handler that he has.
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 # OpenMP's threads spin while they wait for each other; on cores that something else uses too, that makes a training ten to
 # forty times slower. libgomp reads this once, when PyTorch loads it; this file is what every process reads before.

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from omegaconf import MISSING
+
 from basecaller.errors import SettingError
 from basecaller.resolving import resolve
 
@@ -152,6 +154,6 @@ def _checked(kind: type, values_json: str, where: str) -> Any:
         if name not in names:
             raise SettingError(f"{inside}{name}: unknown key; known are {', '.join(names)}")
     for name in names:
-        if name not in values:
-            raise SettingError(f"{inside}{name}: missing")
+        if values.get(name, MISSING) == MISSING:
+            raise SettingError(f"{inside}{name}: must be given, as in {inside}{name}=...")
     return kind(**{name: typed(kind, name, values[name], f"{inside}{name}") for name in names})

@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import select
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,8 @@ def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them
+        if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         _set_up_streams()
         try:
             try:
@@ -83,8 +86,16 @@ def _set_up_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="basecaller")
+    # a full disk or a closed pipe is told once, by the error that ends the program
+    logging.raiseExceptions = False
+    sys.unraisablehook = _unraisable
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("basecaller").setLevel(logging.INFO)
+
+
+def _unraisable(raised: sys.UnraisableHookArgs) -> None:
+    if not isinstance(raised.exc_value, OSError):
+        sys.__unraisablehook__(raised)
 
 
 def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:

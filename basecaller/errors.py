@@ -85,4 +85,6 @@ def file_problem(error: OSError) -> str | None:
         if dangling is not None:
             reason = f"{dangling} is a link to {dangling.readlink()}, which is not there"
             remedy = "make that folder, or give another"
+        elif Path(path).is_file():
+            reason = "is a file, not a folder"
     return f"{path}: {reason}; {remedy}" if path else f"{reason}; {remedy}"

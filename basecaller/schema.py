@@ -69,7 +69,7 @@ class SearchOptions:
         workers: trainings at once; null: one for each GPU, or for each core.
         replicates: seeds of a stage's best points.
         pruner: of Optuna, by class name; null: none.
-        pruner_args: its arguments.
+        pruner_args: its arguments; null: none.
         preview: only list what would run.
         rounds: the first asks the plan's questions; each later one asks again around the best settings so far.
         round_budget: a trial of a later round is so many times as long as one of the first.
@@ -84,7 +84,7 @@ class SearchOptions:
     workers: int | None = field(metadata={"least": 1})
     replicates: int = field(metadata={"least": 1})
     pruner: str | None
-    pruner_args: dict[str, Any]
+    pruner_args: dict[str, Any] | None
     preview: bool
     rounds: int = field(metadata={"least": 1})
     round_budget: int = field(metadata={"least": 1})

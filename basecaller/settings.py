@@ -243,6 +243,10 @@ def general(cfg: DictConfig) -> General:
     search = section(SearchOptions, cfg.search, "search")
     _check_winner(search.winner, str(cfg.data.name))
     stage, trial = section(Stage, cfg.stage, "stage"), section(TrialPlace, cfg.trial, "trial")
+    if stage.choice and stage.choice not in GROUPS and not any(field_of(stage.choice, source) for source in SOURCES):
+        raise SettingError(
+            f"stage.choice={stage.choice}: no such setting; it must be a key or group that the stage sweeps, or null"
+        )
     return General(**vars(top), search=search, stage=stage, trial=trial)
 
 

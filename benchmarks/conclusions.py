@@ -268,6 +268,19 @@ def designs(draw: Draw, stages: int, rng: np.random.Generator) -> dict[str, Any]
     return rows
 
 
+STAGES = {"padding, batch_norm": 2, "lr_*": 3}
+"""How many stages of a shape a search has, where it is not one."""
+
+
+def any_of_a_search(rows: list[dict[str, Any]], case: str) -> float:
+    """How likely at least one of a search's verdicts is a false difference, with normal noise."""
+    none = 1.0
+    for row in rows:
+        share = row["aa"].get(f"normal, {case}", row["aa"]["normal, equal"])
+        none *= (1 - share) ** STAGES.get(row["stage"], 1)
+    return 1 - none
+
+
 def simulated(measured: dict[str, Any], stages: int, rng: np.random.Generator) -> dict[str, Any]:
     """All that is simulated."""
     draws: dict[str, Draw] = {"normal": normal(rng), "measured": Measured(measured, rng), "heavy tails": heavy(rng)}
@@ -279,6 +292,7 @@ def simulated(measured: dict[str, Any], stages: int, rng: np.random.Generator) -
         rows.append({"stage": of.name, "points": len(of.groups), "aa": false, "power": found})
     return {
         "aa_false_difference": max(share for row in rows for share in row["aa"].values()),
+        "search_false_difference": {case: any_of_a_search(rows, case) for case in ("equal", "two lead")},
         "stages": rows,
         "design": {noise: designs(draws[noise], stages, rng) for noise in ("normal", "measured")},
     }

@@ -220,17 +220,19 @@ def test_a_full_disk_is_one_error_and_leaves_what_was_there(small_disk, folder, 
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(b"x" * 4096)
-    done = run("train", *whole, "seed=2", code=None)
-    assert done.returncode != 0
-    assert "No space left on device" in done.stderr
+    for arguments in ([*whole, "seed=2"], [*whole, "-m", "optimizer.lr=0.1,0.2"]):
+        done = run("train", *arguments, code=2)
+        assert "No space left on device; free some space" in done.stderr
+        assert "Traceback" not in done.stderr
     assert {path: path.read_bytes() for path in before} == before
     assert not list(small_disk.rglob("*.partial"))
     with pytest.raises(OSError, match="No space"):
         write_json(result, {"much": "x" * 200_000})
     assert result.read_bytes() == before[result]
-    data = run("prepare", "data.reads=3000", f"data.folder={small_disk}/data", code=None)
-    assert data.returncode != 0
+    data = run("prepare", "data.reads=3000", f"data.folder={small_disk}/data", code=2)
+    assert f"{small_disk}/data" in data.stderr
     assert "No space left on device" in data.stderr
+    assert "Traceback" not in data.stderr
     assert not list(small_disk.glob("data/*/meta.json"))
 
 

@@ -94,6 +94,7 @@ REFUSED = {
     "a GPU that is not there": (["device=cuda:99", RATES], r"device=cuda:99: this machine has \d+ GPUs"),
     "a name with a slash": (["experiment=a/b", RATES], "experiment=a/b: must be letters"),
     "threads": (["threads=0", RATES], "threads=0: must be at least 1"),
+    "choice": (["stage.choice=optmizer.lr", RATES], r"stage\.choice=optmizer\.lr: no such setting"),
     "extend": (["stage.extend=x", RATES], r"stage\.extend=x: must be a whole number"),
     "the winner's settings": (["search.winner.train.epochs=0", RATES], r"search\.winner\.train\.epochs=0: must be at least 1"),
 }  # fmt: skip
@@ -124,11 +125,12 @@ STOCK = {
     "trian.epochs=1": "trian.epochs: unknown key",
     "train.epoch=1": "did you mean train.epochs?",
     "data.pod5=x": "it belongs to data=pod5",
-    "experiment=a b'": "needs quotes",
+    "optimizer=a b'": "needs quotes",
     "optimizer.lr": "optimizer.lr: must be key=value",
     "model=null": "must be a string or a list",
     "train=3": "train=3: must be a section of keys",
-    "~stage": "stage: missing",
+    "~stage": "stage.name: must be given",
+    "~model": "model: missing",
     "model.channels=${nope}": "model.channels: Interpolation key 'nope' not found",
 }
 
@@ -148,7 +150,7 @@ def test_a_line_that_cannot_be_gives_one_plain_message(run: Command, tmp_path: P
     [
         (RATES, "needs -m"),
         ("stage=lr_adam", "add -m"),
-        ("data.reads=4", "validation"),
+        ("model.stride=20", "lower model.stride"),
         ("--config-name=nonesuch", "nonesuch: no such config"),
         ("--config-dir=nonesuch", "not found"),
     ],
@@ -241,7 +243,7 @@ def test_numbered_folders_take_no_run_from_another_sweep(folder: Path):
         assert kept["metrics"]["val_loss"] == trial.value
 
 
-PRUNING = ("search.pruner=ThresholdPruner", "+search.pruner_args.upper=0.001")
+PRUNING = ("search.pruner=ThresholdPruner", "search.pruner_args={upper: 0.001}")
 
 
 def test_points_that_were_pruned_are_trained_once_the_pruner_is_off():
@@ -343,6 +345,15 @@ def test_other_names_are_refused_before_anything_is_stored(run: Command, tmp_pat
     done = run(*command, f"experiment={NAMES[kind]}", code=2)
     (message,) = done.stderr.splitlines()
     assert message.startswith("error: experiment=")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "line", ["plan=padding,lr_adam", "search.replicates=1,2", "experiment=a,b", "stage=padding,lr_adam", "stage"]
+)
+def test_a_search_sweeps_settings_of_trainings_only(run: Command, tmp_path: Path, line):
+    (message,) = run("search", line if "=" in line else f"{line}=lr_adam", code=2).stderr.splitlines()
+    assert line in message
     assert not list(tmp_path.iterdir())
 
 

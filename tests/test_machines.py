@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -98,11 +99,16 @@ LAUNCHERS = {
 }
 
 
+def hooked(folder: Path, code: str) -> str:
+    """A PYTHONPATH with which every process runs some code first."""
+    (folder / "hook").mkdir()
+    (folder / "hook/sitecustomize.py").write_text(code, encoding="utf-8")
+    return os.pathsep.join([str(folder / "hook"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+
+
 def spin_counts(folder: Path, *overrides: str, **environment: str) -> set[str]:
     """What processes saw as they loaded torch, the sweep's own among them."""
-    (folder / "hook").mkdir()
-    (folder / "hook/sitecustomize.py").write_text(HOOK, encoding="utf-8")
-    path = os.pathsep.join([str(folder / "hook"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    path = hooked(folder, HOOK)
     process = start(folder, "seed=1,2", *overrides, PYTHONPATH=path, SEEN=str(folder / "seen"), **environment)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
@@ -334,3 +340,30 @@ def test_who_waits_for_another_process_says_so_once(tmp_path, run: Command):
     _, rest = process.communicate(timeout=120)
     assert process.returncode == 0, rest
     assert "waiting" not in rest
+
+
+INTERRUPT = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == MODULE:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "status", "told"),
+    [("hydra", -signal.SIGINT, ""), ("basecaller.calling.model", 130, "interrupted; the same command goes on from here\n")],
+    ids=["while it starts", "while it works"],
+)
+def test_control_c_ends_a_command_without_a_traceback(tmp_path, module, status, told):
+    path = hooked(tmp_path, INTERRUPT.replace("MODULE", repr(module)))
+    done = subprocess.run(
+        [sys.executable, "-m", "basecaller.export", "model=x"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": path},
+        capture_output=True, text=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (status, told)

@@ -168,16 +168,18 @@ def test_reads_without_base_positions_are_never_cropped(folder):
     assert np.isfinite(train(cfg, folder / "run").metrics["val_loss"])
 
 
-def test_a_search_skips_the_padding_stage_where_nothing_can_be_cropped(folder):
+def test_a_search_compares_on_with_masked_where_nothing_can_be_cropped(folder):
     path, _ = tensors(folder / "t")
     given = ["data=rawctcnet", f"data.path={path}", *SHARES, *SMALL, "plan=[padding,batch_norm]", "search.workers=1"]
     given += ["search.replicates=1", "search.winner.train.epochs=1"]
     search = Search(compose_config(given), given, Console(quiet=True))
     stage = search.run_stage("padding")
-    assert stage["skipped"] == "where bases start is not known, so chunks cannot be cropped; padding=masked is kept"
+    assert not stage["skipped"]
+    assert "chunks cannot be cropped" in stage["note"]
+    assert {point["settings"]["padding"] for point in stage["points"]} == {"masked", "on"}
     search.run()
     study = current_study("sqlite:///outputs/optuna.db", "tiny", "batch_norm")
-    assert {t.user_attrs["choices"]["padding"] for t in study.trials} == {"masked"}
+    assert {t.user_attrs["choices"]["padding"] for t in study.trials} == {stage["winner"]["padding"]}
     assert (folder / "outputs/tiny/winner/calibration.json").exists()
 
 

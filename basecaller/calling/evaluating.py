@@ -140,8 +140,8 @@ def evaluate_reads(calls: Iterable[Call], reference: Path) -> tuple[dict[str, An
         raise DataError("reference=...: needs mappy: python -m pip install 'basecaller[align]'") from None
     k = seed_length(reference.stat().st_size) if reference.is_file() else LONGEST_SEED
     aligner = mappy.Aligner(str(reference), preset="map-ont", k=k, w=10 if k == LONGEST_SEED else 5)
-    if not reference.is_file() or not aligner:
-        raise DataError(f"reference={reference}: cannot be read as FASTA or as an index of minimap2")
+    if not reference.is_file() or not aligner or not aligner.seq_names:
+        raise DataError(f"reference={reference}: cannot be read as FASTA or as an index of minimap2, or has no sequence")
     alignments, coverages, tally, reads, bases = list[Alignment](), list[float](), Tally(), 0, 0
     aligned = np.zeros(2, np.int64)  # bases called, bases of the reference
     for call in calls:

@@ -16,6 +16,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from signal import SIG_DFL, SIGINT
+from signal import signal as on_signal
 from typing import Any
 
 import numpy as np
@@ -209,7 +211,7 @@ def import_parts(name: str, source: Any, folder: Path, counts: Counter[str]) -> 
         each = [_import_part(name, source, parts[0], home / "0", _shown)]
     else:
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(cores(), len(parts)), mp_context=spawn) as executor:
+        with ProcessPoolExecutor(min(cores(), len(parts)), spawn, _end_quietly) as executor:
             jobs = [executor.submit(_import_part, name, source, part, home / f"{i}") for i, part in enumerate(parts)]
             try:
                 each = [job.result() for job in _shown(jobs, len(jobs))]
@@ -233,6 +235,11 @@ def import_parts(name: str, source: Any, folder: Path, counts: Counter[str]) -> 
             covered = blocks[firsts[i] : firsts[i + 1]]
             contig = contigs[covered[0, 1]] if len(covered) else None
             yield Chunk(part.read_ids[i].decode(), signal, labels, starts, SPLITS[splits[i]], contig, covered[:, 2:])
+
+
+def _end_quietly() -> None:
+    """Ctrl-C reaches every process of a terminal; the first one has the word for it."""
+    on_signal(SIGINT, SIG_DFL)
 
 
 def _import_part(name: str, source: Any, part: Any, target: Path, shown: Callable[..., Iterator[Any]] = iter) -> Counter[str]:

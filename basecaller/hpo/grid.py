@@ -155,6 +155,24 @@ class Keys:
         return True
 
 
+def as_override(key: str, value: Any, written: str, keys: Keys) -> str:
+    """A value of a stage's `params` in Hydra's grammar: text is in it already, but for what an interpolation gave; a list holds
+    the values to sweep, or is one value where the key wants a list.
+
+    Args:
+        key: that it is for.
+        value: plain.
+        written: the value as it stands in the file.
+        keys: what is known of them.
+    """
+    if isinstance(value, list):
+        is_value = keys.kind(key) is tuple and not any(isinstance(each, list) for each in value)
+        return as_text(value) if is_value else ",".join(map(as_text, value))
+    if isinstance(value, str) and "${" not in value and not (written.startswith("${") and written.endswith("}")):
+        return value
+    return as_text(value)  # with ${...} left in it, it is quoted: the job resolves it
+
+
 def read_space(overrides: dict[str, Override], keys: Keys, sampled: bool) -> Space:
     """Sorts overrides into what is fixed and what is swept.
 
@@ -169,7 +187,7 @@ def read_space(overrides: dict[str, Override], keys: Keys, sampled: bool) -> Spa
     space = Space(is_grid=not sampled and not any(override.is_interval_sweep() for override in swept.values()))
     space.fixed = {key: str(override.input_line) for key, override in overrides.items() if key not in swept}
     for key, override in swept.items():
-        _refuse_unswept(key, str(override.input_line))
+        refuse_unswept(key, str(override.input_line))
         space.written[key] = override.get_key_element()
         if override.is_interval_sweep():
             space.distributions[key] = _interval(key, override, keys)
@@ -193,7 +211,12 @@ def read_space(overrides: dict[str, Override], keys: Keys, sampled: bool) -> Spa
     return space
 
 
-def _refuse_unswept(key: str, line: str) -> None:
+def refuse_unswept(key: str, line: str) -> None:
+    """Refuses a sweep over a key that is no setting of a training.
+
+    Raises:
+        SettingError: it is one.
+    """
     parents = [".".join(key.split(".")[:n]) for n in range(1, key.count(".") + 2)]
     if key == "stage":
         raise SettingError(f"{line}: one stage at a time; python -m basecaller.search 'plan=[...]' runs several")

@@ -29,7 +29,7 @@ def pruner_of(cfg: DictConfig) -> optuna.pruners.BasePruner | None:
         known = ", ".join(name for name in dir(optuna.pruners) if name.endswith("Pruner") and name != "BasePruner")
         raise SettingError(f"search.pruner={cfg.search.pruner}: no such pruner; Optuna has {known}")
     try:
-        return kind(**cfg.search.pruner_args)
+        return kind(**(cfg.search.pruner_args or {}))
     except (TypeError, ValueError) as error:
         raise SettingError(f"search.pruner={cfg.search.pruner} search.pruner_args={cfg.search.pruner_args}: {error}") from None
 

@@ -116,7 +116,7 @@ def release_abandoned(
     study: optuna.Study, folder: Path, launches: Mapping[tuple[str, int], int] | None = None
 ) -> list[tuple[str, int]]:
     """Ends the running trials whose process is gone: as `abandoned`, to be done again; as `killed` where this sweep has
-    launched them so often that it is they, most likely, that kill their process.
+    launched them so often that it is they, most likely, that kill their process (of a sampled space: once).
 
     Returns:
         The keys of the entries that are free again.
@@ -136,7 +136,7 @@ def release_abandoned(
                     continue
                 note = {"outcome": "abandoned"}
                 if launches and launches.get(_key(trial), 0) >= ATTEMPTS:
-                    message = f"its process died {ATTEMPTS} times: perhaps for want of memory; a smaller batch needs less"
+                    message = "its process died, perhaps for want of memory; a smaller batch needs less"
                     note = {"outcome": "killed", "message": message}
                 for key, value in note.items():
                     study._storage.set_trial_user_attr(trial._trial_id, key, value)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import optuna
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from optuna.trial import TrialState
 
-from basecaller.errors import SettingError
+from basecaller.errors import SettingError, StorageError
+from basecaller.hpo.grid import Entry, Point, Space
 from basecaller.hpo.identity import digest
-
-if TYPE_CHECKING:
-    import optuna
+from basecaller.hpo.queue import beat
 
 ALLOWED = ("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*")
 """Where Hydra may take a sampler from."""
@@ -62,8 +66,6 @@ def sampler_for(config: DictConfig | None, number: int) -> optuna.samplers.BaseS
         config: of the sampler; None: TPE.
         number: of trials that the study has.
     """
-    import optuna
-
     if config is None:
         return optuna.samplers.TPESampler()
     chosen: dict[str, Any] = {}
@@ -74,3 +76,45 @@ def sampler_for(config: DictConfig | None, number: int) -> optuna.samplers.BaseS
         else:
             chosen["seed"] = seed
     return instantiate(config, **chosen, _execution_whitelist_=ALLOWED)
+
+
+def suggested(study: optuna.Study, space: Space, config: DictConfig | None, sweeper: str) -> tuple[optuna.Trial, Entry]:
+    """A running trial with the point that the sampler suggests.
+
+    Args:
+        study: that gets it.
+        space: what is sampled.
+        config: of the sampler.
+        sweeper: the process that the trial belongs to until a job claims it.
+    """
+    study.sampler = sampler_for(config, len(study.get_trials(deepcopy=False)))
+    study.set_user_attr("sampler", type(study.sampler).__name__)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Heartbeat of storage")  # jobs keep it themselves
+        trial = study.ask(space.distributions)
+    trial.set_user_attr("sweeper", sweeper)
+    beat(study, trial)
+    entry = Entry(Point({key: trial.params[key] for key in space.distributions}), space.seeds[0])
+    trial.set_user_attr("point", f"{trial.number}: {entry.point.key}")
+    trial.set_user_attr("seed", entry.seed)
+    return trial, entry
+
+
+@contextmanager
+def unclaimed_ended(study: optuna.Study, numbers: set[int]) -> Iterator[None]:
+    """Ends, when the block is left, those of some trials that no job has claimed."""
+    try:
+        yield
+    except StorageError:
+        raise  # the next sweep finds them
+    except BaseException:
+        _end_unclaimed(study, numbers)
+        raise
+    _end_unclaimed(study, numbers)
+
+
+def _end_unclaimed(study: optuna.Study, numbers: set[int]) -> None:
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if trial.number in numbers and "claimed" not in trial.user_attrs:
+            study._storage.set_trial_user_attr(trial._trial_id, "outcome", "abandoned")
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)

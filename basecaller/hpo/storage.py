@@ -105,7 +105,7 @@ def open_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
             study = optuna.load_study(storage=storage, study_name=name, **own)
         except KeyError:
             study = optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True, **own)
-    except optuna.exceptions.StorageInternalError as error:
+    except (optuna.exceptions.StorageInternalError, OSError) as error:
         raise StorageError(f"storage={without_password(url)}: {scrubbed(reason(error), url)}") from None
     written = study.user_attrs.get("format")
     empty = written is None and not study.get_trials(deepcopy=False)

@@ -9,10 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-import warnings
-from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -28,7 +25,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from basecaller.checking import typed
-from basecaller.errors import BasecallerError, SettingError, StageError, StorageError
+from basecaller.errors import BasecallerError, SettingError, StageError
 from basecaller.files import remove_lock
 from basecaller.resolving import resolve, user_error
 from basecaller.schema import typed_config
@@ -110,6 +107,7 @@ class StageSweeper(Sweeper):
     def _params(self, skip: set[str], keys: Keys) -> list[str]:
         """The stage's own overrides, `${best:...}` resolved; keys that the command line sets are never looked at."""
         from basecaller.hpo.best import injections
+        from basecaller.hpo.grid import as_override
 
         node, lines = self.config.hydra.sweeper.params, []
         written = OmegaConf.to_container(node, resolve=False)
@@ -119,7 +117,10 @@ class StageSweeper(Sweeper):
             if key.lstrip("+") in skip:
                 continue
             try:
-                lines.append(f"{key}={self._as_override(key, node[key], str(written[key]), keys)}")
+                value = node[key]
+                if isinstance(value, ListConfig | DictConfig):
+                    value = OmegaConf.to_container(value, resolve=True)
+                lines.append(f"{key}={as_override(key, value, str(written[key]), keys)}")
             except InterpolationResolutionError as error:
                 raise user_error(error) or SettingError(f"stage {self.config.stage.name}, {key}: {error.msg}") from error
             if found := injections(
@@ -127,23 +128,6 @@ class StageSweeper(Sweeper):
             ):
                 self.injected[key] = found
         return lines
-
-    @staticmethod
-    def _as_override(key: str, value: Any, written: str, keys: Keys) -> str:
-        """A value of `params` in Hydra's grammar: text is taken as it is, but for what an interpolation gave; a list holds the
-        values to sweep, or is one value where the key wants a list."""
-        from basecaller.hpo.grid import as_text
-
-        if isinstance(value, ListConfig):
-            values = OmegaConf.to_container(value, resolve=True)
-            assert isinstance(values, list)
-            of_list = keys.kind(key) in (tuple, list) and not any(isinstance(each, list) for each in values)
-            return as_text(values) if of_list else ",".join(map(as_text, values))
-        if isinstance(value, DictConfig):
-            return as_text(OmegaConf.to_container(value, resolve=True))
-        if isinstance(value, str) and not (written.startswith("${") and written.endswith("}")) and "${" not in value:
-            return value
-        return as_text(value)  # with ${...} left in it, it is quoted: the job resolves it
 
     def space(self, arguments: list[str]) -> Space:
         """The stage's grid merged with the command line, by key; the command line wins."""
@@ -395,6 +379,7 @@ class StageSweeper(Sweeper):
         """Asks the sampler for points until there are `n_trials` in total, and all of them have ended."""
         from basecaller.hpo import queue
         from basecaller.hpo.identity import digest
+        from basecaller.hpo.sampling import suggested, unclaimed_ended
 
         study.set_user_attr("n_trials", self.n_trials)
         me = f"sweeper-{digest([study.study_name, time.time_ns()])}"
@@ -402,10 +387,12 @@ class StageSweeper(Sweeper):
             while True:
                 with queue.study_lock(self.folder, study):
                     queue.release_abandoned(study, self.folder, self.launches)
-                    asked = [self._suggested(study, space, me) for _ in range(self._missing(study))]
+                    asked = [suggested(study, space, self.sampler_config, me) for _ in range(self._missing(study))]
                 launched = [(trial.number, entry) for trial, entry in asked if self._is_sound(study, space, trial, entry)]
                 if launched:
-                    with self._ended(study, launched):
+                    # should its process die: another point is as good as another attempt
+                    self.launches |= {(f"{number}: {e.point.key}", e.seed): queue.ATTEMPTS for number, e in launched}
+                    with unclaimed_ended(study, {number for number, _ in launched}):
                         self._launch(study, space, launched)
                 elif not asked and queue.running(study):
                     time.sleep(POLL)
@@ -420,27 +407,6 @@ class StageSweeper(Sweeper):
         at_once = int(asked) if int(asked) > 0 else cores()  # joblib's -1 is one job for each core
         return min(at_once, self.n_trials - len(counted))
 
-    def _suggested(self, study: optuna.Study, space: Space, me: str) -> tuple[optuna.Trial, Entry]:
-        """A trial that runs for this process, with the point that the sampler suggests."""
-        from basecaller.hpo import queue
-        from basecaller.hpo.grid import Entry, Point
-        from basecaller.hpo.sampling import sampler_for
-
-        study.sampler = sampler_for(self.sampler_config, len(study.get_trials(deepcopy=False)))
-        study.set_user_attr("sampler", type(study.sampler).__name__)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Heartbeat of storage")  # jobs keep it themselves
-            trial = study.ask(space.distributions)
-        trial.set_user_attr("sweeper", me)
-        queue.beat(study, trial)
-        entry = Entry(Point({key: trial.params[key] for key in space.distributions}), space.seeds[0])
-        trial.set_user_attr("point", f"{trial.number}: {entry.point.key}")
-        trial.set_user_attr("seed", entry.seed)
-        self.launches[f"{trial.number}: {entry.point.key}", entry.seed] = (
-            queue.ATTEMPTS
-        )  # another point is as good as another try
-        return trial, entry
-
     def _is_sound(self, study: optuna.Study, space: Space, trial: optuna.Trial, entry: Entry) -> bool:
         """Whether a suggested point can be trained at all; if not, its trial ends."""
         from optuna.trial import TrialState
@@ -453,25 +419,3 @@ class StageSweeper(Sweeper):
             study.tell(trial, state=TrialState.FAIL)
             return False
         return True
-
-    @contextmanager
-    def _ended(self, study: optuna.Study, trials: list[tuple[int, Entry]]) -> Iterator[None]:
-        """Ends, when the block is left, the trials that no job has claimed."""
-        try:
-            yield
-        except StorageError:
-            raise  # the next sweep finds them
-        except BaseException:
-            self._end_unclaimed(study, trials)
-            raise
-        self._end_unclaimed(study, trials)
-
-    @staticmethod
-    def _end_unclaimed(study: optuna.Study, trials: list[tuple[int, Entry]]) -> None:
-        from optuna.trial import TrialState
-
-        numbers = {number for number, _ in trials}
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trial.number in numbers and "claimed" not in trial.user_attrs:
-                study._storage.set_trial_user_attr(trial._trial_id, "outcome", "abandoned")
-                study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)

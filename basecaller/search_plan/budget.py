@@ -17,6 +17,8 @@ def longer(cfg: DictConfig, dataset: Dataset, factor: int) -> list[str]:
         dataset: that it trains on.
         factor: of the length.
     """
+    if factor == 1:
+        return []
     train, there = cfg.train, len(dataset.indices("train"))
     lines = [] if train.validation_chunks is None else [f"train.validation_chunks={train.validation_chunks * factor}"]
     chunks = min(train.chunks or there, there)

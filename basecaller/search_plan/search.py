@@ -9,12 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from omegaconf import DictConfig
 from rich.console import Console
 
 from basecaller.config import command
-from basecaller.data.batches import check_padding
+from basecaller.data.batches import padding_question
 from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
 from basecaller.errors import SettingError
@@ -67,11 +66,14 @@ class Search:
         self.typed, self.started = overrides, time.monotonic()
         self.overrides = [line for line in overrides if not line.startswith(OWN)]
         self.given = set(parse_overrides(unswept(self.overrides)))
+        if "stage" in self.given:
+            raise SettingError("stage: a search runs the stages of its plan; give them as in 'plan=[padding,lr_adam]'")
         self.url, self.experiment = str(cfg.storage), str(cfg.experiment)
         self.folder = Path(cfg.output_dir)
         self.seconds_before = float((read_json(self.folder / "search.json") or {}).get("seconds", 0))
         self.plan = [str(name) for name in cfg.plan]
-        self.workers = divide(general(cfg).search.workers, str(cfg.device))
+        self.options = general(cfg).search
+        self.workers = divide(self.options.workers, str(cfg.device))
         known = known_stages()
         unknown = [name for name in self.plan if name not in known]
         if unknown or not self.plan:
@@ -94,7 +96,7 @@ class Search:
         check(self.cfg)
         self._report(only_if=not (self.folder / "report.html").exists())
         self.first_round()
-        for number in range(2, int(self.cfg.search.rounds) + 1):
+        for number in range(2, self.options.rounds + 1):
             if not self.later_round(number):
                 break
         candidates = self.run_finalists()
@@ -110,9 +112,10 @@ class Search:
             for name in contest:
                 self.run_stage(name)
             self._take(contest)
-            if self._latest(contest[-1]).guessing:
+            if self.latest[self._holder(contest)].guessing:
                 continue
-            open_questions = [name for name, asked in self.latest.items() if asked.guessing and name not in contest]
+            guessed = [name for name, asked in self.latest.items() if asked.guessing and name not in contest]
+            open_questions = [name for name in guessed if self._stale(name, [])]
             for name in open_questions:
                 self.ask_again(name, 1, "its networks had learned nothing")
             rates = [self._holder(c) for c in self.contests() if self.files[c[0]].choice == RATE and c[-1] in self.latest]
@@ -123,7 +126,7 @@ class Search:
     def later_round(self, number: int) -> bool:
         """Asks again, with more chunks, what was asked under other settings than the incumbent's; returns whether an answer
         changed."""
-        budget, changed = longer(self.cfg, self.dataset, int(self.cfg.search.round_budget)), False
+        budget, changed = longer(self.cfg, self.dataset, self.options.round_budget), False
         self.console.rule(f"round {number}", style="bold")
         for contest in self.contests():
             name = self._holder(contest)
@@ -154,9 +157,6 @@ class Search:
         """Each stage as it was asked last."""
         return {asked.stage: asked for asked in self.history}
 
-    def _latest(self, name: str) -> Asked:
-        return self.latest[name]
-
     def _holder(self, contest: list[str]) -> str:
         """The stage of a contest whose winner won it."""
         if len(contest) == 1:
@@ -175,6 +175,8 @@ class Search:
         """Why a question is to be asked again; empty where nothing that it was asked under has changed."""
         assert self.incumbent is not None
         asked = self.latest[name]
+        if len(self._choices_of_data(name)[0]) == 1:
+            return ""
         if asked.guessing:
             return "its networks had learned nothing"
         tuned = {self.files[name].choice, RATE, *self.files[name].stage.nuisance}
@@ -190,10 +192,10 @@ class Search:
         studies = {stage: asked.study for stage, asked in self.latest.items()}
         if studies:
             overrides.append(f"stage.studies={as_text(studies)}")
-        kept, skipped = self._nothing_to_ask(name)
-        if kept:
-            overrides.append(f"padding={kept}")
-        study, facts = self._sweep(name, 1, overrides, skipped)
+        choices, why = self._choices_of_data(name)
+        if choices:
+            overrides.append(f"padding={','.join(choices)}")
+        study, facts = self._sweep(name, 1, overrides, skipped=why if len(choices) == 1 else "", note=why)
         self._remember(name, 1, 1, "", study, facts, [])
         return facts
 
@@ -203,10 +205,9 @@ class Search:
         before, budget = self.latest[name], budget or []
         asking = before.asking + 1
         own = [f"stage={name}", f"stage.asking={asking}"]
-        kept, skipped = self._nothing_to_ask(name)
-        grid = asking_again(self.files[name], self.incumbent, self.axes, self.given | ({"padding"} if kept else set()))
-        lines = parse_overrides([*own, *budget, *unswept(self.overrides), *grid, *([f"padding={kept}"] if kept else [])])
-        study, facts = self._sweep(name, asking, [str(o.input_line) for o in lines.values()], skipped, why)
+        grid = asking_again(self.files[name], self.incumbent, self.axes, self.given)
+        lines = parse_overrides([*own, *budget, *unswept(self.overrides), *grid])
+        study, facts = self._sweep(name, asking, [str(o.input_line) for o in lines.values()], why=why)
         return self._remember(name, asking, number, why, study, facts, budget, before.answer)
 
     def _remember(
@@ -228,7 +229,7 @@ class Search:
         return asked
 
     def _sweep(
-        self, name: str, asking: int, overrides: list[str], skipped: str = "", why: str = ""
+        self, name: str, asking: int, overrides: list[str], skipped: str = "", why: str = "", note: str = ""
     ) -> tuple[str, dict[str, Any]]:
         """Runs a sweep and prints its table; returns its study's name and facts."""
         self.console.rule(study_stage(name, asking))
@@ -236,32 +237,27 @@ class Search:
         self.console.print(file.stage.question, style="italic")
         if why:
             self.console.print(f"asked again: {why}")
-        if skipped:
-            self.console.print(f"skipped: {skipped}", style="bold")
+        if note:
+            self.console.print(f"skipped: {note}" if skipped else note, style="bold")
         self.console.print(command("train", overrides, multirun=True), style="dim", soft_wrap=True)
         before = time.time()
         study_name = run_sweep([*self.workers.overrides, *overrides])
         study = open_study(self.url, study_name)
         study.set_user_attr("skipped", skipped)
-        study.set_user_attr("why", why)
+        study.set_user_attr("note", "" if skipped else note)
         facts = stage_facts(study_stage(name, asking), study, standing(study))
         ended = [t.datetime_complete.timestamp() for t in study.get_trials(deepcopy=False) if t.datetime_complete]
         facts["ran"] = max(ended, default=0.0) >= before
         print_stage(facts, self.console)
         return study_name, facts
 
-    def _nothing_to_ask(self, name: str) -> tuple[str, str]:
-        """The padding that is kept where this data gives the padding stage no answer, and why; empty where it gives one."""
+    def _choices_of_data(self, name: str) -> tuple[list[str], str]:
+        """The paddings that this data can tell apart, and why they are not those of the padding stage; empty where they are,
+        and for other stages."""
         if self._swept(name) != {"padding"}:
-            return "", ""
-        lengths = np.unique(self.dataset.lengths[self.dataset.indices("train")])
-        if len(lengths) == 1:
-            return "off", f"every chunk has {lengths[0]} samples, so there is nothing to pad; padding=off is kept"
-        try:
-            check_padding(self.dataset, "off", int(self.cfg.data.batch_size))
-        except SettingError:
-            return "masked", "where bases start is not known, so chunks cannot be cropped; padding=masked is kept"
-        return "", ""
+            return [], ""
+        choices, why = padding_question(self.dataset, int(self.cfg.data.batch_size))
+        return (choices, why) if why else ([], "")
 
     # -- finalists and headline
 
@@ -272,31 +268,32 @@ class Search:
             The best of them, and the untuned defaults.
         """
         assert self.incumbent is not None
-        options = general(self.cfg).search
+        options = self.options
         stands = [(asked, standing(open_study(self.url, asked.study))) for asked in self.latest.values()]
         candidates = finalist_candidates(
             self.incumbent, stands, self.files, unswept(self.overrides), options.finalists, options.batch_schedule
         )
-        if len(candidates.settings) > 1:
-            budget = longer(self.cfg, self.dataset, int(self.cfg.search.finalist_budget))
-            own = [*budget, f"stage.replicates={self.cfg.search.finalist_seeds}", "train.schedule=cosine", "train.warmup=0.05"]
-            won = self._compare(FINALISTS, own, candidates)
-            name = str(won["winner"]["stage.candidate"])
-            if name != INCUMBENT:
-                longer_by = f"trains {options.finalist_budget} times as long"
-                note = f"{name} did not win in short trials, and is ahead of the incumbent when it {longer_by}"
-                self.console.print(f"{note}.")
-                open_study(self.url, won["study"]).set_user_attr("note", note)
-            candidates = candidates.best(name)
-        return candidates
+        if options.finalists < 2:
+            return candidates
+        as_winner = [
+            line for line in flat_overrides(self.cfg.search.winner) if line.startswith(("train.schedule=", "train.warmup="))
+        ]
+        budget = longer(self.cfg, self.dataset, options.finalist_budget)
+        won = self._compare(FINALISTS, [*budget, *as_winner, f"stage.replicates={options.finalist_seeds}"], candidates)
+        name = str(won["winner"]["stage.candidate"])
+        if name != INCUMBENT:
+            longer_by = f"trains {options.finalist_budget} times as long"
+            note = f"{name} did not win in short trials, and is ahead of the incumbent when it {longer_by}"
+            self.console.print(f"{note}.")
+            open_study(self.url, won["study"]).set_user_attr("note", note)
+        return candidates.best(name)
 
     def run_headline(self, candidates: Candidates) -> dict[str, Any]:
         """Trains the winner and the untuned defaults alike, at fresh seeds, and tests both on the test split."""
         first = int(self.cfg.seed) + 1000
-        seeds = ",".join(str(first + i) for i in range(int(self.cfg.search.headline_seeds)))
+        seeds = ",".join(str(first + i) for i in range(self.options.headline_seeds))
         budget = flat_overrides(self.cfg.search.winner)
-        own = [*budget, f"seed={seeds}"]
-        facts = self._compare(HEADLINE, own, candidates)
+        facts = self._compare(HEADLINE, [*budget, f"seed={seeds}"], candidates)
         return write_winner(self.cfg, self.url, facts["study"], candidates, budget, self.console)
 
     def _compare(self, stage: str, own: list[str], candidates: Candidates) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from basecaller.hpo.grid import Keys, Space, as_text, parse_overrides, read_space
+from basecaller.hpo.grid import Keys, Space, as_override, as_text, parse_overrides, read_space, refuse_unswept
 from basecaller.places import conf_dir
 from basecaller.run import job
 
@@ -85,14 +85,11 @@ def read_stage(name: str, overrides: list[str]) -> StageFile:
     """A stage's file, with the user's overrides of its `stage` section."""
     with hydra_app() as app:
         config = app.config_loader.load_configuration("config", [f"stage={name}", *unswept(overrides)], RunMode.MULTIRUN)
-    params = OmegaConf.to_container(config.hydra.sweeper.params, resolve=False)
-    assert isinstance(params, dict)
-    return StageFile(name, config.stage, {str(k): _written(v) for k, v in params.items()}, str(config.data.name))
-
-
-def _written(value: Any) -> str:
-    """A value of `params` as an override: text is written in Hydra's grammar already."""
-    return value if isinstance(value, str) else as_text(value)
+        params = OmegaConf.to_container(config.hydra.sweeper.params, resolve=False)
+        assert isinstance(params, dict)
+        keys = Keys(app.config_loader.get_group_options, str(config.data.name))
+        lines = {str(k): v if isinstance(v, str) else as_override(str(k), v, "", keys) for k, v in params.items()}
+    return StageFile(name, config.stage, lines, keys.source)
 
 
 def composed_settings(overrides: list[str], keys: list[str]) -> dict[str, Any]:
@@ -110,8 +107,16 @@ def describe(value: str) -> str:
 
 
 def unswept(overrides: list[str]) -> list[str]:
-    """The overrides that sweep nothing: what all stages have in common."""
-    return [str(o.input_line) for o in parse_overrides(overrides).values() if not o.is_sweep_override()]
+    """The overrides that sweep nothing: what all stages have in common.
+
+    Raises:
+        SettingError: a sweep over a key that is no setting of a training.
+    """
+    parsed = parse_overrides(overrides)
+    for key, override in parsed.items():
+        if override.is_sweep_override():
+            refuse_unswept(key, str(override.input_line))
+    return [str(override.input_line) for override in parsed.values() if not override.is_sweep_override()]
 
 
 def flat_overrides(node: DictConfig, prefix: str = "") -> list[str]:

@@ -34,8 +34,8 @@ def load(path: Path) -> dict[str, Any]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file may raise anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception as error:  # a damaged file may raise anything; PyTorch's words advise to trust it
+        reason = error.strerror if isinstance(error, OSError) else "is it cut short, or of another kind?"
         raise DataError(f"{path}: cannot be read as a checkpoint ({reason})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DataError(f"{path}: not a checkpoint of this program")
