@@ -22,7 +22,8 @@ SIMULATED = simulator.Settings(
 TINY = [
     "data.reads=60", "data.min_bases=20", "data.max_bases=40", "data.genome_bases=50000", "data.validation=0.2",
     "data.test=0.2", "model.channels=4", "model.skip_channels=4", "train.validations=2", "train.chunks=null",
-    "train.validation_chunks=null", "search.winner.train.epochs=1", "search.replicates=1", "threads=1",
+    "train.validation_chunks=null", "search.winner.train.epochs=1", "search.replicates=1", "search.rounds=1",
+    "search.finalists=0", "search.headline_seeds=1", "threads=1",
 ]  # fmt: skip
 """Overrides that make a training a matter of a fraction of a second."""
 

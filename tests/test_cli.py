@@ -67,12 +67,14 @@ def test_a_search_runs_its_plan_reports_and_runs_nothing_again(tmp_path, run: Co
     assert f"python -m basecaller.train -m stage=lr_adagrad {' '.join(TINY[:3])}" in first.stdout
     assert "chunks that no stage has seen" in first.stdout
     report = json.loads((tmp_path / "outputs/tiny/report.json").read_text())
-    assert [stage["name"] for stage in report["stages"]] == ["padding", "lr_adam", "lr_adagrad"]
-    for stage in report["stages"]:
+    assert [stage["name"] for stage in report["stages"]] == ["padding", "lr_adam", "lr_adagrad", "headline"]
+    *stages, headline = report["stages"]
+    for stage in stages:
         assert stage["study"].startswith(f"tiny/{stage['name']}/")
         assert stage["value"] == min(trial["value"] for trial in stage["trials"])
+    assert {point["settings"]["stage.candidate"] for point in headline["points"]} == {"winner", "defaults"}
     winner = report["winner"]
-    best = min(report["stages"][1:], key=lambda stage: stage["value"])
+    best = min(stages[1:], key=lambda stage: stage["value"])
     assert winner["settings"]["optimizer"] == best["name"].removeprefix("lr_")
     assert winner["settings"]["optimizer.lr"] == best["winner"]["optimizer.lr"]
     assert 0 <= winner["test"]["identity_median"] <= 1
@@ -102,7 +104,7 @@ def test_a_search_killed_anywhere_ends_with_every_point_once(tmp_path, run: Comm
     report = json.loads((tmp_path / "outputs/tiny/report.json").read_text())
     for stage in report["stages"]:
         complete = [trial["point"] for trial in stage["trials"] if trial["state"] == "complete"]
-        assert len(complete) == len(set(complete)) == {"padding": 2}.get(stage["name"], 4)
+        assert len(complete) == len(set(complete)) == {"padding": 2, "headline": 2}.get(stage["name"], 4)
         assert not {"running", "waiting"} & {trial["state"] for trial in stage["trials"]}
 
 
@@ -110,13 +112,15 @@ def test_commands_are_printed_as_they_are_typed(tmp_path, run: Command):
     path, bam, _ = files.make_source(tmp_path / "run", count=40)
     source = ["data=pod5", f"data.pod5=[{path}]", f"data.bam=[{bam}]", "data.validation=0.2", "data.test=0.2"]
     small = ["model.channels=4", "model.skip_channels=4", "train.validations=1", "search.winner.train.epochs=1"]
+    small += ["search.rounds=1", "search.finalists=0", "search.headline_seeds=1"]
     shown = run("search", *source, *small, "plan=[padding]", "padding=on,off", "search.workers=1").stdout
-    assert shown.count(f"'data.pod5=[{path}]'") == 4  # of the stage, the defaults, and twice the winner
+    assert shown.count(f"'data.pod5=[{path}]'") >= 3  # of every stage, and of the winner
 
 
 def test_a_preview_lists_every_trial_and_runs_nothing(tmp_path, run: Command):
     shown = run("search", "search.preview=true").stdout
-    assert "125 trials" in shown  # 66 points, the better ones again
+    assert "153 trials" in shown  # 66 points, the better ones again
+    assert "up to 6 finalists" in shown
     assert "66 trials" in run("search", "search.preview=true", "search.replicates=1").stdout
     assert "<best of padding>" in shown
     assert "optimizer=<best of lr_adam|lr_adamax|lr_adagrad>" in shown
@@ -146,7 +150,7 @@ BAD = {
     "negative rate": (["optimizer.lr=-1"], "optimizer.lr=-1"),
     "no such file": (["data=pod5", "data.pod5=no.pod5", "data.bam=no.bam"], "no.pod5"),
     "no file named": (["data=pod5"], "data.pod5"),
-    "empty split": (["data.reads=4", "data.validation=0.0001", "data.genome_bases=5000"], "validation"),
+    "too few reads": (["data.reads=2", "data.genome_bases=5000"], "data.reads=2: must be at least 3"),
     "too dense": (["model.stride=20", "data.reads=60", "data.genome_bases=5000"], "model.stride"),
     "stage without -m": (["stage=lr_adam"], "add -m"),
     "no such device": (["device=abacus", "data.reads=60", "data.genome_bases=5000"], "device=abacus"),

@@ -145,7 +145,8 @@ def test_the_gain_is_paired_by_seed_and_read():
 
 def test_a_search_asks_again_compares_finalists_and_repeats_nothing(tmp_path: Path, run: Command):
     command = [*TINY, "padding=off", "data.reads=120", "train.chunks=20", "plan=[batch_norm,lr_adam]", "search.workers=1",
-               "stage.extend=0", "search.finalist_budget=2", "search.round_budget=2"]  # fmt: skip
+               "stage.extend=0", "search.finalist_budget=2", "search.round_budget=2", "search.rounds=2",
+               "search.finalists=6", "search.headline_seeds=2"]  # fmt: skip
     shown = run("search", *command).stdout
     where = tmp_path / "outputs/tiny"
     facts = json.loads((where / "report.json").read_text())

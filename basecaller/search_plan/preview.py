@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +12,16 @@ from rich.table import Table
 
 from basecaller.geometry import dilations
 from basecaller.hpo.designs import most_runs, planned
+from basecaller.settings import settings
 
 if TYPE_CHECKING:
     from basecaller.search_plan.search import Search
 
-SAMPLE_BLOCKS_PER_SECOND = 2.6e6
+SPEED = {"native": 13e6, "torch": 2.6e6}
 """Signal samples times residual blocks that one core trains in a second, at 32 channels and stride 4."""
+
+SAMPLES_PER_BASE = 10.2
+"""Of simulated reads, on average."""
 
 
 def preview(search: Search, console: Console) -> None:
@@ -69,6 +74,31 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.1f} minutes"
 
 
+@lru_cache(maxsize=1)
+def sizes(search: Search) -> tuple[tuple[float, int, int], str]:
+    """What an estimate needs of the data, and how it trains; the same for all of a search."""
+    return _sizes(search), _path(search)
+
+
+def _sizes(search: Search) -> tuple[float, int, int]:
+    """Samples of a chunk on average, and how many chunks train and validate; simulated reads need not be made for it."""
+    data = search.cfg.data
+    if data.name.startswith("simulated"):
+        samples = SAMPLES_PER_BASE * (data.min_bases + data.max_bases) / 2
+        return samples, round(data.reads * (1 - data.validation - data.test)), round(data.reads * data.validation)
+    dataset = search.dataset
+    return float(np.mean(dataset.lengths)), len(dataset.indices("train")), len(dataset.indices("validation"))
+
+
+def _path(search: Search) -> str:
+    from basecaller.training.device import choose_device  # torch starts slowly
+    from basecaller.training.engine import choose_path
+
+    checked = settings(search.cfg)
+    path = choose_path(checked.model, choose_device(checked.device), checked.train.native, checked.train.precision)
+    return "native" if str(path).startswith("native") else "torch"
+
+
 def estimate(search: Search, chosen: dict[str, Any], train: Any = None) -> float:
     """Seconds of one training on one worker.
 
@@ -84,12 +114,9 @@ def estimate(search: Search, chosen: dict[str, Any], train: Any = None) -> float
         return float(OmegaConf.select(cfg, key) if value.startswith("<") else value)
 
     blocks = len(dilations(int(number("model.max_dilation")), int(number("model.stacks"))))
-    dataset = search.dataset
-    samples = float(np.mean(dataset.lengths))
-    there = len(dataset.indices("train"))
+    (samples, there, validating), path = sizes(search)
     chunks = train.epochs * min(train.chunks or there, there)
-    validating = len(dataset.indices("validation"))
     validation = train.epochs * train.validations * min(train.validation_chunks or validating, validating) / 3  # no backward
-    overhead = 1 + 2 / number("data.batch_size")  # small batches keep a core less busy
+    overhead = 1 + 2 / number("data.batch_size") if path == "torch" else 1  # PyTorch's small batches keep a core less busy
     width = (cfg.model.channels / 32) ** 1.5 * 4 / cfg.model.stride
-    return float((chunks * overhead + validation) * samples * blocks * width / SAMPLE_BLOCKS_PER_SECOND)
+    return float((chunks * overhead + validation) * samples * blocks * width / SPEED[path])
