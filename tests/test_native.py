@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from basecaller.data.batches import Batch
 from basecaller.geometry import Model
 from basecaller.native import build
-from basecaller.native.step import Library, Step, self_test
+from basecaller.native.step import Library, Step, _Place, self_test
 from basecaller.network import RawCTCNet
 from basecaller.training.engine import NativeEngine, TorchEngine
 
@@ -285,6 +285,24 @@ def test_the_same_batch_gives_the_same_bits(library):
         assert len({nats for _, _, (nats, _) in found}) == 1
 
 
+class _Guarded(_Place):
+    """A workspace that holds what is `left` in it before each call, and is looked at behind its end afterwards."""
+
+    def __init__(self, floats: int, left: float) -> None:
+        super().__init__()
+        self.whole, self.left, self.end = np.full(floats + 100, 0.125, np.float32), left, 0
+
+    def room(self, floats: int) -> int:
+        self.check()
+        first = -self.whole.ctypes.data % 64 // 4
+        self.end = first + floats
+        self.whole[: self.end], self.whole[self.end :] = self.left, 0.125
+        return self.whole.ctypes.data + 4 * first
+
+    def check(self) -> None:
+        assert (self.whole[self.end :] == 0.125).all()
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_workspace_is_written_before_it_is_read_and_never_overrun(library, case):
     size, reads = CASES[case]
@@ -293,15 +311,32 @@ def test_a_workspace_is_written_before_it_is_read_and_never_overrun(library, cas
         found = []
         for left in (0, np.nan, 3e38):  # what the workspace holds beforehand
             engine = NativeEngine(library, network_of(size), half)
-            step = engine._step
             engine.gradients(batch, masked=True), engine.nats(batch)
+            (place,) = engine._step._places
             engine = NativeEngine(library, network_of(size), half)
-            engine._step._work = np.full(len(step._work), left, np.float32)
-            room, beyond = int(len(step._work) / 1.2), 0.125
-            engine._step._work[room + 1 :] = beyond
+            engine._step._places = [_Guarded(len(place.work), left)]
             found.append((engine.gradients(batch, True), engine.nats(batch)[0], engine.gradient.clone()))
-            assert (engine._step._work[room + 1 :] == beyond).all()
+            engine._step._places[0].check()
         assert all(one[:2] == found[0][:2] and torch.equal(one[2], found[0][2]) for one in found)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8])
+@pytest.mark.parametrize("norm", [True, False])
+def test_the_number_of_threads_changes_no_bit(library, threads, norm):
+    size = dataclasses.replace(SIZE, batch_norm=norm, max_dilation=8)
+    batch = batch_of([1900, 300, 2400, 1000, 2000, 640, 31, 1999], [60, 20, 45, 30, 58, 60, 2, 70])
+    found = []
+    for count in (1, threads):
+        torch.set_num_threads(count)
+        engine = NativeEngine(library, network_of(size))
+        found.append((engine.gradients(batch, True), engine.gradient.clone(), *engine.nats(batch)))
+    valid = torch.arange(600) < torch.from_numpy(batch.lengths[:, None] + 3) // 4
+    assert found[0][0] == found[1][0]
+    assert torch.equal(found[0][1], found[1][1])
+    assert found[0][2] == found[1][2]
+    assert torch.equal(found[0][3][valid], found[1][3][valid])
+    exact = exactly(network_of(size), batch, True)[2]  # several parts are one batch
+    assert error(found[0][1], torch.cat([p.grad.flatten() for p in exact.parameters()])) < 1e-5
 
 
 def test_threads_do_not_disturb_each_other(library):

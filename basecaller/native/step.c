@@ -339,14 +339,14 @@ static void norm_backward(const Rows *r, int c, const Block *b, const Block *gra
 
 #include "ctc.h"
 
-// ---- the whole network, over the reads of one micro-batch
-static Rows rows_of(const Batch *batch, int first, int last, Work *w, size_t rows) {
+// ---- the whole network
+static Rows rows_of(const Batch *batch, Work *w, size_t rows) {
   size_t at = GAP;
-  for (int q = first; q < last; q++) {
-    w->start[q - first] = (int)at, w->frames[q - first] = (int)batch->frames[q];
+  for (int q = 0; q < batch->reads; q++) {
+    w->start[q] = (int)at, w->frames[q] = (int)batch->frames[q];
     at += batch->frames[q] + GAP;
   }
-  return (Rows){last - first, rows, w->start, w->frames};
+  return (Rows){batch->reads, rows, w->start, w->frames};
 }
 static void forward_any(const Size *z, const Rows *r, int i, const Weights *weights, const Work *w, const float *x, float *halves, float *next) {
   Block b = block_of(z, weights, i);
@@ -362,14 +362,14 @@ static void backward_any(const Size *z, const Rows *r, int i, const Block *b, co
 #endif
   backward_block(z, r, d, last, b, grad, w, x, halves, g, g_x);
 }
-static void forward(const Size *z, const Batch *batch, int first, const Rows *r, const Weights *p, const Work *w, int back) {
+static void forward(const Size *z, const Batch *batch, const Rows *r, const Weights *p, const Work *w, int back) {
   const int c = z->channels, s = z->skips, width = stem_width(z), n = z->blocks;
   const size_t block = r->rows * c;
   float none[LANES] = {};
   memset(w->signal, 0, (r->rows * z->stride + 2 * (size_t)width) * 4);  // a frame's window begins at its row: a product's rows, `stride` apart
   for (int q = 0; q < r->reads; q++) {
     size_t all = (size_t)r->frames[q] * z->stride, have = batch->samples;
-    memcpy(w->signal + (size_t)r->start[q] * z->stride + width / 2, batch->signal + (size_t)(first + q) * batch->samples, (have < all ? have : all) * 4);
+    memcpy(w->signal + (size_t)r->start[q] * z->stride + width / 2, batch->signal + (size_t)q * batch->samples, (have < all ? have : all) * 4);
   }
   pack_columns(whole(c) / VL / 2, 2 * VL, VL, c, width, p->stem, width, w->stem_in);
   pack_columns(whole(c) / VL / 2, 2 * VL, VL, c, c, p->mix, c, w->mix_in);
@@ -434,65 +434,47 @@ static void backward(const Size *z, const Rows *r, const Weights *p, const Weigh
     for (int i = 0; i < width; i++) grad->stem[(size_t)j * width + i] += stem[(size_t)i * c + j];
 }
 
-// Reads that are worked on together: about ENOUGH frames, so that what is kept for the way back stays in the caches. All, where batch
-// normalisation ties them together.
-enum { ENOUGH = 480 };
-static int micro_batch(const Size *z, const Batch *batch, int first, int together, size_t *rows, int64_t *longest_frames, int64_t *longest_target) {
-  size_t frames = 0;
-  int last = first;
-  *longest_frames = *longest_target = 0;
-  while (last < batch->reads && (together || frames < ENOUGH)) {
-    frames += batch->frames[last];
-    if (batch->frames[last] > *longest_frames) *longest_frames = batch->frames[last];
-    if (batch->target_lengths && batch->target_lengths[last] > *longest_target) *longest_target = batch->target_lengths[last];
-    last++;
-  }
-  *rows = frames + (size_t)(last - first + 1) * GAP;
-  (void)z;
-  return last;
-}
-
 EXPORT int32_t vector_length(void) { return VL; }
 EXPORT int32_t has_half(void) { return HAS_HALF; }
 EXPORT int64_t ctc_fallbacks(void) { return fallbacks; }
 EXPORT int64_t ctc_workspace(int32_t frames, int32_t labels) { return (int64_t)ctc_floats(frames, labels); }
+static Work room_for(const Size *z, const Batch *batch, int back, float *base, size_t *rows) {
+  int64_t longest_frames = 0, longest_target = 0;
+  *rows = GAP;
+  for (int q = 0; q < batch->reads; q++) {
+    *rows += batch->frames[q] + GAP;
+    if (batch->frames[q] > longest_frames) longest_frames = batch->frames[q];
+    if (batch->target_lengths && batch->target_lengths[q] > longest_target) longest_target = batch->target_lengths[q];
+  }
+  return layout(z, batch->reads, *rows, longest_frames, longest_target, back, base);
+}
 // Floats of workspace, 64-byte aligned, that `step` needs for such a batch.
 EXPORT int64_t workspace(const Size *z, const Batch *batch, int32_t back) {
-  int64_t most = 0, frames, target;
   size_t rows;
-  for (int first = 0, last; first < batch->reads; first = last) {
-    last = micro_batch(z, batch, first, back && z->norm, &rows, &frames, &target);
-    int64_t floats = (int64_t)layout(z, last - first, rows, frames, target, back, NULL).floats;
-    if (floats > most) most = floats;
-  }
-  return most;
+  return (int64_t)room_for(z, batch, back, NULL, &rows).floats;
 }
 // CTC's nats summed over the batch; 0 without targets. `gradients`, if not NULL: given those of nats * share, in the order of the weights; batch
 // normalisation takes the batch's statistics then, and runs on mean and variance [blocks][c]. `scores`, if not NULL: [reads][longest][labels].
 EXPORT double step(const Size *z, const Batch *batch, const float *weights, float *mean, float *variance, double share, float *gradients,
                    float *scores, int64_t longest, float *work) {
   int back = gradients != NULL;
+  size_t rows;
   Weights p = weights_of(z, (float *)weights, mean, variance), grad = weights_of(z, gradients, NULL, NULL);
+  Work w = room_for(z, batch, back, work, &rows);
+  Rows r = rows_of(batch, &w, rows);
   const int64_t *targets = batch->targets;
   double nats = 0;
   if (back) memset(gradients, 0, (size_t)((grad.scores_bias - gradients) + z->labels) * 4);
-  int64_t frames, target;
-  size_t rows;
-  for (int first = 0, last; first < batch->reads; first = last) {
-    last = micro_batch(z, batch, first, back && z->norm, &rows, &frames, &target);
-    Work w = layout(z, last - first, rows, frames, target, back, work);
-    Rows r = rows_of(batch, first, last, &w, rows);
-    forward(z, batch, first, &r, &p, &w, back);
-    for (int q = 0; q < r.reads; q++) {
-      float *at = w.scores + (size_t)r.start[q] * LANES, *g = w.g_scores + (size_t)r.start[q] * LANES;
-      for (int t = 0; scores && t < r.frames[q]; t++) memcpy(scores + ((size_t)(first + q) * longest + t) * z->labels, at + t * LANES, z->labels * 4);
-      if (!batch->targets) continue;
-      int scored = (int)batch->scored[first + q], count = (int)batch->target_lengths[first + q];
-      nats += ctc(scored, count, z->labels, at, targets, back ? g : NULL, (float)share, w.ctc);
-      targets += count;
-      if (back) memset(g + (size_t)scored * LANES, 0, (size_t)(r.frames[q] - scored) * LANES * 4);
-    }
-    if (back && nats - nats == 0) backward(z, &r, &p, &grad, &w);  // a loss that is not finite has no gradient to speak of
+  forward(z, batch, &r, &p, &w, back);
+  for (int q = 0; q < r.reads; q++) {
+    float *at = w.scores + (size_t)r.start[q] * LANES, *g = w.g_scores + (size_t)r.start[q] * LANES;
+    for (int t = 0; scores && t < r.frames[q]; t++) memcpy(scores + ((size_t)q * longest + t) * z->labels, at + t * LANES, z->labels * 4);
+    if (!batch->targets) continue;
+    int scored = (int)batch->scored[q], count = (int)batch->target_lengths[q];
+    nats += ctc(scored, count, z->labels, at, targets, back ? g : NULL, (float)share, w.ctc);
+    targets += count;
+    if (back) memset(g + (size_t)scored * LANES, 0, (size_t)(r.frames[q] - scored) * LANES * 4);
   }
+  if (back && nats - nats == 0) backward(z, &r, &p, &grad, &w);  // a loss that is not finite has no gradient to speak of
   return nats;
 }

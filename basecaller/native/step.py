@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
+from concurrent.futures import ThreadPoolExecutor
 from ctypes import POINTER, byref, c_double, c_float, c_int32, c_int64, c_void_p
+from dataclasses import dataclass
+from functools import cache
 from typing import cast
 
 import numpy as np
@@ -16,6 +20,9 @@ from basecaller.network import RawCTCNet
 
 LABELS = 16
 """Labels, the blank included, that fit a row of scores in native code."""
+
+ENOUGH = 480
+"""Frames of all reads of a part, see `Step._parts`."""
 
 
 class _Size(ctypes.Structure):
@@ -87,6 +94,59 @@ class Library:
         return not (size.channels % self.vector_length or size.skip_channels % self.vector_length) and labels <= LABELS
 
 
+@dataclass(frozen=True)
+class _Reads:
+    """What the code is given of a batch; None where there is no loss.
+
+    Attributes:
+        signal: float32 [batch, samples].
+        frames, scored: int64 [batch], output frames of each read: those that the network sees, and those that the loss is of.
+        targets, target_lengths: int64 [bases of the batch], [batch].
+    """
+
+    signal: np.ndarray
+    frames: np.ndarray
+    scored: np.ndarray | None = None
+    targets: np.ndarray | None = None
+    target_lengths: np.ndarray | None = None
+
+    def batch(self, part: slice) -> _Batch:
+        """Some of the reads, as the code takes them; they live as long as these arrays do."""
+        targets = None
+        if self.targets is not None and self.target_lengths is not None:
+            targets = self.targets[int(self.target_lengths[: part.start].sum()) :]
+        each = (self.signal, self.frames, self.scored, targets, self.target_lengths)
+        address = [
+            None if array is None else array.ctypes.data if array is targets else array[part].ctypes.data for array in each
+        ]
+        return _Batch(part.stop - part.start, self.signal.shape[1], *address)
+
+
+class _Place:
+    """The memory of one thread, kept and reused: fresh memory costs a page fault for each 4 KiB."""
+
+    def __init__(self) -> None:
+        self.work = np.empty(0, np.float32)
+        self._gradient: Tensor | None = None
+
+    def room(self, floats: int) -> int:
+        """The address of so many floats, on a cache line's border."""
+        if floats + LABELS > len(self.work):
+            self.work = np.empty(int(floats * 1.2) + LABELS, np.float32)
+        at = self.work.ctypes.data
+        return at + -at % 64
+
+    def gradient_like(self, gradient: Tensor) -> Tensor:
+        if self._gradient is None:
+            self._gradient = torch.empty_like(gradient)
+        return self._gradient
+
+
+@cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, "basecaller-native")
+
+
 class Step:
     """A network's computations.
 
@@ -111,32 +171,58 @@ class Step:
             size.channels, size.skip_channels, size.kernel, len(rungs), self._labels, size.stride, size.batch_norm,
             size.projection, half, self._dilations,
         )  # fmt: skip
-        self._work = np.zeros(0, np.float32)
+        self._places: list[_Place] = []
 
-    def _run(
-        self,
-        signal: np.ndarray,
-        frames: np.ndarray,
-        scored: np.ndarray | None,
-        targets: np.ndarray | None,
-        target_lengths: np.ndarray | None,
-        share: float,
-        back: bool,
-        scores: np.ndarray | None,
+    def _parts(self, frames: np.ndarray, together: bool) -> list[slice]:
+        """Reads that are worked on together: about ENOUGH frames, so that what is kept for the way back stays in the caches."""
+        if together:
+            return [slice(0, len(frames))]
+        ends, count = [0], 0
+        for read, of in enumerate(frames.tolist(), 1):
+            count += of
+            if count >= ENOUGH or read == len(frames):
+                ends.append(read)
+                count = 0
+        return [slice(*pair) for pair in itertools.pairwise(ends)]
+
+    def _part(
+        self, place: _Place, reads: _Reads, part: slice, share: float, gradient: Tensor | None, scores: np.ndarray | None
     ) -> float:
-        address = [None if array is None else array.ctypes.data for array in (signal, frames, scored, targets, target_lengths)]
-        batch = _Batch(len(signal), signal.shape[1], *address)
-        floats = self._library.workspace(byref(self._size), byref(batch), back) + LABELS
-        if floats > len(self._work):  # kept and reused: fresh memory costs a page fault each 4 KiB
-            self._work = np.empty(int(floats * 1.2), np.float32)
-        at = self._work.ctypes.data
+        """The nats of some of the reads."""
+        batch, back = reads.batch(part), gradient is not None
+        work = place.room(self._library.workspace(byref(self._size), byref(batch), back))
         return float(
             self._library.step(
                 byref(self._size), byref(batch), self.weights.data_ptr(), *self._statistics, share,
-                self.gradient.data_ptr() if back else None, None if scores is None else scores.ctypes.data,
-                0 if scores is None else scores.shape[1], at + -at % 64,
+                None if gradient is None else gradient.data_ptr(), None if scores is None else scores[part].ctypes.data,
+                0 if scores is None else scores.shape[1], work,
             )
         )  # fmt: skip
+
+    def _run(self, reads: _Reads, share: float, back: bool, scores: np.ndarray | None) -> float:
+        """The nats of all reads: part by part, or as many parts at once as PyTorch may use threads.
+
+        Neither the parts nor the order in which they are added up depend on the threads, so no bit of the result does.
+        """
+        parts = self._parts(reads.frames, together=back and bool(self._size.norm))
+        at_once = min(len(parts), torch.get_num_threads())
+        self._places += [_Place() for _ in range(at_once - len(self._places))]
+        nats = 0.0
+        for first in range(0, len(parts), at_once):
+            calls = []
+            for place, part in zip(self._places, parts[first : first + at_once], strict=False):
+                into = None if not back else self.gradient if part.start == 0 else place.gradient_like(self.gradient)
+                calls.append((place, reads, part, share, into, scores))
+            found = (
+                [self._part(*calls[0])]
+                if len(calls) == 1
+                else list(_threads(at_once).map(self._part, *zip(*calls, strict=True)))
+            )
+            nats = sum(found, nats)
+            for *_, into, _ in calls:
+                if into is not None and into is not self.gradient:
+                    np.add(self.gradient.numpy(), into.numpy(), out=self.gradient.numpy())  # on this thread alone
+        return nats
 
     def gradients(
         self, signal: np.ndarray, lengths: np.ndarray, targets: np.ndarray, target_lengths: np.ndarray, masked: bool,
@@ -154,7 +240,7 @@ class Step:
         """
         scored = output_length(lengths, self.stride)
         frames = scored if masked else np.full(len(signal), output_length(signal.shape[1], self.stride))
-        return self._run(signal, frames, scored, targets, target_lengths, 1 / len(targets), True, scores) / len(targets)
+        return self._run(_Reads(signal, frames, scored, targets, target_lengths), 1 / len(targets), True, scores) / len(targets)
 
     def scores(self, signal: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Scores of reads, each as if alone: float32 [batch, frames, labels]; frames beyond a read's end mean nothing. Batch
@@ -162,7 +248,7 @@ class Step:
         """
         frames = output_length(lengths, self.stride)
         out = np.empty((len(signal), int(frames.max()), self._labels), np.float32)
-        self._run(signal, frames, None, None, None, 1.0, False, out)
+        self._run(_Reads(signal, frames), 1.0, False, out)
         return out
 
     def nats(
@@ -171,7 +257,7 @@ class Step:
         """The loss of `scores`, summed over the batch, and the scores."""
         frames = output_length(lengths, self.stride)
         out = np.empty((len(signal), int(frames.max()), self._labels), np.float32)
-        return self._run(signal, frames, frames, targets, target_lengths, 1.0, False, out), out
+        return self._run(_Reads(signal, frames, frames, targets, target_lengths), 1.0, False, out), out
 
 
 TOLERANCES = {False: (1e-5, 1e-4), True: (0.01, 0.5)}

@@ -145,7 +145,7 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing) -> dict[str, An
         "guessing": _guessing(stand),
         "convergence": {"level": speed.level, "samples": speed.samples, "text": speed.text} if speed else None,
         "same_loss": finite(level),
-        "confounding": confounding(stand, points),
+        "confounding": " ".join(filter(None, (confounding(stand, points), mixed_paths(study)))),
         "per_cost": per_cost(stand) if confounding(stand, points) else "",
         "points": points,
         "axes": study.user_attrs.get("axes", {}),
@@ -243,6 +243,17 @@ def confounding(stand: Standing, points: list[dict[str, Any]]) -> str:
     )
 
 
+def mixed_paths(study: optuna.Study) -> str:
+    """What is to be said where trials that are compared were not computed in the same way; empty where they were."""
+    paths = sorted({t.user_attrs["path"] for t in study.get_trials(deepcopy=False) if t.user_attrs.get("path")})
+    if len(paths) < 2:
+        return ""
+    return (
+        f"Rounding: the trials were computed in {len(paths)} ways ({', '.join(paths)}), on unlike machines. Each rounds "
+        "otherwise, so that seeds pair less well than they could; train.native=off train.precision=float32 makes all alike."
+    )
+
+
 def taken_over(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Trials whose result was there already, and the time that training them would have taken."""
     return [
@@ -278,8 +289,8 @@ def optimizer_facts(stands: dict[str, Standing], stages: list[dict[str, Any]]) -
 
 
 def provenance(studies: dict[str, optuna.Study], stages: list[dict[str, Any]]) -> dict[str, Any]:
-    """Versions, commits, data and devices of all trials, and the command of every stage."""
-    seen: dict[str, dict[str, None]] = {key: {} for key in ("versions", "commit", "data", "device")}
+    """Versions, commits, data, devices and paths of all trials, and the command of every stage."""
+    seen: dict[str, dict[str, None]] = {key: {} for key in ("versions", "commit", "data", "device", "path")}
     for study in studies.values():
         for trial in study.get_trials(deepcopy=False):
             for key, values in seen.items():
