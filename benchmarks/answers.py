@@ -122,15 +122,16 @@ def answers(given: list[str], seeds: int) -> dict[str, Any]:
     folders = {
         stand.choices[point]: [Path(trial.user_attrs["folder"]) for trial in stand.trials_of(point)] for point in stand.points
     }
-    scores = {name: [tested(cfg, folder) for folder in of] for name, of in folders.items()}
+    numbers = range(FIRST_SEED, FIRST_SEED + seeds)
+    scores = {name: {s: tested(cfg, folder) for s, folder in zip(numbers, of, strict=True)} for name, of in folders.items()}
     costs = {"search": cost, "defaults": 0.0, "hand": 0.0, "random": random_cost, "tpe": tpe_cost}
     rows = []
     for name in found:
-        against = gain(scores["search"], scores[name], list(range(FIRST_SEED, FIRST_SEED + seeds)))
+        against = gain(scores["search"], scores[name])
         rows.append({
             "name": name, "settings": found[name], "cost": costs[name],
-            "loss": float(np.mean([s["loss"] for s in scores[name]])),
-            "identity": float(np.mean([s["identity_mean"] for s in scores[name]])),
+            "loss": float(np.mean([s["loss"] for s in scores[name].values()])),
+            "identity": float(np.mean([s["identity_mean"] for s in scores[name].values()])),
             "behind": against["identity_points"], "error": against["error"], "loss_behind": against["loss"],
         })  # fmt: skip
     return {"rows": rows, "seconds": report["seconds"], "trials": {"random": random_trials, "tpe": tpe_trials}, "seeds": seeds}

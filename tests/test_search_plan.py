@@ -132,15 +132,18 @@ def scores(loss: float, *identities: float) -> dict:
 def test_the_gain_is_paired_by_seed_and_read():
     ours = [scores(0.5, 0.8, 0.9, 0.7), scores(0.6, 0.82, 0.88, 0.74)]
     theirs = [scores(0.7, 0.7, 0.8, 0.65), scores(0.9, 0.72, 0.82, 0.64)]
-    found = gain(ours, theirs, [1001, 1002])
+    ours, theirs = (dict(zip([1001, 1002], of, strict=True)) for of in (ours, theirs))
+    found = gain(ours, theirs)
     differences = np.array([[10, 10, 5], [10, 6, 10]])
     assert found["identity_points"] == pytest.approx(differences.mean())
     assert found["loss"] == pytest.approx(0.25)
     reads, seeds = differences.mean(0).var(ddof=1) / 3, differences.mean(1).var(ddof=1) / 2
     assert found["error"] == pytest.approx(math.sqrt(reads + seeds))
     assert found["text"].startswith("Tuning gained 8.5 ± ")
-    assert gain(theirs, ours, [1, 2])["text"].startswith("Tuning lost 8.5 ± ")
-    assert math.isfinite(gain(ours[:1], theirs[:1], [1])["error"])
+    assert gain(theirs, ours)["text"].startswith("Tuning lost 8.5 ± ")
+    assert gain(ours, {1002: theirs[1002]})["seeds"] == [1002]  # at the other seed the defaults failed
+    assert math.isfinite(gain(ours, {1002: theirs[1002]})["error"])
+    assert "not known" in gain(ours, {})["text"]
 
 
 def test_a_search_asks_again_compares_finalists_and_repeats_nothing(tmp_path: Path, run: Command):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from omegaconf import DictConfig
 from rich.console import Console
 
 from basecaller.config import command
+from basecaller.errors import StageError
 from basecaller.files import content_digest, read_json, replacing, write_json
 from basecaller.hpo.best import standing
 from basecaller.hpo.code_version import code_version
@@ -19,6 +21,11 @@ from basecaller.hpo.identity import digest
 from basecaller.hpo.storage import open_study
 from basecaller.search_plan.finalists import DEFAULTS, WINNER, Candidates
 from basecaller.settings import settings
+
+if TYPE_CHECKING:
+    import optuna
+
+    from basecaller.hpo.best import Standing
 
 MODEL_FILES = ("best.pt", "config.yaml", "metrics.csv", "result.json", "calibration.json")
 """What makes a training's folder a model that can be called with."""
@@ -35,25 +42,27 @@ def write_winner(
         candidates: the winner and the untuned defaults.
         longer: the overrides that make their trainings longer than a trial.
         console: where the headline is printed.
+    Raises:
+        StageError: none of the winner's trainings gave a model that is on this machine.
     """
-    stand = standing(open_study(url, study_name))
-    trials = {
-        name: [trial for point in stand.points if stand.choices[point] == name for trial in stand.trials_of(point)]
-        for name in (WINNER, DEFAULTS)
+    trials = _models(standing(open_study(url, study_name)))
+    if not trials[WINNER]:
+        raise StageError(f"{study_name}: none of the winner's trainings gave a model that is on this machine; see its trials")
+    scores = {
+        name: {seed: tested(cfg, Path(trial.user_attrs["folder"])) for seed, trial in of.items()} for name, of in trials.items()
     }
-    tests = {name: [tested(cfg, Path(trial.user_attrs["folder"])) for trial in of] for name, of in trials.items()}
-    best = min(trials[WINNER], key=lambda trial: float(trial.value or math.inf))
+    seed, best = min(trials[WINNER].items(), key=lambda pair: float(pair[1].value or math.inf))
     source, kept = Path(best.user_attrs["folder"]), Path(cfg.output_dir) / "winner"
     for name in MODEL_FILES:
         if (source / name).exists():
             with replacing(kept / name) as partial:
                 shutil.copyfile(source / name, partial)
-    overrides = [*candidates.given, *candidates.lines(WINNER), *longer, f"seed={best.user_attrs['seed']}"]
+    overrides = [*candidates.given, *candidates.lines(WINNER), *longer, f"seed={seed}"]
     content: dict[str, Any] = {
         "settings": dict(sorted(candidates.settings[WINNER].items())),
         "val_loss": best.value,
-        "test": {key: value for key, value in tests[WINNER][trials[WINNER].index(best)].items() if key != "identities"},
-        "gain": gain(tests[WINNER], tests[DEFAULTS], [t.user_attrs["seed"] for t in trials[WINNER]]),
+        "test": {key: value for key, value in scores[WINNER][seed].items() if key != "identities"},
+        "gain": gain(scores[WINNER], scores[DEFAULTS]),
         "facts": {key: best.user_attrs.get(key) for key in ("updates", "samples", "seconds", "parameters", "receptive_field")},
         "command": command("train", overrides),
         "folder": str(kept),
@@ -69,6 +78,20 @@ def write_winner(
     )
     console.print(gained["text"])
     return content
+
+
+def _models(stand: Standing) -> dict[str, dict[int, optuna.trial.FrozenTrial]]:
+    """The trials of both candidates by seed, those whose checkpoint is on this machine."""
+    return {
+        name: {
+            trial.user_attrs["seed"]: trial
+            for point in stand.points
+            if stand.choices[point] == name
+            for trial in stand.trials_of(point)
+            if Path(trial.user_attrs["folder"], "best.pt").exists()
+        }
+        for name in (WINNER, DEFAULTS)
+    }
 
 
 def tested(cfg: DictConfig, folder: Path) -> dict[str, Any]:
@@ -111,34 +134,34 @@ def tested(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     return scores
 
 
-def gain(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], seeds: list[int]) -> dict[str, Any]:
+def gain(ours: Mapping[int, dict[str, Any]], theirs: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
     """What tuning gained: identity and loss of two settings at the same seeds, on the same test reads.
 
     The standard error has two parts: between reads (of the mean over seeds), and between seeds (of the mean over reads).
 
     Args:
         ours, theirs: scores by seed, see `tested`.
-        seeds: of the trainings.
     """
-    pairs = list(zip(ours, theirs, strict=True))
-    reads = list(ours[0]["identities"])
-    of_read = np.array([[a["identities"][r] - b["identities"][r] for r in reads] for a, b in pairs])
-    losses = np.array([b["loss"] - a["loss"] for a, b in pairs])
+    seeds = sorted(ours.keys() & theirs.keys())
+    if not seeds:
+        return {"seeds": [], "text": "What tuning gained is not known: the untuned defaults gave no model."}
+    reads = list(ours[seeds[0]]["identities"])
+    of_read = np.array([[ours[s]["identities"][r] - theirs[s]["identities"][r] for r in reads] for s in seeds])
     by_seed = of_read.mean(1)
     between_reads = of_read.mean(0).var(ddof=1) / len(reads) if len(reads) > 1 else math.nan
-    between_seeds = by_seed.var(ddof=1) / len(pairs) if len(pairs) > 1 else math.nan
-    error = math.sqrt(np.nansum([between_reads, between_seeds]))
-    points, difference = 100 * float(by_seed.mean()), float(losses.mean())
-    how = f"{len(reads):,} reads that no stage has seen, {len(pairs)} new seed{'s' if len(pairs) > 1 else ''}"
-    word = "gained" if points >= 0 else "lost"
+    between_seeds = by_seed.var(ddof=1) / len(seeds) if len(seeds) > 1 else math.nan
+    points, error = 100 * float(by_seed.mean()), 100 * math.sqrt(np.nansum([between_reads, between_seeds]))
+    loss = float(np.mean([theirs[s]["loss"] - ours[s]["loss"] for s in seeds]))
+    before, after = (float(np.mean([of[s]["identity_mean"] for s in seeds])) for of in (theirs, ours))
     text = (
-        f"Tuning {word} {abs(points):.1f} ± {100 * error:.1f} points of identity over the untuned defaults, trained alike "
-        f"({np.mean([b['identity_mean'] for b in theirs]):.1%} to {np.mean([a['identity_mean'] for a in ours]):.1%}; loss "
-        f"{difference:.4f} nats per base lower; {how})."
+        f"Tuning {'gained' if points >= 0 else 'lost'} {abs(points):.1f} ± {error:.1f} points of identity over the untuned "
+        f"defaults, trained alike: {before:.1%} to {after:.1%}, loss {abs(loss):.4f} nats per base "
+        f"{'lower' if loss >= 0 else 'higher'} ({len(reads):,} reads that no stage has seen, {len(seeds)} new "
+        f"seed{'s' if len(seeds) > 1 else ''}; ± is one standard error)."
     )
+    kept = ("loss", "identity_mean", "identity_median")
     return {
-        "identity_points": points, "error": 100 * error, "loss": difference, "seeds": seeds, "reads": len(reads),
-        "ours": [{k: v for k, v in a.items() if k in ("loss", "identity_mean", "identity_median")} for a in ours],
-        "defaults": [{k: v for k, v in b.items() if k in ("loss", "identity_mean", "identity_median")} for b in theirs],
-        "text": text,
+        "identity_points": points, "error": error, "loss": loss, "seeds": seeds, "reads": len(reads), "text": text,
+        "ours": [{key: ours[s][key] for key in kept} for s in seeds],
+        "defaults": [{key: theirs[s][key] for key in kept} for s in seeds],
     }  # fmt: skip
