@@ -23,17 +23,24 @@ from basecaller.reporting.pages import save_notes, write_pages
 from basecaller.reporting.terminal import print_report
 
 
-def write_report(url: str, experiment: str, folder: Path, plan: list[str]) -> dict[str, Any]:
+def write_report(url: str, experiment: str, folder: Path, plan: list[str], pages: bool = True) -> dict[str, Any]:
     """Writes an experiment's report pages and its studies' notes.
 
+    Args:
+        url: of the storage.
+        experiment: its name.
+        folder: its outputs.
+        plan: the stages that the search runs.
+        pages: False: they are up to date.
     Returns:
         The facts that they are made from.
     """
     history = (read_json(folder / "search.json") or {}).get("history", [])
     studies = studies_of(url, experiment, plan, history)
     facts = experiment_facts(url, experiment, folder, plan, studies)
-    write_pages(facts, folder)
-    save_notes(studies, facts["stages"])
+    if pages:
+        write_pages(facts, folder)
+        save_notes(studies, facts["stages"])
     return facts
 
 

@@ -174,7 +174,9 @@ def test_a_search_asks_again_compares_finalists_and_repeats_nothing(tmp_path: Pa
     trained = {folder.name for folder in (where / "runs").iterdir()}
     files = {path: path.stat().st_mtime_ns for path in (where / "runs").glob("*/test.json")}
     assert len(files) == 4
+    page = (where / "report.html").stat().st_mtime_ns
     run("search", *command)
+    assert (where / "report.html").stat().st_mtime_ns == page  # nothing new is to be said
     assert {folder.name for folder in (where / "runs").iterdir()} == trained
     assert {path: path.stat().st_mtime_ns for path in files} == files  # tested once
     assert json.loads((where / "report.json").read_text())["winner"] == winner

@@ -84,6 +84,7 @@ class Search:
         self.history: list[Asked] = []
         self.axes: dict[str, list[Any]] = {}
         self.incumbent: Incumbent | None = None
+        self.ran = False
 
     # -- the whole
 
@@ -100,9 +101,10 @@ class Search:
             if not self.later_round(number):
                 break
         candidates = self.run_finalists()
-        self.run_headline(candidates)
+        winner = self.run_headline(candidates)
+        reported = (read_json(self.folder / "report.json") or {}).get("winner")
         self.console.rule("report")
-        print_report(self._report(), self.console)
+        print_report(self._report(pages=self.ran or reported != winner), self.console)
         self.console.print(f"report: {self.folder / 'report.html'}")
 
     def first_round(self) -> None:
@@ -248,6 +250,7 @@ class Search:
         facts = stage_facts(study_stage(name, asking), study, standing(study))
         ended = [t.datetime_complete.timestamp() for t in study.get_trials(deepcopy=False) if t.datetime_complete]
         facts["ran"] = max(ended, default=0.0) >= before
+        self.ran |= facts["ran"]
         print_stage(facts, self.console)
         return study_name, facts
 
@@ -315,7 +318,7 @@ class Search:
         """See `run.data_findings`."""
         return data_findings(self.cfg)
 
-    def _report(self, only_if: bool = True) -> dict[str, Any]:
+    def _report(self, only_if: bool = True, pages: bool = True) -> dict[str, Any]:
         seconds = self.seconds_before + time.monotonic() - self.started
         content = {
             "command": command("search", self.typed),
@@ -325,4 +328,4 @@ class Search:
             "seconds": round(seconds, 1),
         }
         write_json(self.folder / "search.json", content)
-        return write_report(self.url, self.experiment, self.folder, self.plan) if only_if else {}
+        return write_report(self.url, self.experiment, self.folder, self.plan, pages) if only_if else {}
