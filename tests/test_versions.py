@@ -63,6 +63,7 @@ KNOWN = {
     ("bonito", 1): "036b69520e16",
     ("rawctcnet", 1): "09ea3a678cc4",
     ("simulated", 1): "755708677cce",
+    ("simulated_hard", 1): "da6cf34a1945",
 }
 """Digests by source and version; those of earlier versions may go."""
 
