@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
 import pytest
 
 import basecaller
@@ -196,6 +197,9 @@ def another(tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a command of this program as a second user of the machine, whose own the folder `mine` is."""
     if os.geteuid() != 0 or subprocess.run([*ANOTHER.split(), "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("being another user needs root and util-linux")
+    reach = f"import os, sys; sys.exit(not os.access({optuna.__file__!r}, os.R_OK))"
+    if subprocess.run([*ANOTHER.split(), sys.executable, "-c", reach], capture_output=True, check=False).returncode != 0:
+        pytest.skip("another user cannot read this Python environment")
     (tmp_path / "mine").mkdir(mode=0o777)
     (tmp_path / "mine").chmod(0o777)
 
