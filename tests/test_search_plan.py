@@ -14,7 +14,7 @@ from basecaller.config import compose_config
 from basecaller.data import Dataset
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.search_plan.budget import longer
-from basecaller.search_plan.finalists import Candidates, leaves
+from basecaller.search_plan.finalists import Candidates, finalist_candidates, leaves
 from basecaller.search_plan.incumbent import Incumbent, asking_again, neighbours
 from basecaller.search_plan.stages import composed_settings, read_stage
 from basecaller.search_plan.winner import gain
@@ -144,6 +144,12 @@ def test_the_gain_is_paired_by_seed_and_read():
     assert gain(ours, {1002: theirs[1002]})["seeds"] == [1002]  # at the other seed the defaults failed
     assert math.isfinite(gain(ours, {1002: theirs[1002]})["error"])
     assert "not known" in gain(ours, {})["text"]
+
+
+def test_the_incumbent_is_a_finalist_with_half_its_rate_too():
+    found = finalist_candidates(INCUMBENT, [], {}, [], 6, (32, 8, 1)).settings
+    assert list(found) == ["incumbent", "batches_32_8_1", "rate_halved", "defaults"]
+    assert found["rate_halved"] == found["incumbent"] | {"optimizer.lr": 0.002}
 
 
 def test_a_search_asks_again_compares_finalists_and_repeats_nothing(tmp_path: Path, run: Command):

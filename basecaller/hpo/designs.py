@@ -219,6 +219,7 @@ def _next_in_rounds(
     if missing:
         return missing
     spent = sum(len(values.get(point, {})) for point in choices) + sum(point in choices for point, _ in dead)
+    ahead: list[Entry] = []  # rounds whose points are known whatever the earlier ones give: they run side by side
     for number in range(1, len(seeds)):
         seed, before = seeds[number], seeds[:number]
         if number == 1:
@@ -230,15 +231,19 @@ def _next_in_rounds(
         else:
             found = (_leader(values, points, before, dead, seed) for points in members.values())
             leaders = sorted((p for p in found if p is not None), key=lambda point: _mean(values, point, before))
-            if number == design.look and len(leaders) == 2 and _alike(values, leaders[0], leaders[1], before):
+            if number == design.look and len(leaders) == 2 and not ahead and _alike(values, *leaders, before):
                 return []
-        needs = [[(p, s) for s in seeds[: number + 1] if s not in values[p]] for p in leaders]
+        needs = [[(p, s) for s in seeds[: number + 1] if s not in values[p] and (p, s) not in ahead] for p in leaders]
         missing = [entry for need in needs for entry in need]
+        if ahead and (number == design.look or spent + len(missing) > design.budget):
+            return ahead
         if spent + len(missing) > design.budget:
             return list(_affordable(needs, design.budget - spent)) if number > 1 else []
-        if missing:
+        if missing and len(leaders) > len(members):
             return missing
-    return []
+        ahead += missing
+        spent += len(missing)
+    return ahead
 
 
 def _rates_downward(design: Design, values: Values, points: list[str], seed: int, dead: Set[Entry]) -> Iterator[Entry]:

@@ -267,16 +267,16 @@ class StageSweeper(Sweeper):
     def _walk(self, study: optuna.Study, space: Space) -> None:
         """Runs the grid by the stage's design and, where the leader lies at an edge and the stage allows, the points beyond it.
 
-        At every seed the design is followed to its end before the grid grows or the next seed begins.
+        Where the grid may grow, the design is followed to its end at every seed before it grows or the next seed begins.
         """
         self._design(space)
-        points, grown = space.points(), 0
+        points, grown, extend = space.points(), 0, int(self.config.stage.extend)
         while True:
             self._ask(study, space, points)
             beyond: list[Point] = []
-            for level in range(1, len(space.seeds) + 1):
+            for level in range(1 if grown < extend else len(space.seeds), len(space.seeds) + 1):
                 self._finish(study, space, points, level)
-                beyond = self._beyond(study, space, level) if grown < int(self.config.stage.extend) else []
+                beyond = self._beyond(study, space, level) if grown < extend else []
                 if beyond:
                     break
             if not beyond:

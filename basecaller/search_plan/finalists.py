@@ -23,6 +23,7 @@ INCUMBENT, DEFAULTS, WINNER = "incumbent", "defaults", "winner"
 """Names of candidates; the others are named by the setting in which they differ from the incumbent."""
 
 SCHEDULE = "train.batch_schedule"
+LOWER_RATE = "rate_halved"
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,11 @@ def finalist_candidates(
     count: int,
     batches: tuple[int, ...] | None = None,
 ) -> Candidates:
-    """The incumbent, the untuned defaults, the incumbent with large batches first and small ones at the end, and the nearest
-    other choice of every question whose verdict is not clear.
+    """The incumbent, the untuned defaults, the incumbent with half its learning rate, the incumbent with large batches first and
+    small ones at the end, and the nearest other choice of every question whose verdict is not clear.
 
-    A rival takes the learning rate at which it was best, relative to that of its question's winner.
+    Half the rate, because the best rate falls as training grows longer (Bjorck et al., ICLR 2025). A rival takes the learning
+    rate at which it was best, relative to that of its question's winner.
 
     Args:
         incumbent: the best settings so far.
@@ -109,6 +111,8 @@ def finalist_candidates(
         found[f"batches_{'_'.join(map(str, batches))}"] = incumbent.settings | {SCHEDULE: list(batches)}
         found[INCUMBENT] = incumbent.settings | {SCHEDULE: None}
         defaults = defaults | {SCHEDULE: None}
+    if RATE in incumbent.settings:
+        found[LOWER_RATE] = found[INCUMBENT] | {RATE: float(f"{float(incumbent.settings[RATE]) / 2:.6g}")}
     rivals: list[tuple[float, str, dict[str, Any]]] = []
     for asked, stand in stands:
         conclusion, choice = stand.conclusion, files[asked.stage].choice
