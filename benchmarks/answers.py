@@ -31,6 +31,7 @@ from basecaller.config import compose_config
 from basecaller.data.sources import prepare
 from basecaller.files import read_json
 from basecaller.hpo.best import standing
+from basecaller.hpo.grid import parse_overrides
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.finalists import Candidates
@@ -96,7 +97,7 @@ def compared(name: str, found: dict[str, dict[str, Any]], given: list[str], budg
     candidates = Candidates(found, tuple(given))
     all_seeds = ",".join(str(FIRST_SEED + i) for i in range(seeds))
     lines = [f"experiment={name}", "stage=headline", *given, *candidates.sweep(), *budget, f"seed={all_seeds}"]
-    study = run_sweep([*divide(None).overrides, *lines])
+    study = run_sweep([*divide(None).overrides, *(str(o.input_line) for o in parse_overrides(lines).values())])
     return standing(open_study(str(compose_config(given).storage), study))
 
 

@@ -18,7 +18,7 @@ from basecaller.training import checkpoint
 from basecaller.training.engine import engine_of
 from basecaller.training.evaluate import BATCH_SIZES, evaluate
 from basecaller.training.fit import Job, Outcome, fit
-from basecaller.training.optim import build_schedule
+from basecaller.training.optim import build_optimizer, build_schedule
 from basecaller.training.settings import OPTIMIZERS, Optimizer, Train
 
 MODEL = Model("t", channels=8, skip_channels=8, kernel=3, max_dilation=4, stacks=1, batch_norm=True, stride=5, projection=False)
@@ -57,6 +57,28 @@ def test_every_optimizer_lowers_the_training_loss(dataset, tmp_path, name):
     rate = {"sgd": 0.05, "adagrad": 0.02}.get(name, 5e-3)
     outcome = train(dataset, job(tmp_path, optimizer=name, lr=rate, epochs=3, schedule="constant"))
     assert outcome.curve[-1].train_loss < outcome.curve[0].train_loss
+
+
+def steps(optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter) -> torch.Tensor:
+    for scale in (1.0, -2.0, 0.5):
+        parameter.grad = scale * torch.arange(6.0)
+        optimizer.step()
+    return parameter.detach().clone()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_weight_decay_is_decoupled_from_the_gradient(name):
+    parameter = torch.nn.Parameter(torch.ones(6))
+    optimizer = build_optimizer(Optimizer(name, 0.1, 0.5, 0.0), [parameter])
+    parameter.grad = torch.zeros(6)
+    optimizer.step()
+    assert torch.allclose(parameter, torch.full((6,), 0.95))
+
+
+def test_adam_with_weight_decay_is_adamw():
+    ours, theirs = torch.nn.Parameter(torch.ones(6)), torch.nn.Parameter(torch.ones(6))
+    adam = build_optimizer(Optimizer("adam", 0.1, 0.5, 0.0), [ours])
+    assert torch.allclose(steps(adam, ours), steps(torch.optim.AdamW([theirs], lr=0.1, weight_decay=0.5), theirs))
 
 
 @pytest.mark.parametrize("schedule", [None, (16, 4, 1)])

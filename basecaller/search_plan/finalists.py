@@ -89,8 +89,8 @@ def finalist_candidates(
     count: int,
     batches: tuple[int, ...] | None = None,
 ) -> Candidates:
-    """The incumbent, the untuned defaults, the incumbent with half its learning rate, the incumbent with large batches first and
-    small ones at the end, and the nearest other choice of every question whose verdict is not clear.
+    """The incumbent, the same with half its learning rate, the same with large batches first and small ones at the end, the
+    untuned defaults, and the nearest other choice of every question whose verdict is not clear.
 
     Half the rate, because the best rate falls as training grows longer (Bjorck et al., ICLR 2025). A rival takes the learning
     rate at which it was best, relative to that of its question's winner.

@@ -278,9 +278,7 @@ class Search:
         )
         if options.finalists < 2:
             return candidates
-        as_winner = [
-            line for line in flat_overrides(self.cfg.search.winner) if line.startswith(("train.schedule=", "train.warmup="))
-        ]
+        as_winner = [line for line in self._recipe() if line.startswith(("train.schedule=", "train.warmup=", "optimizer."))]
         budget = longer(self.cfg, self.dataset, options.finalist_budget)
         won = self._compare(FINALISTS, [*budget, *as_winner, f"stage.replicates={options.finalist_seeds}"], candidates)
         name = str(won["winner"]["stage.candidate"])
@@ -295,9 +293,17 @@ class Search:
         """Trains the winner and the untuned defaults alike, at fresh seeds, and tests both on the test split."""
         first = int(self.cfg.seed) + 1000
         seeds = ",".join(str(first + i) for i in range(self.options.headline_seeds))
-        budget = flat_overrides(self.cfg.search.winner)
+        budget = self._recipe()
         facts = self._compare(HEADLINE, [*budget, f"seed={seeds}"], candidates)
         return write_winner(self.cfg, self.url, facts["study"], candidates, budget, self.console)
+
+    def _recipe(self) -> list[str]:
+        """How the winner trains; what the user says of the optimizer stays."""
+        return [
+            line
+            for line in flat_overrides(self.cfg.search.winner)
+            if not (line.startswith("optimizer.") and line.split("=")[0] in self.given)
+        ]
 
     def _compare(self, stage: str, own: list[str], candidates: Candidates) -> dict[str, Any]:
         lines = parse_overrides([f"stage={stage}", *unswept(self.overrides), *candidates.sweep(), *own])

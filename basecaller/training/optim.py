@@ -15,16 +15,32 @@ from basecaller.training.settings import Optimizer, Train
 
 
 def build_optimizer(settings: Optimizer, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer over the given parameters."""
+    """The optimizer over the given parameters.
+
+    Weight decay is decoupled from the gradient whatever the optimizer: before each update the parameters shrink by the
+    learning rate times the decay (Loshchilov & Hutter, ICLR 2019). So `adam` with a decay is AdamW, and `adamw` is `adam` with
+    another default.
+    """
     # A small network has hundreds of tiny parameters: one fused operation over all of them, where PyTorch has one.
+    adam = partial(torch.optim.Adam, fused=True)
     kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
-        "adam": partial(torch.optim.Adam, fused=True),
+        "adam": adam,
         "adamax": partial(torch.optim.Adamax, foreach=True),
         "adagrad": partial(torch.optim.Adagrad, fused=True),
-        "adamw": partial(torch.optim.AdamW, fused=True),
+        "adamw": adam,
         "sgd": partial(torch.optim.SGD, fused=True, momentum=settings.momentum),
     }
-    return kinds[settings.name](parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+    optimizer = kinds[settings.name](parameters, lr=settings.lr)
+    if settings.weight_decay:
+        optimizer.register_step_pre_hook(partial(_shrink, settings.weight_decay))
+    return optimizer
+
+
+@torch.no_grad()
+def _shrink(decay: float, optimizer: torch.optim.Optimizer, *_: object) -> None:
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.mul_(1 - group["lr"] * decay)
 
 
 def build_schedule(settings: Train, optimizer: torch.optim.Optimizer, updates: int, plan: BatchPlan | None = None) -> LambdaLR:

@@ -18,7 +18,7 @@ class Optimizer:
     Attributes:
         name: which one.
         lr: learning rate.
-        weight_decay: L2 penalty (decoupled for adamw).
+        weight_decay: by which, times the rate, all weights shrink before an update.
         momentum: used by sgd only.
     """
 
