@@ -280,7 +280,7 @@ def test_a_finished_run_without_a_finite_loss_is_not_taken_over(folder: Path):
     assert not again.trials[0].user_attrs["taken_over"]
 
 
-@pytest.mark.parametrize("broken", ["_asked", "train", "asdict"])
+@pytest.mark.parametrize("broken", ["train", "asdict"])
 def test_a_trial_ends_whatever_breaks_between_its_claim_and_its_end(monkeypatch, broken):
     monkeypatch.setattr(life, broken, lambda *_, **__: 1 / 0)
     with pytest.raises(BasecallerError, match="failed"):

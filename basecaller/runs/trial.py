@@ -47,11 +47,12 @@ def run_trial(job: Job) -> float | None:
     chosen, place = job.settings, job.settings.trial
     assert place.study is not None
     assert place.number is not None
-    with claim(chosen.storage, place.study, place.number, Path(chosen.output_dir), screening_pruner(chosen)) as trial:
+    pruner, folder = screening_pruner(chosen), Path(chosen.output_dir)
+    with claim(chosen.storage, place.study, place.number, folder, _asked(job), pruner) as trial:
         if trial is None:
             log.info("trial %s is another process's", place.number)
             return None
-        name = f"{chosen.stage.name} {trial.trial.user_attrs.get('point')} seed={chosen.seed}"
+        name = f"{chosen.stage.name} {trial.user_attrs.get('point')} seed={chosen.seed}"
         try:
             return _run_claimed(trial, job, name)
         except optuna.exceptions.UpdateFinishedTrialError:
@@ -60,17 +61,19 @@ def run_trial(job: Job) -> float | None:
 
 
 def _run_claimed(trial: JobTrial, job: Job, name: str) -> float | None:
-    curve = _Curve(trial)
+    curve, result = _Curve(trial), None
     try:
-        trial.note(_asked(job))
         result = train(job, curve)
         if curve.lost:
-            log.error("%s: %s; its result is kept in %s", name, result, os.path.relpath(job.folder))
             raise curve.lost
         facts = result.metrics | result.facts
         points = [asdict(point) for point in result.curve]
         trial.end("complete", result.metrics["val_loss"], **facts, taken_over=result.taken_over, curve=points)
-    except (StorageError, optuna.exceptions.UpdateFinishedTrialError):
+    except StorageError:
+        if result:
+            log.error("%s: %s; its result is kept in %s", name, result, os.path.relpath(job.folder))
+        raise
+    except optuna.exceptions.UpdateFinishedTrialError:
         raise
     except optuna.TrialPruned:
         trial.end("pruned")
