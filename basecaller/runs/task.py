@@ -23,6 +23,8 @@ from basecaller.workers import use_threads
 
 log = logging.getLogger(__name__)
 
+# Statistics of its caches, at the end. A level in Hydra's logging would be set for every job, of all of PyTorch's loggers.
+logging.getLogger("torch").setLevel(logging.WARNING)
 register_resolvers()  # here too: a worker process imports what it runs, and no more
 
 
