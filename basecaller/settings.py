@@ -250,7 +250,7 @@ def _check_keys(cfg: DictConfig) -> None:
         where, _, name = key.rpartition(".")
         node = cfg[where] if where else cfg
         if isinstance(node, DictConfig) and OmegaConf.is_interpolation(node, name):
-            written = OmegaConf.to_yaml(OmegaConf.masked_copy(node, name)).strip().partition(": ")[2]
+            written = str(resolve(OmegaConf.to_container(OmegaConf.masked_copy(node, name), resolve=False))[name])
             if "${now:" in written:
                 raise SettingError(f"{key}={written}: must not change with time, or no command could go on from what it left")
 

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 from optuna.storages._cached_storage import _CachedStorage
-from optuna.storages._rdb.models import TrialIntermediateValueModel, TrialModel, TrialUserAttributeModel
+from optuna.storages._rdb.models import StudyModel, TrialIntermediateValueModel, TrialModel, TrialUserAttributeModel
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import TrialState
 from sqlalchemy import Connection, text
@@ -122,6 +122,14 @@ class EnduringStorage(_CachedStorage):
         return super()._get_stale_trial_ids(study_id)
 
     @_enduring
+    def add_trials(self, study_id: int, trials: Sequence[optuna.trial.FrozenTrial]) -> None:
+        """Adds trials, all or none, in one transaction."""
+        with _create_scoped_session(self._backend.scoped_session) as session:
+            StudyModel.find_or_raise_by_id(study_id, session, for_update=True)  # it also counts the trials
+            for trial in trials:
+                self._backend._get_prepared_new_trial(study_id, trial, session)
+
+    @_enduring
     def write_trial(self, trial_id: int, attributes: Mapping[str, Any], curve: Mapping[int, float], claim: bool) -> bool:
         """Writes to a trial in one transaction: a commit for each of its forty attributes costs more than all else around a
         short trial.
@@ -179,9 +187,10 @@ class EnduringStorage(_CachedStorage):
             points.append({"trial_id": trial_id, "step": step, "intermediate_value": stored, "intermediate_value_type": kind})
         for model, rows, key in ((TrialUserAttributeModel, told, "key"), (TrialIntermediateValueModel, points, "step")):
             if rows:
-                statement: Any = insert(model).values(rows)
+                statement: Any = insert(model.__table__)
                 changed = {name: statement.excluded[name] for name in rows[0] if name not in ("trial_id", key)}
-                session.execute(statement.on_conflict_do_update(index_elements=["trial_id", key], set_=changed))
+                statement = statement.on_conflict_do_update(index_elements=["trial_id", key], set_=changed)
+                session.connection().execute(statement, rows)
 
     @contextmanager
     def exclusive(self, key: int) -> Iterator[None]:

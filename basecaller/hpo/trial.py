@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from basecaller.files import remove_lock
 from basecaller.hpo.enduring import EnduringStorage
 from basecaller.hpo.queue import CLAIM_TIMEOUT, place, trial_lock
-from basecaller.hpo.storage import open_study
+from basecaller.hpo.storage import made_study
 
 REPORTS_EVERY = 1.0
 """Seconds between two writes of a learning curve that no pruner looks at: that of a short trial is written with its end."""
@@ -105,7 +105,7 @@ def claim(
     Yields:
         The trial, or None where another process has it or it has ended already.
     """
-    study = open_study(url, study_name, pruner)
+    study = made_study(url, study_name, pruner)
     lock = trial_lock(folder, study_name, number)
     try:
         lock.acquire(timeout=CLAIM_TIMEOUT)

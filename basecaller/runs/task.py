@@ -23,8 +23,11 @@ from basecaller.workers import use_threads
 
 log = logging.getLogger(__name__)
 
-# Statistics of its caches, at the end. A level in Hydra's logging would be set for every job, of all of PyTorch's loggers.
-logging.getLogger("torch").setLevel(logging.WARNING)
+# Hydra's launchers print every override of every job, PyTorch statistics of its caches. Levels in Hydra's own logging would be
+# set anew for every job, of all loggers below them.
+for name in ("hydra", "hydra_plugins", "torch"):
+    logging.getLogger(name).setLevel(logging.WARNING)
+
 register_resolvers()  # here too: a worker process imports what it runs, and no more
 
 

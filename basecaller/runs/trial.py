@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from dataclasses import asdict
@@ -21,6 +22,9 @@ from basecaller.runs.training import train
 from basecaller.training.fit import Point
 
 log = logging.getLogger(__name__)
+
+# What PyTorch's import made stays: looking at it again in every collection is a tenth of a short trial's own cost.
+gc.freeze()
 
 OUTCOMES: tuple[tuple[type[Exception], str], ...] = (
     (DivergedError, "diverged"),
