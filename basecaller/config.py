@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import math
 import shlex
-from pathlib import Path
-from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from basecaller.data.sources import source_fingerprint
-from basecaller.errors import DataError
-from basecaller.files import content_digest
 from basecaller.hpo.best import best
-from basecaller.hpo.identity import run_id
 from basecaller.hpo.urls import without_password
 from basecaller.messages import is_users, readable
 from basecaller.places import conf_dir
-from basecaller.resolving import resolve
-from basecaller.schema import typed_config
-from basecaller.settings import data_settings, general, settings
+from basecaller.runs.job import resolved_for_folder
+from basecaller.settings import general
 
 
 def scaled_rate(base: float, factor: float, batch: int = 1, base_batch: int = 1) -> float:
@@ -34,43 +27,9 @@ def scaled_rate(base: float, factor: float, batch: int = 1, base_batch: int = 1)
 
 
 def _run_id(*, _root_: DictConfig) -> str:
-    """The resolver `${run_id:}`: a training's identity, and the name of its folder. All settings are checked before
-    there is one."""
-    settings(_root_)
-    return run_id(job_config(_root_))
-
-
-def _data_fingerprint(*, _root_: DictConfig) -> str:
-    """The resolver `${data_fingerprint:}`: of what the data set is made from."""
-    data = data_settings(_root_)
-    return source_fingerprint(data.name, data.source)
-
-
-def file_digest(path: str | None) -> str | None:
-    """The resolver `${file_digest:path}`: of a file's content, 16 hex digits; null for none.
-
-    Raises:
-        DataError: there is no such file.
-    """
-    if path is None:
-        return None
-    try:
-        return content_digest(Path(path))
-    except OSError as error:
-        raise DataError(
-            f"train.init={path}: cannot be read ({error.strerror}); give a checkpoint, such as .../best.pt"
-        ) from None
-
-
-def job_config(config: DictConfig) -> dict[str, Any]:
-    """A config without Hydra's own part, as plain values of their keys' types, all interpolations resolved; it may be written
-    anywhere, so a password in the storage's URL is left out.
-
-    Raises:
-        BasecallerError: an interpolation cannot be resolved, or a key cannot have its value.
-    """
-    values = typed_config(resolve(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])))
-    return values | {"storage": without_password(str(values["storage"]))}
+    """The resolver `${run_id:}`: the identity of a training, and the name of its folder. Hydra's job is given the same
+    resolved job."""
+    return resolved_for_folder(_root_).run_id
 
 
 def register_resolvers() -> None:
@@ -79,8 +38,6 @@ def register_resolvers() -> None:
         ("best", best),
         ("rate", scaled_rate),
         ("run_id", _run_id),
-        ("data_fingerprint", _data_fingerprint),
-        ("file_digest", file_digest),
     ):
         OmegaConf.register_resolver(name, function, replace=True)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from basecaller import __version__
-from basecaller.hpo.identity import run_id
 
 PACKAGES = ("torch", "hydra-core", "optuna", "numpy")
 
@@ -22,14 +21,20 @@ GIT_TIMEOUT = 30.0
 """Seconds; on a slow file system git may take long to tell whether files were changed."""
 
 
-def provenance(config: dict[str, Any], fingerprint: str) -> dict[str, Any]:
-    """Versions, git commit (None where it is not known), and the data set's fingerprint."""
+def provenance(run_id: str, fingerprint: str) -> dict[str, Any]:
+    """Run id, versions, git commit (None where it is not known), and the data set's fingerprint."""
     return {
         "data": fingerprint,
         "commit": commit(Path(__file__).resolve().parent),
-        "versions": {"python": platform.python_version(), "basecaller": __version__} | {p: version(p) for p in PACKAGES},
-        "run_id": run_id(config),
+        "versions": versions(),
+        "run_id": run_id,
     }
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Of Python, this program, and the packages that decide most."""
+    return {"python": platform.python_version(), "basecaller": __version__} | {p: version(p) for p in PACKAGES}
 
 
 @cache

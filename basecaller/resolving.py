@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.base import Container
 from omegaconf.errors import OmegaConfBaseException
 
 from basecaller.errors import BasecallerError, SettingError
 
 
-def resolve(node: Any, where: str = "") -> dict[str, Any]:
-    """A config section as a plain dict, interpolations resolved.
+def resolve(node: Any, where: str = "", without: Collection[str] = ()) -> dict[str, Any]:
+    """A config section as a plain dict, interpolations resolved; one that is plain already stays as it is.
 
+    Args:
+        node: the section.
+        where: its dotted place, for messages.
+        without: keys to leave out, which are not resolved.
     Raises:
         SettingError: it is no section.
         BasecallerError: what a resolver of this program raised, or SettingError for any other broken interpolation.
     """
+    if isinstance(node, dict):
+        return node
     if not isinstance(node, DictConfig):
         raise SettingError(f"{where}={node}: must be a section of keys")
     try:
-        return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+        if not without:
+            return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+        return {str(key): _plain(node, str(key)) for key in node if key not in without}
     except OmegaConfBaseException as error:
         raise user_error(error) or SettingError(f"{error.full_key or where}: {str(error).splitlines()[0]}") from error
 
 
-def value_at(config: DictConfig, key: str) -> Any:
-    """A key's value, resolved.
-
-    Raises:
-        BasecallerError: see `resolve`; also where the config has no such key.
-    """
-    try:
-        return config[key]
-    except OmegaConfBaseException as error:
-        raise user_error(error) or SettingError(f"{key}: {str(error).splitlines()[0]}") from error
+def _plain(node: DictConfig, key: str) -> Any:
+    value = "???" if OmegaConf.is_missing(node, key) else node[key]
+    return OmegaConf.to_container(value, resolve=True) if isinstance(value, Container) else value
 
 
 def user_error(error: BaseException | None) -> BasecallerError | None:

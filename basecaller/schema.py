@@ -7,6 +7,7 @@ each source of data. `checking.py` says how a field describes its key.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any
 
 from basecaller.checking import type_of, typed
@@ -172,6 +173,7 @@ LASTING = ("experiment", "storage", "output_dir", "data.folder")
 """Keys by which a command finds what an earlier one left."""
 
 
+@cache
 def field_of(key: str, source: str) -> tuple[type, str] | None:
     """The dataclass and the field that describe a dotted key; None for a key that nothing describes.
 

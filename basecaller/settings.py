@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_type_hints
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from basecaller.checking import section, typed
 from basecaller.data import mixture, simulator
@@ -19,7 +18,7 @@ from basecaller.data.sources import SOURCES
 from basecaller.errors import DataError, SettingError
 from basecaller.geometry import Model
 from basecaller.places import conf_dir, expanded
-from basecaller.resolving import value_at
+from basecaller.resolving import resolve
 from basecaller.schema import (
     GROUPS,
     LASTING,
@@ -117,19 +116,17 @@ GENERAL = ("name", "batch_size", "folder", "fingerprint", "pore_model")
 """Keys of the `data` section that are not the source's own."""
 
 
-def _values(node: DictConfig, where: str) -> dict[str, Any]:
+def _values(node: dict[str, Any], where: str) -> dict[str, Any]:
     """A source's own keys."""
-    values = {}
-    for key in [str(key) for key in node]:
-        if key not in GENERAL:  # `fingerprint` is made from these: it must not be resolved on the way to them
-            if OmegaConf.is_missing(node, key):
-                raise SettingError(f"{where}.{key}: must be given, as in: {where}.{key}=...")
-            values[key] = node[key]
+    values = {key: value for key, value in node.items() if key not in GENERAL}
+    for key, value in values.items():
+        if value == MISSING:
+            raise SettingError(f"{where}.{key}: must be given, as in: {where}.{key}=...")
     return values
 
 
 def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple | ListConfig) else [] if value is None else [value]
+    return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
 
 
 def _source(name: Any, values: dict[str, Any], where: str) -> Any:
@@ -143,7 +140,7 @@ def _source(name: Any, values: dict[str, Any], where: str) -> Any:
     for key in SOURCES[name].places:
         if isinstance(values.get(key), str | list):
             values[key] = [expanded(path) for path in values[key]] if isinstance(values[key], list) else expanded(values[key])
-    source: Any = section(kind, OmegaConf.create(values), where)
+    source: Any = section(kind, values, where)
     if isinstance(source, simulator.Settings):
         if source.max_bases < source.min_bases:
             raise SettingError(f"{where}.max_bases={source.max_bases}: must be at least {where}.min_bases={source.min_bases}")
@@ -160,29 +157,28 @@ def _source(name: Any, values: dict[str, Any], where: str) -> Any:
 def _whole(node: Any, shares: dict[str, Any], where: str) -> tuple[str, float, Any]:
     """Name, weight and settings of a source that is described inside another section: what it leaves out is as in its
     own file in `conf/data/`."""
-    if not isinstance(node, DictConfig) or "name" not in node:
+    if not isinstance(node, dict) or "name" not in node:
         raise SettingError(f"{where}: must describe a source, as in {{name: pod5, pod5: reads.pod5, bam: calls.bam}}")
-    given = {str(key): node[key] for key in node}
+    given = dict(node)
     name, weight = given.pop("name"), given.pop("weight", 1)
     if name not in SOURCES:
         raise SettingError(f"{where}.name={name}: must be one of {', '.join(SOURCES)}")
     if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 < weight < math.inf:
         raise SettingError(f"{where}.weight={weight}: must be above 0")
-    defaults = cast(DictConfig, OmegaConf.load(Path(conf_dir()) / "data" / f"{name}.yaml"))
+    defaults = resolve(OmegaConf.load(Path(conf_dir()) / "data" / f"{name}.yaml"))
     defaults.pop("defaults", None)
-    merged = OmegaConf.create({**shares, **cast(dict[str, Any], OmegaConf.to_container(defaults)), **given})
-    return name, float(weight), _source(name, _values(merged, where), where)
+    return name, float(weight), _source(name, _values({**shares, **defaults, **given}, where), where)
 
 
 def _mixture(sources: Any, shares: dict[str, Any]) -> mixture.Settings:
-    if not isinstance(sources, DictConfig) or not sources:
+    if not isinstance(sources, dict) or not sources:
         raise SettingError(
             "data.sources: must name sources, as in {a: {name: pod5, pod5: a.pod5, bam: a.bam, weight: 2}, b: ...}"
         )
     parts = []
-    for name in [str(name) for name in sources]:
-        kind, weight, source = _whole(sources[name], shares, f"data.sources.{name}")
-        parts.append(mixture.Part(name, kind, weight, source))
+    for name, node in sources.items():
+        kind, weight, source = _whole(node, shares, f"data.sources.{name}")
+        parts.append(mixture.Part(str(name), kind, weight, source))
     return mixture.Settings(tuple(parts))
 
 
@@ -192,12 +188,15 @@ def data_settings(cfg: DictConfig) -> Data:
     Raises:
         SettingError: see `section`; DataError: a source file that the section names is missing.
     """
-    name, values = cfg.data.name, _values(cfg.data, "data")
-    pore_model = cfg.data.get("pore_model")  # configs of earlier versions have none
-    written = {"batch_size": cfg.data.batch_size, "folder": cfg.data.folder, "pore_model": pore_model}
-    shared = section(DataShared, OmegaConf.create(written), "data")
+    return _data(resolve(cfg.data, "data"))
+
+
+def _data(node: dict[str, Any]) -> Data:
+    name, values = node.get("name"), _values(node, "data")
+    written = {"pore_model": None} | {key: node[key] for key in ("batch_size", "folder", "pore_model") if key in node}
+    shared = section(DataShared, written, "data")  # configs of earlier versions have no pore_model
     test = None
-    if isinstance(values.get("test"), DictConfig):  # a source of its own; nothing of this one is kept back
+    if isinstance(values.get("test"), dict):  # a source of its own; nothing of this one is kept back
         kind, _, source = _whole(values["test"], {"validation": 0.1, "test": 0.8}, "data.test")
         test, values["test"] = HeldOut(kind, source), 0.0
     elif values.get("test") == 0:
@@ -205,12 +204,12 @@ def data_settings(cfg: DictConfig) -> Data:
             "data.test=0: must be a share above 0, or a source of its own, as in data.test={name: bonito, path: DIR}"
         )
     shares = {key: values.get(key) for key in ("validation", "test")}
-    source = _mixture(values["sources"], shares) if name == "mixed" else _source(name, values, "data")
+    source = _mixture(values.get("sources"), shares) if name == "mixed" else _source(name, values, "data")
     if shared.pore_model is not None and not Path(shared.pore_model).is_file():
         raise DataError(
             f"data.pore_model: {shared.pore_model} is no file; give a table of k-mers and levels, or null for R9.4's"
         )
-    return Data(name, shared.batch_size, shared.folder, source, shared.pore_model, test)
+    return Data(str(name), shared.batch_size, shared.folder, source, shared.pore_model, test)
 
 
 @dataclass(frozen=True)
@@ -224,25 +223,43 @@ class Settings(General):
     padding: str
 
 
+TRAINING = ("model", "optimizer", "padding", "train", "data")
+"""Sections that describe the training itself."""
+
+
 def general(cfg: DictConfig) -> General:
     """The settings that do not describe the training itself.
 
     Raises:
         SettingError: a key or value that cannot be; the message names it.
     """
-    known = [*(f.name for f in dataclasses.fields(Settings))]
-    for name in [str(name) for name in cfg]:
+    _check_keys(cfg)
+    return _general(resolve(cfg, without=("hydra", *TRAINING)), str(cfg.data.name))
+
+
+def _check_keys(cfg: DictConfig) -> None:
+    """Checks that the config has the sections it must have and no others, and that the keys in `LASTING` last."""
+    known = [f.name for f in dataclasses.fields(Settings)]
+    for name in map(str, cfg):
         if name not in (*known, "hydra"):
             raise SettingError(f"{name}: unknown key; known are {', '.join(known)}")
-    unresolved = OmegaConf.to_container(cfg, resolve=False)
+    for name in known:
+        if name not in cfg:
+            raise SettingError(f"{name}: missing; every training needs it")
     for key in LASTING:
-        written = str(functools.reduce(lambda node, name: node[name], key.split("."), cast(Any, unresolved)))
-        if "${now:" in written:
-            raise SettingError(f"{key}={written}: must not change with time, or no command could go on from what it left")
-    top = section(Top, OmegaConf.create({f.name: value_at(cfg, f.name) for f in dataclasses.fields(Top)}), "")
-    search = section(SearchOptions, cfg.search, "search")
-    _check_winner(search.winner, str(cfg.data.name))
-    stage, trial = section(Stage, cfg.stage, "stage"), section(TrialPlace, cfg.trial, "trial")
+        where, _, name = key.rpartition(".")
+        node = cfg[where] if where else cfg
+        if isinstance(node, DictConfig) and OmegaConf.is_interpolation(node, name):
+            written = str(resolve(OmegaConf.to_container(OmegaConf.masked_copy(node, name), resolve=False))[name])
+            if "${now:" in written:
+                raise SettingError(f"{key}={written}: must not change with time, or no command could go on from what it left")
+
+
+def _general(values: dict[str, Any], source: str) -> General:
+    top = section(Top, {f.name: values[f.name] for f in dataclasses.fields(Top)}, "")
+    search = section(SearchOptions, values["search"], "search")
+    _check_winner(search.winner, source)
+    stage, trial = section(Stage, values["stage"], "stage"), section(TrialPlace, values["trial"], "trial")
     if stage.choice and stage.choice not in GROUPS and not any(field_of(stage.choice, source) for source in SOURCES):
         raise SettingError(
             f"stage.choice={stage.choice}: no such setting; it must be a key or group that the stage sweeps, or null"
@@ -278,14 +295,28 @@ def settings(cfg: DictConfig) -> Settings:
         SettingError: a key or value that cannot be; the message names it.
         DataError: a source file is missing.
     """
-    train = section(Train, cfg.train, "train")
+    return settings_and_values(cfg)[0]
+
+
+def settings_and_values(cfg: DictConfig) -> tuple[Settings, dict[str, Any]]:
+    """The checked settings of a composed config, and the config's plain values, resolved, without Hydra's own part.
+
+    Raises:
+        BasecallerError: see `settings`.
+    """
+    _check_keys(cfg)
+    values = resolve(cfg, without=("hydra",))
+    data = resolve(values["data"], "data")
+    above = _general(values, str(data.get("name")))
+    train = section(Train, values["train"], "train")
     if wrong := check_schedule(train.batch_schedule, train.budget):
         raise SettingError(f"train.batch_schedule={list(train.batch_schedule or ())}: {wrong}")
-    return Settings(
-        **vars(general(cfg)),
-        model=section(Model, cfg.model, "model"),
-        optimizer=section(Optimizer, cfg.optimizer, "optimizer"),
+    checked = Settings(
+        **vars(above),
+        model=section(Model, values["model"], "model"),
+        optimizer=section(Optimizer, values["optimizer"], "optimizer"),
         train=train,
-        data=data_settings(cfg),
-        padding=section(Padding, cfg.padding, "padding").mode,
+        data=_data(data),
+        padding=section(Padding, values["padding"], "padding").mode,
     )
+    return checked, values

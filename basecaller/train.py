@@ -12,13 +12,13 @@ import hydra
 from basecaller.commandline import as_typed
 from basecaller.entry import as_message
 from basecaller.places import conf_dir
-from basecaller.run import job
+from basecaller.runs.task import run_job
 
 
 @as_message
 def main() -> None:
     sys.argv[1:] = as_typed(sys.argv[1:])  # Hydra reads them itself
-    hydra.main(config_path=conf_dir(), config_name="config")(job)()
+    hydra.main(config_path=conf_dir(), config_name="config")(run_job)()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
 
 
 def cores() -> int:
@@ -66,10 +65,15 @@ def divide(workers: int | None, device: str = "auto") -> Workers:
     return Workers(workers, max(1, cores() // workers))
 
 
-def threads_of_job(cfg: DictConfig) -> int:
-    """Threads of a job: `threads`, or its share of the cores among the launcher's jobs."""
-    if cfg.threads is not None:
-        return int(cfg.threads)
+def use_threads(threads: int | None) -> None:
+    """Gives the job that Hydra runs its threads: as many as were asked for, or its share of the cores among the launcher's
+    jobs."""
+    import torch  # here: this module divides the machine for processes that compute nothing themselves
+
+    torch.set_num_threads(threads or _share())
+
+
+def _share() -> int:
     hydra = HydraConfig.get()
     at_once = hydra.launcher.get("n_jobs", 1) if hydra.mode == RunMode.MULTIRUN else 1
     return max(1, cores() // (at_once if at_once > 0 else cores()))  # joblib's -1 is one job for each core

@@ -312,7 +312,8 @@ def real(runs: int, rng: np.random.Generator, stages: int = 1000) -> dict[str, A
     import torch
 
     from basecaller.config import compose_config
-    from basecaller.run import train
+    from basecaller.runs.job import resolve_job
+    from basecaller.runs.training import train
 
     torch.set_num_threads(1)
     logging.disable(logging.INFO)
@@ -321,7 +322,7 @@ def real(runs: int, rng: np.random.Generator, stages: int = 1000) -> dict[str, A
         for rate, of in losses.items():
             for seed in range(runs):
                 cfg = compose_config([*TINY, f"optimizer.lr={rate}", f"seed={seed}", f"data.folder={folder}/data"])
-                of.append(train(cfg, Path(folder) / f"{rate}-{seed}").metrics["val_loss"])
+                of.append(train(resolve_job(cfg, Path(folder) / f"{rate}-{seed}")).metrics["val_loss"])
     a, b = (np.array(of) for of in losses.values())
     pair, four = SHAPES[0], SHAPES[1]
     false = {}

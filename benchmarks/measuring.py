@@ -13,7 +13,7 @@ from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
 from basecaller.network import RawCTCNet
 from basecaller.settings import Settings, settings
-from basecaller.training.fit import Job, _Run
+from basecaller.training.fit import Recipe, _Run
 
 
 @dataclass(frozen=True)
@@ -58,5 +58,5 @@ def default(folder: Path, *overrides: str) -> tuple[Settings, Dataset]:
 
 
 def run_of(chosen: Settings, dataset: Dataset, folder: Path) -> _Run:
-    job = Job(chosen.optimizer, chosen.train, chosen.padding, chosen.data.batch_size, 1, folder)
+    job = Recipe(chosen.optimizer, chosen.train, chosen.padding, chosen.data.batch_size, 1, folder)
     return _Run(RawCTCNet(chosen.model, seed=1), dataset, job)

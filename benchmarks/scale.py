@@ -60,7 +60,7 @@ def measure(url: str, folder: Path, sizes: tuple[int, ...]) -> list[dict[str, An
         seconds = []
         for number, _ in waiting(study, [Entry(point, 1) for point in more]):
             started = time.perf_counter()
-            with claim(url, name, number, folder) as trial:
+            with claim(url, name, number, folder, {}) as trial:
                 assert trial is not None
                 trial.report(1.0, 100)
                 trial.note({"identity_mean": 0.5})

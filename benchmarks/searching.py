@@ -14,23 +14,23 @@ from benchmarks.measuring import Row, default
 
 COST = """
 import sys, time
-from basecaller import run
+from basecaller.runs import task, trial
 from basecaller.search_plan.stages import hydra_app
-real, known = run.train, []
+real, known = trial.train, []
 
-def train(cfg, folder, on_point=lambda point: None):
+def train(job, on_point=lambda point: None):
     if not known:
-        known.append(real(cfg, folder, on_point))
+        known.append(real(job, on_point))
     for point in known[0].curve:
         on_point(point)
     return known[0]
 
 tiny = ["threads=1", "data.reads=100", "train.chunks=8", "train.validation_chunks=4", "data.test=0.3", "data.validation=0.3"]
 with hydra_app() as app:
-    run.train = train
-    app.multirun("config", run.job, [*tiny, "optimizer.lr=1"], with_log_configuration=False)
+    trial.train = train
+    app.multirun("config", task.run_job, [*tiny, "optimizer.lr=1"], with_log_configuration=False)
     first = time.perf_counter()
-    app.multirun("config", run.job, [*tiny, *sys.argv[1:]], with_log_configuration=False)
+    app.multirun("config", task.run_job, [*tiny, *sys.argv[1:]], with_log_configuration=False)
     print(time.perf_counter() - first)
 """
 

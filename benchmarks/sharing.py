@@ -25,17 +25,18 @@ from tests.postgres import AbsentError, temporary_server
 
 CHILD = """
 import sys
-from basecaller import run
+from basecaller.runs import task, trial
+from basecaller.runs.folder import Result
 from basecaller.search_plan.stages import hydra_app
 
 
-def train(cfg, folder, on_point=lambda point: None):
-    return run.Result({"val_loss": 1.0, "identity_mean": 0.5, "identity_floor": 0.3}, [],
+def train(job, on_point=lambda point: None):
+    return Result({"val_loss": 1.0, "identity_mean": 0.5, "identity_floor": 0.3}, [],
                       {"seconds": 0.0, "only_blanks": False, "updates": 0})
 
-run.train = train
+trial.train = train
 with hydra_app() as app:
-    app.multirun("config", run.job, sys.argv[1:])
+    app.multirun("config", task.run_job, sys.argv[1:])
 """
 
 

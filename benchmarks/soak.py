@@ -41,7 +41,7 @@ real = module._Run.step
 
 def step(self, batch):
     value = real(self, batch)
-    with open(self.job.folder / "steps", "ab", buffering=0) as file:
+    with open(self.recipe.folder / "steps", "ab", buffering=0) as file:
         file.write(b".")
     return value
 

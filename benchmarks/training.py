@@ -23,7 +23,7 @@ from basecaller.native.build import compiled, load
 from basecaller.network import RawCTCNet
 from basecaller.settings import Settings
 from basecaller.training.engine import ctc_nats
-from basecaller.training.fit import Job, fit
+from basecaller.training.fit import Recipe, fit
 from benchmarks.gpu import multiply_adds
 from benchmarks.measuring import Row, default, in_turns, run_of
 from tests.reference import PlainRawCTCNet
@@ -64,7 +64,7 @@ def precision(folder: Path) -> list[Row]:
             for kind, found in losses.items():
                 chosen, dataset = default(folder, f"seed={seed}", f"train.precision={kind}", *overrides)
                 into = folder / f"{name}-{kind}-{seed}".replace(" ", "-")
-                job = Job(chosen.optimizer, chosen.train, chosen.padding, chosen.data.batch_size, seed, into)
+                job = Recipe(chosen.optimizer, chosen.train, chosen.padding, chosen.data.batch_size, seed, into)
                 found.append(fit(RawCTCNet(chosen.model, seed=seed), dataset, job).metrics["val_loss"])
         difference = np.array(losses["bfloat16"]) - np.array(losses["float32"])
         noise, mean = float(np.std(losses["float32"], ddof=1)), float(difference.mean())
@@ -163,7 +163,7 @@ def whole(folder: Path) -> list[Row]:
 
             def train(chosen: Settings = chosen, dataset: Dataset = dataset) -> None:
                 with tempfile.TemporaryDirectory() as into:
-                    job = Job(chosen.optimizer, chosen.train, chosen.padding, chosen.data.batch_size, 1, Path(into))
+                    job = Recipe(chosen.optimizer, chosen.train, chosen.padding, chosen.data.batch_size, 1, Path(into))
                     fit(RawCTCNet(chosen.model, seed=1), dataset, job)
 
             turns.append(train)

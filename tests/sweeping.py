@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import TrialState
 
 from basecaller.hpo.storage import open_study
-from basecaller.run import job
+from basecaller.runs.task import run_job
 from basecaller.search_plan.stages import hydra_app
 from tests.conftest import TINY
 
@@ -19,7 +19,7 @@ def sweep(*overrides: str) -> optuna.Study:
     """Runs a sweep; returns its study."""
     tiny = [line for line in TINY if "data=pod5" not in overrides or not line.startswith("data.")]
     with hydra_app() as app:
-        name = app.multirun("config", job, [*tiny, *overrides], with_log_configuration=False)
+        name = app.multirun("config", run_job, [*tiny, *overrides], with_log_configuration=False)
     return open_study(URL, name)
 
 

@@ -23,14 +23,14 @@ from basecaller.calling.evaluating import evaluate_reads, homopolymers, seed_len
 from basecaller.calling.files import write_alignments, write_fastq
 from basecaller.calling.plain import Plain
 from basecaller.calling.quality import Calibration, calibrate, mean_quality, raw_quality
-from basecaller.config import compose_config, job_config
+from basecaller.config import compose_config
 from basecaller.data.signal import normalise
 from basecaller.decode import greedy
 from basecaller.errors import DataError, SettingError
 from basecaller.geometry import Model, output_length
-from basecaller.hpo.identity import run_id
 from basecaller.network import RawCTCNet
-from basecaller.run import train
+from basecaller.runs.job import resolve_job
+from basecaller.runs.training import train
 from basecaller.training import checkpoint
 from tests.conftest import TINY, Command
 from tests.reads import bonito_directory, make_source
@@ -234,7 +234,7 @@ def test_wrong_arguments_are_one_message(run: Command, command, arguments, words
 def test_a_model_is_evaluated_and_its_qualities_are_fitted(tmp_path, run: Command, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small = [line for line in TINY if not line.startswith("search.")]
-    train(compose_config([*small, "train.epochs=6", "optimizer.lr=0.01"]), tmp_path / "run")
+    train(resolve_job(compose_config([*small, "train.epochs=6", "optimizer.lr=0.01"]), tmp_path / "run"))
     told = run("evaluate", "model=run", "decoder=greedy")
     facts = json.loads((tmp_path / "run/evaluation/evaluation.json").read_text())
     assert len(facts["identities"]) == facts["chunks"]
@@ -353,16 +353,16 @@ def test_training_starts_from_a_checkpoint_and_maps_its_letters(tmp_path):
 def test_fine_tuning_is_a_run_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small = [line for line in TINY if not line.startswith("search.")]
-    first = train(compose_config(small), tmp_path / "first")
+    first = train(resolve_job(compose_config(small), tmp_path / "first"))
     tuned = compose_config([*small, "train.init=first/best.pt"])
-    result = train(tuned, tmp_path / "tuned")
+    result = train(resolve_job(tuned, tmp_path / "tuned"))
     assert result.curve[0].train_loss < first.curve[0].train_loss
-    ids = {run_id(job_config(compose_config(small))), run_id(job_config(tuned))}
+    ids = {resolve_job(cfg, Path()).run_id for cfg in (compose_config(small), tuned)}
     (tmp_path / "first/best.pt").rename(tmp_path / "moved.pt")
-    ids.add(run_id(job_config(compose_config([*small, "train.init=moved.pt"]))))
+    ids.add(resolve_job(compose_config([*small, "train.init=moved.pt"]), Path()).run_id)
     assert len(ids) == 2
     with pytest.raises((DataError, SettingError), match=r"train\.init=gone\.pt: cannot be read"):
-        train(compose_config([*small, "train.init=gone.pt"]), tmp_path / "x")
+        train(resolve_job(compose_config([*small, "train.init=gone.pt"]), tmp_path / "x"))
 
 
 def test_other_alphabets_go_through_to_fastq(tmp_path, monkeypatch, run: Command):
@@ -372,7 +372,7 @@ def test_other_alphabets_go_through_to_fastq(tmp_path, monkeypatch, run: Command
     np.save(path / "references.npy", np.where((references == 2) & (RNG.random(references.shape) < 0.5), 5, references))
     small = [line for line in TINY if not line.startswith(("data.", "search."))]
     given = ["data=bonito", f"data.path={path}", "data.alphabet=ACGTM", "data.validation=0.2", "data.test=0.2", *small]
-    train(compose_config([*given, "train.epochs=8", "optimizer.lr=0.02"]), tmp_path / "run")
+    train(resolve_job(compose_config([*given, "train.epochs=8", "optimizer.lr=0.02"]), tmp_path / "run"))
     make_source(tmp_path / "reads", count=3)
     run("basecall", "model=run", "reads=reads", "decoder=beam")
     letters = Counter("".join(bases for bases, _ in fastq(tmp_path / "calls/reads.fastq").values()))
@@ -383,4 +383,4 @@ def test_other_alphabets_go_through_to_fastq(tmp_path, monkeypatch, run: Command
     assert "identity" in told.stdout
     assert OmegaConf.load("run/config.yaml").data.alphabet == "ACGTM"
     with pytest.raises(SettingError, match=r"data\.alphabet=ACGA: must be different letters"):
-        train(compose_config([*given[:2], "data.alphabet=ACGA"]), tmp_path / "y")
+        train(resolve_job(compose_config([*given[:2], "data.alphabet=ACGA"]), tmp_path / "y"))

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from basecaller.config import compose_config, conf_dir, job_config, scaled_rate
+from basecaller.config import compose_config, conf_dir, scaled_rate
 from basecaller.errors import DataError, SettingError
+from basecaller.runs.job import resolve_job
 from basecaller.settings import settings
 from basecaller.workers import Workers, cores, divide
 
@@ -93,7 +94,7 @@ def test_missing_pod5_settings_are_asked_for():
     with pytest.raises(SettingError, match=r"data\.pod5: must be given"):
         settings(compose_config(["data=pod5"]))
     with pytest.raises(DataError, match=r"2 sources and data\.bam 1"):
-        job_config(compose_config(["data=pod5", "data.pod5=[a,b]", "data.bam=c"]))
+        resolve_job(compose_config(["data=pod5", "data.pod5=[a,b]", "data.bam=c"]), Path())
 
 
 def test_rates_scale_with_the_root_of_the_batch():

@@ -162,18 +162,18 @@ def test_only_deaths_that_one_sweep_has_seen_count_against_a_point(folder):
 
 
 def test_a_failure_at_a_later_seed_is_tried_again_by_the_next_sweep(monkeypatch):
-    from basecaller.training import fit
+    from basecaller.runs import training
 
-    real = fit.fit
+    real = training.fit
 
-    def failing(network, dataset, job, *rest):
-        return real(network, dataset, job, *rest) if job.seed == 1 else 1 / 0
+    def failing(network, dataset, recipe, *rest):
+        return real(network, dataset, recipe, *rest) if recipe.seed == 1 else 1 / 0
 
-    monkeypatch.setattr(fit, "fit", failing)
+    monkeypatch.setattr(training, "fit", failing)
     given = (RATES, "stage.replicates=2")
     with pytest.raises(StageError, match="failed at seed 2"):
         sweep(*given)
-    monkeypatch.setattr(fit, "fit", real)
+    monkeypatch.setattr(training, "fit", real)
     stand = standing(sweep(*given))
     assert stand.failed == {}
     assert stand.conclusion.seeds == 2

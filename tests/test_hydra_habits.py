@@ -10,10 +10,10 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from basecaller import run as running
 from basecaller.errors import BasecallerError
 from basecaller.hpo.best import standing
-from basecaller.run import Result
+from basecaller.runs import trial as life
+from basecaller.runs.folder import Result
 from tests.conftest import TINY, Command
 from tests.sweeping import points, sweep
 
@@ -26,10 +26,10 @@ RATES = "optimizer.lr=0.01,0.001"
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials that take no time."""
 
-    def train(cfg, folder, on_point):
-        return Result({"val_loss": float(cfg.optimizer.lr)}, [], {"updates": 1, "seconds": 0.0, "only_blanks": False})
+    def train(job, on_point):
+        return Result({"val_loss": job.settings.optimizer.lr}, [], {"updates": 1, "seconds": 0.0, "only_blanks": False})
 
-    monkeypatch.setattr(running, "train", train)
+    monkeypatch.setattr(life, "train", train)
     monkeypatch.setattr(Result, "__str__", lambda self: "")
 
 
@@ -280,9 +280,9 @@ def test_a_finished_run_without_a_finite_loss_is_not_taken_over(folder: Path):
     assert not again.trials[0].user_attrs["taken_over"]
 
 
-@pytest.mark.parametrize("broken", ["_note_start", "train", "asdict"])
+@pytest.mark.parametrize("broken", ["train", "asdict"])
 def test_a_trial_ends_whatever_breaks_between_its_claim_and_its_end(monkeypatch, broken):
-    monkeypatch.setattr(running, broken, lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(life, broken, lambda *_, **__: 1 / 0)
     with pytest.raises(BasecallerError, match="failed"):
         sweep("optimizer.lr=0.01")
     (summary,) = optuna.get_all_study_summaries("sqlite:///outputs/optuna.db")
@@ -303,13 +303,12 @@ def test_a_trial_ends_whatever_breaks_between_its_claim_and_its_end(monkeypatch,
 def test_a_settings_own_bound_is_no_edge(monkeypatch, axis, edge):
     key = axis.partition("=")[0]
 
-    def train(cfg, folder, on_point):
-        from omegaconf import OmegaConf
-
-        loss = 1.0 + float(OmegaConf.select(cfg, key))  # the lowest value wins
+    def train(job, on_point):
+        section, _, name = key.partition(".")
+        loss = 1.0 + float(job.config[section][name])  # the lowest value wins
         return Result({"val_loss": loss}, [], {"updates": 1, "seconds": 0.0, "only_blanks": False})
 
-    monkeypatch.setattr(running, "train", train)
+    monkeypatch.setattr(life, "train", train)
     assert sweep(axis).user_attrs["edges"] == edge
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import basecaller
-from basecaller.config import compose_config, job_config
+from basecaller.config import compose_config
 from basecaller.hpo.code_version import TRAINING_CODE, code_version, meaning
-from basecaller.hpo.identity import run_id, without
+from basecaller.hpo.identity import without
+from basecaller.runs.job import resolve_job
 
 PACKAGE = Path(basecaller.__file__).parent
 
@@ -21,13 +22,13 @@ DECIDES_NOTHING = {
     "data.__init__", "training.__init__",
     # these make the data set, whose fingerprint is part of a run's config
     "data.audit", "data.labels", "data.pore", "data.signal", "data.sources", "data.splits",
-    # these bring a checked config to `run._fit`
-    "config", "settings", "workers", "entry", "provenance", "hpo.identity", "hpo.pruning", "hpo.trial",
+    # these bring a job to `runs.training._fit`
+    "provenance", "runs.findings", "runs.folder", "runs.job",
 }  # fmt: skip
 
 
 def identity(*overrides: str) -> str:
-    return run_id(job_config(compose_config(list(overrides))))
+    return resolve_job(compose_config(list(overrides)), Path()).run_id
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from basecaller.data.signal import normalise
 from basecaller.data.splits import SPLITS, splits_of_places
 from basecaller.decode import greedy, to_string
 from basecaller.errors import DataError, SettingError
-from basecaller.run import train
+from basecaller.runs.job import resolve_job
+from basecaller.runs.training import train
 from basecaller.settings import data_settings
 from tests import reads as files
 from tests.conftest import TINY, Command
@@ -294,7 +295,7 @@ def test_a_mixture_of_rna_calls_reads_from_the_other_end(tmp_path, run: Command,
     mine = f"name: pod5, pod5: {path}, bam: {bam}, labels: moves, chunk_samples: 600"
     simulated = "{name: simulated, reads: 60, min_bases: 20, max_bases: 40, genome_bases: 50000}"
     cfg = compose_config(["data=mixed", f"data.sources={{rna: {{{mine}, rna: true}}, more: {simulated}}}", *given])
-    train(cfg, tmp_path / "model")
+    train(resolve_job(cfg, tmp_path / "model"))
     model = load_model("model", "cpu")
     assert model.rna
     told = run("basecall", "model=model", "reads=reads.pod5", "decoder=greedy", "output=calls")

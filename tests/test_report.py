@@ -24,7 +24,7 @@ from basecaller.report import write_report
 from basecaller.reporting.convergence import convergence, loss_at, reached
 from basecaller.reporting.facts import optimizer_facts, stage_facts
 from basecaller.reporting.published import LOSSES, against_published, latest_asked
-from basecaller.run import job
+from basecaller.runs.task import run_job
 from basecaller.search_plan.search import Search
 from basecaller.search_plan.stages import hydra_app
 from tests.conftest import TINY, Command
@@ -136,7 +136,7 @@ def test_failures_are_shown_with_their_reason(folder):
             "train.clip=null",
             "threads=1",
         ]
-        app.multirun("config", job, [*given, "optimizer.lr=1e30,0.001", "stage.extend=0"], with_log_configuration=False)
+        app.multirun("config", run_job, [*given, "optimizer.lr=1e30,0.001", "stage.extend=0"], with_log_configuration=False)
     facts, html, _ = report(folder)
     states = {p["point"]: p["state"] for p in facts["stages"][0]["points"]}
     assert states["optimizer.lr=1e+30"].startswith("diverged")
@@ -346,7 +346,7 @@ def test_the_optimizer_has_a_verdict_of_its_own():
 def test_a_stage_that_asks_about_speed_compares_areas_and_hands_losses_on(folder):
     given = ("stage=batch_norm", "padding=on", "search.replicates=2", "threads=1")
     with hydra_app() as app:
-        name = app.multirun("config", job, [*GIVEN, *given], with_log_configuration=False)
+        name = app.multirun("config", run_job, [*GIVEN, *given], with_log_configuration=False)
     study = open_study(URL, name)
     stand = standing(study)
     areas = {p: [t.user_attrs["area_under_curve"] for t in stand.trials_of(p)] for p in stand.points}

@@ -12,12 +12,12 @@ import pytest
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from basecaller import run as running
 from basecaller.errors import SettingError
 from basecaller.hpo.best import standing
 from basecaller.hpo.sampling import check_sampler, sampler_for
 from basecaller.hpo.storage import current_study, open_study
-from basecaller.run import Result
+from basecaller.runs import trial as life
+from basecaller.runs.folder import Result
 from tests.conftest import TINY, Command
 from tests.sweeping import URL, sweep, values
 
@@ -43,12 +43,12 @@ def choose(sampler: str, seed: int | None = None) -> list[str]:
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials that take no time: the loss is the distance of the rate from 0.01, in powers of ten."""
 
-    def train(cfg, folder, on_point):
+    def train(job, on_point):
         return Result(
-            {"val_loss": abs(float(cfg.optimizer.lr) - 0.01)}, [], {"updates": 1, "seconds": 0.0, "only_blanks": False}
+            {"val_loss": abs(job.settings.optimizer.lr - 0.01)}, [], {"updates": 1, "seconds": 0.0, "only_blanks": False}
         )
 
-    monkeypatch.setattr(running, "train", train)
+    monkeypatch.setattr(life, "train", train)
     monkeypatch.setattr(Result, "__str__", lambda self: "")
 
 

@@ -18,10 +18,13 @@ from basecaller.data.sources import prepare
 from basecaller.decode import to_string
 from basecaller.errors import DataError, SettingError
 from basecaller.hpo.storage import current_study
-from basecaller.run import check, data_findings, train
+from basecaller.runs.findings import data_findings
+from basecaller.runs.job import resolve_job
+from basecaller.runs.task import check
+from basecaller.runs.training import train
 from basecaller.search_plan.search import Search
 from basecaller.search_plan.winner import tested as metrics_of_the_test_set
-from basecaller.settings import data_settings
+from basecaller.settings import data_settings, settings
 from tests.conftest import TINY, Command
 from tests.reads import bonito_directory, tensors
 
@@ -65,7 +68,7 @@ def test_directories_of_different_width_train_together_in_every_padding(folder):
     for padding in ("off", "on", "masked"):
         cfg = compose_config([*given, f"padding={padding}"])
         check(cfg)
-        result = train(cfg, folder / padding)
+        result = train(resolve_job(cfg, folder / padding))
         assert np.isfinite(result.metrics["val_loss"])
     for batch in training_batches(dataset, dataset.indices("train"), [(len(dataset.indices("train")), 4)], "off", 4, 1, 0):
         assert len(set(batch.lengths.tolist())) == 1
@@ -165,7 +168,7 @@ def test_reads_without_base_positions_are_never_cropped(folder):
         check(compose_config([*given, "padding=off"]))
     cfg = compose_config(given)
     assert cfg.padding.mode == "masked"  # its own default
-    assert np.isfinite(train(cfg, folder / "run").metrics["val_loss"])
+    assert np.isfinite(train(resolve_job(cfg, folder / "run")).metrics["val_loss"])
 
 
 def test_a_search_compares_on_with_masked_where_nothing_can_be_cropped(folder):
@@ -213,7 +216,7 @@ def test_a_mixture_has_its_sources_in_their_shares(folder):
     assert "mine: chunks kept" in audit(dataset)["counts"]
     assert audit(dataset)["shares"] == {"mine": 0.25, "more": 0.75}
     assert (dataset.folder / "audit.png").exists()
-    result = train(compose_config(["data=mixed", sources, *SHARES, *SMALL, "padding=masked"]), folder / "run")
+    result = train(resolve_job(compose_config(["data=mixed", sources, *SHARES, *SMALL, "padding=masked"]), folder / "run"))
     assert np.isfinite(result.metrics["val_loss"])
     other = dataset_of("data=mixed", sources.replace("weight: 3", "weight: 2"), *SHARES)
     assert other.fingerprint != dataset.fingerprint
@@ -242,7 +245,7 @@ def test_the_winner_may_be_tested_on_another_source(folder, run: Command):
     data = data_settings(cfg)
     main = prepare(data.name, data.source, Path(data.folder))
     assert len(main.indices("test")) == 0
-    result = train(cfg, folder / "run")
+    result = train(resolve_job(cfg, folder / "run"))
     assert result.facts["chunks"] > 0
     tested = metrics_of_the_test_set(cfg, folder / "run")
     assert tested["reads"] == 30
@@ -259,8 +262,8 @@ def test_the_winner_may_be_tested_on_another_source(folder, run: Command):
         wrong = [*given, f"data.test={{name: bonito, {test}}}", "search.replicates=1"]
         assert words in run("search", *wrong, code=2).stderr  # before anything trains
     assert not (folder / "outputs/optuna.db").exists()
-    assert not data_findings(cfg)[1:]  # too few to train on, and nothing of the test set
+    assert not data_findings(settings(cfg))[1:]  # too few to train on, and nothing of the test set
     known = compose_config([*SMALL, "data=bonito", f"data.path={path}", f"data.test={{name: bonito, path: {path}}}"])
-    assert any(" of the sequence of data.test is in train too" in line for line in data_findings(known))
+    assert any(" of the sequence of data.test is in train too" in line for line in data_findings(settings(known)))
     with pytest.raises(SettingError, match=r"data\.test=0: must be a share above 0, or a source"):
         data_settings(compose_config([*given, "data.test=0"]))

@@ -21,7 +21,7 @@ from basecaller.hpo.edges import edges, outward
 from basecaller.hpo.queue import trial_lock
 from basecaller.hpo.storage import current_study, open_storage, open_study, without_password
 from basecaller.reporting.facts import stage_facts
-from basecaller.run import job
+from basecaller.runs.task import run_job
 from basecaller.search_plan.stages import hydra_app
 from tests.conftest import TINY
 from tests.sweeping import URL, points, sweep
@@ -141,13 +141,13 @@ def test_infeasible_targets_end_the_trial_as_infeasible():
 
 
 def test_a_failed_point_is_tried_again_by_the_next_sweep(monkeypatch):
-    from basecaller.training import fit
+    from basecaller.runs import training
 
-    real = fit.fit
-    monkeypatch.setattr(fit, "fit", lambda *_: 1 / 0)
+    real = training.fit
+    monkeypatch.setattr(training, "fit", lambda *_: 1 / 0)
     with pytest.raises(StageError, match="failed"):
         sweep("optimizer.lr=0.01")
-    monkeypatch.setattr(fit, "fit", real)
+    monkeypatch.setattr(training, "fit", real)
     study = sweep("optimizer.lr=0.01")
     assert [t.user_attrs["outcome"] for t in study.trials] == ["failed", "complete"]
     assert "division by zero" in study.trials[0].user_attrs["message"]
@@ -216,7 +216,9 @@ def test_a_storage_that_cannot_be_opened_is_named_without_its_password(folder):
 
 def test_a_journal_file_serves_as_storage(folder):
     with hydra_app() as app:
-        name = app.multirun("config", job, [*TINY, "storage=journal:///log/journal.log", RATES], with_log_configuration=False)
+        name = app.multirun(
+            "config", run_job, [*TINY, "storage=journal:///log/journal.log", RATES], with_log_configuration=False
+        )
     assert points(open_study("journal:///log/journal.log", name)) == ["optimizer.lr=0.01", "optimizer.lr=0.001"]
 
 
@@ -299,19 +301,19 @@ def test_more_replicates_add_seeds_to_what_is_there():
 
 def test_a_sweep_killed_between_seeds_goes_on_with_the_points_that_were_promoted(monkeypatch):
     whole = runs(sweep(*FOUR, "search.replicates=3", "experiment=whole"))
-    from basecaller import run as running
+    from basecaller.runs import trial as life
 
-    real, count = running.train, itertools.count()
+    real, count = life.train, itertools.count()
 
     def train(*arguments):
         if next(count) == 5:
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(running, "train", train)
+    monkeypatch.setattr(life, "train", train)
     with pytest.raises(KeyboardInterrupt):
         sweep(*FOUR, "search.replicates=3")
-    monkeypatch.setattr(running, "train", real)
+    monkeypatch.setattr(life, "train", real)
     assert sorted(runs(sweep(*FOUR, "search.replicates=3"))) == sorted(whole)
 
 
@@ -322,17 +324,17 @@ def test_seeds_swept_by_the_user_replicate_every_point():
 
 
 def test_a_point_that_diverges_at_a_later_seed_is_out(monkeypatch):
-    from basecaller import run as running
     from basecaller.errors import DivergedError
+    from basecaller.runs import trial as life
 
-    real = running.train
+    real = life.train
 
-    def train(cfg, *rest):
-        if cfg.seed == 2 and cfg.optimizer.lr == 0.001:
+    def train(job, *rest):
+        if job.settings.seed == 2 and job.settings.optimizer.lr == 0.001:
             raise DivergedError(3, float("nan"))
-        return real(cfg, *rest)
+        return real(job, *rest)
 
-    monkeypatch.setattr(running, "train", train)
+    monkeypatch.setattr(life, "train", train)
     stand = standing(sweep(*FOUR, "search.replicates=3"))
     assert stand.failed == {"optimizer.lr=0.001": "diverged at seed 2"}
     assert stand.conclusion.winner not in (None, "optimizer.lr=0.001")
@@ -368,16 +370,16 @@ def test_a_stage_with_rates_runs_them_downward_and_then_the_best_of_every_choice
 
 def test_rounds_that_were_killed_end_as_those_that_were_not(monkeypatch):
     whole = runs(sweep(*SIZES, "search.replicates=2", "experiment=whole"))
-    from basecaller import run as running
+    from basecaller.runs import trial as life
 
-    real, count = running.train, itertools.count()
+    real, count = life.train, itertools.count()
 
     def train(*arguments):
         if next(count) in (4, 9):
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(running, "train", train)
+    monkeypatch.setattr(life, "train", train)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             sweep(*SIZES, "search.replicates=2")

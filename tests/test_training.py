@@ -17,7 +17,7 @@ from basecaller.network import RawCTCNet
 from basecaller.training import checkpoint
 from basecaller.training.engine import engine_of
 from basecaller.training.evaluate import BATCH_SIZES, evaluate
-from basecaller.training.fit import Job, Outcome, fit
+from basecaller.training.fit import Outcome, Recipe, fit
 from basecaller.training.optim import build_optimizer, build_schedule
 from basecaller.training.settings import OPTIMIZERS, Optimizer, Train
 
@@ -29,14 +29,14 @@ TRAIN = Train(
 )  # fmt: skip
 
 
-def job(folder: Path, **changed) -> Job:
+def job(folder: Path, **changed) -> Recipe:
     optimizer = Optimizer(changed.pop("optimizer", "adam"), changed.pop("lr", 5e-3), 0.0, 0.0)
     settings = {"padding": "on", "batch_size": 8, "seed": 1}
     own = {key: changed.pop(key) for key in list(changed) if key in settings}
-    return Job(optimizer, dataclasses.replace(TRAIN, **changed), folder=folder, **(settings | own))
+    return Recipe(optimizer, dataclasses.replace(TRAIN, **changed), folder=folder, **(settings | own))
 
 
-def train(dataset: Dataset, chosen: Job, on_point=lambda point: None, model: Model = MODEL) -> Outcome:
+def train(dataset: Dataset, chosen: Recipe, on_point=lambda point: None, model: Model = MODEL) -> Outcome:
     return fit(RawCTCNet(model, seed=chosen.seed), dataset, chosen, on_point)
 
 

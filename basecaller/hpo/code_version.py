@@ -26,7 +26,7 @@ TRAINING_CODE = (
     "training/evaluate.py",
     "training/checkpoint.py:start_from",
     "training/device.py:autocast_type",
-    "run.py:_fit",
+    "runs/training.py:_fit",
     "native/build.py",  # its flags
     "native/step.py",
     "native/step.c",

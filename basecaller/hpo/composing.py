@@ -7,6 +7,7 @@ training.
 from __future__ import annotations
 
 import pickle
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,11 @@ from omegaconf import DictConfig
 
 _composed: dict[Any, bytes] = {}
 """What was composed in this process, by all that Hydra composes it from. A worker process keeps it between its jobs."""
+
+
+@lru_cache(maxsize=1024)  # the jobs of a sweep share most of their lines
+def _parsed(line: str) -> Override:
+    return OverridesParser.create().parse_override(line)
 
 
 class OnceComposed:
@@ -38,7 +44,7 @@ class OnceComposed:
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """A job's config, see Hydra's `ConfigLoader`."""
-        parsed = OverridesParser.create().parse_overrides(sweep_overrides)
+        parsed = [_parsed(line) for line in sweep_overrides]
         plain = [override for override in parsed if self._is_plain(override)]
         shaping = [str(override.input_line) for override in parsed if override not in plain]
         hydras = tuple(master_config.hydra.overrides.hydra)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
-
 from basecaller.errors import SettingError
 from basecaller.hpo.designs import Design, screens
 from basecaller.hpo.storage import open_study
@@ -13,8 +11,10 @@ from basecaller.hpo.storage import open_study
 if TYPE_CHECKING:
     import optuna
 
+    from basecaller.schema import General, SearchOptions
 
-def pruner_of(cfg: DictConfig) -> optuna.pruners.BasePruner | None:
+
+def pruner_of(search: SearchOptions) -> optuna.pruners.BasePruner | None:
     """Optuna's pruner of `search.pruner`; None prunes nothing.
 
     Raises:
@@ -22,27 +22,27 @@ def pruner_of(cfg: DictConfig) -> optuna.pruners.BasePruner | None:
     """
     import optuna
 
-    if cfg.search.pruner is None:
+    if search.pruner is None:
         return None
-    kind = getattr(optuna.pruners, str(cfg.search.pruner), None)
+    kind = getattr(optuna.pruners, search.pruner, None)
     if not (isinstance(kind, type) and issubclass(kind, optuna.pruners.BasePruner)):
         known = ", ".join(name for name in dir(optuna.pruners) if name.endswith("Pruner") and name != "BasePruner")
-        raise SettingError(f"search.pruner={cfg.search.pruner}: no such pruner; Optuna has {known}")
+        raise SettingError(f"search.pruner={search.pruner}: no such pruner; Optuna has {known}")
     try:
-        return kind(**(cfg.search.pruner_args or {}))
+        return kind(**(search.pruner_args or {}))
     except (TypeError, ValueError) as error:
-        raise SettingError(f"search.pruner={cfg.search.pruner} search.pruner_args={cfg.search.pruner_args}: {error}") from None
+        raise SettingError(f"search.pruner={search.pruner} search.pruner_args={search.pruner_args}: {error}") from None
 
 
-def screening_pruner(cfg: DictConfig) -> optuna.pruners.BasePruner | None:
+def screening_pruner(chosen: General) -> optuna.pruners.BasePruner | None:
     """The pruner where it may prune: at the first seed of a grid of which some points are left out at the second anyway.
 
     Replicates are never pruned: a mean over the seeds that went well would be no mean.
     """
-    if cfg.search.pruner is None:
+    if chosen.search.pruner is None or chosen.trial.study is None:
         return None
-    study = open_study(str(cfg.storage), cfg.trial.study).user_attrs
+    study = open_study(chosen.storage, chosen.trial.study).user_attrs
     seeds, settings = study["seeds"], study.get("settings", {})
     choices = [settings[point].get(study["choice"], point) for point in study.get("points", [])]
-    screening = cfg.seed == seeds[0] and choices and screens(Design(**study["design"]), choices)
-    return pruner_of(cfg) if len(seeds) == 1 or screening else None
+    screening = chosen.seed == seeds[0] and choices and screens(Design(**study["design"]), choices)
+    return pruner_of(chosen.search) if len(seeds) == 1 or screening else None

@@ -75,20 +75,26 @@ def fill(study: optuna.Study, space: Space, entries: list[Entry]) -> None:
     """Enqueues the entries that have no trial which waits, runs, or has ended for good."""
     from optuna.trial import TrialState, create_trial
 
+    from basecaller.hpo.enduring import EnduringStorage
+
     here = set()
     for trial in study.get_trials(deepcopy=False):
         if trial.state != TrialState.FAIL or trial.user_attrs.get("outcome") in CONCLUSIVE:
             here.add(_key(trial))
-    for entry in entries:
-        if entry.key not in here:
-            study.add_trial(
-                create_trial(
-                    state=TrialState.WAITING,
-                    params=entry.point.values,
-                    distributions=space.distributions,
-                    user_attrs={"point": entry.point.key, "seed": entry.seed},
-                )
-            )
+    missing = [
+        create_trial(
+            state=TrialState.WAITING,
+            params=entry.point.values,
+            distributions=space.distributions,
+            user_attrs={"point": entry.point.key, "seed": entry.seed},
+        )
+        for entry in entries
+        if entry.key not in here
+    ]
+    if isinstance(study._storage, EnduringStorage):
+        study._storage.add_trials(study._study_id, missing)
+    else:
+        study.add_trials(missing)
 
 
 def _key(trial: optuna.trial.FrozenTrial) -> tuple[Any, Any]:

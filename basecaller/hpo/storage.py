@@ -87,11 +87,11 @@ def _connect(url: str, kwargs: dict[str, Any]) -> optuna.storages.RDBStorage:
     raise AssertionError
 
 
-def open_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
-    """The study of that name, made if it is not there.
+def made_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
+    """The study of that name, made if it is not there; for jobs, whose sweep has found out who wrote it.
 
     Raises:
-        StorageError: the storage cannot be opened or written, or another version of this program wrote the study.
+        StorageError: the storage cannot be opened or written.
     """
     import optuna
 
@@ -102,11 +102,20 @@ def open_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
     }
     try:
         try:  # most often it is there, and asking is cheaper than failing to make it
-            study = optuna.load_study(storage=storage, study_name=name, **own)
+            return optuna.load_study(storage=storage, study_name=name, **own)
         except KeyError:
-            study = optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True, **own)
+            return optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True, **own)
     except (optuna.exceptions.StorageInternalError, OSError) as error:
         raise StorageError(f"storage={without_password(url)}: {scrubbed(reason(error), url)}") from None
+
+
+def open_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
+    """The study of that name, made if it is not there.
+
+    Raises:
+        StorageError: see `made_study`; or another version of this program wrote the study.
+    """
+    study = made_study(url, name, pruner)
     written = study.user_attrs.get("format")
     empty = written is None and not study.get_trials(deepcopy=False)
     if written is None and not empty:  # another process may have written both in between, the format first

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -21,14 +22,14 @@ from hydra.core.utils import JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
+from hydra.utils import get_method
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from basecaller.checking import typed
 from basecaller.errors import BasecallerError, SettingError, StageError
 from basecaller.files import remove_lock
-from basecaller.resolving import resolve, user_error
-from basecaller.schema import typed_config
+from basecaller.resolving import user_error
 from basecaller.workers import cores
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class SweeperConfig:
         sampler: of Optuna; chosen with `hydra/sweeper/sampler=...`, all that is swept is sampled. null: a grid is walked, and a
             space with intervals is sampled by TPE.
         n_trials: of a sampled space, in total.
+        check: dotted name of the function that every point's config is held against before anything is stored. It raises an
+            error where the job would, and returns the config as plain values of their keys' types.
     """
 
     _target_: str = "basecaller.hpo.sweeper.StageSweeper"
@@ -58,6 +61,7 @@ class SweeperConfig:
     params: dict[str, Any] = field(default_factory=dict)
     sampler: Any = None
     n_trials: int = field(default=20, metadata={"least": 1})
+    check: str = "basecaller.runs.task.check"
 
 
 STOCK_KEYS = {
@@ -84,13 +88,14 @@ class StageSweeper(Sweeper):
     config: DictConfig
     launcher: Launcher
 
-    def __init__(self, params: DictConfig, sampler: Any, n_trials: int, **unknown: Any) -> None:
+    def __init__(self, params: DictConfig, sampler: Any, n_trials: int, check: str, **unknown: Any) -> None:
         for key in unknown:
             raise SettingError(
-                f"hydra.sweeper.{key}: {STOCK_KEYS.get(key, 'unknown key; known are params, sampler, n_trials')}"
+                f"hydra.sweeper.{key}: {STOCK_KEYS.get(key, 'unknown key; known are params, sampler, n_trials, check')}"
             )
         self.params, self.sampler_config = params, sampler
         self.n_trials = typed(SweeperConfig, "n_trials", n_trials, "hydra.sweeper.n_trials")
+        self.checked: Callable[[DictConfig], dict[str, Any]] = get_method(check)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from basecaller.hpo.composing import OnceComposed
@@ -149,17 +154,13 @@ class StageSweeper(Sweeper):
         return self.hydra_context.config_loader.load_sweep_config(self.config, lines)
 
     def check(self, space: Space) -> dict[str, Any]:
-        """Holds every point against the task's own `check`, before the storage is touched, and gives the space its seeds.
+        """Holds every point against the task's own check, before the storage is touched, and gives the space its seeds.
 
         Returns:
-            The resolved, typed config of the first point; of a sampled space, of what is fixed.
+            The plain values of the first point's config; of a sampled space, of what is fixed.
         """
-        check = getattr(self.task_function, "check", lambda config: None)
         composed = [self._composed(space, point) for point in (space.points() if space.is_grid else [None])]
-        for config in composed:
-            check(config)
-        first = composed[0]
-        values = typed_config(resolve(OmegaConf.masked_copy(first, [str(key) for key in first if key != "hydra"])))
+        values, *_ = [self.checked(config) for config in composed]
         if not space.seeds:
             space.seeds = [values["seed"] + i for i in range(values["stage"]["replicates"] if space.is_grid else 1)]
         return values
@@ -208,7 +209,7 @@ class StageSweeper(Sweeper):
         space = self.space(arguments)
         config = self.check(space)
         stage, experiment = self.config.stage.name, config["experiment"]
-        self.folder, self.url = Path(config["output_dir"]), str(config["storage"])
+        self.folder, self.url = Path(config["output_dir"]), str(self.config.storage)
         from basecaller.hpo.best import conclude_study, standing
         from basecaller.hpo.storage import mark_asked, open_study
         from basecaller.hpo.urls import without_password
@@ -412,7 +413,7 @@ class StageSweeper(Sweeper):
         from optuna.trial import TrialState
 
         try:
-            getattr(self.task_function, "check", lambda config: None)(self._composed(space, entry.point))
+            self.checked(self._composed(space, entry.point))
         except BasecallerError as error:
             trial.set_user_attr("outcome", "failed")
             trial.set_user_attr("message", str(error))

@@ -24,7 +24,8 @@ from basecaller.hpo.storage import open_study
 from basecaller.report import write_report
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.terminal import print_report, print_stage
-from basecaller.run import check, data_findings
+from basecaller.runs.findings import data_findings
+from basecaller.runs.task import check
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.finalists import INCUMBENT, Candidates, finalist_candidates
 from basecaller.search_plan.incumbent import (
@@ -321,8 +322,8 @@ class Search:
 
     @cached_property
     def findings(self) -> list[str]:
-        """See `run.data_findings`."""
-        return data_findings(self.cfg)
+        """See `runs.findings.data_findings`."""
+        return data_findings(settings(self.cfg))
 
     def _report(self, only_if: bool = True, pages: bool = True) -> dict[str, Any]:
         seconds = self.seconds_before + time.monotonic() - self.started

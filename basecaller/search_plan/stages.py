@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from basecaller.hpo.grid import Keys, Space, as_override, as_text, parse_overrides, read_space, refuse_unswept
 from basecaller.places import conf_dir
-from basecaller.run import job
+from basecaller.runs.task import run_job
 
 if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
@@ -33,7 +33,7 @@ def hydra_app() -> Iterator[Hydra]:
 def run_sweep(overrides: list[str]) -> str:
     """Runs what a sweep still misses; returns its study's name."""
     with hydra_app() as app:
-        return str(app.multirun("config", job, overrides))
+        return str(app.multirun("config", run_job, overrides))
 
 
 def known_stages() -> list[str]:

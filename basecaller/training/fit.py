@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Job:
+class Recipe:
     """One training, as plain values.
 
     Attributes:
@@ -152,29 +152,29 @@ def choose(dataset: Dataset, split: str | None, limit: int | None, stride: int, 
 class _Run:
     """A training in progress."""
 
-    def __init__(self, network: RawCTCNet, dataset: Dataset, job: Job) -> None:
-        self.network, self.dataset, self.job = network, dataset, job
+    def __init__(self, network: RawCTCNet, dataset: Dataset, recipe: Recipe) -> None:
+        self.network, self.dataset, self.recipe = network, dataset, recipe
         self.device = network.scores.weight.device
         self.stride = network.settings.stride
-        settings = job.train
+        settings = recipe.train
         self.path = choose_path(network.settings, self.device, settings.native, settings.precision, 1 + len(network.alphabet))
         self.engine = self.path.engine(network)
-        check_padding(dataset, job.padding, job.batch_size)
+        check_padding(dataset, recipe.padding, recipe.batch_size)
         self.train, self.validation = (
-            choose(dataset, split, limit, self.stride, settings.infeasible, job.seed)
+            choose(dataset, split, limit, self.stride, settings.infeasible, recipe.seed)
             for split, limit in (("train", settings.chunks), ("validation", settings.validation_chunks))
         )
-        self.plan = BatchPlan(len(self.train), job.batch_size, settings.batch_schedule, settings.epochs)
-        self.optimizer = build_optimizer(job.optimizer, [self.engine.parameter])
+        self.plan = BatchPlan(len(self.train), recipe.batch_size, settings.batch_schedule, settings.epochs)
+        self.optimizer = build_optimizer(recipe.optimizer, [self.engine.parameter])
         self.updates = self._updates()
-        self.schedule = build_schedule(job.train, self.optimizer, self.updates, self.plan)
+        self.schedule = build_schedule(recipe.train, self.optimizer, self.updates, self.plan)
         self.state = _State()
-        if job.train.resume and (job.folder / "last.pt").exists():
-            self._restore(checkpoint.load(job.folder / "last.pt"))
+        if recipe.train.resume and (recipe.folder / "last.pt").exists():
+            self._restore(checkpoint.load(recipe.folder / "last.pt"))
 
     def _updates(self) -> int:
         """Updates of the whole training; with a budget of samples, about."""
-        settings = self.job.train
+        settings = self.recipe.train
         if settings.budget == "updates":
             return settings.updates
         if settings.budget == "samples":
@@ -184,7 +184,7 @@ class _Run:
 
     def progress(self) -> float:
         """Epochs done; where the budget is another, the share of it that is spent, at most 1."""
-        settings, state = self.job.train, self.state
+        settings, state = self.recipe.train, self.state
         if settings.budget == "updates":
             return state.updates / settings.updates
         if settings.budget == "samples":
@@ -193,11 +193,11 @@ class _Run:
 
     @property
     def spent(self) -> bool:
-        return self.progress() >= (self.job.train.epochs if self.job.train.budget == "epochs" else 1)
+        return self.progress() >= (self.recipe.train.epochs if self.recipe.train.budget == "epochs" else 1)
 
     def _restore(self, content: dict[str, Any]) -> None:
         if content["path"] != str(self.path):  # the digits after would be neither's
-            log.warning("%s: begun by %s, begins anew by %s", self.job.folder, content["path"], self.path)
+            log.warning("%s: begun by %s, begins anew by %s", self.recipe.folder, content["path"], self.path)
             return
         self.network.load_state_dict(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])
@@ -209,26 +209,26 @@ class _Run:
     def _save(self, best: bool) -> None:
         content = checkpoint.network_content(self.network)
         if best:
-            checkpoint.save(self.job.folder / "best.pt", content)
+            checkpoint.save(self.recipe.folder / "best.pt", content)
         whole = content | {
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "state": asdict(self.state),
             "path": str(self.path),
         }
-        checkpoint.save(self.job.folder / "last.pt", whole)
-        with replacing(self.job.folder / "metrics.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        checkpoint.save(self.recipe.folder / "last.pt", whole)
+        with replacing(self.recipe.folder / "metrics.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(Point.__dataclass_fields__))
             writer.writeheader()
             writer.writerows(map(asdict, self.state.curve))
 
     def step(self, batch: Batch) -> float:
         """One update; returns the loss in nats per base."""
-        value = self.engine.gradients(batch, self.job.padding == "masked")
+        value = self.engine.gradients(batch, self.recipe.padding == "masked")
         if not np.isfinite(value):
             raise DivergedError(self.state.updates + 1, value)
-        if self.job.train.clip is not None:
-            self._clip(self.job.train.clip)
+        if self.recipe.train.clip is not None:
+            self._clip(self.recipe.train.clip)
         self.optimizer.step()
         self.schedule.step()
         return value
@@ -243,14 +243,14 @@ class _Run:
     def epoch_batches(self) -> itertools.islice[Batch]:
         """What is left of this epoch, up to the last point that was saved."""
         batches = training_batches(
-            self.dataset, self.train, self.plan.parts(self.state.epoch), self.job.padding, self.stride, self.job.seed,
+            self.dataset, self.train, self.plan.parts(self.state.epoch), self.recipe.padding, self.stride, self.recipe.seed,
             self.state.epoch,
         )  # fmt: skip
         return itertools.islice(batches, self.state.batch, None)
 
     def loop(self, on_point: Callable[[Point], None], meter: Meter) -> None:
         state, losses = self.state, list[float]()
-        parts = self.job.train.validations
+        parts = self.recipe.train.validations
         started = time.perf_counter() - state.seconds
         while not self.spent:
             for batch in self.epoch_batches():
@@ -275,7 +275,7 @@ class _Run:
 
     def point(self, train_loss: float) -> Point:
         """Validates, adds a point to the curve, and saves it all."""
-        state, parts = self.state, self.job.train.validations
+        state, parts = self.state, self.recipe.train.validations
         before = time.perf_counter()
         scored = evaluate(self.engine, self.dataset, self.validation, decoder=None)
         if not np.isfinite(scored["loss"]):
@@ -299,15 +299,17 @@ class _Run:
         return point
 
 
-def fit(network: RawCTCNet, dataset: Dataset, job: Job, on_point: Callable[[Point], None] = lambda point: None) -> Outcome:
+def fit(
+    network: RawCTCNet, dataset: Dataset, recipe: Recipe, on_point: Callable[[Point], None] = lambda point: None
+) -> Outcome:
     """Trains a network and scores its best checkpoint on the validation split.
 
-    Where `job.folder` holds the last checkpoint of the same training, it goes on from there.
+    Where `recipe.folder` holds the last checkpoint of the same training, it goes on from there.
 
     Args:
         network: on its device; its weights are changed.
         dataset: with `train` and `validation` splits.
-        job: how to train.
+        recipe: how to train.
         on_point: called with every point of the learning curve, those of an earlier, killed run first; what it
             raises ends the training, with the checkpoint in place.
     Raises:
@@ -315,12 +317,12 @@ def fit(network: RawCTCNet, dataset: Dataset, job: Job, on_point: Callable[[Poin
         InfeasibleError: too many targets are longer than the output.
         DataError: the data set is broken.
     """
-    run = _Run(network, dataset, job)
+    run = _Run(network, dataset, recipe)
     for point in run.state.curve:
         on_point(point)
-    with Meter(run.updates, run.state.updates, job.alone, job.folder.name) as meter:
+    with Meter(run.updates, run.state.updates, recipe.alone, recipe.folder.name) as meter:
         run.loop(on_point, meter)
-    best = checkpoint.load(job.folder / "best.pt")
+    best = checkpoint.load(recipe.folder / "best.pt")
     network.load_state_dict(best["network"])
     scored = evaluate(run.engine, dataset, run.validation)
     metrics = {"val_loss": scored.pop("loss"), **scored, "area_under_curve": area_under(run.state.curve)}

@@ -1,0 +1,57 @@
+"""What an audit finds in the data of a training that will go wrong."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from basecaller.data.audit import audit, infeasible_at, leaks, seen_in_training, verdict
+from basecaller.data.dataset import Dataset
+from basecaller.data.pore import pore_of
+from basecaller.data.sources import prepare
+from basecaller.errors import DataError
+from basecaller.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_looked_at: set[tuple[str, int]] = set()
+
+
+def warn_once(dataset: Dataset, chosen: Settings) -> None:
+    """Logs what an audit of the data finds, once in a process for each data set and stride."""
+    key = dataset.fingerprint, chosen.model.stride
+    if key in _looked_at:
+        return
+    _looked_at.add(key)
+    for line in _findings(dataset, chosen):
+        log.warning("data: %s", line)
+
+
+def _findings(dataset: Dataset, chosen: Settings, only_tested: bool = False) -> list[str]:
+    facts = audit(dataset, pore_of(chosen.data.pore_model))
+    dense = infeasible_at(facts, chosen.model.stride, chosen.train.infeasible)
+    return [*verdict(facts, only_tested), *([dense] if dense else [])]
+
+
+def data_findings(chosen: Settings) -> list[str]:
+    """What the audits find that a reader of a search's results must know: of the data, and of a test set from elsewhere
+    (`data.test`), which is made now, so that it fails before a search and not at its end.
+
+    Raises:
+        BasecallerError: a data set cannot be used, or the test set has other letters than the data that trains.
+    """
+    data, folder = chosen.data, Path(chosen.data.folder)
+    dataset = prepare(data.name, data.source, folder)
+    found = _findings(dataset, chosen)
+    if data.test is not None:
+        tested = prepare(data.test.name, data.test.source, folder)
+        if tested.alphabet != dataset.alphabet:
+            raise DataError(f"data.test: its letters are {tested.alphabet}, those to train on {dataset.alphabet}")
+        seen = seen_in_training(dataset, {"data.test": (tested, np.arange(len(tested)))})["seen"]
+        of_test = [f"data.test: {line}" for line in _findings(tested, chosen, only_tested=True)] + leaks(seen)
+        for line in of_test:
+            log.warning(line)
+        found += of_test
+    return found

@@ -1,0 +1,113 @@
+"""A job: a composed config, resolved once into plain values. All that follows is given the job, never the config."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from basecaller.data.sources import source_fingerprint
+from basecaller.errors import DataError
+from basecaller.files import content_digest
+from basecaller.hpo.identity import run_id
+from basecaller.hpo.urls import without_password
+from basecaller.schema import typed_config
+from basecaller.settings import Settings, settings_and_values
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training, alone or as a trial of a sweep.
+
+    Attributes:
+        settings: checked. `settings.trial` says which trial it is.
+        config: the same as plain values of their keys' types, as run folder and trial keep them, with the digests of the files
+            that the settings name. It may be written anywhere, so the password in a storage's URL is left out.
+        run_id: the identity of the training.
+        folder: for checkpoints, curve and result.
+    """
+
+    settings: Settings
+    config: dict[str, Any]
+    run_id: str
+    folder: Path
+
+    @property
+    def is_trial(self) -> bool:
+        return self.settings.trial.study is not None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Job:
+        return self  # Hydra copies its configs, and this along with them
+
+
+def checked_config(cfg: DictConfig) -> tuple[Settings, dict[str, Any]]:
+    """The settings of a composed config, and its plain values: see `Job`.
+
+    Raises:
+        BasecallerError: a setting cannot be, an interpolation cannot be resolved, or a file is missing.
+    """
+    settings, values = settings_and_values(cfg)
+    config = typed_config(values)
+    config["storage"] = without_password(settings.storage)
+    config["data"]["fingerprint"] = source_fingerprint(settings.data.name, settings.data.source)
+    config["train"]["init_digest"] = init_digest(settings.train.init)
+    return settings, config
+
+
+def init_digest(path: str | None) -> str | None:
+    """Of the content of `train.init`, 16 hex digits; None for none.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    if path is None:
+        return None
+    try:
+        return content_digest(Path(path))
+    except OSError as error:
+        raise DataError(
+            f"train.init={path}: cannot be read ({error.strerror}); give a checkpoint, such as .../best.pt"
+        ) from None
+
+
+def resolve_job(cfg: DictConfig, folder: Path) -> Job:
+    """The job that trains a composed config in a folder.
+
+    Raises:
+        BasecallerError: see `checked_config`.
+    """
+    settings, config = checked_config(cfg)
+    return Job(settings, config, run_id(config), folder)
+
+
+HANDED = "basecaller.job"
+"""Where a config's resolver cache keeps the job that was resolved from it."""
+
+
+def resolved_for_folder(cfg: DictConfig) -> Job:
+    """The job of a config for whose folder Hydra asks. Hydra's copies of the config bring it along: one of them is what
+    `hydra_job` is given.
+
+    Raises:
+        BasecallerError: see `checked_config`.
+    """
+    job = resolve_job(cfg, Path())
+    OmegaConf.get_cache(cfg)[HANDED] = job
+    return job
+
+
+def hydra_job(cfg: DictConfig) -> Job:
+    """The job that Hydra runs, in Hydra's folder for it; in a sweep always in the one that its run id names, whatever
+    `hydra.sweep.subdir` says, so that no job takes another's folder.
+
+    Raises:
+        BasecallerError: see `checked_config`.
+    """
+    hydra, handed = HydraConfig.get(), OmegaConf.get_cache(cfg)
+    job = handed[HANDED] if HANDED in handed else resolve_job(cfg, Path())
+    folder = Path(hydra.sweep.dir) / job.run_id if job.is_trial else Path(hydra.runtime.output_dir)
+    return dataclasses.replace(job, folder=folder)

@@ -1,0 +1,67 @@
+"""Training a job in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from basecaller.data.sources import prepare
+from basecaller.network import RawCTCNet
+from basecaller.provenance import provenance
+from basecaller.runs.findings import warn_once
+from basecaller.runs.folder import Result, RunFolder
+from basecaller.runs.job import Job
+from basecaller.training.checkpoint import start_from
+from basecaller.training.device import choose_device
+from basecaller.training.fit import Point, Recipe, fit
+
+
+def train(job: Job, on_point: Callable[[Point], None] = lambda point: None) -> Result:
+    """Trains a job in its folder; goes on from there if it was killed, and only reads it if it had finished.
+
+    Args:
+        job: what to train, and where.
+        on_point: called with every point of the learning curve, earlier ones included.
+    Raises:
+        BasecallerError: the data cannot be used, or the training diverged.
+    """
+    folder = RunFolder(job)
+    # without the lock first: what is finished may lie where this user may only read
+    if found := folder.finished():
+        return _told(found, on_point)
+    with folder.held():
+        if found := folder.finished():
+            return _told(found, on_point)
+        folder.take()
+        result = _fit(job, on_point)
+        folder.keep(result)
+    return result
+
+
+def _told(found: Result, on_point: Callable[[Point], None]) -> Result:
+    for point in found.curve:
+        on_point(point)
+    return found
+
+
+def _fit(job: Job, on_point: Callable[[Point], None]) -> Result:
+    chosen = job.settings
+    dataset = prepare(chosen.data.name, chosen.data.source, Path(chosen.data.folder))
+    if not job.is_trial:  # a sweep has said it before
+        warn_once(dataset, chosen)
+    device = choose_device(chosen.device)
+    network = RawCTCNet(chosen.model, dataset.alphabet, chosen.seed)
+    if chosen.train.init:
+        start_from(network, Path(chosen.train.init))
+    network = network.to(device)
+    recipe = Recipe(
+        optimizer=chosen.optimizer,
+        train=chosen.train,
+        padding=chosen.padding,
+        batch_size=chosen.data.batch_size,
+        seed=chosen.seed,
+        folder=job.folder,
+        alone=not job.is_trial,
+    )
+    outcome = fit(network, dataset, recipe, on_point)
+    return Result(outcome.metrics, outcome.curve, outcome.facts | provenance(job.run_id, dataset.fingerprint))

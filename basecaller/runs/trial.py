@@ -1,0 +1,124 @@
+"""The life of a trial, from its claim to its named end."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from basecaller.errors import DivergedError, InfeasibleError, StorageError, file_problem, one_line
+from basecaller.hpo.pruning import screening_pruner
+from basecaller.hpo.trial import JobTrial, claim
+from basecaller.runs.job import Job
+from basecaller.runs.training import train
+from basecaller.training.fit import Point
+
+log = logging.getLogger(__name__)
+
+# What PyTorch's import made stays: looking at it again in every collection is a tenth of a short trial's own cost.
+gc.freeze()
+
+OUTCOMES: tuple[tuple[type[Exception], str], ...] = (
+    (DivergedError, "diverged"),
+    (InfeasibleError, "infeasible"),
+    (MemoryError, "out of memory"),
+    (torch.OutOfMemoryError, "out of memory"),
+    (Exception, "failed"),
+)
+"""How a trial without a value ends, by the error of its training."""
+
+OWN_OVERRIDES = ("trial.", "stage=", "storage=", "threads=", "experiment=")
+"""Overrides of a sweep's job that say where and for whom it runs, not what it trains."""
+
+
+def run_trial(job: Job) -> float | None:
+    """Claims the job's trial, trains, and ends the trial in a named state; a bad trial never ends the search.
+
+    Returns:
+        The objective, nats per base; None for a trial that gave none.
+    Raises:
+        StorageError: the storage is away. The training is finished before, and its result lies in its folder, where the
+            next sweep finds it.
+    """
+    chosen, place = job.settings, job.settings.trial
+    assert place.study is not None
+    assert place.number is not None
+    pruner, folder = screening_pruner(chosen), Path(chosen.output_dir)
+    with claim(chosen.storage, place.study, place.number, folder, _asked(job), pruner) as trial:
+        if trial is None:
+            log.info("trial %s is another process's", place.number)
+            return None
+        name = f"{chosen.stage.name} {trial.user_attrs.get('point')} seed={chosen.seed}"
+        try:
+            return _run_claimed(trial, job, name)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            log.warning("%s: nothing had been heard of this process for long, and another one has this trial now", name)
+            return None
+
+
+def _run_claimed(trial: JobTrial, job: Job, name: str) -> float | None:
+    curve, result = _Curve(trial), None
+    try:
+        result = train(job, curve)
+        if curve.lost:
+            raise curve.lost
+        facts = result.metrics | result.facts
+        points = [asdict(point) for point in result.curve]
+        trial.end("complete", result.metrics["val_loss"], **facts, taken_over=result.taken_over, curve=points)
+    except StorageError:
+        if result:
+            log.error("%s: %s; its result is kept in %s", name, result, os.path.relpath(job.folder))
+        raise
+    except optuna.exceptions.UpdateFinishedTrialError:
+        raise
+    except optuna.TrialPruned:
+        trial.end("pruned")
+        log.info("%s: pruned", name)
+    except Exception as error:
+        outcome = next(outcome for kind, outcome in OUTCOMES if isinstance(error, kind))
+        message = (isinstance(error, OSError) and file_problem(error)) or one_line(str(error)) or type(error).__name__
+        log.debug("%s", name, exc_info=True)
+        trial.end(outcome, message=message)
+        log.warning("%s: %s: %s", name, outcome, message)
+    else:
+        log.info("%s: %s", name, result)
+        return result.metrics["val_loss"]
+    return None
+
+
+class _Curve:
+    """Tells a trial its learning curve; once the storage is lost the training goes on without."""
+
+    def __init__(self, trial: JobTrial) -> None:
+        self.trial = trial
+        self.lost: StorageError | None = None
+
+    def __call__(self, point: Point) -> None:
+        if self.lost is None:
+            try:
+                self.trial.report(point.val_loss, round(100 * point.progress))
+            except StorageError as error:
+                log.warning("%s", error)
+                self.lost = error
+
+
+def _asked(job: Job) -> dict[str, Any]:
+    """What a job was asked for, in a config's and in a user's words."""
+    hydra = HydraConfig.get()
+    # unresolved: an override that is computed from others stays as it was written
+    written = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    assert isinstance(written, list)
+    return {
+        "config": job.config,
+        "choices": {key: choice for key, choice in hydra.runtime.choices.items() if not key.startswith("hydra/")},
+        "overrides": [line for line in written if not str(line).lstrip("+").startswith(OWN_OVERRIDES)],
+        "folder": os.path.relpath(job.folder),
+    }
