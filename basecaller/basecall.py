@@ -14,24 +14,25 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from basecaller.calling.caller import Caller
 from basecaller.calling.files import reads_in, signals, write_alignments, write_fastq
+from basecaller.calling.model import Trained, load_model
+from basecaller.calling.quality import Calibration, calibration_from
 from basecaller.commandline import arguments
 from basecaller.data.dataset import ALPHABET
 from basecaller.data.pod5 import pod5_files
 from basecaller.decode import DECODERS
 from basecaller.entry import as_message
 from basecaller.errors import SettingError
-from basecaller.files import content_digest, read_json, replacing, write_json
+from basecaller.files import content_digest, holding, read_json, replacing, shared_lock, write_json
 from basecaller.settings import options
 from basecaller.workers import cores
-
-if TYPE_CHECKING:
-    from basecaller.calling.model import Trained
 
 log = logging.getLogger(__name__)
 
@@ -82,20 +83,15 @@ def claim(output: Path, model: Trained, decoder: str) -> None:
 def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, Any]:
     """Calls every POD5 file that has not been called yet. Reads without a called base are counted, and not written.
 
+    Of several processes with one output folder one works, the others wait for it and find its files.
+
     Returns:
         Counts: files, reads, those without a base or a signal, bases, samples, and seconds.
     Raises:
         DataError: the model or a POD5 file cannot be used; SettingError: a setting cannot be, or `output` has calls of another
             model. Files that were begun are not left behind, those that were finished stay.
     """
-    import torch
-
-    from basecaller.calling.caller import Caller
-    from basecaller.calling.model import load_model
-    from basecaller.calling.quality import Calibration, calibration_from
-
     files = pod5_files(chosen.reads, "reads")
-    root = Path(chosen.reads) if Path(chosen.reads).is_dir() else Path(chosen.reads).parent
     torch.set_num_threads(chosen.threads or cores())
     model = load_model(chosen.model, chosen.device)
     if chosen.calibration is not None:
@@ -108,8 +104,19 @@ def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, 
     caller = Caller(model.network, chosen.chunk_samples, chosen.batch_size, chosen.decoder)  # type: ignore[arg-type]
     if model.calibration is None:
         console.print(f"qualities are not calibrated: python -m basecaller.evaluate model={chosen.model} does it")
+    output = Path(chosen.output)
+    output.mkdir(parents=True, exist_ok=True)
+    with holding(shared_lock(output / ".lock"), f"writes basecalls to {output}"):
+        claim(output, model, chosen.decoder)
+        return _call_files(chosen, caller, model, files, console, command)
+
+
+def _call_files(
+    chosen: Options, caller: Caller, model: Trained, files: list[Path], console: Console, command: str
+) -> dict[str, Any]:
+    """Calls the files whose output is not there yet; the folder's lock is held. Returns what `basecall` does."""
+    root = Path(chosen.reads) if Path(chosen.reads).is_dir() else Path(chosen.reads).parent
     quality = model.calibration or Calibration()
-    claim(Path(chosen.output), model, chosen.decoder)
     counts = Counter(dict.fromkeys(COUNTED, 0))
     started = time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
