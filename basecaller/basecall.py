@@ -1,10 +1,6 @@
-"""`python -m basecaller.basecall model=... reads=...`: a trained model and POD5 reads -> FASTQ, SAM or BAM.
+"""`basecaller basecall`: every POD5 file gives one file of basecalls in the output folder.
 
-python -m basecaller.basecall model=outputs/tiny/winner reads=reads.pod5
-python -m basecaller.basecall model=outputs/tiny/winner reads=run1/ output=calls format=bam decoder=greedy
-
-Every POD5 file gives one file in `output`; those that are there already are left alone, so that the same command goes on. What
-called them is in `basecaller.json` beside them: other models and settings are refused there.
+What called them is in `basecaller.json` there: a folder never holds calls of several models.
 """
 
 from __future__ import annotations
@@ -12,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,36 +20,16 @@ from basecaller.calling.caller import Caller
 from basecaller.calling.files import reads_in, signals, write_alignments, write_fastq
 from basecaller.calling.model import Trained, load_model
 from basecaller.calling.quality import Calibration, calibration_from
-from basecaller.commandline import arguments
+from basecaller.commandline import arguments, options
 from basecaller.data.dataset import ALPHABET
 from basecaller.data.pod5 import pod5_files
-from basecaller.decode import DECODERS
 from basecaller.entry import as_message
 from basecaller.errors import SettingError
 from basecaller.files import content_digest, holding, read_json, replacing, shared_lock, write_json
-from basecaller.settings import options
+from basecaller.schema import FORMATS, BasecallOptions
 from basecaller.workers import cores
 
 log = logging.getLogger(__name__)
-
-FORMATS = ("fastq", "sam", "bam")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `conf/basecall.yaml` sets, see there."""
-
-    model: str = field(metadata={"path": True})
-    reads: str = field(metadata={"path": True})
-    output: str = field(metadata={"path": True})
-    format: str = field(metadata={"choices": FORMATS})
-    decoder: str = field(metadata={"choices": DECODERS})
-    calibration: str | None = field(metadata={"path": True})
-    chunk_samples: int | None = field(metadata={"least": 1})
-    batch_size: int = field(metadata={"least": 1})
-    device: str
-    threads: int | None = field(metadata={"least": 1})
-
 
 COUNTED = ("files", "files there already", "reads", "without a base", "without signal", "bases", "samples")
 
@@ -80,7 +56,7 @@ def claim(output: Path, model: Trained, decoder: str) -> None:
     write_json(output / "basecaller.json", by)
 
 
-def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, Any]:
+def basecall(chosen: BasecallOptions, console: Console, command: str = "") -> dict[str, Any]:
     """Calls every POD5 file that has not been called yet. Reads without a called base are counted, and not written.
 
     Of several processes with one output folder one works, the others wait for it and find its files.
@@ -112,7 +88,7 @@ def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, 
 
 
 def _call_files(
-    chosen: Options, caller: Caller, model: Trained, files: list[Path], console: Console, command: str
+    chosen: BasecallOptions, caller: Caller, model: Trained, files: list[Path], console: Console, command: str
 ) -> dict[str, Any]:
     """Calls the files whose output is not there yet; the folder's lock is held. Returns what `basecall` does."""
     root = Path(chosen.reads) if Path(chosen.reads).is_dir() else Path(chosen.reads).parent
@@ -148,9 +124,9 @@ def _call_files(
 
 @as_message
 def main() -> None:
-    overrides = arguments("basecall", __doc__, "model, reads, output, format, ...: see conf/basecall.yaml")
+    overrides = arguments("basecall")
     console = Console(stderr=True, highlight=False)
-    chosen = options("basecall", overrides, Options)
+    chosen = options("basecall", overrides, BasecallOptions)
     done = basecall(chosen, console, f"python -m basecaller.basecall {' '.join(overrides)}")
     rate = done["samples"] / done["seconds"] if done["seconds"] else 0.0
     console.print(
