@@ -21,17 +21,11 @@ from hydra.errors import HydraException
 from basecaller.checking import rules_of, section, type_of
 from basecaller.cli.help import answer_help
 from basecaller.config import composed
-from basecaller.data.sources import SOURCES
 from basecaller.errors import SettingError
 from basecaller.places import expanded
+from basecaller.schema import PATHS
 
 Options = TypeVar("Options")
-
-PATHS = frozenset(
-    {"output_dir", "data.folder", "data.pore_model", "train.init"}
-    | {f"data.{key}" for source in SOURCES.values() for key in source.places}
-)
-"""Keys of `conf/config.yaml` whose values are paths; `~` is the home folder there."""
 
 ELEMENT = re.compile(r"""(?:^|,)(\s*'(?:\\.|[^'\\])*'\s*|\s*"(?:\\.|[^"\\])*"\s*|[^,]*)(?=,|$)""")
 """One of several values between commas, which quotes may hold."""

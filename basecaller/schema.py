@@ -152,7 +152,7 @@ class Top:
     device: str = field(metadata=DEVICE)
     threads: int | None = field(metadata={"least": 1})
     storage: str
-    output_dir: str = field(metadata={"path": True})
+    output_dir: str
     plan: tuple[str, ...] = field(metadata={"distinct": True})
 
 
@@ -176,8 +176,8 @@ class DataShared:
     """
 
     batch_size: int = field(metadata={"least": 1})
-    folder: str = field(metadata={"path": True})
-    pore_model: str | None = field(metadata={"path": True})
+    folder: str
+    pore_model: str | None
 
 
 @dataclass(frozen=True)
@@ -285,6 +285,12 @@ SECTIONS: dict[str, type] = {
     "data": DataShared,
 }
 """The dataclass that describes the keys of each section of `conf/config.yaml`; for those of a source see `source_keys`."""
+
+PATHS = frozenset(
+    {"output_dir", "data.folder", "data.pore_model", "train.init"}
+    | {f"data.{key}" for source in SOURCES.values() for key in source.places}
+)
+"""Keys of `conf/config.yaml` whose values are paths; `~` is the home folder there."""
 
 GROUPS = ("model", "optimizer", "padding", "data")
 """Config groups that a training is made of."""

@@ -18,12 +18,12 @@ from omegaconf import OmegaConf
 import basecaller
 from basecaller.cli.commands import COMMANDS
 from basecaller.cli.help import help_of
-from basecaller.commandline import PATHS, as_typed, options
+from basecaller.commandline import as_typed, options
 from basecaller.config import compose_config, composed
 from basecaller.errors import SettingError
 from basecaller.places import conf_dir
 from basecaller.reporting import pages
-from basecaller.schema import BasecallOptions
+from basecaller.schema import PATHS, BasecallOptions
 from basecaller.settings import data_settings
 from basecaller.training import checkpoint
 from tests.conftest import TINY, Command
@@ -219,7 +219,7 @@ def test_help_says_what_the_keys_of_each_command_are(run: Command):
     assert "experiment: letters" in run("report", "--help").stdout
     assert "search.rounds" not in run("report", "--help").stdout
     assert "data.reads: a whole number, at least 3; default 15000" in run("prepare", "-h").stdout
-    assert "data.pod5: a list; required" in run("search", "--help", "data=pod5").stdout
+    assert "data.pod5: a path or a list of them; required" in run("search", "--help", "data=pod5").stdout
     assert "train.chunks: a whole number, at least 1, or null; default 7" in run("train", "-m", "train.chunks=7", "-h").stdout
     assert "no such flag" in run("report", "-m", code=2).stderr
 

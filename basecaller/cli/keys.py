@@ -9,7 +9,7 @@ from pathlib import Path
 from basecaller.checking import kind_in_words, meaning_of, rules_of, type_of
 from basecaller.cli.commands import EVERY, Command
 from basecaller.places import conf_dir
-from basecaller.schema import GROUPS, SECTIONS, source_keys
+from basecaller.schema import GROUPS, PATHS, SECTIONS, source_keys
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Key:
     @property
     def values(self) -> str:
         """What it can be, in words."""
-        return kind_in_words(self.kind, self.field)
+        words = kind_in_words(self.kind, self.field)
+        return words.replace("text", "a path").replace("a list", "a path or a list of them") if self.name in PATHS else words
 
     @property
     def choices(self) -> tuple[str, ...]:
