@@ -1,10 +1,6 @@
-"""`python -m basecaller.basecall model=... reads=...`: a trained model and POD5 reads -> FASTQ, SAM or BAM.
+"""`basecaller basecall`: every POD5 file gives one file of basecalls in the output folder.
 
-python -m basecaller.basecall model=outputs/tiny/winner reads=reads.pod5
-python -m basecaller.basecall model=outputs/tiny/winner reads=run1/ output=calls format=bam decoder=greedy
-
-Every POD5 file gives one file in `output`; those that are there already are left alone, so that the same command goes on. What
-called them is in `basecaller.json` beside them: other models and settings are refused there.
+What called them is in `basecaller.json` there: a folder never holds calls of several models.
 """
 
 from __future__ import annotations
@@ -12,47 +8,28 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from basecaller.calling.caller import Caller
 from basecaller.calling.files import reads_in, signals, write_alignments, write_fastq
-from basecaller.commandline import arguments
+from basecaller.calling.model import Trained, load_model
+from basecaller.calling.quality import Calibration, calibration_from
+from basecaller.commandline import arguments, options
 from basecaller.data.dataset import ALPHABET
 from basecaller.data.pod5 import pod5_files
-from basecaller.decode import DECODERS
 from basecaller.entry import as_message
 from basecaller.errors import SettingError
-from basecaller.files import content_digest, read_json, replacing, write_json
-from basecaller.settings import options
+from basecaller.files import content_digest, holding, read_json, replacing, shared_lock, write_json
+from basecaller.schema import FORMATS, BasecallOptions
 from basecaller.workers import cores
 
-if TYPE_CHECKING:
-    from basecaller.calling.model import Trained
-
 log = logging.getLogger(__name__)
-
-FORMATS = ("fastq", "sam", "bam")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `conf/basecall.yaml` sets, see there."""
-
-    model: str = field(metadata={"path": True})
-    reads: str = field(metadata={"path": True})
-    output: str = field(metadata={"path": True})
-    format: str = field(metadata={"choices": FORMATS})
-    decoder: str = field(metadata={"choices": DECODERS})
-    calibration: str | None = field(metadata={"path": True})
-    chunk_samples: int | None = field(metadata={"least": 1})
-    batch_size: int = field(metadata={"least": 1})
-    device: str
-    threads: int | None = field(metadata={"least": 1})
-
 
 COUNTED = ("files", "files there already", "reads", "without a base", "without signal", "bases", "samples")
 
@@ -79,8 +56,10 @@ def claim(output: Path, model: Trained, decoder: str) -> None:
     write_json(output / "basecaller.json", by)
 
 
-def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, Any]:
+def basecall(chosen: BasecallOptions, console: Console, command: str = "") -> dict[str, Any]:
     """Calls every POD5 file that has not been called yet. Reads without a called base are counted, and not written.
+
+    Of several processes with one output folder one works, the others wait for it and find its files.
 
     Returns:
         Counts: files, reads, those without a base or a signal, bases, samples, and seconds.
@@ -88,14 +67,7 @@ def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, 
         DataError: the model or a POD5 file cannot be used; SettingError: a setting cannot be, or `output` has calls of another
             model. Files that were begun are not left behind, those that were finished stay.
     """
-    import torch
-
-    from basecaller.calling.caller import Caller
-    from basecaller.calling.model import load_model
-    from basecaller.calling.quality import Calibration, calibration_from
-
     files = pod5_files(chosen.reads, "reads")
-    root = Path(chosen.reads) if Path(chosen.reads).is_dir() else Path(chosen.reads).parent
     torch.set_num_threads(chosen.threads or cores())
     model = load_model(chosen.model, chosen.device)
     if chosen.calibration is not None:
@@ -108,8 +80,19 @@ def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, 
     caller = Caller(model.network, chosen.chunk_samples, chosen.batch_size, chosen.decoder)  # type: ignore[arg-type]
     if model.calibration is None:
         console.print(f"qualities are not calibrated: python -m basecaller.evaluate model={chosen.model} does it")
+    output = Path(chosen.output)
+    output.mkdir(parents=True, exist_ok=True)
+    with holding(shared_lock(output / ".lock"), f"writes basecalls to {output}"):
+        claim(output, model, chosen.decoder)
+        return _call_files(chosen, caller, model, files, console, command)
+
+
+def _call_files(
+    chosen: BasecallOptions, caller: Caller, model: Trained, files: list[Path], console: Console, command: str
+) -> dict[str, Any]:
+    """Calls the files whose output is not there yet; the folder's lock is held. Returns what `basecall` does."""
+    root = Path(chosen.reads) if Path(chosen.reads).is_dir() else Path(chosen.reads).parent
     quality = model.calibration or Calibration()
-    claim(Path(chosen.output), model, chosen.decoder)
     counts = Counter(dict.fromkeys(COUNTED, 0))
     started = time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -141,9 +124,9 @@ def basecall(chosen: Options, console: Console, command: str = "") -> dict[str, 
 
 @as_message
 def main() -> None:
-    overrides = arguments("basecall", __doc__, "model, reads, output, format, ...: see conf/basecall.yaml")
+    overrides = arguments("basecall")
     console = Console(stderr=True, highlight=False)
-    chosen = options("basecall", overrides, Options)
+    chosen = options("basecall", overrides, BasecallOptions)
     done = basecall(chosen, console, f"python -m basecaller.basecall {' '.join(overrides)}")
     rate = done["samples"] / done["seconds"] if done["seconds"] else 0.0
     console.print(

@@ -1,12 +1,13 @@
 """Checks values against the dataclass fields that describe them.
 
 A field tells its key's type in its annotation and its rules in its metadata; `RULES` lists them. What a key means stands in
-the dataclass's docstring. So a new key is one field, and its default in `conf/`.
+the dataclass's docstring, under `Attributes:`. So a new key is one field, and its default in `conf/`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import math
 import re
@@ -31,10 +32,13 @@ RULES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "power_of_two": (lambda value, _: not value & (value - 1), "must be a power of two"),
     "matches": (lambda value, rule: re.fullmatch(rule[0], value), "must be {}"),  # (pattern, in words)
     "longest": (lambda value, bytes_: len(value.encode()) <= bytes_, "must be at most {} bytes long"),
-    "path": (lambda value, _: True, ""),  # a path: `~` is the home folder
+    "path": (lambda value, _: value, "must not be empty"),  # `~` is the home folder
     "distinct": (lambda value, _: len(set(value)) == len(value), "must not name one twice"),
 }
 """The rules that a field's metadata may hold: whether a value keeps a rule, and the rule in words. null keeps all."""
+
+BOUNDS = ("least", "above", "below", "odd", "power_of_two")
+"""The rules of numbers."""
 
 TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -60,6 +64,34 @@ def _element_of(kind: type, name: str) -> type:
 def rules_of(kind: type, name: str) -> Mapping[str, Any]:
     """The rules of a dataclass's field, see `RULES`."""
     return next(f.metadata for f in dataclasses.fields(kind) if f.name == name)
+
+
+def meaning_of(kind: type, name: str) -> str:
+    """What a dataclass's field means, from `Attributes:` in its docstring; empty where that does not say."""
+    return _meanings(kind).get(name, "")
+
+
+@cache
+def _meanings(kind: type) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        entries = inspect.cleandoc(each.__doc__ or "").partition("Attributes:\n")[2]
+        for names, text in re.findall(r"^    (\w[\w, ]*): (.*(?:\n {5,}.*)*)", entries, re.MULTILINE):
+            found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return found
+
+
+def kind_in_words(kind: type, name: str) -> str:
+    """What values a dataclass's field can have, such as "a whole number, at least 1, or null"."""
+    (wanted, nullable), rules = type_of(kind, name), dict(rules_of(kind, name))
+    if "choices" in rules:
+        words = " | ".join(rules.pop("choices"))
+    elif "matches" in rules:
+        words = rules.pop("matches")[1]
+    else:
+        words = "a path" if rules.pop("path", False) else WORDS.get(wanted, "any value")
+    bounds = [RULES[rule][1].format(bound).removeprefix("must be ") for rule, bound in rules.items() if rule in BOUNDS]
+    return ", ".join([words, *bounds]) + ("" if not nullable else ", or null" if bounds else " or null")
 
 
 @cache

@@ -1,48 +1,76 @@
 """Command lines as they are typed: paths and names are text, whatever they look like.
 
-`train`, `search`, `report`, `prepare` and the data of `evaluate` take Hydra's overrides. Hydra's grammar reads `2024_11_25` as
-a number and does not know `~`, `#` or `ü`. So the values of the keys in `TEXT` are quoted for it, except for what has a meaning
-there: lists, commas, `${...}`, `null`, quotes, and functions such as `glob(*)`.
+Every command takes Hydra's overrides. Hydra's grammar reads `2024_11_25` as a number and does not know `~`, `#` or `ü`. So the
+values of keys that are text are quoted for it, except for what has a meaning there: lists, commas, `${...}`, `null`, quotes,
+and functions such as `glob(*)`. The options of a command that sweeps nothing (`options`) are single values: commas, brackets
+and functions mean nothing there, and are text too.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
+import sys
+from dataclasses import fields
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
 from hydra.errors import HydraException
 
-from basecaller.data.sources import SOURCES
+from basecaller.checking import rules_of, section, type_of
+from basecaller.cli.help import answer_help
+from basecaller.config import composed
+from basecaller.errors import SettingError
 from basecaller.places import expanded
+from basecaller.schema import PATHS
 
-PATHS = frozenset(
-    {"output_dir", "data.folder", "data.pore_model", "train.init"}
-    | {f"data.{key}" for source in SOURCES.values() for key in source.places}
-)
-"""Keys whose values are paths; `~` is the home folder there."""
+Options = TypeVar("Options")
 
 ELEMENT = re.compile(r"""(?:^|,)(\s*'(?:\\.|[^'\\])*'\s*|\s*"(?:\\.|[^"\\])*"\s*|[^,]*)(?=,|$)""")
 """One of several values between commas, which quotes may hold."""
 
 TEXT = PATHS | {"experiment", "storage"}
-"""Keys whose values are text."""
+"""Keys of `conf/config.yaml` whose values are text."""
 
 
-def arguments(command: str, description: str | None, keys: str) -> list[str]:
-    """The `key=value` arguments of a command, as they were typed.
+def arguments(command: str) -> list[str]:
+    """The `key=value` arguments of a command, as they were typed. Answers `--help`.
+
+    Raises:
+        SettingError: one is a flag.
+    """
+    answer_help(command, sys.argv[1:])
+    for argument in sys.argv[1:]:
+        if argument.startswith("-"):
+            raise SettingError(f"{argument}: no such flag; python -m basecaller.{command} --help lists what there is")
+    return sys.argv[1:]
+
+
+def options(command: str, overrides: list[str], kind: type[Options]) -> Options:
+    """The options of a command that sweeps nothing: `conf/commands/<command>.yaml`, varied by overrides as they were typed.
 
     Args:
-        command: the module's name.
-        description: its module's docstring, of which `--help` shows the first line.
-        keys: what the keys are, for `--help`.
+        command: its name.
+        overrides: as typed.
+        kind: dataclass that describes the keys.
+    Raises:
+        SettingError: a key is missing or unknown, or a value cannot be.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m basecaller.{command}", description=(description or "").splitlines()[0])
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help=keys)
-    return list(parser.parse_args().overrides)
+    given = [_as_single(line, kind) for line in overrides]
+    return section(kind, composed(given, f"commands/{command}", {"": kind}), "")
+
+
+def _as_single(line: str, kind: type) -> str:
+    """An override of an option with its value quoted, where that is text; `null`, `${...}` and quotes keep their meaning."""
+    key, equals, value = line.partition("=")
+    if not equals or key not in {f.name for f in fields(kind)} or type_of(kind, key)[0] is not str or "${" in value:
+        return line
+    read = _read(value)
+    if read is None:
+        return line
+    text = read.text if isinstance(read, QuotedString) else value
+    return f"{key}={_in_quotes(expanded(text) if 'path' in rules_of(kind, key) else text)}"
 
 
 def as_typed(overrides: list[str]) -> list[str]:
@@ -75,7 +103,11 @@ def _element(name: str, text: str) -> str:
 
 
 def _quoted(name: str, text: str) -> str:
-    return QuotedString(_placed(name, text), Quote.single).with_quotes()
+    return _in_quotes(_placed(name, text))
+
+
+def _in_quotes(text: str) -> str:
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def _placed(name: str, text: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Mapping
+from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -15,6 +17,7 @@ from basecaller.hpo.urls import without_password
 from basecaller.messages import is_users, readable
 from basecaller.places import conf_dir
 from basecaller.runs.job import resolved_for_folder
+from basecaller.schema import SECTIONS
 from basecaller.settings import general
 
 
@@ -45,21 +48,36 @@ def register_resolvers() -> None:
 register_resolvers()
 
 
-def compose_config(overrides: list[str]) -> DictConfig:
-    """A job's config from command-line overrides, for the entries that are no Hydra jobs themselves.
+def composed(overrides: list[str], name: str = "config", sections: Mapping[str, type] = SECTIONS) -> DictConfig:
+    """A config of `conf/` with overrides, unresolved and not checked yet; `HydraConfig` has what Hydra knows of it.
 
+    Args:
+        overrides: in Hydra's grammar.
+        name: of the file, such as `commands/basecall`; config groups are the folders beside it.
+        sections: dataclasses that describe its keys, for messages.
     Raises:
         SettingError: an unknown group or key, or an override that cannot be parsed.
     """
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(conf_dir()):
-            config = compose("config", overrides, return_hydra_config=True)
+        file = Path(conf_dir()) / name
+        with initialize_config_dir(str(file.parent)):
+            config = compose(file.name, overrides, return_hydra_config=True)
     except Exception as error:
-        raise readable(error) if is_users(error) else error from error
+        raise readable(error, sections) if is_users(error) else error from error
     HydraConfig.instance().set_config(config)  # for ${hydra:runtime.cwd}
     with open_dict(config):
         del config["hydra"]
+    return config
+
+
+def compose_config(overrides: list[str]) -> DictConfig:
+    """A job's config from command-line overrides, for the entries that are no Hydra jobs themselves.
+
+    Raises:
+        SettingError: see `composed` and `general`.
+    """
+    config = composed(overrides)
     general(config)
     return config
 

@@ -1,55 +1,34 @@
-"""`python -m basecaller.evaluate model=...`: how good a model's basecalls are.
+"""`basecaller evaluate`: how good a model's basecalls are, on a data set or against a reference.
 
-python -m basecaller.evaluate model=outputs/tiny/winner
-python -m basecaller.evaluate model=outputs/tiny/winner data=pod5 data.pod5=reads.pod5 data.bam=calls.bam split=all
-python -m basecaller.evaluate model=outputs/tiny/winner reads=reads.pod5 reference=genome.fasta
-
-On a data set it also fits the qualities that `basecaller.basecall` writes: on validation, never on the split it reports.
+On a data set it also fits the qualities that `basecaller basecall` writes: on validation, never on the split it reports.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
+import torch
 from rich.console import Console
 from rich.table import Table
 
+from basecaller.calling.caller import Caller
+from basecaller.calling.evaluating import Tally, evaluate_chunks, evaluate_reads
 from basecaller.calling.files import signals
-from basecaller.commandline import arguments, as_typed
+from basecaller.calling.model import load_model, split_of
+from basecaller.calling.quality import Calibration, calibrate, quality_facts
+from basecaller.commandline import arguments, as_typed, options
+from basecaller.data.dataset import Dataset
 from basecaller.data.pod5 import pod5_files
-from basecaller.data.splits import SPLITS
-from basecaller.decode import DECODERS
 from basecaller.entry import as_message
 from basecaller.errors import SettingError
 from basecaller.files import check_writable, replacing, write_json
-from basecaller.places import conf_dir
-from basecaller.settings import options
+from basecaller.schema import EvaluateOptions
+from basecaller.training.fit import choose
 from basecaller.workers import cores
-
-if TYPE_CHECKING:
-    from basecaller.calling.evaluating import Tally
-    from basecaller.data.dataset import Dataset
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `conf/evaluate.yaml` sets, see there."""
-
-    model: str = field(metadata={"path": True})
-    split: str = field(metadata={"choices": (*SPLITS, "all")})
-    limit: int | None = field(metadata={"least": 1})
-    decoder: str = field(metadata={"choices": DECODERS})
-    reads: str | None = field(metadata={"path": True})
-    reference: str | None = field(metadata={"path": True})
-    output: str | None = field(metadata={"path": True})
-    device: str
-    threads: int | None = field(metadata={"least": 1})
-
 
 SHOWN = (
     ("identity_mean", "identity, mean", ".2%"), ("identity_median", "identity, median", ".2%"),
@@ -64,12 +43,12 @@ SHOWN = (
 
 def own_and_data(overrides: list[str]) -> tuple[list[str], list[str]]:
     """The overrides that are this command's own, and those that choose the data set."""
-    own = {str(key) for key in OmegaConf.load(Path(conf_dir()) / "evaluate.yaml")}
+    own = {f.name for f in fields(EvaluateOptions)}
     mine = [line for line in overrides if line.partition("=")[0] in own]
     return mine, [line for line in overrides if line not in mine]
 
 
-def evaluate(chosen: Options, overrides: list[str]) -> dict[str, Any]:
+def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> dict[str, Any]:
     """Evaluates a model, and writes `evaluation.json` and its figure.
 
     Returns:
@@ -77,14 +56,6 @@ def evaluate(chosen: Options, overrides: list[str]) -> dict[str, Any]:
     Raises:
         BasecallerError: the model, the data or a setting cannot be used.
     """
-    import torch
-
-    from basecaller.calling.caller import Caller
-    from basecaller.calling.evaluating import evaluate_chunks, evaluate_reads
-    from basecaller.calling.model import load_model, split_of
-    from basecaller.calling.quality import Calibration, calibrate, quality_facts
-    from basecaller.training.fit import choose
-
     if (chosen.reads is None) != (chosen.reference is None):
         raise SettingError("reads and reference: give both, or neither to evaluate on a data set")
     torch.set_num_threads(chosen.threads or cores())
@@ -123,7 +94,7 @@ def evaluate(chosen: Options, overrides: list[str]) -> dict[str, Any]:
     return facts | {"output": str(output)}
 
 
-def _output(chosen: Options, model: Path) -> Path:
+def _output(chosen: EvaluateOptions, model: Path) -> Path:
     """The folder for all that is written, made now: not to be able to write is known before the work.
 
     Raises:
@@ -143,7 +114,7 @@ def _output(chosen: Options, model: Path) -> Path:
 
 def draw(facts: dict[str, Any], path: Path) -> None:
     """The histogram of identities, qualities against observed errors, and homopolymers."""
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # here: it would add a fifth to the time that the command takes to start
 
     figure = Figure(figsize=(13.2, 3.4), layout="constrained")
     identity, quality, homopolymer = figure.subplots(1, 3)
@@ -191,8 +162,8 @@ def render(facts: dict[str, Any], console: Console) -> None:
 
 @as_message
 def main() -> None:
-    own, data = own_and_data(arguments("evaluate", __doc__, "model, split, ...: see conf/evaluate.yaml; and data=..."))
-    render(evaluate(options("evaluate", own, Options), as_typed(data)), Console(highlight=False))
+    own, data = own_and_data(arguments("evaluate"))
+    render(evaluate(options("evaluate", own, EvaluateOptions), as_typed(data)), Console(highlight=False))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""`python -m basecaller.export model=...`: a trained model as TorchScript or ONNX, checked against the original on reads.
-
-python -m basecaller.export model=outputs/tiny/winner
-python -m basecaller.export model=outputs/tiny/winner format=onnx reads=reads.pod5
+"""`basecaller export`: a trained model as TorchScript or ONNX, checked against the original on reads.
 
 The file takes normalised signals, float32 [batch, samples], and gives log-probabilities, [batch, frames, labels]. What else a
 program needs to use it, normalisation, stride and letters, is inside as `basecaller.json`, and beside it as a file.
@@ -13,44 +10,34 @@ import itertools
 import json
 import warnings
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 
+from basecaller import __version__
 from basecaller.calling.files import signals
-from basecaller.commandline import arguments
+from basecaller.calling.model import load_model, split_of
+from basecaller.calling.plain import Plain
+from basecaller.commandline import arguments, options
 from basecaller.data.pod5 import pod5_files
 from basecaller.data.signal import CLIP, MAD_TO_STD
+from basecaller.decode import greedy
 from basecaller.entry import as_message
 from basecaller.errors import DataError
 from basecaller.files import check_writable, replacing, write_json
-from basecaller.settings import options
-
-ENDINGS = {"torchscript": "pt", "onnx": "onnx"}
+from basecaller.geometry import receptive_field
+from basecaller.schema import EXPORTS, ExportOptions
 
 TOLERANCE = 1e-3
 """Largest difference of a log-probability that an exported model may show: rounding in another order of operations."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """What `conf/export.yaml` sets, see there."""
-
-    model: str = field(metadata={"path": True})
-    format: str = field(metadata={"choices": tuple(ENDINGS)})
-    output: str | None = field(metadata={"path": True})
-    reads: str | None = field(metadata={"path": True})
-    limit: int = field(metadata={"least": 1})
-
-
 def metadata(network: Any) -> dict[str, Any]:
     """What a program must know to use the model."""
-    from basecaller import __version__
-    from basecaller.geometry import receptive_field
-
     size = network.settings
     return {
         "program": f"basecaller {__version__}",
@@ -65,10 +52,8 @@ def metadata(network: Any) -> dict[str, Any]:
     }
 
 
-def some_signals(chosen: Options, model: Any) -> list[np.ndarray]:
+def some_signals(chosen: ExportOptions, model: Any) -> list[np.ndarray]:
     """Normalised signals to check on."""
-    from basecaller.calling.model import split_of
-
     if chosen.reads is not None:
         found = (signal for file in pod5_files(chosen.reads, "reads") for _, signal in signals(file, Counter(), model.rna))
         return list(itertools.islice(found, chosen.limit))
@@ -76,7 +61,7 @@ def some_signals(chosen: Options, model: Any) -> list[np.ndarray]:
     return [np.asarray(dataset.chunk(i)[0], np.float32) for i in dataset.indices("validation")[: chosen.limit]]
 
 
-def export(chosen: Options) -> dict[str, Any]:
+def export(chosen: ExportOptions) -> dict[str, Any]:
     """Writes the model, and holds it against the original.
 
     Returns:
@@ -85,18 +70,12 @@ def export(chosen: Options) -> dict[str, Any]:
         DataError: the model or the reads cannot be used, a package is missing, or the exported model differs: then no file is
             left.
     """
-    import torch
-
-    from basecaller.calling.model import load_model
-    from basecaller.calling.plain import Plain
-    from basecaller.decode import greedy
-
     model = load_model(chosen.model, "cpu")
     network = model.network
     told, given = metadata(network), some_signals(chosen, model)
     if not given:
         raise DataError(f"reads={chosen.reads}: there is no read to check on")
-    target = Path(chosen.output) if chosen.output else model.folder / f"model.{ENDINGS[chosen.format]}"
+    target = Path(chosen.output) if chosen.output else model.folder / f"model.{EXPORTS[chosen.format]}"
     check_writable(target.parent)
     plain = Plain(network).eval()
     example = torch.from_numpy(given[0])[None]
@@ -118,8 +97,6 @@ def export(chosen: Options) -> dict[str, Any]:
 
 
 def _torchscript(plain: Any, example: Any, path: Path, told: dict[str, Any]) -> Any:
-    import torch
-
     traced = torch.jit.freeze(torch.jit.trace(plain, example))
     path.write_bytes(traced.save_to_buffer(_extra_files={"basecaller.json": json.dumps(told)}))
     loaded = torch.jit.load(str(path))
@@ -127,9 +104,7 @@ def _torchscript(plain: Any, example: Any, path: Path, told: dict[str, Any]) -> 
 
 
 def _onnx(plain: Any, example: Any, path: Path, told: dict[str, Any]) -> Any:
-    import torch
-
-    try:
+    try:  # here: an extra
         import onnx
         import onnxruntime
     except ImportError:
@@ -146,7 +121,7 @@ def _onnx(plain: Any, example: Any, path: Path, told: dict[str, Any]) -> Any:
 
 @as_message
 def main() -> None:
-    chosen = options("export", arguments("export", __doc__, "model, format, output, reads: see conf/export.yaml"), Options)
+    chosen = options("export", arguments("export"), ExportOptions)
     done = export(chosen)
     Console(highlight=False).print(
         f"{done['file']}: the same calls for {done['calls']} of {done['reads']} reads, log-probabilities differ by at most "

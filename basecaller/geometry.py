@@ -16,15 +16,15 @@ class Model:
     """What `conf/model/*.yaml` sets.
 
     Attributes:
-        name: of the config group's choice.
-        channels: width of the residual path.
-        skip_channels: width of the summed skip path.
-        kernel: width in frames of the dilated convolutions, odd.
-        max_dilation: a stack has dilations 1, 2, 4, ... up to this power of two.
-        stacks: how often the stack is repeated.
-        batch_norm: batch normalisation before each residual block.
-        stride: samples for one output frame, taken by the first convolution (1 as published).
-        projection: a 1x1 convolution on each block's residual path, as published; off, the path is the identity.
+        name: Name of the model size. Set by `model=...`.
+        channels: Width of the residual path.
+        skip_channels: Width of the summed skip path.
+        kernel: Width of the dilated convolutions, in frames.
+        max_dilation: Largest dilation of a stack, whose blocks have dilations 1, 2, 4, ... up to it.
+        stacks: Number of stacks.
+        batch_norm: Normalise by batch before each residual block.
+        stride: Samples per output frame, the stride of the first convolution (1 as published).
+        projection: Apply a 1x1 convolution to each block's residual path, as published; false: the path is the identity.
     """
 
     name: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import traceback
+from collections.abc import Mapping
 from dataclasses import fields
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -20,8 +21,13 @@ NOISE = ("full_key:", "object_type=", "reference_type=", "Set the environment va
 """Beginnings of lines that tell a user nothing."""
 
 
-def readable(error: Exception) -> BasecallerError:
-    """An error of Hydra or OmegaConf as one of this program: its first cause of ours, or its own words on one line."""
+def readable(error: Exception, sections: Mapping[str, type] = SECTIONS) -> BasecallerError:
+    """An error of Hydra or OmegaConf as one of this program: its first cause of ours, or its own words on one line.
+
+    Args:
+        error: as raised.
+        sections: dataclasses that describe the config's keys.
+    """
     if found := user_error(error):
         return found
     text = " ".join(line.strip() for line in str(error).splitlines() if line.strip() and not line.strip().startswith(NOISE))
@@ -33,7 +39,7 @@ def readable(error: Exception) -> BasecallerError:
             return SettingError(f"{option}: no such config")
         return SettingError(f"{group}={option}: no such option; there are {', '.join(error.options or [])}")
     if unknown := re.match(r"Could not override '([^']+)'", text):
-        return SettingError(f"{unknown[1]}: {_unknown(unknown[1])}")
+        return SettingError(f"{unknown[1]}: {_unknown(unknown[1], sections)}")
     if missing := re.match(r"Key '(.*?)' is not in struct", text):
         return SettingError(f"{missing[1]}: missing; every training needs it")
     if several := re.match(r"Ambiguous value for argument '(.*?)' 1\.", text):
@@ -52,7 +58,7 @@ def _unreadable(line: str) -> str:
     return f"{line}: cannot be read; text with blanks or special characters needs quotes, as in \"{key}='{bare}'\""
 
 
-def _unknown(key: str) -> str:
+def _unknown(key: str, sections: Mapping[str, type]) -> str:
     """What to say of a key that no config has."""
     where, _, name = key.rpartition(".")
     if where == "hydra.sweeper" and name in STOCK_KEYS:
@@ -61,12 +67,12 @@ def _unknown(key: str) -> str:
         return "this sampler has no such key; choose one first, as in hydra/sweeper/sampler=tpe"
     if where == "hydra.launcher":
         return "this launcher has no such key; choose one first, as in hydra/launcher=joblib"
-    if where not in SECTIONS:
+    if where not in sections:
         return "unknown key"
     others = [source for source, kind in SOURCES.items() if name in {f.name for f in fields(kind.settings)}]
     if where == "data" and others:
         return f"this source has no such key; it belongs to {' and '.join(f'data={source}' for source in others)}"
-    known = [f.name for f in fields(SECTIONS[where])] + ([] if where else [group for group in SECTIONS if group])
+    known = [f.name for f in fields(sections[where])] + ([] if where else [group for group in sections if group])
     close = difflib.get_close_matches(name, known, n=1)
     if close:
         return f"unknown key; did you mean {f'{where}.' if where else ''}{close[0]}?"

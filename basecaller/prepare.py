@@ -1,9 +1,4 @@
-"""`python -m basecaller.prepare data=...`: reads of any source -> a data set on disk, with an audit.
-
-python -m basecaller.prepare
-python -m basecaller.prepare data=pod5 data.pod5=reads.pod5 data.bam=mappings.bam
-python -m basecaller.prepare data=pod5 data.pod5=[a.pod5,b.pod5] data.bam=[a.bam,b.bam]
-"""
+"""`basecaller prepare`: reads of any source as a data set on disk, with an audit."""
 
 from pathlib import Path
 
@@ -20,7 +15,7 @@ from basecaller.settings import data_settings
 
 @as_message
 def main() -> None:
-    overrides = as_typed(arguments("prepare", __doc__, "as for basecaller.train, such as data=pod5"))
+    overrides = as_typed(arguments("prepare"))
     settings = data_settings(compose_config(overrides))
     console, pore = Console(), pore_of(settings.pore_model)
     console.print(render(prepare(settings.name, settings.source, Path(settings.folder)), pore))

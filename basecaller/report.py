@@ -1,10 +1,4 @@
-"""`python -m basecaller.report`: a finished or running search as a page, `outputs/<experiment>/report.html`.
-
-    python -m basecaller.report
-    python -m basecaller.report experiment=phage
-
-It also writes `report.md` and `report.json`, and prints the short version.
-"""
+"""`basecaller report`: a finished or running search as a page, `outputs/<experiment>/report.html`."""
 
 from pathlib import Path
 from typing import Any
@@ -46,7 +40,7 @@ def write_report(url: str, experiment: str, folder: Path, plan: list[str], pages
 
 @as_message
 def main() -> None:
-    cfg = compose_config(as_typed(arguments("report", __doc__, "experiment, storage, output_dir, plan")))
+    cfg = compose_config(as_typed(arguments("report")))
     folder = Path(cfg.output_dir)
     if not stages_of(str(cfg.storage), str(cfg.experiment)):
         raise StageError(

@@ -1,7 +1,7 @@
-"""Every key of `conf/config.yaml`: its type and bounds, and what it means. A new key is one field here, and its default there.
+"""Every key of every command: its type and bounds, and what it means. A new key is one field here, and its default in `conf/`.
 
 The keys of a training are described where they are used: `geometry.Model`, `training.settings`, and the settings of
-each source of data. `checking.py` says how a field describes its key.
+each source of data. `checking.py` says how a field describes its key; `--help` and shell completion show what it says.
 """
 
 from __future__ import annotations
@@ -13,11 +13,19 @@ from typing import Any
 from basecaller.checking import type_of, typed
 from basecaller.data.batches import PADDINGS
 from basecaller.data.sources import SOURCES
+from basecaller.data.splits import SPLITS
+from basecaller.decode import DECODERS
 from basecaller.geometry import Model
 from basecaller.training.settings import Optimizer, Train
 
 NAME = {"matches": (r"\w[\w.-]*", "letters, digits, '_', '-' and '.', the first a letter or digit"), "longest": 100}
 """Rules of a name that becomes part of folders, studies and commands."""
+
+FORMATS = ("fastq", "sam", "bam")
+"""Of basecalls."""
+
+EXPORTS = {"torchscript": "pt", "onnx": "onnx"}
+"""Formats of an exported model, and how their files' names end."""
 
 DEVICE = {"matches": (r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")}
 
@@ -27,22 +35,23 @@ class Stage:
     """What `conf/stage/*.yaml` sets: the question that a sweep asks.
 
     Attributes:
-        name: of the stage.
-        question: in words.
-        choice: the key that it is about, the scientific hyperparameter; null: every point is a choice of its own.
-        simple_first: the choice's values go from simple to complex, and of equals the simpler wins.
-        measure: what points are compared by.
-        design: how runs are spent, see `hpo.designs`.
-        replicates: seeds that the best points run at; twice as many with rounds.
-        rate_factor: times a rate that earlier stages decided; swept by stages that must tune it again.
-        extend: times that the grid may grow outward from a winner at its edge.
-        asking: 1; a search that asks again sets 2, 3, ..., and the study is kept as `NAME.2`, `NAME.3`, ...
-        incumbent: the choice so far, which is kept unless another is better by more than a standard error; set by a search that
-            asks again.
-        nuisance: keys that are tuned along with the choice when the question is asked again.
-        studies: the study that `${best:stage,key}` reads, by stage, set by a search; else the one that was asked for last.
-        candidate: the finalist that a trial is; swept by the stages that compare whole configurations.
-        candidates: the settings of each finalist, by name.
+        name: Name of the stage.
+        question: The question in words.
+        choice: The key that the question is about, the scientific hyperparameter. null: every point is a choice of its own.
+        simple_first: The values of the choice go from simple to complex; of equally good ones the simpler wins.
+        measure: What points are compared by: the loss of the best checkpoint, or the area under the learning curve where the
+            question is about speed.
+        design: How runs are spent. `halving` drops half of the points from seed to seed; `rounds` tunes the learning rate of
+            each choice, then runs the best point of every choice at more and more seeds.
+        replicates: Seeds for the best points; twice as many with `rounds`.
+        rate_factor: Factor on a learning rate that earlier stages decided; swept by stages that tune it again.
+        extend: How often the grid may grow outward when the winner is at its edge.
+        asking: How often the question has been asked. The search sets 2, 3, ...; the study is then called NAME.2, NAME.3, ...
+        incumbent: The choice so far, kept unless another is better by more than a standard error. Set by the search.
+        nuisance: Keys that are tuned along with the choice when the question is asked again.
+        studies: The study that `${best:stage,key}` reads, by stage. Set by the search; null: the latest one of each stage.
+        candidate: The finalist that a trial belongs to; swept by the stages that compare whole configurations.
+        candidates: The settings of each finalist, by name. Set by the search.
     """
 
     name: str = field(metadata=NAME)
@@ -67,19 +76,22 @@ class SearchOptions:
     """The `search` section: how stages run, and what follows them.
 
     Attributes:
-        workers: trainings at once; null: one for each GPU, or for each core.
-        replicates: seeds of a stage's best points.
-        pruner: of Optuna, by class name; null: none.
-        pruner_args: its arguments; null: none.
-        preview: only list what would run.
-        rounds: the first asks the plan's questions; each later one asks again around the best settings so far.
-        round_budget: a trial of a later round is so many times as long as one of the first.
-        finalists: configurations that are compared when trained longer; 0: none.
-        finalist_budget: so many times as long as a trial of the first round.
-        finalist_seeds: seeds of the best finalists.
-        batch_schedule: a `train.batch_schedule` that one finalist has; null: none.
-        headline_seeds: new seeds at which the winner and the untuned defaults are trained alike.
-        winner: settings that differ in those trainings.
+        workers: Trainings that run at the same time. null: one per GPU, or one per core.
+        replicates: Seeds for the best points of a stage with `stage.design=halving`, about twice as many with `rounds`. 1: one
+            seed per point.
+        pruner: Class name of an Optuna pruner, such as MedianPruner, that stops poor trials of the first seed. null: none.
+        pruner_args: Arguments of the pruner, as in {n_warmup_steps: 50}. null: none.
+        preview: List every trial and estimate the time; run nothing.
+        rounds: The first round asks the questions of the plan; each later one asks them again around the best settings so
+            far, until no answer changes.
+        round_budget: Length of a trial in later rounds, in trials of the first round.
+        finalists: Configurations that compete in longer trainings: the best settings, their nearest rivals, the untuned
+            defaults. 0: none.
+        finalist_budget: Length of a finalist's training, in trials of the first round.
+        finalist_seeds: Seeds for the best finalists.
+        batch_schedule: `train.batch_schedule` of one of the finalists. null: no such finalist.
+        headline_seeds: New seeds at which the winner and the untuned defaults are trained alike and tested.
+        winner: Settings of these last trainings that differ from those of a trial.
     """
 
     workers: int | None = field(metadata={"least": 1})
@@ -99,7 +111,12 @@ class SearchOptions:
 
 @dataclass(frozen=True)
 class TrialPlace:
-    """The trial that a job works for; the sweeper sets it. Both are null in a training of its own."""
+    """The trial that a job works for; the sweeper sets it. Both are null in a training of its own.
+
+    Attributes:
+        study: Name of the trial's study. Set by the sweeper.
+        number: Number of the trial in its study. Set by the sweeper.
+    """
 
     study: str | None
     number: int | None = field(metadata={"least": 0})
@@ -107,7 +124,12 @@ class TrialPlace:
 
 @dataclass(frozen=True)
 class Padding:
-    """What `conf/padding/*.yaml` sets."""
+    """What `conf/padding/*.yaml` sets.
+
+    Attributes:
+        mode: How chunks of unequal length share a batch: `off` crops them to the shortest, `on` fills them up with zeros,
+            `masked` also hides the zeros from every layer.
+    """
 
     mode: str = field(metadata={"choices": PADDINGS})
 
@@ -117,13 +139,13 @@ class Top:
     """The keys at the top of `conf/config.yaml`.
 
     Attributes:
-        experiment: the name under which studies, runs and reports are kept.
-        seed: of initial weights, the choice of chunks, and their order.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        threads: of a job; null: its share of the cores.
-        storage: an Optuna URL.
-        output_dir: folder of the experiment.
-        plan: names of the stages that a search runs, in order.
+        experiment: Name under which studies, runs and reports are kept.
+        seed: Seed of the initial weights, the choice of chunks, and their order.
+        device: Where to compute. `auto` takes a GPU if there is one.
+        threads: Threads of one training. null: its share of the cores.
+        storage: Any Optuna URL, or journal:///FILE. With a password: storage='${oc.env:NAME}'.
+        output_dir: Folder of the experiment.
+        plan: Stages that a search runs, in order.
     """
 
     experiment: str = field(metadata=NAME)
@@ -146,11 +168,110 @@ class General(Top):
 
 @dataclass(frozen=True)
 class DataShared:
-    """Keys that `conf/data/*.yaml` share: see `settings.Data`."""
+    """Keys that `conf/data/*.yaml` share.
+
+    Attributes:
+        batch_size: Chunks in a training batch.
+        folder: Folder of prepared data sets.
+        pore_model: Table of k-mer levels that the audit compares labels with. null: the R9.4 pore's.
+    """
 
     batch_size: int = field(metadata={"least": 1})
     folder: str
     pore_model: str | None
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """What `conf/data/mixed.yaml` sets.
+
+    Attributes:
+        sources: Sources by a name of yours, each with its `name`, `weight` and other keys, as in
+            {a: {name: pod5, pod5: a.pod5, bam: a.bam, weight: 2}, b: {name: bonito, path: DIR}}.
+        validation: Share of the reads for validation, in sources that do not set their own.
+        test: Share of the reads for the test, in sources that do not set their own; or a source of its own, as in
+            {name: bonito, path: DIR}.
+    """
+
+    sources: dict[str, Any]
+    validation: float
+    test: Any
+
+
+@dataclass(frozen=True)
+class BasecallOptions:
+    """What `conf/commands/basecall.yaml` sets.
+
+    Attributes:
+        model: Folder of a training, such as outputs/tiny/winner, or the best.pt in it.
+        reads: POD5 file, or a folder of them.
+        output: Folder for the basecalls, one file per POD5 file; those that exist are kept. It holds calls of one model only.
+        format: Format of the basecalls; SAM and BAM have move tables (mv) and mean qualities (qs).
+        decoder: `beam` search, or the best path (`greedy`).
+        calibration: Calibration of the qualities: calibration.json of `basecaller evaluate`, or its folder. null: the model's.
+        chunk_samples: Length of the chunks in which a read is called. null: long enough that little is computed twice.
+        batch_size: Chunks computed together.
+        device: Where to compute. `auto` takes a GPU if there is one.
+        threads: Threads of this process. null: all cores.
+    """
+
+    model: str = field(metadata={"path": True})
+    reads: str = field(metadata={"path": True})
+    output: str = field(metadata={"path": True})
+    format: str = field(metadata={"choices": FORMATS})
+    decoder: str = field(metadata={"choices": DECODERS})
+    calibration: str | None = field(metadata={"path": True})
+    chunk_samples: int | None = field(metadata={"least": 1})
+    batch_size: int = field(metadata={"least": 1})
+    device: str = field(metadata=DEVICE)
+    threads: int | None = field(metadata={"least": 1})
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What `conf/commands/evaluate.yaml` sets.
+
+    Attributes:
+        model: Folder of a training, such as outputs/tiny/winner, or the best.pt in it.
+        split: Split of the data set to evaluate on.
+        limit: Number of chunks to evaluate, a random choice. null: all.
+        decoder: `beam` search, or the best path (`greedy`).
+        reads: POD5 file or folder to basecall and align to `reference`, instead of a data set.
+        reference: FASTA file, or an index of minimap2.
+        output: Folder for everything written, the calibration included. null: evaluation/ in the model's folder; the
+            calibration goes to the model.
+        device: Where to compute. `auto` takes a GPU if there is one.
+        threads: Threads of this process. null: all cores.
+    """
+
+    model: str = field(metadata={"path": True})
+    split: str = field(metadata={"choices": (*SPLITS, "all")})
+    limit: int | None = field(metadata={"least": 1})
+    decoder: str = field(metadata={"choices": DECODERS})
+    reads: str | None = field(metadata={"path": True})
+    reference: str | None = field(metadata={"path": True})
+    output: str | None = field(metadata={"path": True})
+    device: str = field(metadata=DEVICE)
+    threads: int | None = field(metadata={"least": 1})
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What `conf/commands/export.yaml` sets.
+
+    Attributes:
+        model: Folder of a training, such as outputs/tiny/winner, or the best.pt in it.
+        format: Format of the exported model.
+        output: File to write. null: model.pt or model.onnx in the model's folder.
+        reads: POD5 file or folder to check the exported model on. null: the validation split of the model's own data.
+        limit: Number of reads to check on.
+    """
+
+    model: str = field(metadata={"path": True})
+    format: str = field(metadata={"choices": tuple(EXPORTS)})
+    output: str | None = field(metadata={"path": True})
+    reads: str | None = field(metadata={"path": True})
+    limit: int = field(metadata={"least": 1})
 
 
 SECTIONS: dict[str, type] = {
@@ -164,13 +285,24 @@ SECTIONS: dict[str, type] = {
     "train": Train,
     "data": DataShared,
 }
-"""The dataclass that describes the keys of each section; those of a source are described by `sources.SOURCES` too."""
+"""The dataclass that describes the keys of each section of `conf/config.yaml`; for those of a source see `source_keys`."""
+
+PATHS = frozenset(
+    {"output_dir", "data.folder", "data.pore_model", "train.init"}
+    | {f"data.{key}" for source in SOURCES.values() for key in source.places}
+)
+"""Keys of `conf/config.yaml` whose values are paths; `~` is the home folder there."""
 
 GROUPS = ("model", "optimizer", "padding", "data")
 """Config groups that a training is made of."""
 
 LASTING = ("experiment", "storage", "output_dir", "data.folder")
 """Keys by which a command finds what an earlier one left."""
+
+
+def source_keys(source: str) -> type | None:
+    """The dataclass that describes the keys of a source, by `data.name`; None where there is no such source."""
+    return Mixed if source == "mixed" else SOURCES[source].settings if source in SOURCES else None
 
 
 @cache

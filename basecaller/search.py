@@ -1,12 +1,4 @@
-"""`python -m basecaller.search`: every stage of the plan in order, then the winner, trained longer and tested.
-
-    python -m basecaller.search
-    python -m basecaller.search search.preview=true
-    python -m basecaller.search experiment=phage data=pod5 data.pod5=reads.pod5 data.bam=mappings.bam
-
-Every key=value that `basecaller.train` takes is passed on to every stage. Killed at any point and started again, it
-goes on from there.
-"""
+"""`basecaller search`: every stage of the plan in order, then the winner, trained longer and tested."""
 
 from rich.console import Console
 
@@ -20,7 +12,7 @@ from basecaller.search_plan.stages import unswept
 
 @as_message
 def main() -> None:
-    overrides = as_typed(arguments("search", __doc__, "as for basecaller.train; see conf/config.yaml"))
+    overrides = as_typed(arguments("search"))
     console = Console(markup=False)
     search = Search(compose_config(unswept(overrides)), overrides, console)
     if search.cfg.search.preview:

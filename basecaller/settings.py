@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args, get_type_hints
+from typing import Any, cast
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
@@ -33,54 +33,6 @@ from basecaller.schema import (
 )
 from basecaller.training.batch_plan import check_schedule
 from basecaller.training.settings import Optimizer, Train
-
-Section = TypeVar("Section")
-
-
-def options(name: str, overrides: list[str], kind: type[Section]) -> Section:
-    """The settings of an entry that trains nothing: `conf/<name>.yaml`, varied by `key=value` arguments.
-
-    Values are taken as they were typed; `null` is None where a field may be None.
-
-    Raises:
-        SettingError: a key is missing or unknown, or a value cannot be.
-    """
-    hints = get_type_hints(kind)
-    values = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(Path(conf_dir()) / f"{name}.yaml")))
-    given: dict[str, Any] = {}
-    for line in overrides:
-        key, equals, text = line.partition("=")
-        if not equals:
-            raise SettingError(f"{line}: must be key=value; the keys are in conf/{name}.yaml")
-        if key not in values:
-            raise SettingError(f"{key}: unknown key; known are {', '.join(values)}")
-        if key in given:
-            raise SettingError(f"{key}: is given twice, as {given[key]} and {text}")
-        given[key] = _typed(key, text, hints[key])
-    values |= given
-    rules = {f.name: dict(f.metadata) for f in dataclasses.fields(cast(Any, kind))}
-    for key, value in values.items():
-        if value == "???":
-            raise SettingError(f"{key}: must be given, as in: {key}=...")
-        values[key] = typed(cast(Any, kind), key, value, key)
-        if rules[key].get("path") and value is not None:
-            values[key] = expanded(value)
-    return kind(**values)
-
-
-def _typed(key: str, text: str, hint: Any) -> Any:
-    """A value of a command line, as its field's type says: text, or a whole number."""
-    if not text:
-        raise SettingError(f"{key}=: has no value")
-    kinds = get_args(hint) or (hint,)
-    if type(None) in kinds and text == "null":
-        return None
-    if int not in kinds:
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise SettingError(f"{key}={text}: must be a whole number") from None
 
 
 @dataclass(frozen=True)

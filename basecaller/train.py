@@ -9,6 +9,7 @@ import sys
 
 import hydra
 
+from basecaller.cli.help import answer_help
 from basecaller.commandline import as_typed
 from basecaller.entry import as_message
 from basecaller.places import conf_dir
@@ -17,6 +18,7 @@ from basecaller.runs.task import run_job
 
 @as_message
 def main() -> None:
+    answer_help("train", sys.argv[1:])
     sys.argv[1:] = as_typed(sys.argv[1:])  # Hydra reads them itself
     hydra.main(config_path=conf_dir(), config_name="config")(run_job)()
 

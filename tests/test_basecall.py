@@ -5,6 +5,11 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import os
+import re
+import subprocess
+import sys
+import time
 import warnings
 from collections import Counter
 from itertools import pairwise
@@ -27,6 +32,7 @@ from basecaller.config import compose_config
 from basecaller.data.signal import normalise
 from basecaller.decode import greedy
 from basecaller.errors import DataError, SettingError
+from basecaller.files import shared_lock
 from basecaller.geometry import Model, output_length
 from basecaller.network import RawCTCNet
 from basecaller.runs.job import resolve_job
@@ -135,6 +141,24 @@ def test_pod5_reads_become_fastq_and_bam_and_are_not_called_again(model, tmp_pat
         assert record.get_tag("ns") == len(next(r.adc for r in reads if r.read_id == record.query_name))
 
 
+def test_two_processes_with_one_output_call_each_read_once(model, tmp_path):
+    make_source(tmp_path / "reads", count=6)
+    line = [sys.executable, "-m", "basecaller.basecall", f"model={model}", "reads=reads", "decoder=greedy"]
+    (tmp_path / "calls").mkdir()
+    told = [tmp_path / "first.log", tmp_path / "second.log"]
+    with shared_lock(tmp_path / "calls/.lock"):  # as a third process that is at work
+        both = []
+        for file in told:
+            with file.open("w", encoding="utf-8") as stderr:
+                both.append(subprocess.Popen(line, cwd=tmp_path, stderr=stderr, env=os.environ | {"COLUMNS": "160"}))
+        while not all("waiting for another process that writes basecalls to calls" in file.read_text() for file in told):
+            assert [process.poll() for process in both] == [None, None]
+            time.sleep(0.05)
+    assert [process.wait() for process in both] == [0, 0]
+    counted = [re.search(r"(\d+) reads, .* (\d+) files in calls, (\d+) there before", file.read_text()) for file in told]
+    assert sorted(found.groups() for found in counted) == [("0", "0", "1"), ("6", "1", "0")]
+
+
 @pytest.fixture
 def silent(tmp_path) -> Path:
     """A model that has learned nothing: it calls blanks only."""
@@ -207,7 +231,7 @@ def test_a_damaged_pod5_leaves_no_half_file(model, tmp_path, run: Command):
     told = run("basecall", f"model={model}", "reads=reads", code=2)
     assert f"cannot read {Path('reads/reads.pod5')}" in told.stderr
     assert "Traceback" not in told.stderr
-    assert [file.name for file in (tmp_path / "calls").rglob("*")] == ["basecaller.json"]  # what would have called them
+    assert {file.name for file in (tmp_path / "calls").rglob("*")} == {".lock", "basecaller.json"}
 
 
 @pytest.mark.parametrize(

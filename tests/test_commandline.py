@@ -13,14 +13,18 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 import basecaller
-from basecaller.basecall import Options
-from basecaller.commandline import PATHS, as_typed
-from basecaller.config import compose_config
+from basecaller.cli.commands import COMMANDS
+from basecaller.cli.help import help_of
+from basecaller.commandline import as_typed, options
+from basecaller.config import compose_config, composed
 from basecaller.errors import SettingError
+from basecaller.places import conf_dir
 from basecaller.reporting import pages
-from basecaller.settings import data_settings, options
+from basecaller.schema import PATHS, BasecallOptions
+from basecaller.settings import data_settings
 from basecaller.training import checkpoint
 from tests.conftest import TINY, Command
 from tests.reads import make_source
@@ -41,7 +45,7 @@ def test_names_and_paths_stay_as_they_were_typed(text):
     for key in ("experiment", "data.folder", "+data.pod5"):
         home = text == "~" and key != "experiment"
         assert read(key, text) == (str(Path.home()) if home else text)
-    assert options("basecall", [f"model={text}x", "reads=x"], Options).model == f"{text}x"
+    assert options("basecall", [f"model={text}x", "reads=x"], BasecallOptions).model == f"{text}x"
 
 
 @given(st.text(st.characters(exclude_characters=",\n\r", exclude_categories=("C",)), min_size=1))
@@ -92,14 +96,14 @@ def test_home_is_known_in_every_path_of_every_command(tmp_path, monkeypatch):
     (tmp_path / "x").mkdir()
     for key in PATHS:
         assert read(key, "~/x") == str(tmp_path / "x")
-    chosen = options("basecall", ["model=~/m", "reads=~/r", "output=~/o", "calibration=~/c"], Options)
+    chosen = options("basecall", ["model=~/m", "reads=~/r", "output=~/o", "calibration=~/c"], BasecallOptions)
     assert [chosen.model, chosen.reads, chosen.output, chosen.calibration] == [str(tmp_path / name) for name in "mroc"]
     inside = "{name: bonito, path: '~/x'}"
     mixed = data_settings(compose_config(["data=mixed", f"data.sources={{a: {inside}}}", f"data.test={inside}"]))
     assert mixed.source.parts[0].source.path == mixed.test.source.path == (str(tmp_path / "x"),)
 
 
-@pytest.mark.parametrize("name", ["2024_11_25", "on", "012", "12:30:00", "a #1", "~/calls", "'", "${now:%Y}"])
+@pytest.mark.parametrize("name", ["2024_11_25", "on", "012", "12:30:00", "a #1", "~/calls", "'", "a,b", "[a]"])
 def test_basecalls_go_where_it_was_said(tmp_path, run: Command, name, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     checkpoint.save(tmp_path / name.replace("~", "home") / "best.pt", checkpoint.network_content(network()))
@@ -119,9 +123,13 @@ def test_a_training_goes_where_it_was_said(tmp_path, run: Command, name, monkeyp
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (["model=x", "model=y"], "model: is given twice"),
-        (["model="], "model=: has no value"),
+        (["model=", "reads=y"], "model=: must not be empty"),
         (["model=x", "reads=y", "batch_size=on"], "batch_size=on: must be a whole number"),
+        (["model=x", "reads=y", "threads=2,3"], "threads=2,3: several values are a sweep"),
+        (["model=x", "reads=y", "device=abacus"], "device=abacus: must be auto, cpu, cuda or cuda:N"),
+        (["model=x", "reads=y", "outputs=z"], "outputs: unknown key; did you mean output"),
+        (["model=x", "reads=y", "+colour=red"], "colour: unknown key; known are model, reads"),
+        (["model=x", "reads=y", "output=${nonesuch}"], "output: Interpolation key 'nonesuch' not found"),
         (["model=x", "reads=y", "batch_size=1.5"], "batch_size=1.5: must be a whole number"),
         (["model=x", "reads=y", "threads=0"], "threads=0: must be at least 1"),
         (["model=null"], "reads: must be given"),
@@ -129,8 +137,8 @@ def test_a_training_goes_where_it_was_said(tmp_path, run: Command, name, monkeyp
 )
 def test_other_values_are_refused(given, words):
     with pytest.raises(SettingError, match=words):
-        options("basecall", given, Options)
-    assert options("basecall", ["model=x", "reads=y", "threads=null"], Options).threads is None
+        options("basecall", given, BasecallOptions)
+    assert options("basecall", ["model=x", "reads=y", "threads=null"], BasecallOptions).threads is None
 
 
 MESSAGES = {
@@ -165,7 +173,58 @@ def test_a_sweeps_message_has_no_preamble(tmp_path, run: Command):
     assert not any(noise in told for noise in NOISE)
 
 
-@pytest.mark.parametrize("module", ["train", "search", "report", "prepare", "basecall", "evaluate", "export"])
+def test_options_are_composed_by_hydras_grammar(monkeypatch):
+    monkeypatch.setenv("MODELS", "some where")
+    given = [
+        "model=x",
+        "model=${oc.env:MODELS}/a",
+        "reads=null",
+        "reads='it''s'",
+        'output="a,b"',
+        "batch_size=${threads}",
+        "threads=3",
+    ]
+    chosen = options("basecall", given, BasecallOptions)
+    assert (chosen.model, chosen.output, chosen.batch_size) == ("some where/a", "a,b", 3)
+
+
+def leaves(node: dict, where: str = "") -> set[str]:
+    """Dotted keys of a config down to the keys of its sections."""
+    sections = {f"{name}.{key}" for name, value in node.items() if isinstance(value, dict) for key in value}
+    return sections | {name for name, value in node.items() if not isinstance(value, dict)}
+
+
+COMPUTED = {"data.name", "data.fingerprint"}
+"""Keys that nobody types."""
+
+
+@pytest.mark.parametrize("source", ["simulated", "simulated_hard", "pod5", "bonito", "rawctcnet", "mixed"])
+def test_the_help_of_a_command_lists_every_key_with_its_type_default_and_meaning(source):
+    shown = help_of("train", [f"data={source}"])
+    entries = dict(re.findall(r"^  ([\w.]+): (.*; (?:default .+|required)\n {6}\S.*)", shown, re.MULTILINE))
+    config = OmegaConf.to_container(composed([f"data={source}"]), resolve=False)
+    assert set(entries) == leaves(config) - COMPUTED
+
+
+@pytest.mark.parametrize("name", ["basecall", "evaluate", "export"])
+def test_the_help_of_a_command_with_options_lists_them(name):
+    shown = help_of(name, ["model=somewhere"])
+    listed = re.findall(r"^  (\w+): .*; (?:default .+|required)\n {6}\S", shown, re.MULTILINE)
+    assert listed == list(OmegaConf.load(Path(conf_dir(), "commands", f"{name}.yaml")))
+    assert "model: a path; default somewhere" in shown
+    assert ("data.batch_size" in shown) == (name == "evaluate")
+
+
+def test_help_says_what_the_keys_of_each_command_are(run: Command):
+    assert "experiment: letters" in run("report", "--help").stdout
+    assert "search.rounds" not in run("report", "--help").stdout
+    assert "data.reads: a whole number, at least 3; default 15000" in run("prepare", "-h").stdout
+    assert "data.pod5: a path or a list of them; required" in run("search", "--help", "data=pod5").stdout
+    assert "train.chunks: a whole number, at least 1, or null; default 7" in run("train", "-m", "train.chunks=7", "-h").stdout
+    assert "no such flag" in run("report", "-m", code=2).stderr
+
+
+@pytest.mark.parametrize("module", COMMANDS)
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_help_may_be_cut_off(module, unbuffered):
     shell = f"{sys.executable} -m basecaller.{module} --help | head -c 1"

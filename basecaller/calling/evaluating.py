@@ -134,7 +134,7 @@ def evaluate_reads(calls: Iterable[Call], reference: Path) -> tuple[dict[str, An
     Raises:
         DataError: the reference cannot be read, or mappy is not installed.
     """
-    try:
+    try:  # here: an extra
         import mappy
     except ImportError:
         raise DataError("reference=...: needs mappy: python -m pip install 'basecaller[align]'") from None

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pod5
+import pysam
 
 from basecaller import __version__
 from basecaller.calling.caller import Call
@@ -26,8 +28,6 @@ def signals(file: Path, counts: Counter[str], rna: bool = False) -> Iterator[tup
     Raises:
         DataError: it cannot be read.
     """
-    import pod5
-
     try:
         with pod5.Reader(file) as reader:
             for read in reader.reads():
@@ -47,8 +47,6 @@ def reads_in(file: Path) -> int:
     Raises:
         DataError: it cannot be read.
     """
-    import pod5
-
     try:
         with pod5.Reader(file) as reader:
             return int(reader.num_reads)
@@ -71,8 +69,6 @@ def write_alignments(
     path: Path, calls: Iterable[Call], quality: Calibration, stride: int, binary: bool, command: str, rna: bool = False
 ) -> Iterator[Call]:
     """Writes calls as unaligned SAM or BAM records with `qs`, `mv`, `ns` and `ts` tags, as Dorado's; see `write_fastq`."""
-    import pysam
-
     header = {"HD": {"VN": "1.6", "SO": "unknown"}, "PG": [{"ID": "basecaller", "VN": __version__, "CL": command}]}
     with pysam.AlignmentFile(str(path), "wb" if binary else "w", header=header) as file:
         for call in calls:

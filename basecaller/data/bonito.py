@@ -36,11 +36,12 @@ class Settings:
     """What `conf/data/bonito.yaml` sets.
 
     Attributes:
-        path: directories; their chunks may differ in width.
-        limit: use so many chunks of all, a random choice; null: all.
-        alphabet: the letters of labels 1, 2, ...
-        validation, test: shares of each directory, its last chunks, since neighbours may be of one read; of `validation/`,
-            where there is one, in that proportion.
+        path: Directory, or a list of them; their chunks may differ in width.
+        limit: Number of chunks to use, a random choice. null: all.
+        alphabet: Letters of labels 1, 2, ...
+        validation: Share of each directory for validation: its last chunks, since neighbours may come from one read. A
+            directory with `validation/` has both splits there, in proportion of the shares.
+        test: Share of each directory for the test, likewise; or a source of its own, as in {name: pod5, pod5: ..., bam: ...}.
     """
 
     path: tuple[str, ...]

@@ -33,18 +33,19 @@ class Settings:
     """What `conf/data/pod5.yaml` sets. `pod5` and `bam` are lists of equal length: pairs that belong together.
 
     Attributes:
-        pod5: POD5 files, or folders of them.
-        bam: BAM files, or folders of them, one for each entry of `pod5`.
-        reference: FASTA of the reference, where the BAM has no MD tags.
+        pod5: POD5 file or folder, or a list of them.
+        bam: BAM file or folder, or a list with one for each entry of `pod5`.
+        reference: FASTA file of the reference, for an aligned BAM without MD tags. null: none.
         labels: `moves` takes the basecalls placed by the move table, `reference` the aligned reference's bases;
-            `auto` takes the reference where a record is aligned to one that is known.
-        chunk_samples: longest chunk, in samples; reads are cut on base boundaries.
-        min_samples: shorter chunks are dropped.
-        min_quality: reads of lower mean quality (`qs`, or the mean of the base qualities' errors) are left out; null: none.
-        min_identity: likewise aligned reads of lower identity to the reference, by NM over alignment columns.
-        rna: direct RNA, which is sequenced from its 3' end: signals are turned around, so that labels run 5' to 3'.
-        split: `read` splits by a hash of the read id, `position` by the place on the genome.
-        validation, test: fraction of the reads, or of the genome, in those splits.
+            `auto` takes the reference if a record is aligned to a known one.
+        chunk_samples: Length of the longest chunk, in samples; reads are cut on base boundaries.
+        min_samples: Length of the shortest chunk, in samples; shorter ones are dropped.
+        min_quality: Lowest mean quality of a read (`qs`, or the mean of the base qualities' errors). null: any.
+        min_identity: Lowest identity of an aligned read to the reference, by NM over alignment columns. null: any.
+        rna: Reads are direct RNA, sequenced from the 3' end: signals are reversed, so that labels run 5' to 3'.
+        split: Split by a hash of the `read` id, or by `position` on the genome.
+        validation: Share of the reads, or of the genome, for validation.
+        test: Share of the reads, or of the genome, for the test; or a source, as in {name: bonito, path: DIR}.
     """
 
     pod5: tuple[str, ...]

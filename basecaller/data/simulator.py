@@ -59,11 +59,13 @@ class Settings:
     """What `conf/data/simulated.yaml` and `simulated_hard.yaml` size.
 
     Attributes:
-        reads: number of reads over all splits.
-        min_bases, max_bases: read length is uniform between them.
-        genome_bases: length of the random genome; reads come from both strands.
-        simulator_seed: seed of genome and reads; not the seed of training.
-        validation, test: fraction of the reads in those splits.
+        reads: Number of reads in all splits together.
+        min_bases: Length of the shortest reads; lengths are uniform.
+        max_bases: Length of the longest reads.
+        genome_bases: Length of the random genome; reads come from both strands.
+        simulator_seed: Seed of genome and reads; `seed` is that of training.
+        validation: Share of the reads for validation.
+        test: Share of the reads for the test; or a source of its own, as in {name: bonito, path: DIR}.
     """
 
     reads: int = field(metadata={"least": 3})

@@ -30,9 +30,11 @@ class Settings:
     """What `conf/data/rawctcnet.yaml` sets.
 
     Attributes:
-        path: the folder.
-        signals, sequences: prefixes of the files in it.
-        validation, test: fraction of the reads in those splits, by a hash of the read's number.
+        path: Folder of the tensors.
+        signals: Prefix of the files with signals.
+        sequences: Prefix of the files with sequences.
+        validation: Share of the reads for validation, by a hash of the read's number.
+        test: Share of the reads for the test; or a source of its own, as in {name: bonito, path: DIR}.
     """
 
     path: str

@@ -231,7 +231,8 @@ def _next_in_rounds(
         else:
             found = (_leader(values, points, before, dead, seed) for points in members.values())
             leaders = sorted((p for p in found if p is not None), key=lambda point: _mean(values, point, before))
-            if number == design.look and len(leaders) == 2 and not ahead and _alike(values, *leaders, before):
+            looks = number == design.look and len(leaders) == 2 and not ahead
+            if looks and _alike(values, leaders[0], leaders[1], before):
                 return []
         needs = [[(p, s) for s in seeds[: number + 1] if s not in values[p] and (p, s) not in ahead] for p in leaders]
         missing = [entry for need in needs for entry in need]

@@ -16,10 +16,10 @@ class Optimizer:
     """An optimizer of `torch.optim`; what is not named here keeps PyTorch's default.
 
     Attributes:
-        name: which one.
-        lr: learning rate.
-        weight_decay: by which, times the rate, all weights shrink before an update.
-        momentum: used by sgd only.
+        name: Name of the optimizer. Set by `optimizer=...`.
+        lr: Learning rate.
+        weight_decay: Decoupled weight decay: before an update all weights shrink by the rate times it.
+        momentum: Momentum of sgd; the others do not use it.
     """
 
     name: str = field(metadata={"choices": OPTIMIZERS})
@@ -33,25 +33,24 @@ class Train:
     """How long and how to train.
 
     Attributes:
-        budget: which of the next three says how long: `epochs`, `updates` or `samples`. Trials of other batch sizes have
-            equal epochs or samples, or equal updates, never both.
-        epochs: passes over the training chunks.
-        updates: of the optimizer.
-        samples: of signal; the update that reaches it is the last.
-        chunks: train on so many chunks of the training split, drawn by the seed; null takes all.
-        validation_chunks: likewise for validation.
-        validations: points of the learning curve in each epoch; in the whole training where the budget is another.
-        batch_schedule: batch sizes that follow each other, each for an equal share of the epochs, as [32,8,1]; null: all
-            batches have `data.batch_size` chunks. `optimizer.lr` is the rate of that size either way.
-        clip: largest norm of the gradient; null clips nothing.
-        schedule: of the learning rate: `constant`, or `cosine` down to 0 at the last update (Loshchilov & Hutter, 2017).
-        warmup: share of all updates in which the rate rises linearly from 0.
-        precision: of matrix products; the loss is always float32. `auto` takes bfloat16 where the hardware has it.
-        native: compute in native code: `auto` where a C compiler and the processor allow it, `on` or fail, or `off`.
-        infeasible: largest share of chunks that may be left out because their target is longer than the output.
-        resume: go on from the last checkpoint in the run's folder; off, begin again.
-        init: a checkpoint to start from instead of random weights; null: none.
-        init_digest: of that file; made from it.
+        budget: What says how long a training is, and what trials have in common: the key of that name has the amount.
+        epochs: Passes over the training chunks.
+        updates: Updates of the optimizer.
+        samples: Samples of signal; the update that reaches the number is the last.
+        chunks: Chunks to train on, drawn from the training split by the seed. null: all.
+        validation_chunks: Chunks to validate on, drawn likewise. null: all.
+        validations: Points of the learning curve per epoch; in the whole training if `train.budget` is not `epochs`.
+        batch_schedule: Batch sizes that follow each other, each for an equal share of the epochs, as in [32,8,1]. null: all
+            batches have `data.batch_size` chunks. `optimizer.lr` is the rate at that size either way.
+        clip: Largest norm of the gradient. null: no clipping.
+        schedule: Schedule of the learning rate; `cosine` goes down to 0 at the last update (Loshchilov & Hutter, 2017).
+        warmup: Share of all updates in which the rate rises linearly from 0.
+        precision: Precision of matrix products; the loss is always float32. `auto` takes bfloat16 if the hardware has it.
+        native: Compute in native code. `auto`: if a C compiler and the processor allow it; `on`: fail otherwise.
+        infeasible: Largest share of chunks that may be skipped because CTC cannot align them.
+        resume: Continue from the last checkpoint in the run's folder; false: begin again.
+        init: Checkpoint (best.pt) to start from instead of random weights; its model must have the same shape. null: none.
+        init_digest: Digest of that file. Computed.
     """
 
     budget: str = field(metadata={"choices": BUDGETS})

@@ -1,0 +1,119 @@
+"""`--help`: every key of a command with its type, its default, and what it means."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from basecaller.cli.commands import COMMANDS, Command
+from basecaller.cli.keys import Key, groups_of, keys_of
+from basecaller.config import composed
+
+WIDEST = 100
+"""Columns of the text in a wider terminal."""
+
+
+def answer_help(name: str, arguments: list[str]) -> None:
+    """Prints a command's help and exits, where its arguments ask for it.
+
+    Raises:
+        SettingError: the other arguments do not compose to a config.
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(help_of(name, [argument for argument in arguments if not argument.startswith("-")]))
+        sys.exit(0)
+
+
+def overview() -> str:
+    """The help of `basecaller`."""
+    width = max(map(len, COMMANDS))
+    return "\n".join(
+        [
+            "usage: basecaller COMMAND [key=value ...]",
+            "",
+            "Hyperparameter search for nanopore basecallers.",
+            "",
+            "commands:",
+            *(f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()),
+            "",
+            "basecaller COMMAND --help lists the keys of a command, with defaults.",
+            "python -m basecaller.COMMAND is the same as basecaller COMMAND.",
+            'eval "$(basecaller completion bash)" completes commands, keys and values in bash.',
+        ]
+    )
+
+
+def help_of(name: str, overrides: list[str]) -> str:
+    """The help of a command.
+
+    Args:
+        name: of the command.
+        overrides: of config groups and keys: defaults are shown as they compose with these.
+    """
+    return "\n".join(_lines(name, COMMANDS[name], overrides))
+
+
+def _lines(name: str, command: Command, overrides: list[str]) -> Iterator[str]:
+    flags = "[-m] " if any(flag.startswith("-m") for flag, _ in command.flags) else ""
+    yield f"usage: basecaller {name} {flags}[key=value ...]"
+    yield ""
+    yield from _wrapped(f"{command.summary} {command.details}", "")
+    yield ""
+    yield from (f"    basecaller {name} {example}".rstrip() for example in command.examples)
+    yield ""
+    yield "flags:"
+    for flag, meaning in command.flags:
+        yield f"  {flag}"
+        yield from _wrapped(meaning, "      ")
+    own = [line for line in overrides if _is_own(line, command)]
+    others = [line for line in overrides if line not in own]
+    config = composed(others)
+    if groups := groups_of(command):
+        yield ""
+        yield "config groups (group=option):"
+        yield from (f"  {group}={' | '.join(options)}" for group, options in groups.items())
+    defaults = _defaults(config) | (
+        _defaults(composed(own, f"commands/{name}", {"": command.options})) if command.options else {}
+    )
+    for section, keys in groupby(keys_of(command, str(config.data.name)), lambda key: key.name.rpartition(".")[0]):
+        yield ""
+        yield f"{section or 'general'}:"
+        for key in keys:
+            yield f"  {key.name}: {_kind_and_default(key, defaults)}"
+            yield from _wrapped(key.meaning, "      ")
+
+
+def _is_own(line: str, command: Command) -> bool:
+    """Whether an override is of the command's own options, not of `conf/config.yaml`."""
+    return command.options is not None and line.partition("=")[0] in command.options.__annotations__
+
+
+def _kind_and_default(key: Key, defaults: dict[str, str]) -> str:
+    default = defaults.get(key.name, "null")
+    return f"{key.values}; required" if default == "???" else f"{key.values}; default {default}"
+
+
+def _defaults(config: DictConfig) -> dict[str, str]:
+    """The values of a config by dotted key, as they are typed."""
+    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
+    sections = {f"{name}.{key}": value for name, node in plain.items() if isinstance(node, dict) for key, value in node.items()}
+    return {key: _typed(value) for key, value in (plain | sections).items()}
+
+
+def _typed(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_typed(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_typed, value)) + "]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    width = min(WIDEST, shutil.get_terminal_size().columns)
+    return textwrap.wrap(text.strip(), width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)

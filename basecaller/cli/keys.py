@@ -1,0 +1,74 @@
+"""The keys and config groups that a command takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from basecaller.checking import kind_in_words, meaning_of, rules_of, type_of
+from basecaller.cli.commands import EVERY, Command
+from basecaller.places import conf_dir
+from basecaller.schema import GROUPS, PATHS, SECTIONS, source_keys
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a command.
+
+    Attributes:
+        name: as it is typed, such as `optimizer.lr`.
+        kind: dataclass that describes it.
+        field: its name there.
+    """
+
+    name: str
+    kind: type
+    field: str
+
+    @property
+    def meaning(self) -> str:
+        """What it means: a sentence, or several."""
+        return meaning_of(self.kind, self.field)
+
+    @property
+    def values(self) -> str:
+        """What it can be, in words."""
+        words = kind_in_words(self.kind, self.field)
+        return words.replace("text", "a path").replace("a list", "a path or a list of them") if self.name in PATHS else words
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """All values that it can have; empty where these are too many to list."""
+        wanted, nullable = type_of(self.kind, self.field)
+        listed = ("true", "false") if wanted is bool else tuple(rules_of(self.kind, self.field).get("choices", ()))
+        return (*listed, "null") if listed and nullable else listed
+
+
+def keys_of(command: Command, source: str) -> list[Key]:
+    """The keys of a command.
+
+    Args:
+        command: which.
+        source: `data.name`, which decides the keys of the `data` section.
+    """
+    own = [Key(f.name, command.options, f.name) for f in fields(command.options)] if command.options else []
+    return own + [key for key in _config_keys(source) if _is_used(key.name, command)]
+
+
+def _config_keys(source: str) -> Iterator[Key]:
+    for where, kind in SECTIONS.items():
+        kinds = [kind, *filter(None, [source_keys(source)])] if where == "data" else [kind]
+        for each in kinds:
+            for f in fields(each):
+                yield Key(f"{where}.{f.name}" if where else f.name, each, f.name)
+
+
+def _is_used(key: str, command: Command) -> bool:
+    return command.uses == EVERY or any(key == used or key.startswith(f"{used}.") for used in command.uses)
+
+
+def groups_of(command: Command) -> dict[str, list[str]]:
+    """The config groups of a command, each with its options."""
+    used = [group for group in (*GROUPS, "stage") if _is_used(group, command)]
+    return {group: sorted(file.stem for file in (Path(conf_dir()) / group).glob("*.yaml")) for group in used}

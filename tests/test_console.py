@@ -1,0 +1,132 @@
+"""The command `basecaller`: what it lists, starts, refuses, and completes in bash."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import basecaller
+from basecaller.cli.commands import COMMANDS
+from basecaller.cli.completion import candidates
+from tests.conftest import TINY
+
+PYPROJECT = Path(basecaller.__file__).parents[1] / "pyproject.toml"
+
+
+@pytest.fixture
+def console(tmp_path: Path) -> dict[str, str]:
+    """An environment that has the console script as an installer writes it."""
+    module, function = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["scripts"]["basecaller"].split(":")
+    script = tmp_path / "bin/basecaller"
+    script.parent.mkdir()
+    start = f"if __name__ == '__main__':\n    sys.exit({function}())\n"
+    script.write_text(f"#!{sys.executable}\nimport sys\nfrom {module} import {function}\n{start}", encoding="utf-8")
+    script.chmod(0o755)
+    return os.environ | {"PATH": f"{script.parent}:{os.environ['PATH']}", "HOME": str(tmp_path), "COLUMNS": "160"}
+
+
+def started(console: dict[str, str], *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        ["basecaller", *arguments], env=console, cwd=console["HOME"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def test_it_lists_its_commands_and_starts_them(console):
+    listed = started(console, "--help").stdout
+    assert all(f"  {name} " in listed and command.summary in listed for name, command in COMMANDS.items())
+    assert started(console, code=2).stdout == listed
+    assert started(console, "--version").stdout == f"basecaller {basecaller.__version__}\n"
+    assert "val_loss" in started(console, "train", *TINY).stderr
+    assert list(Path(console["HOME"]).glob("outputs/tiny/runs/*/result.json"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_is_the_same_either_way(console, name):
+    module = subprocess.run(
+        [sys.executable, "-m", f"basecaller.{name}", "--help"], env=console, capture_output=True, text=True, check=True
+    )
+    assert started(console, name, "--help").stdout == module.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["serach"], "serach: no such command; did you mean search?"),
+        (["x"], "x: no such command; basecaller --help lists them"),
+        (["report", "experimant=x"], "experimant: unknown key; did you mean experiment?"),
+        (["completion", "fish"], "only for bash"),
+    ],
+)
+def test_what_it_cannot_do_is_one_message(console, arguments, words):
+    (line,) = started(console, *arguments, code=2).stderr.splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("basecaller se", ["search "]),
+        ("basecaller train opt", ["optimizer=", "optimizer."]),
+        ("basecaller train optimizer.l", ["optimizer.lr="]),
+        ("basecaller train -m optimizer=adam,adag", ["adam,adagrad "]),
+        ("basecaller train stage=lr_adam", ["lr_adam ", "lr_adamax "]),
+        ("basecaller train model.batch_norm=", ["true ", "false "]),
+        ("basecaller train data=bonito data.pa", ["data.path="]),
+        ("basecaller train data.pa", []),
+        ("basecaller report p", ["plan="]),
+        ("basecaller evaluate split=a", ["all "]),
+        ("basecaller export format=", ["torchscript ", "onnx "]),
+        ("basecaller train --m", ["--multirun "]),
+        ("basecaller nonesuch x", []),
+        ("basecaller basecall model=", []),
+    ],
+)
+def test_words_that_can_follow(line, expected):
+    assert candidates(line) == expected
+
+
+def read_until(terminal: int, words: str) -> str:
+    """What a terminal shows until it shows some words; fails where nothing more comes for long."""
+    shown = ""
+    while words not in shown:
+        assert select.select([terminal], [], [], 60)[0], shown
+        shown += os.read(terminal, 4096).decode(errors="replace")
+    return shown
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+def test_bash_completes_commands_groups_keys_choices_and_files(console):
+    (Path(console["HOME"]) / "my model").mkdir()
+    (Path(console["HOME"]) / "reads.pod5").touch()
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(console["HOME"])
+        os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], console | {"TERM": "dumb", "PS1": "$ ", "COLUMNS": "500"})
+    read_until(terminal, "$ ")
+    os.write(terminal, b'bind "set bell-style none"; eval "$(basecaller completion bash)"; echo read""y\n')
+    read_until(terminal, "ready")
+    typed = {
+        "basecaller rep\t": "<basecaller><report>",
+        "basecaller train optim\t=adag\t": "<basecaller><train><optimizer=adagrad>",
+        "basecaller train train.bud\tup\t": "<basecaller><train><train.budget=updates>",
+        "basecaller train -m padding=off,mas\tstage=stack\t": "<basecaller><train><-m><padding=off,masked><stage=stacks>",
+        "basecaller basecall form\tba\treads=rea\t": "<basecaller><basecall><format=bam><reads=reads.pod5>",
+        "basecaller export model='my\t": "<basecaller><export><model=my model/>",
+    }
+    for keys, expected in typed.items():
+        # what was completed is printed, word by word: to the line's beginning, printf, and return
+        os.write(terminal, f"{keys}\x01printf '<%s>' \r".encode())
+        read_until(terminal, expected)
+    os.write(terminal, b"exit\n")
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
