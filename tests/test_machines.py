@@ -239,7 +239,7 @@ def test_what_another_user_left_can_be_read_and_is_left_alone(tmp_path, run: Com
 REFUSED = {
     "evaluate": (["model=model"], "model=model: its folder cannot be written to (Permission denied); give output=FOLDER"),
     "evaluate, output": (["model=model", "output=theirs/x"], "theirs/x: Permission denied"),
-    "basecall": (["model=model", "reads=reads", "output=theirs"], "theirs/basecaller.json: Permission denied"),
+    "basecall": (["model=model", "reads=reads", "output=theirs"], "theirs/.lock: Permission denied"),
     "export": (["model=model", "reads=reads"], "model/"),
     "prepare": (["data.simulator_seed=9", "data.folder=theirs"], "theirs/.simulated-"),
     "train": ([*TINY, "output_dir=theirs"], "theirs/runs"),
