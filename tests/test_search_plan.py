@@ -85,7 +85,7 @@ def test_what_the_user_set_stays():
         (["train.chunks=null", "train.epochs=2"], 4, {"train.chunks": None, "train.epochs": 8}),
         (["train.budget=updates", "train.updates=7", "train.chunks=10"], 4, {"train.chunks": 40, "train.updates": 28}),
         (["train.budget=samples", "train.samples=700", "train.chunks=null"], 2, {"train.chunks": None, "train.samples": 1400}),
-        (["train.validation_chunks=5"], 4, {"train.validation_chunks": 20}),
+        (["train.validation_chunks=5"], 4, {"train.validation_chunks": 10}),
     ],
 )
 def test_a_longer_training_takes_more_chunks_and_then_more_epochs(dataset: Dataset, overrides, factor, expected):

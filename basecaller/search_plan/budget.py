@@ -10,7 +10,7 @@ from basecaller.data.dataset import Dataset
 def longer(cfg: DictConfig, dataset: Dataset, factor: int) -> list[str]:
     """Overrides that make a training `factor` times as long as a trial: more chunks where there are more, else more epochs.
 
-    The validation set grows likewise, as far as it goes.
+    The validation set grows with the square root of the length: its noise shrinks as the losses do.
 
     Args:
         cfg: of the search; `train.budget` says in what a trial's length is counted.
@@ -20,7 +20,7 @@ def longer(cfg: DictConfig, dataset: Dataset, factor: int) -> list[str]:
     if factor == 1:
         return []
     train, there = cfg.train, len(dataset.indices("train"))
-    lines = [] if train.validation_chunks is None else [f"train.validation_chunks={train.validation_chunks * factor}"]
+    lines = [] if train.validation_chunks is None else [f"train.validation_chunks={round(train.validation_chunks * factor**0.5)}"]
     chunks = min(train.chunks or there, there)
     more = min(chunks * factor, there)
     lines.append(f"train.chunks={'null' if more == there else more}")
