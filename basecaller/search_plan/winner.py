@@ -153,11 +153,12 @@ def gain(ours: Mapping[int, dict[str, Any]], theirs: Mapping[int, dict[str, Any]
     points, error = 100 * float(by_seed.mean()), 100 * math.sqrt(np.nansum([between_reads, between_seeds]))
     loss = float(np.mean([theirs[s]["loss"] - ours[s]["loss"] for s in seeds]))
     before, after = (float(np.mean([of[s]["identity_mean"] for s in seeds])) for of in (theirs, ours))
+    noise = "; ± is one standard error" if len(seeds) > 1 else ", so that ±, one standard error, is of reads alone"
     text = (
         f"Tuning {'gained' if points >= 0 else 'lost'} {abs(points):.1f} ± {error:.1f} points of identity over the untuned "
         f"defaults, trained alike: {before:.1%} to {after:.1%}, loss {abs(loss):.4f} nats per base "
         f"{'lower' if loss >= 0 else 'higher'} ({len(reads):,} reads that no stage has seen, {len(seeds)} new "
-        f"seed{'s' if len(seeds) > 1 else ''}; ± is one standard error)."
+        f"seed{'s' if len(seeds) > 1 else ''}{noise})."
     )
     kept = ("loss", "identity_mean", "identity_median")
     return {
