@@ -26,6 +26,7 @@ from basecaller.errors import DataError, DivergedError, InfeasibleError, Setting
 from basecaller.files import holding, read_json, replacing, shared_lock, write_json
 from basecaller.hpo.identity import run_id
 from basecaller.hpo.pruning import pruner_of, screening_pruner
+from basecaller.hpo.records import Outcome
 from basecaller.provenance import provenance
 from basecaller.settings import Settings, settings
 from basecaller.workers import threads_of_job
@@ -295,7 +296,7 @@ def run_trial(cfg: DictConfig) -> float | None:
         if trial is None:
             log.info("trial %s is another process's", cfg.trial.number)
             return None
-        name = f"{cfg.stage.name} {trial.trial.user_attrs.get('point')} seed={cfg.seed}"
+        name = f"{cfg.stage.name} {trial.point} seed={cfg.seed}"
         try:
             return _run_claimed(trial, cfg, name)
         except optuna.exceptions.UpdateFinishedTrialError:
@@ -316,21 +317,21 @@ def _run_claimed(trial: JobTrial, cfg: DictConfig, name: str) -> float | None:
             raise report.lost
         facts = result.metrics | result.facts
         curve = [asdict(point) for point in result.curve]
-        trial.end("complete", result.metrics["val_loss"], **facts, taken_over=result.taken_over, curve=curve)
+        trial.end(Outcome.COMPLETE, result.metrics["val_loss"], **facts, taken_over=result.taken_over, curve=curve)
     except (StorageError, optuna.exceptions.UpdateFinishedTrialError):
         raise
     except optuna.TrialPruned:
-        trial.end("pruned")
+        trial.end(Outcome.PRUNED)
         log.info("%s: pruned", name)
     except DivergedError as error:
-        _fail(trial, name, "diverged", error)
+        _fail(trial, name, Outcome.DIVERGED, error)
     except InfeasibleError as error:
-        _fail(trial, name, "infeasible", error)
+        _fail(trial, name, Outcome.INFEASIBLE, error)
     except (MemoryError, torch.OutOfMemoryError) as error:
-        _fail(trial, name, "out of memory", error)
+        _fail(trial, name, Outcome.OUT_OF_MEMORY, error)
     except Exception as error:
         log.debug("%s", name, exc_info=True)
-        _fail(trial, name, "failed", error)
+        _fail(trial, name, Outcome.FAILED, error)
     else:
         log.info("%s: %s", name, result)
         return result.metrics["val_loss"]
@@ -360,16 +361,14 @@ def _note_start(trial: JobTrial, cfg: DictConfig, folder: Path) -> None:
     written = OmegaConf.to_container(hydra.overrides.task, resolve=False)
     assert isinstance(written, list)
     trial.note(
-        {
-            "config": job_config(cfg),
-            "choices": groups,
-            "overrides": [line for line in written if not str(line).lstrip("+").startswith(OWN_OVERRIDES)],
-            "folder": os.path.relpath(folder),
-        }
+        config=job_config(cfg),
+        choices=groups,
+        overrides=[line for line in written if not str(line).lstrip("+").startswith(OWN_OVERRIDES)],
+        folder=os.path.relpath(folder),
     )
 
 
-def _fail(trial: JobTrial, name: str, outcome: str, error: Exception) -> None:
+def _fail(trial: JobTrial, name: str, outcome: Outcome, error: Exception) -> None:
     problem = file_problem(error) if isinstance(error, OSError) else None
     message = problem or one_line(str(error)) or type(error).__name__
     trial.end(outcome, message=message)

@@ -31,6 +31,7 @@ from basecaller.config import compose_config
 from basecaller.data.sources import prepare
 from basecaller.files import read_json
 from basecaller.hpo.best import standing
+from basecaller.hpo.records import TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.finalists import Candidates
@@ -85,9 +86,9 @@ def sampled(sampler: str, given: list[str], cost: float, keys: list[str], *own: 
         command("basecaller.train", "-m", *chosen, *SPACE, *workers, *given, *own)
         study = current_study(str(compose_config(given).storage), f"by_{sampler}", "none")
         assert study is not None
-        trials = study.get_trials(deepcopy=False)
-        seconds = sum(float(trial.user_attrs.get("seconds", 0.0)) for trial in trials)
-    best = study.best_trial
+        trials = trials_of(study)
+        seconds = sum(trial.seconds or 0.0 for trial in trials)
+    best = min((trial for trial in trials if trial.is_complete), key=TrialRecord.measured)
     return settings_of(best, keys), seconds, len(trials)
 
 
@@ -119,9 +120,7 @@ def answers(given: list[str], seeds: int) -> dict[str, Any]:
     found = {"search": ours, "defaults": defaults, "hand": defaults | HAND, "random": random, "tpe": tpe}
     cfg = compose_config(given)
     stand = compared("answers", found, given, flat_overrides(cfg.search.winner), seeds)
-    folders = {
-        stand.choices[point]: [Path(trial.user_attrs["folder"]) for trial in stand.trials_of(point)] for point in stand.points
-    }
+    folders = {stand.choices[point]: [Path(trial.folder) for trial in stand.trials_of(point)] for point in stand.points}
     numbers = range(FIRST_SEED, FIRST_SEED + seeds)
     scores = {name: {s: tested(cfg, folder) for s, folder in zip(numbers, of, strict=True)} for name, of in folders.items()}
     costs = {"search": cost, "defaults": 0.0, "hand": 0.0, "random": random_cost, "tpe": tpe_cost}

@@ -23,6 +23,7 @@ from basecaller.files import write_json
 from basecaller.hpo import queue
 from basecaller.hpo.best import standing
 from basecaller.hpo.queue import trial_lock
+from basecaller.hpo.records import Outcome
 from basecaller.hpo.storage import current_study, open_storage, open_study
 from basecaller.hpo.trial import JobTrial
 from basecaller.hpo.urls import scrubbed, without_password
@@ -357,14 +358,14 @@ def test_attributes_are_written_together_and_never_to_a_finished_trial(folder, r
     url = urls[kind]() if kind in urls else request.getfixturevalue("server").url
     study = open_study(url, f"together/{kind}/x")
     trial = JobTrial(study, study.ask())
-    trial.note({"a": 1, "b": [1.5, None, "x"]})
-    trial.note({"b": {"c": float("inf")}, "d": "'"})
-    trial.note({})
+    trial.note(a=1, b=[1.5, None, "x"])
+    trial.note(b={"c": float("inf")}, d="'")
+    trial.note()
     assert study.trials[0].user_attrs == {"a": 1, "b": {"c": float("inf")}, "d": "'"}
-    trial.end("complete", 0.5, extra=3)
+    trial.end(Outcome.COMPLETE, 0.5, extra=3)
     assert study.trials[0].user_attrs["extra"] == 3
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
-        trial.note({"a": 2})
+        trial.note(a=2)
     assert study.trials[0].user_attrs["a"] == 1
 
 

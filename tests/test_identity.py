@@ -22,7 +22,7 @@ DECIDES_NOTHING = {
     # these make the data set, whose fingerprint is part of a run's config
     "data.audit", "data.labels", "data.pore", "data.signal", "data.sources", "data.splits",
     # these bring a checked config to `run._fit`
-    "config", "settings", "workers", "entry", "provenance", "hpo.identity", "hpo.pruning", "hpo.trial",
+    "config", "settings", "workers", "entry", "provenance", "hpo.identity", "hpo.pruning", "hpo.records", "hpo.trial",
 }  # fmt: skip
 
 

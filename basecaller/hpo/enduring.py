@@ -4,7 +4,6 @@ where hosts without a common file system hear of each other: who lives, and who 
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import os
 import time
@@ -14,11 +13,7 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
-from optuna.storages._cached_storage import _CachedStorage
-from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel
-from optuna.storages._rdb.storage import _create_scoped_session
 from sqlalchemy import Connection, text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import (
     DatabaseError,
     DataError,
@@ -30,6 +25,7 @@ from sqlalchemy.exc import (
 )
 
 from basecaller.errors import StorageError
+from basecaller.hpo.optuna_private import DatabaseStorage
 from basecaller.hpo.urls import reason, scrubbed, without_password
 
 log = logging.getLogger(__name__)
@@ -98,7 +94,7 @@ def _enduring(method: Callable[..., Any]) -> Callable[..., Any]:
     return patiently
 
 
-class EnduringStorage(_CachedStorage):
+class EnduringStorage(DatabaseStorage):
     """See the module.
 
     Args:
@@ -119,28 +115,6 @@ class EnduringStorage(_CachedStorage):
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
         return super()._get_stale_trial_ids(study_id)
 
-    @_enduring
-    def set_trial_user_attrs(self, trial_id: int, attributes: dict[str, Any]) -> None:
-        """All of them in one statement: a commit for each of forty costs more than all else around a short trial.
-
-        Raises:
-            optuna.exceptions.UpdateFinishedTrialError: the trial has ended.
-        """
-        rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
-        insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}.get(self._backend.engine.name)
-        if insert is None or not rows:
-            for key, value in attributes.items():
-                self.set_trial_user_attr(trial_id, key, value)
-            return
-        statement: Any = insert(TrialUserAttributeModel).values(rows)
-        keys = [TrialUserAttributeModel.trial_id, TrialUserAttributeModel.key]
-        with _create_scoped_session(self._backend.scoped_session) as session:
-            trial: Any = TrialModel.find_or_raise_by_id(trial_id, session)
-            self._backend.check_trial_is_updatable(trial_id, trial.state)
-            session.execute(
-                statement.on_conflict_do_update(index_elements=keys, set_={"value_json": statement.excluded.value_json})
-            )
-
     @contextmanager
     def exclusive(self, key: int) -> Iterator[None]:
         """Keeps every other process of every host out of the block, where the server is PostgreSQL (an advisory lock).
@@ -148,7 +122,7 @@ class EnduringStorage(_CachedStorage):
         Args:
             key: of the lock, 64 bits, signed. The server drops it when the connection ends.
         """
-        if self._backend.engine.dialect.name != "postgresql":
+        if self.database.engine.dialect.name != "postgresql":
             yield
             return
         connection = self._locked(key)
@@ -161,7 +135,7 @@ class EnduringStorage(_CachedStorage):
 
     @_enduring
     def _locked(self, key: int) -> Connection:
-        connection = self._backend.engine.connect()
+        connection = self.database.engine.connect()
         try:
             if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": key}).scalar():
                 log.info("waiting for another host that changes the same study's queue")
@@ -172,6 +146,6 @@ class EnduringStorage(_CachedStorage):
         return connection
 
 
-for _name in vars(BaseStorage):
-    if not _name.startswith("_") and callable(getattr(_CachedStorage, _name, None)):
-        setattr(EnduringStorage, _name, _enduring(getattr(_CachedStorage, _name)))
+for _name in (*vars(BaseStorage), "set_study_user_attrs", "set_trial_user_attrs"):
+    if not _name.startswith("_") and callable(getattr(DatabaseStorage, _name, None)):
+        setattr(EnduringStorage, _name, _enduring(getattr(DatabaseStorage, _name)))

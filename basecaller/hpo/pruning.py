@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from basecaller.errors import SettingError
-from basecaller.hpo.designs import Design, screens
+from basecaller.hpo.designs import screens
+from basecaller.hpo.records import StudyRecord
 from basecaller.hpo.storage import open_study
 
 if TYPE_CHECKING:
@@ -41,8 +42,7 @@ def screening_pruner(cfg: DictConfig) -> optuna.pruners.BasePruner | None:
     """
     if cfg.search.pruner is None:
         return None
-    study = open_study(str(cfg.storage), cfg.trial.study).user_attrs
-    seeds, settings = study["seeds"], study.get("settings", {})
-    choices = [settings[point].get(study["choice"], point) for point in study.get("points", [])]
-    screening = cfg.seed == seeds[0] and choices and screens(Design(**study["design"]), choices)
-    return pruner_of(cfg) if len(seeds) == 1 or screening else None
+    study = StudyRecord.of(open_study(str(cfg.storage), cfg.trial.study))
+    choices = [study.settings[point].get(study.choice or "", point) for point in study.points or []]
+    screening = cfg.seed == study.seeds[0] and choices and study.design and screens(study.design, choices)
+    return pruner_of(cfg) if len(study.seeds) == 1 or screening else None

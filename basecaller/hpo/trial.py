@@ -9,36 +9,32 @@ from typing import Any
 
 import optuna
 from filelock import Timeout
-from optuna.storages._heartbeat import get_heartbeat_thread
 from optuna.trial import TrialState
 
 from basecaller.files import remove_lock
+from basecaller.hpo.optuna_private import heartbeat, storage_of, trial_id, trial_id_of
 from basecaller.hpo.queue import CLAIM_TIMEOUT, place, trial_lock
+from basecaller.hpo.records import Outcome, read_trial, store_trial
 from basecaller.hpo.storage import open_study
 
 
 class JobTrial:
-    """The trial that a job works for.
+    """The trial that a job works for; it ends with an `Outcome`.
 
-    Every trial ends as one of: complete, pruned, diverged, out of memory, infeasible, failed; the user attribute
-    `outcome` says which, `message` why.
+    Attributes:
+        point: of the grid.
     """
 
-    def __init__(self, study: optuna.Study, trial: optuna.Trial) -> None:
-        self.study, self.trial = study, trial
+    def __init__(self, study: optuna.Study, trial: optuna.Trial, point: str | None = None) -> None:
+        self.study, self.trial, self.point = study, trial, point
 
     @property
     def number(self) -> int:
         return self.trial.number
 
-    def note(self, facts: dict[str, Any]) -> None:
-        """Keeps plain values with the trial, as user attributes."""
-        at_once = getattr(self.study._storage, "set_trial_user_attrs", None)
-        if at_once:
-            at_once(self.trial._trial_id, facts)
-        else:
-            for key, value in facts.items():
-                self.trial.set_user_attr(key, value)
+    def note(self, **facts: Any) -> None:
+        """Keeps plain values with the trial: fields of its record, and what else its training measured."""
+        store_trial(self.study, trial_id(self.trial), **facts)
 
     def report(self, value: float, step: int) -> None:
         """One point of the learning curve.
@@ -50,10 +46,10 @@ class JobTrial:
         if self.trial.should_prune():
             raise optuna.TrialPruned
 
-    def end(self, outcome: str, value: float | None = None, message: str = "", **facts: Any) -> None:
-        """Ends the trial; `value` is the objective, for a complete one; `facts` are kept with it."""
-        self.note(facts | {"outcome": outcome} | ({"message": message} if message else {}))
-        state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(outcome, TrialState.FAIL)
+    def end(self, outcome: Outcome, value: float | None = None, message: str = "", **facts: Any) -> None:
+        """Ends the trial; `value` is the objective, for a complete one; `facts` are kept with it, see `note`."""
+        self.note(**facts, outcome=outcome, **({"message": message} if message else {}))
+        state = {Outcome.COMPLETE: TrialState.COMPLETE, Outcome.PRUNED: TrialState.PRUNED}.get(outcome, TrialState.FAIL)
         self.study.tell(self.trial, value, state)
 
 
@@ -79,18 +75,16 @@ def claim(
         yield None
         return
     try:
-        trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-        frozen = study._storage.get_trial(trial_id)
-        asked = frozen.state == TrialState.RUNNING and "sweeper" in frozen.user_attrs and "claimed" not in frozen.user_attrs
-        if asked or (
-            frozen.state == TrialState.WAITING and study._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
-        ):
-            study._storage.set_trial_user_attr(trial_id, "claimed", place(folder))
-            with get_heartbeat_thread(trial_id, study._storage):
-                yield JobTrial(study, optuna.Trial(study, trial_id))
+        key = trial_id_of(study, number)
+        record = read_trial(study, key)
+        asked = record.state == "running" and record.sweeper is not None and record.claimed is None
+        if asked or (record.state == "waiting" and storage_of(study).set_trial_state_values(key, TrialState.RUNNING)):
+            store_trial(study, key, claimed=place(folder))
+            with heartbeat(study, key):
+                yield JobTrial(study, optuna.Trial(study, key), record.point)
             remove_lock(lock)  # only of a trial that has ended
         else:
-            if frozen.user_attrs.get("claimed", place(folder)) != place(folder):
+            if record.claimed not in (None, place(folder)):
                 remove_lock(lock)  # its lock lies on another host
             yield None
     finally:
