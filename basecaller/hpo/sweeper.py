@@ -27,6 +27,7 @@ from omegaconf.errors import InterpolationResolutionError
 from basecaller.checking import typed
 from basecaller.errors import BasecallerError, SettingError, StageError
 from basecaller.files import remove_lock
+from basecaller.hpo.hydra_private import error_of
 from basecaller.hpo.records import CONCLUSIVE, Outcome, store_study, trials_of
 from basecaller.resolving import resolve, user_error
 from basecaller.schema import typed_config
@@ -264,8 +265,8 @@ class StageSweeper(Sweeper):
             log.warning("a worker process died (%s); its trial goes back into the queue", error)
         else:
             for job in returned:
-                if job.status == JobStatus.FAILED:  # outside its trial; `return_value` would print all overrides first
-                    raise job._return_value
+                if job.status == JobStatus.FAILED:  # outside its trial
+                    raise error_of(job)
         self.done += len(jobs)
 
     def _walk(self, study: optuna.Study, space: Space) -> None:
