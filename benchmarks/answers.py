@@ -32,9 +32,10 @@ from basecaller.data.sources import prepare
 from basecaller.files import read_json
 from basecaller.hpo.best import standing
 from basecaller.hpo.grid import parse_overrides
+from basecaller.hpo.records import TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.search_plan.budget import longer
-from basecaller.search_plan.finalists import Candidates
+from basecaller.search_plan.finalists import SCHEDULE, Candidates
 from basecaller.search_plan.incumbent import settings_of
 from basecaller.search_plan.stages import composed_settings, flat_overrides, run_sweep
 from basecaller.search_plan.winner import gain, tested
@@ -86,10 +87,10 @@ def sampled(sampler: str, given: list[str], cost: float, keys: list[str], *own: 
         command("basecaller.train", "-m", *chosen, *SPACE, *workers, *given, *own)
         study = current_study(str(compose_config(given).storage), f"by_{sampler}", "none")
         assert study is not None
-        trials = study.get_trials(deepcopy=False)
-        seconds = sum(float(trial.user_attrs.get("seconds", 0.0)) for trial in trials)
-    best = study.best_trial
-    return settings_of(best, keys), seconds, len(trials)
+        trials = trials_of(study)
+        seconds = sum(trial.seconds or 0.0 for trial in trials)
+    best = min((trial for trial in trials if trial.is_complete), key=TrialRecord.measured)
+    return settings_of(best, [key for key in keys if key != SCHEDULE]) | {SCHEDULE: None}, seconds, len(trials)
 
 
 def compared(name: str, found: dict[str, dict[str, Any]], given: list[str], budget: list[str], seeds: int) -> Any:
@@ -120,9 +121,7 @@ def answers(given: list[str], seeds: int) -> dict[str, Any]:
     found = {"search": ours, "defaults": defaults, "hand": defaults | HAND, "random": random, "tpe": tpe}
     cfg = compose_config(given)
     stand = compared("answers", found, given, flat_overrides(cfg.search.winner), seeds)
-    folders = {
-        stand.choices[point]: [Path(trial.user_attrs["folder"]) for trial in stand.trials_of(point)] for point in stand.points
-    }
+    folders = {stand.choices[point]: [Path(trial.folder) for trial in stand.trials_of(point)] for point in stand.points}
     numbers = range(FIRST_SEED, FIRST_SEED + seeds)
     scores = {name: {s: tested(cfg, folder) for s, folder in zip(numbers, of, strict=True)} for name, of in folders.items()}
     costs = {"search": cost, "defaults": 0.0, "hand": 0.0, "random": random_cost, "tpe": tpe_cost}
@@ -151,7 +150,9 @@ def transfer(given: list[str]) -> dict[str, float]:
         stand = standing(open_study(url, stage["study"]))
         for point in stage["points"]:
             if point["seeds"] > 1:
-                chosen = settings_of(stand.trials_of(point["point"])[0], list(winner))
+                chosen = settings_of(stand.trials_of(point["point"])[0], [key for key in winner if key != SCHEDULE]) | {
+                    SCHEDULE: None
+                }
                 text = json.dumps(chosen, sort_keys=True)
                 found[text] = min(found.get(text, (np.inf, chosen)), (point["mean"], chosen), key=lambda pair: pair[0])
     best = sorted(found.values(), key=lambda pair: pair[0])[:10]

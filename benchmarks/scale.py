@@ -27,17 +27,17 @@ def measure(url: str, folder: Path, sizes: tuple[int, ...]) -> list[dict[str, An
     from optuna.trial import TrialState, create_trial
 
     from basecaller.hpo.best import conclude_study, standing, winner_of
+    from basecaller.hpo.designs import HALVING
     from basecaller.hpo.grid import Entry, Point, Space
     from basecaller.hpo.queue import fill, waiting
-    from basecaller.hpo.storage import mark_asked, open_study
+    from basecaller.hpo.records import Outcome, queued, store_study
+    from basecaller.hpo.storage import open_study
     from basecaller.hpo.trial import claim
 
     name, rows = "scale/none/x", []
     study = open_study(url, name)
-    mark_asked(study)
     space = Space(distributions={"optimizer.lr": FloatDistribution(0.0, 1e6)}, axes={"optimizer.lr": []})
-    study.set_user_attr("seeds", [1])
-    study.set_user_attr("design", {"kind": "halving"})
+    store_study(study, asked=time.time(), seeds=[1], design=HALVING)
     asked: list[Point] = []
 
     def points(count: int) -> list[Point]:
@@ -46,13 +46,13 @@ def measure(url: str, folder: Path, sizes: tuple[int, ...]) -> list[dict[str, An
     for size in sizes:
         new = points(size - len(asked))
         for point in new:
-            attrs = {"point": point.key, "seed": 1, "outcome": "complete", "choices": {"optimizer": "adam"}}
+            attrs = queued((point.key, 1)) | {"outcome": "complete", "choices": {"optimizer": "adam"}}
             study.add_trial(
                 create_trial(state=TrialState.COMPLETE, value=1.0, params=dict(point.values),
                              distributions=space.distributions, user_attrs=attrs)
             )  # fmt: skip
         asked += new
-        study.set_user_attr("points", [point.key for point in asked])
+        store_study(study, points=[point.key for point in asked])
         more = points(NEW)
         started = time.perf_counter()
         fill(study, space, [Entry(point, 1) for point in more])
@@ -63,11 +63,11 @@ def measure(url: str, folder: Path, sizes: tuple[int, ...]) -> list[dict[str, An
             with claim(url, name, number, folder, {}) as trial:
                 assert trial is not None
                 trial.report(1.0, 100)
-                trial.note({"identity_mean": 0.5})
-                trial.end("complete", 1.0)
+                trial.note(identity_mean=0.5)
+                trial.end(Outcome.COMPLETE, 1.0)
             seconds.append(time.perf_counter() - started)
         asked += more
-        study.set_user_attr("points", [point.key for point in asked])
+        store_study(study, points=[point.key for point in asked])
         started = time.perf_counter()
         stand = standing(study)
         _ = stand.open

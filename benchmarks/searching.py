@@ -88,6 +88,7 @@ print(time.perf_counter() - started)
 
 def ours(folder: Path, data: Path, workers: int) -> tuple[float, list[list[str]]]:
     """Seconds of all stages of the default plan, one seed; and the overrides of its trials."""
+    from basecaller.hpo.records import trials_of
     from basecaller.hpo.storage import current_study
 
     folder.mkdir()
@@ -97,8 +98,8 @@ def ours(folder: Path, data: Path, workers: int) -> tuple[float, list[list[str]]
     subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - started
     studies = [current_study(f"sqlite:///{folder}/outputs/optuna.db", "tiny", name) for name in compose_config([]).plan]
-    trials = [trial for study in studies if study for trial in study.get_trials()]
-    return seconds, [[o for o in t.user_attrs["overrides"] if not o.startswith("search.")] for t in trials]
+    trials = [trial for study in studies if study for trial in trials_of(study)]
+    return seconds, [[o for o in t.overrides if not o.startswith("search.")] for t in trials]
 
 
 EVERY = 4

@@ -42,6 +42,7 @@ with hydra_app() as app:
 
 def round_of(url: str, folder: Path, name: str, processes: int, points: int) -> dict[str, Any]:
     """One round: `processes` sweeps of one grid, started together."""
+    from basecaller.hpo.records import trials_of
     from basecaller.hpo.storage import current_study
 
     grid = "optimizer.lr=" + ",".join(f"{i / 1e4:g}" for i in range(1, points + 1))
@@ -55,9 +56,10 @@ def round_of(url: str, folder: Path, name: str, processes: int, points: int) -> 
         raise RuntimeError(failed[0])
     study = current_study(url, name, "none")
     assert study is not None
-    complete = Counter(t.user_attrs["point"] for t in study.get_trials() if t.state.name == "COMPLETE")
+    trials = trials_of(study)
+    complete = Counter(t.point for t in trials if t.is_complete)
     return {"lost": points - len(complete), "repeated": sum(n - 1 for n in complete.values()), "seconds": seconds,
-            "others": sum(t.state.name != "COMPLETE" for t in study.get_trials())}  # fmt: skip
+            "others": sum(not t.is_complete for t in trials)}  # fmt: skip
 
 
 @contextmanager

@@ -81,17 +81,18 @@ def kill_once(process: subprocess.Popen[bytes], rng: random.Random) -> str:
 def losses(url: str) -> Counter[str]:
     """What went wrong in the studies of the search that has just ended."""
     from basecaller.hpo.best import standing
+    from basecaller.hpo.records import trials_of
     from basecaller.hpo.storage import current_study
 
     found = Counter[str](lost=0, repeated=0, still_running=0)
     for name in STAGES:
         study = current_study(url, "tiny", name)
         assert study is not None
-        stand, trials = standing(study), study.get_trials()
-        complete = Counter((t.user_attrs["point"], t.user_attrs["seed"]) for t in trials if t.state.name == "COMPLETE")
+        stand, trials = standing(study), trials_of(study)
+        complete = Counter(t.entry for t in trials if t.is_complete)
         found["lost"] += len(stand.open) + len(stand.failed)
         found["repeated"] += sum(n - 1 for n in complete.values())
-        found["still_running"] += sum(t.state.name in ("RUNNING", "WAITING") for t in trials)
+        found["still_running"] += sum(not t.is_finished for t in trials)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sqlite3
 import subprocess
@@ -20,9 +21,10 @@ from optuna.trial import TrialState
 
 from basecaller.errors import SettingError, StageError, StorageError
 from basecaller.files import write_json
-from basecaller.hpo import queue
+from basecaller.hpo import optuna_private, queue
 from basecaller.hpo.best import standing
 from basecaller.hpo.queue import trial_lock
+from basecaller.hpo.records import Outcome
 from basecaller.hpo.storage import current_study, open_storage, open_study
 from basecaller.hpo.trial import JobTrial
 from basecaller.hpo.urls import scrubbed, without_password
@@ -356,15 +358,18 @@ def test_attributes_are_written_together_and_never_to_a_finished_trial(folder, r
     urls = {"sqlite": lambda: URL, "journal": lambda: "journal:///outputs/journal.log"}
     url = urls[kind]() if kind in urls else request.getfixturevalue("server").url
     study = open_study(url, f"together/{kind}/x")
-    trial = JobTrial(study, study.ask())
-    trial.note({"a": 1, "b": [1.5, None, "x"]})
-    trial.note({"b": {"c": float("inf")}, "d": "'"})
-    trial.note({})
+    key = optuna_private.trial_id(study.ask())
+    optuna_private.write_trial(study, key, {"a": 1, "b": [1.5, None, "x"]}, {25: 2.0})
+    optuna_private.write_trial(study, key, {"b": {"c": float("inf")}, "d": "'"}, {25: 1.5, 50: math.inf})
+    optuna_private.write_trial(study, key, {}, {})
     assert study.trials[0].user_attrs == {"a": 1, "b": {"c": float("inf")}, "d": "'"}
-    trial.end("complete", 0.5, extra=3)
+    assert study.trials[0].intermediate_values == {25: 1.5, 50: math.inf}
+    trial = JobTrial(study, key)
+    trial.end(Outcome.COMPLETE, 0.5, extra=3)
     assert study.trials[0].user_attrs["extra"] == 3
+    assert study.trials[0].value == 0.5
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
-        trial.note({"a": 2})
+        optuna_private.write_trial(study, key, {"a": 2}, {})
     assert study.trials[0].user_attrs["a"] == 1
 
 

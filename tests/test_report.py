@@ -349,7 +349,7 @@ def test_a_stage_that_asks_about_speed_compares_areas_and_hands_losses_on(folder
         name = app.multirun("config", run_job, [*GIVEN, *given], with_log_configuration=False)
     study = open_study(URL, name)
     stand = standing(study)
-    areas = {p: [t.user_attrs["area_under_curve"] for t in stand.trials_of(p)] for p in stand.points}
+    areas = {p: [t.area_under_curve for t in stand.trials_of(p)] for p in stand.points}
     means = {p: sum(of) / len(of) for p, of in areas.items()}
     assert stand.conclusion.winner == min(means, key=means.get)
     assert stand.conclusion.mean == pytest.approx(min(means.values()))
@@ -375,8 +375,9 @@ def test_a_point_that_never_learns_does_not_set_the_level_of_convergence():
     values = {"off": [1.0, 1.1, 1.0, 1.1], "on": [1.2, 1.3, 1.2, 1.3], "masked": [1.6]}
     study = study_of("convergence", values, {name: {"padding": 1.0 + i} for i, name in enumerate(values)}, "padding")
     stand = standing(study)
-    for trial in stand.complete.values():
-        trial.user_attrs["curve"] = [{"samples": 100, "val_loss": 1.7}, {"samples": 300, "val_loss": trial.value}]
+    for entry, trial in stand.complete.items():
+        curve = [{"samples": 100, "val_loss": 1.7}, {"samples": 300, "val_loss": trial.value}]
+        stand.complete[entry] = dataclasses.replace(trial, curve=curve)
     found = convergence(stand)
     assert found.level == 1.3
     assert list(found.samples.values()).count(None) == 1

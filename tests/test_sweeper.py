@@ -19,6 +19,7 @@ from basecaller.errors import DataError, SettingError, StageError, StorageError
 from basecaller.hpo.best import setting_of, standing, winner_of
 from basecaller.hpo.edges import edges, outward
 from basecaller.hpo.queue import trial_lock
+from basecaller.hpo.records import trials_of
 from basecaller.hpo.storage import current_study, open_storage, open_study, without_password
 from basecaller.reporting.facts import stage_facts
 from basecaller.runs.task import run_job
@@ -63,7 +64,7 @@ def test_the_command_line_wins_over_the_stage():
     study = sweep("stage=lr_adam", "padding=on", "model.batch_norm=false", RATES)
     assert points(study) == ["optimizer.lr=0.01", "optimizer.lr=0.001"]
     single = sweep("stage=lr_adam", "padding=on", "model.batch_norm=false", "optimizer.lr=0.02")
-    assert [setting_of(t, "optimizer.lr") for t in single.trials] == [0.02]
+    assert [setting_of(t, "optimizer.lr") for t in trials_of(single)] == [0.02]
 
 
 def test_winners_are_injected_into_later_stages():
@@ -72,10 +73,10 @@ def test_winners_are_injected_into_later_stages():
     padding = winner_of(URL, "tiny", ["padding"]).trial
     chosen = setting_of(padding, "padding")
     assert study.user_attrs["fixed"]["padding"] == f"padding={chosen}"
-    assert {setting_of(t, "padding") for t in study.trials} == {chosen}
+    assert {setting_of(t, "padding") for t in trials_of(study)} == {chosen}
     source = f"padding={chosen} from trial {padding.number} of {current_study(URL, 'tiny', 'padding').study_name}"
     assert study.user_attrs["injected"]["padding"][0].startswith(source)
-    assert {setting_of(t, "optimizer") for t in study.trials} == {"adam"}
+    assert {setting_of(t, "optimizer") for t in trials_of(study)} == {"adam"}
 
 
 def test_rates_follow_the_winner_and_the_batch_size():
@@ -85,8 +86,8 @@ def test_rates_follow_the_winner_and_the_batch_size():
     best = winner_of(URL, "tiny", ["lr_adam", "lr_adamax", "lr_adagrad"]).trial
     base = setting_of(best, "optimizer.lr")
     study = sweep("stage=batch_size", *given, "data.batch_size=2,8")
-    assert {setting_of(t, "optimizer") for t in study.trials} == {setting_of(best, "optimizer")}
-    for trial in study.trials:
+    assert {setting_of(t, "optimizer") for t in trials_of(study)} == {setting_of(best, "optimizer")}
+    for trial in trials_of(study):
         batch, factor = trial.params["data.batch_size"], trial.params["stage.rate_factor"]
         assert setting_of(trial, "optimizer.lr") == pytest.approx(base * factor * (batch / 8) ** 0.5, rel=1e-5)
 
@@ -287,7 +288,7 @@ def test_the_better_half_runs_at_the_second_seed_and_two_at_the_third():
     stand = standing(study)
     assert stand.conclusion.seeds == 3
     assert stand.conclusion.mean == pytest.approx(sum(t.value for t in stand.trials_of(stand.conclusion.winner)) / 3)
-    assert {setting_of(t, "seed") for t in study.trials} == {1, 2, 3}
+    assert {setting_of(t, "seed") for t in trials_of(study)} == {1, 2, 3}
     assert len(sweep(*FOUR, "search.replicates=3").trials) == len(study.trials)  # finished: nothing runs
 
 

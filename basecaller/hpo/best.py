@@ -13,15 +13,13 @@ from omegaconf import DictConfig
 
 from basecaller.errors import StageError
 from basecaller.hpo.designs import EVERY, Design, Entry, Values, wanted
-from basecaller.hpo.identity import digest
 from basecaller.hpo.ranking import Conclusion, conclude
+from basecaller.hpo.records import Concluded, Outcome, StudyRecord, TrialRecord, read_trial, store_study, trials_of
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.hpo.urls import without_password
 
 if TYPE_CHECKING:
     import optuna
-
-    Trial = optuna.trial.FrozenTrial
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Standing:
     points: list[str]
     seeds: list[int]
     design: Design
-    complete: dict[Entry, Trial]
+    complete: dict[Entry, TrialRecord]
     dead: dict[Entry, str]
     choice: str | None = None
     simple_first: list[Any] | None = None
@@ -69,7 +67,7 @@ class Standing:
         found: Values = {point: {} for point in self.points}
         for (point, seed), trial in self.complete.items():
             if point in found and seed in self.seeds:
-                found[point][seed] = measured(trial, self.measure)
+                found[point][seed] = trial.measured(self.measure)
         return found
 
     def values(self, seeds: Sequence[int]) -> Values:
@@ -105,23 +103,18 @@ class Standing:
         return self.conclusion_at(len(self.seeds))
 
     @property
-    def winner(self) -> Trial | None:
+    def winner(self) -> TrialRecord | None:
         """The winning point's trial at its first seed."""
         found = self.conclusion.winner
         return None if found is None else self.trials_of(found)[0]
 
-    def trials_of(self, point: str) -> list[Trial]:
+    def trials_of(self, point: str) -> list[TrialRecord]:
         """A point's complete trials, by seed."""
         return [self.complete[point, seed] for seed in self.seeds if (point, seed) in self.complete]
 
     def loss_of(self, point: str) -> float:
         """A point's mean validation loss over its seeds, in nats per base, whatever the stage compares."""
-        return fmean(measured(trial) for trial in self.trials_of(point))
-
-
-def measured(trial: Trial, measure: str = "val_loss") -> float:
-    """What points are compared by, of one trial."""
-    return float(trial.value or 0) if measure == "val_loss" else float(trial.user_attrs[measure])
+        return fmean(trial.measured() for trial in self.trials_of(point))
 
 
 def standing(study: optuna.Study) -> Standing:
@@ -130,28 +123,25 @@ def standing(study: optuna.Study) -> Standing:
     A point and seed count as ended when one of their trials ended in any state but `abandoned`; their value is that of a
     complete one.
     """
-    from optuna.trial import TrialState
-
-    asked = study.user_attrs
-    trials = [t for t in study.get_trials(deepcopy=False) if {"point", "seed"} <= t.user_attrs.keys()]
-    seeds = [int(seed) for seed in asked.get("seeds", [])]
-    points = asked.get("points")
+    asked = StudyRecord.of(study)
+    trials = [(trial.entry, trial) for trial in trials_of(study) if trial.entry]
+    points = asked.points
     if points is None:  # a sampled space: what was asked for is a number of trials
-        points = list(dict.fromkeys(t.user_attrs["point"] for t in trials))
-        missing = int(asked.get("n_trials", 0)) - len(points)
+        points = list(dict.fromkeys(point for (point, _), _ in trials))
+        missing = (asked.n_trials or 0) - len(points)
         points += [f"trial {len(points) + i + 1}" for i in range(missing)]
-    entry = {t.number: (str(t.user_attrs["point"]), int(t.user_attrs["seed"])) for t in trials}
-    complete = {entry[t.number]: t for t in reversed(trials) if t.state == TrialState.COMPLETE}
-    ended = {entry[t.number]: t for t in trials if t.state.is_finished() and t.user_attrs.get("outcome") != "abandoned"}
+    complete = {entry: trial for entry, trial in reversed(trials) if trial.is_complete}
+    ended = {entry: trial for entry, trial in trials if trial.is_finished and trial.outcome != Outcome.ABANDONED}
+    known, seeds = set(points), set(asked.seeds)
     dead = {
-        (point, seed): str(t.user_attrs.get("outcome", t.state.name.lower()))
-        for (point, seed), t in ended.items()
-        if (point, seed) not in complete and point in points and seed in seeds
+        (point, seed): trial.standing
+        for (point, seed), trial in ended.items()
+        if (point, seed) not in complete and point in known and seed in seeds
     }
+    settings = {point: trial.params for (point, _), trial in trials} | asked.settings
     return Standing(
-        points, seeds, Design(**asked["design"]) if "design" in asked else EVERY, complete, dead, asked.get("choice"),
-        asked.get("simple_first"), {entry[t.number][0]: t.params for t in trials} | asked.get("settings", {}),
-        asked.get("measure", "val_loss"), asked.get("incumbent"),
+        points, asked.seeds, asked.design or EVERY, complete, dead, asked.choice, asked.simple_first, settings, asked.measure,
+        asked.incumbent,
     )  # fmt: skip
 
 
@@ -160,13 +150,8 @@ def conclude_study(study: optuna.Study, stand: Standing) -> None:
     winner = stand.conclusion.winner
     assert winner is not None
     trials = stand.trials_of(winner)
-    kept = {"trial": trials[0]._trial_id, "mean": stand.loss_of(winner), "seeds": len(trials)}
-    study.set_user_attr("concluded", kept | {"asked": _asked(study.user_attrs)})
-
-
-def _asked(attributes: dict[str, Any]) -> str:
-    """Digest of what a study was asked for: with other points or seeds a conclusion is void."""
-    return digest([attributes.get(key) for key in ("points", "seeds", "design", "n_trials", "incumbent")])
+    asked = StudyRecord.of(study).asked_for
+    store_study(study, concluded=Concluded(trials[0].trial_id, stand.loss_of(winner), len(trials), asked))
 
 
 @dataclass(frozen=True)
@@ -174,7 +159,7 @@ class Winner:
     """The winner of a stage: its study, its trial at the first seed, its mean over so many seeds."""
 
     study: optuna.Study
-    trial: Trial
+    trial: TrialRecord
     mean: float
     seeds: int
 
@@ -199,10 +184,10 @@ def winner_of(url: str, experiment: str, stages: list[str], studies: Mapping[str
         where = f"stage {stage} of experiment {experiment}, storage {without_password(url)}"
         if study is None:
             raise StageError(f"{where}: was never run; run it with: {command}")
-        attributes = study.user_attrs
-        kept = attributes.get("concluded")
-        if kept and kept["asked"] == _asked(attributes):
-            found.append(Winner(study, study._storage.get_trial(kept["trial"]), kept["mean"], kept["seeds"]))
+        record = StudyRecord.of(study)
+        kept = record.concluded
+        if kept and kept.asked == record.asked_for:
+            found.append(Winner(study, read_trial(study, kept.trial), kept.mean, kept.seeds))
             continue
         stand = standing(study)
         if stand.open:
@@ -215,20 +200,19 @@ def winner_of(url: str, experiment: str, stages: list[str], studies: Mapping[str
     return min(found, key=lambda each: each.mean)
 
 
-def setting_of(trial: Trial, key: str) -> Any:
+def setting_of(trial: TrialRecord, key: str) -> Any:
     """A setting that a trial ran with: the choice of a config group, or the value of a dotted key.
 
     Raises:
         StageError: the trial has no such setting.
     """
-    choices = trial.user_attrs.get("choices", {})
-    if key in choices:
-        return choices[key]
-    value: Any = trial.user_attrs.get("config", {})
+    if key in trial.choices:
+        return trial.choices[key]
+    value: Any = trial.config
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     if value is None:
-        raise StageError(f"best: trial {trial.number} has no setting {key}; it has {', '.join(choices)} and dotted keys")
+        raise StageError(f"best: trial {trial.number} has no setting {key}; it has {', '.join(trial.choices)} and dotted keys")
     return value
 
 

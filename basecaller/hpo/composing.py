@@ -11,10 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
+
+from basecaller.hpo.hydra_private import apply_overrides
 
 _composed: dict[Any, bytes] = {}
 """What was composed in this process, by all that Hydra composes it from. A worker process keeps it between its jobs."""
@@ -52,7 +53,7 @@ class OnceComposed:
         if key not in _composed:
             _composed[key] = pickle.dumps(self.loader.load_sweep_config(master_config, shaping))
         config: DictConfig = pickle.loads(_composed[key])  # our own bytes; a deep copy takes four times as long
-        ConfigLoaderImpl._apply_overrides_to_config(plain, config)
+        apply_overrides(plain, config)
         config.hydra.overrides.task = [str(o.input_line) for o in parsed if not o.is_hydra_override()]
         return config
 

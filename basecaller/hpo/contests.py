@@ -160,4 +160,4 @@ def optimizers(stands: Mapping[str, Standing]) -> Optimizers | str:
 def _setting(stand: Standing) -> str:
     """Digest of all that a stage of one optimizer shares with those of others."""
     assert stand.winner is not None
-    return digest(without(stand.winner.user_attrs.get("config", {}), (*IGNORED, "seed", "optimizer")))
+    return digest(without(stand.winner.config, (*IGNORED, "seed", "optimizer")))

@@ -4,23 +4,16 @@ where hosts without a common file system hear of each other: who lives, and who 
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
-from optuna.storages._cached_storage import _CachedStorage
-from optuna.storages._rdb.models import StudyModel, TrialIntermediateValueModel, TrialModel, TrialUserAttributeModel
-from optuna.storages._rdb.storage import _create_scoped_session
-from optuna.trial import TrialState
 from sqlalchemy import Connection, text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import (
     DatabaseError,
     DataError,
@@ -32,6 +25,7 @@ from sqlalchemy.exc import (
 )
 
 from basecaller.errors import StorageError
+from basecaller.hpo.optuna_private import DatabaseStorage
 from basecaller.hpo.urls import reason, scrubbed, without_password
 
 log = logging.getLogger(__name__)
@@ -77,7 +71,7 @@ def _enduring(method: Callable[..., Any]) -> Callable[..., Any]:
                 return method(self, *args, **kwargs)
             except optuna.exceptions.UpdateFinishedTrialError:
                 # a call that is made again finds its own work done: only the server's answer had been lost
-                if pause > FIRST_PAUSE and method.__name__ in ("set_trial_state_values", "end_trial"):
+                if pause > FIRST_PAUSE and method.__name__ == "set_trial_state_values":
                     return True
                 raise
             except (optuna.exceptions.StorageInternalError, DBAPIError) as error:
@@ -100,7 +94,7 @@ def _enduring(method: Callable[..., Any]) -> Callable[..., Any]:
     return patiently
 
 
-class EnduringStorage(_CachedStorage):
+class EnduringStorage(DatabaseStorage):
     """See the module.
 
     Args:
@@ -121,77 +115,6 @@ class EnduringStorage(_CachedStorage):
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
         return super()._get_stale_trial_ids(study_id)
 
-    @_enduring
-    def add_trials(self, study_id: int, trials: Sequence[optuna.trial.FrozenTrial]) -> None:
-        """Adds trials, all or none, in one transaction."""
-        with _create_scoped_session(self._backend.scoped_session) as session:
-            StudyModel.find_or_raise_by_id(study_id, session, for_update=True)  # it also counts the trials
-            for trial in trials:
-                self._backend._get_prepared_new_trial(study_id, trial, session)
-
-    @_enduring
-    def write_trial(self, trial_id: int, attributes: Mapping[str, Any], curve: Mapping[int, float], claim: bool) -> bool:
-        """Writes to a trial in one transaction: a commit for each of its forty attributes costs more than all else around a
-        short trial.
-
-        Args:
-            trial_id: of the trial.
-            attributes: user attributes.
-            curve: intermediate values by step.
-            claim: whether it shall go from waiting to running, too.
-        Returns:
-            False where it shall, and does not wait any more; nothing is written then.
-        Raises:
-            optuna.exceptions.UpdateFinishedTrialError: the trial has ended.
-        """
-        with self._updating(trial_id) as (session, trial):
-            if claim:
-                if trial.state != TrialState.WAITING:
-                    return False
-                trial.state, trial.datetime_start = TrialState.RUNNING, datetime.now()
-            self._note(session, trial_id, attributes, curve)
-        return True
-
-    @_enduring
-    def end_trial(
-        self, trial_id: int, attributes: Mapping[str, Any], curve: Mapping[int, float], state: TrialState, value: float | None
-    ) -> bool:
-        """Ends a trial; all that is known of it by then is written in the same transaction. See `write_trial`."""
-        with self._updating(trial_id) as (session, trial):
-            self._note(session, trial_id, attributes, curve)
-            if value is not None:
-                self._backend._set_trial_value_without_commit(session, trial, 0, value)
-            trial.state, trial.datetime_complete = state, datetime.now()
-        return True
-
-    @contextmanager
-    def _updating(self, trial_id: int) -> Iterator[tuple[Any, Any]]:
-        """A session, and a trial that has not ended, locked in it."""
-        with _create_scoped_session(self._backend.scoped_session) as session:
-            trial: Any = TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
-            self._backend.check_trial_is_updatable(trial_id, trial.state)
-            yield session, trial
-
-    def _note(self, session: Any, trial_id: int, attributes: Mapping[str, Any], curve: Mapping[int, float]) -> None:
-        insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}.get(self._backend.engine.name)
-        if insert is None:
-            for key, value in attributes.items():
-                self._backend._set_trial_attr_without_commit(session, TrialUserAttributeModel, trial_id, key, value)
-            for step, value in curve.items():
-                self._backend._set_trial_intermediate_value_without_commit(session, trial_id, step, value)
-            return
-        told = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
-        points = []
-        for step, value in curve.items():
-            stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
-            points.append({"trial_id": trial_id, "step": step, "intermediate_value": stored, "intermediate_value_type": kind})
-        for model, rows, key in ((TrialUserAttributeModel, told, "key"), (TrialIntermediateValueModel, points, "step")):
-            if rows:
-                statement: Any = insert(model.__table__)
-                changed = {name: statement.excluded[name] for name in rows[0] if name not in ("trial_id", key)}
-                statement = statement.on_conflict_do_update(index_elements=["trial_id", key], set_=changed)
-                session.connection().execute(statement, rows)
-
     @contextmanager
     def exclusive(self, key: int) -> Iterator[None]:
         """Keeps every other process of every host out of the block, where the server is PostgreSQL (an advisory lock).
@@ -199,7 +122,7 @@ class EnduringStorage(_CachedStorage):
         Args:
             key: of the lock, 64 bits, signed. The server drops it when the connection ends.
         """
-        if self._backend.engine.dialect.name != "postgresql":
+        if self.database.engine.dialect.name != "postgresql":
             yield
             return
         connection = self._locked(key)
@@ -212,7 +135,7 @@ class EnduringStorage(_CachedStorage):
 
     @_enduring
     def _locked(self, key: int) -> Connection:
-        connection = self._backend.engine.connect()
+        connection = self.database.engine.connect()
         try:
             if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": key}).scalar():
                 log.info("waiting for another host that changes the same study's queue")
@@ -223,6 +146,6 @@ class EnduringStorage(_CachedStorage):
         return connection
 
 
-for _name in vars(BaseStorage):
-    if not _name.startswith("_") and callable(getattr(_CachedStorage, _name, None)):
-        setattr(EnduringStorage, _name, _enduring(getattr(_CachedStorage, _name)))
+for _name in (*vars(BaseStorage), "set_study_user_attrs", "add_trials", "write_trial", "end_trial"):
+    if not _name.startswith("_") and callable(getattr(DatabaseStorage, _name, None)):
+        setattr(EnduringStorage, _name, _enduring(getattr(DatabaseStorage, _name)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from basecaller.errors import SettingError
-from basecaller.hpo.designs import Design, screens
+from basecaller.hpo.designs import screens
+from basecaller.hpo.records import StudyRecord
 from basecaller.hpo.storage import open_study
 
 if TYPE_CHECKING:
@@ -41,8 +42,7 @@ def screening_pruner(chosen: General) -> optuna.pruners.BasePruner | None:
     """
     if chosen.search.pruner is None or chosen.trial.study is None:
         return None
-    study = open_study(chosen.storage, chosen.trial.study).user_attrs
-    seeds, settings = study["seeds"], study.get("settings", {})
-    choices = [settings[point].get(study["choice"], point) for point in study.get("points", [])]
-    screening = chosen.seed == seeds[0] and choices and screens(Design(**study["design"]), choices)
-    return pruner_of(chosen.search) if len(seeds) == 1 or screening else None
+    study = StudyRecord.of(open_study(chosen.storage, chosen.trial.study))
+    choices = [study.settings[point].get(study.choice or "", point) for point in study.points or []]
+    screening = chosen.seed == study.seeds[0] and choices and study.design and screens(study.design, choices)
+    return pruner_of(chosen.search) if len(study.seeds) == 1 or screening else None

@@ -17,7 +17,8 @@ from optuna.trial import TrialState
 from basecaller.errors import SettingError, StorageError
 from basecaller.hpo.grid import Entry, Point, Space
 from basecaller.hpo.identity import digest
-from basecaller.hpo.queue import beat
+from basecaller.hpo.optuna_private import beat, storage_of, trial_id
+from basecaller.hpo.records import Outcome, queued, store_study, store_trial, trials_of
 
 ALLOWED = ("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*")
 """Where Hydra may take a sampler from."""
@@ -88,15 +89,14 @@ def suggested(study: optuna.Study, space: Space, config: DictConfig | None, swee
         sweeper: the process that the trial belongs to until a job claims it.
     """
     study.sampler = sampler_for(config, len(study.get_trials(deepcopy=False)))
-    study.set_user_attr("sampler", type(study.sampler).__name__)
+    store_study(study, sampler=type(study.sampler).__name__)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Heartbeat of storage")  # jobs keep it themselves
         trial = study.ask(space.distributions)
-    trial.set_user_attr("sweeper", sweeper)
-    beat(study, trial)
     entry = Entry(Point({key: trial.params[key] for key in space.distributions}), space.seeds[0])
-    trial.set_user_attr("point", f"{trial.number}: {entry.point.key}")
-    trial.set_user_attr("seed", entry.seed)
+    key = f"{trial.number}: {entry.point.key}"
+    store_trial(study, trial_id(trial), sweeper=sweeper, **queued((key, entry.seed)))
+    beat(study, trial_id(trial))  # no job has claimed it yet
     return trial, entry
 
 
@@ -114,7 +114,7 @@ def unclaimed_ended(study: optuna.Study, numbers: set[int]) -> Iterator[None]:
 
 
 def _end_unclaimed(study: optuna.Study, numbers: set[int]) -> None:
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if trial.number in numbers and "claimed" not in trial.user_attrs:
-            study._storage.set_trial_user_attr(trial._trial_id, "outcome", "abandoned")
-            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    for trial in trials_of(study, TrialState.RUNNING):
+        if trial.number in numbers and trial.claimed is None:
+            store_trial(study, trial.trial_id, outcome=Outcome.ABANDONED)
+            storage_of(study).set_trial_state_values(trial.trial_id, TrialState.FAIL)

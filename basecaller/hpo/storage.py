@@ -8,13 +8,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from basecaller.errors import StorageError
+from basecaller.hpo.records import FORMAT, asked_at, format_of, store_study
 from basecaller.hpo.urls import file_of, parsed, reason, scrubbed, without_password
 
 if TYPE_CHECKING:
     import optuna
-
-FORMAT = 1
-"""Of what studies and trials hold; it changes when another version could not go on with them."""
 
 CREATION_ATTEMPTS = 8
 """How often an empty database is tried when other processes make its tables at the same time."""
@@ -116,23 +114,18 @@ def open_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
         StorageError: see `made_study`; or another version of this program wrote the study.
     """
     study = made_study(url, name, pruner)
-    written = study.user_attrs.get("format")
+    written = format_of(study)
     empty = written is None and not study.get_trials(deepcopy=False)
     if written is None and not empty:  # another process may have written both in between, the format first
-        written = study.user_attrs.get("format")
+        written = format_of(study)
     if empty:
-        study.set_user_attr("format", FORMAT)
+        store_study(study, format=FORMAT)
     elif written != FORMAT:
         raise StorageError(
             f"storage={without_password(url)}: study {name} was written by another version of this program (format "
             f"{written}, this one has {FORMAT}); go on with that version, or use another experiment= or storage="
         )
     return study
-
-
-def mark_asked(study: optuna.Study) -> None:
-    """Makes this study the current one of its stage."""
-    study.set_user_attr("asked", time.time())
 
 
 def current_study(url: str, experiment: str, stage: str) -> optuna.Study | None:
@@ -144,7 +137,7 @@ def current_study(url: str, experiment: str, stage: str) -> optuna.Study | None:
     names = [name for name in optuna.get_all_study_names(storage) if name.startswith(prefix)]
     pruner = optuna.pruners.NopPruner()  # load_study's own default prunes
     studies = [optuna.load_study(study_name=name, storage=storage, pruner=pruner) for name in names]
-    return max(studies, key=lambda study: float(study.user_attrs.get("asked", 0)), default=None)
+    return max(studies, key=asked_at, default=None)
 
 
 def stages_of(url: str, experiment: str) -> list[str]:

@@ -29,6 +29,8 @@ from omegaconf.errors import InterpolationResolutionError
 from basecaller.checking import typed
 from basecaller.errors import BasecallerError, SettingError, StageError
 from basecaller.files import remove_lock
+from basecaller.hpo.hydra_private import error_of
+from basecaller.hpo.records import CONCLUSIVE, Outcome, store_study, trials_of
 from basecaller.resolving import user_error
 from basecaller.workers import cores
 
@@ -211,22 +213,25 @@ class StageSweeper(Sweeper):
         stage, experiment = self.config.stage.name, config["experiment"]
         self.folder, self.url = Path(config["output_dir"]), str(self.config.storage)
         from basecaller.hpo.best import conclude_study, standing
-        from basecaller.hpo.storage import mark_asked, open_study
+        from basecaller.hpo.storage import open_study
         from basecaller.hpo.urls import without_password
         from basecaller.hpo.verdicts import verdict
 
         asked = stage if config["stage"]["asking"] == 1 else f"{stage}.{config['stage']['asking']}"
         study = open_study(self.url, f"{experiment}/{asked}/{self.context(space, config)}")
-        study.set_user_attr("question", str(self.config.stage.question))
-        study.set_user_attr("fixed", {key: without_password(line) for key, line in space.fixed.items()})
-        study.set_user_attr("injected", self.injected)
         for key, sources in self.injected.items():
             log.info("%s: %s", key, "; ".join(sources))
-        study.set_user_attr("arguments", [without_password(line) for line in arguments])
-        study.set_user_attr("choice", self._choice(space))
-        study.set_user_attr("seeds", space.seeds)
-        study.set_user_attr("concluded", None)
-        mark_asked(study)
+        store_study(
+            study,
+            question=str(self.config.stage.question),
+            fixed={key: without_password(line) for key, line in space.fixed.items()},
+            injected=self.injected,
+            arguments=[without_password(line) for line in arguments],
+            choice=self._choice(space),
+            seeds=space.seeds,
+            concluded=None,
+            asked=time.time(),  # makes it the current study of its stage
+        )
         self.done, self.launches = 0, dict[tuple[str, int], int]()
         if space.is_grid:
             self._walk(study, space)
@@ -261,8 +266,8 @@ class StageSweeper(Sweeper):
             log.warning("a worker process died (%s); its trial goes back into the queue", error)
         else:
             for job in returned:
-                if job.status == JobStatus.FAILED:  # outside its trial; `return_value` would print all overrides first
-                    raise job._return_value
+                if job.status == JobStatus.FAILED:  # outside its trial
+                    raise error_of(job)
         self.done += len(jobs)
 
     def _walk(self, study: optuna.Study, space: Space) -> None:
@@ -302,16 +307,19 @@ class StageSweeper(Sweeper):
         """Stores what is asked for: from it alone everybody sees where the study stands."""
         from basecaller.hpo.edges import is_ordered
 
-        study.set_user_attr("seeds", space.seeds)
-        study.set_user_attr("points", [point.key for point in points])
-        study.set_user_attr("settings", {point.key: point.values for point in points})
-        study.set_user_attr("design", dataclasses.asdict(self.design))
-        study.set_user_attr("measure", str(self.config.stage.measure))
-        study.set_user_attr("incumbent", self.config.stage.incumbent)
-        study.set_user_attr("axes", space.axes)
         values = space.axes.get(self._choice(space) or "", [])
         ordered = bool(self.config.stage.simple_first) and len(values) > 1
-        study.set_user_attr("simple_first", (sorted(values) if is_ordered(values) else values) if ordered else None)
+        store_study(
+            study,
+            seeds=space.seeds,
+            points=[point.key for point in points],
+            settings={point.key: point.values for point in points},
+            design=self.design,
+            measure=str(self.config.stage.measure),
+            incumbent=self.config.stage.incumbent,
+            axes=space.axes,
+            simple_first=(sorted(values) if is_ordered(values) else values) if ordered else None,
+        )
 
     def _beyond(self, study: optuna.Study, space: Space, level: int) -> list[Point]:
         """The leader's neighbours outside the grid, on the stage's own ordered axes; the axes grow by them."""
@@ -342,7 +350,7 @@ class StageSweeper(Sweeper):
 
         winner = standing(study).winner
         found = edges(winner.params, space.axes, self.keys.rules) if winner else {}
-        study.set_user_attr("edges", found)
+        store_study(study, edges=found)
         for key, end in found.items():
             log.warning("the winner's %s=%s is the %s of its grid: a better value may lie beyond", key, winner.params[key], end)  # type: ignore[union-attr]
 
@@ -359,7 +367,7 @@ class StageSweeper(Sweeper):
                 queue.release_abandoned(study, self.folder, self.launches)
                 stand = standing(study)
                 # what failed in an earlier sweep is tried again; what fails in this one waits for the next
-                again = {e for e, how in stand.dead.items() if e not in self.launches and how not in queue.CONCLUSIVE}
+                again = {e for e, how in stand.dead.items() if e not in self.launches and how not in CONCLUSIVE}
                 wanted = stand.wanted(level, again)
                 entries = [Entry(by_key[point], seed) for point, seed in wanted]
                 queue.fill(study, space, [e for e in entries if self.launches.get(e.key, 0) < queue.ATTEMPTS])
@@ -382,7 +390,7 @@ class StageSweeper(Sweeper):
         from basecaller.hpo.identity import digest
         from basecaller.hpo.sampling import suggested, unclaimed_ended
 
-        study.set_user_attr("n_trials", self.n_trials)
+        store_study(study, n_trials=self.n_trials)
         me = f"sweeper-{digest([study.study_name, time.time_ns()])}"
         with queue.named_lock(self.folder, me):
             while True:
@@ -403,20 +411,19 @@ class StageSweeper(Sweeper):
 
     def _missing(self, study: optuna.Study) -> int:
         """How many points to ask for at once: as many as run side by side, and no more than are missing."""
-        counted = [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get("outcome") != "abandoned"]
+        counted = [trial for trial in trials_of(study) if trial.outcome != Outcome.ABANDONED]
         asked = OmegaConf.select(self.config, "hydra.launcher.n_jobs") or self.config.search.workers or 1
         at_once = int(asked) if int(asked) > 0 else cores()  # joblib's -1 is one job for each core
         return min(at_once, self.n_trials - len(counted))
 
     def _is_sound(self, study: optuna.Study, space: Space, trial: optuna.Trial, entry: Entry) -> bool:
         """Whether a suggested point can be trained at all; if not, its trial ends."""
-        from optuna.trial import TrialState
+        from basecaller.hpo.optuna_private import trial_id
+        from basecaller.hpo.trial import JobTrial
 
         try:
             self.checked(self._composed(space, entry.point))
         except BasecallerError as error:
-            trial.set_user_attr("outcome", "failed")
-            trial.set_user_attr("message", str(error))
-            study.tell(trial, state=TrialState.FAIL)
+            JobTrial(study, trial_id(trial)).end(Outcome.FAILED, message=str(error))
             return False
         return True

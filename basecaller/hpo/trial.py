@@ -10,13 +10,12 @@ from typing import Any
 
 import optuna
 from filelock import Timeout
-from optuna.storages import BaseStorage
-from optuna.storages._heartbeat import get_heartbeat_thread
 from optuna.trial import TrialState
 
 from basecaller.files import remove_lock
-from basecaller.hpo.enduring import EnduringStorage
+from basecaller.hpo.optuna_private import end_trial, heartbeat, storage_of, trial_id_of, write_trial
 from basecaller.hpo.queue import CLAIM_TIMEOUT, place, trial_lock
+from basecaller.hpo.records import Outcome, read_trial
 from basecaller.hpo.storage import made_study
 
 REPORTS_EVERY = 1.0
@@ -24,27 +23,20 @@ REPORTS_EVERY = 1.0
 
 
 class JobTrial:
-    """The trial that a job works for.
-
-    Every trial ends as one of: complete, pruned, diverged, out of memory, infeasible, failed; the user attribute
-    `outcome` says which, `message` why.
+    """The trial that a job works for; it ends with an `Outcome`.
 
     Args:
         study: with the pruner that decides on the trial's curve.
-        trial: as it was when it was claimed.
+        trial_id: Optuna's key of the trial.
+        point: of the grid.
     """
 
-    def __init__(self, study: optuna.Study, trial: optuna.Trial | optuna.trial.FrozenTrial) -> None:
-        self.study, self.trial_id, self.user_attrs = study, trial._trial_id, trial.user_attrs
+    def __init__(self, study: optuna.Study, trial_id: int, point: str | None = None) -> None:
+        self.study, self.trial_id, self.point = study, trial_id, point
         self.prunes = not isinstance(study.pruner, optuna.pruners.NopPruner)
         self.unwritten: dict[int, float] = {}
         self.last: float | None = None
         self.written = time.monotonic()
-
-    def note(self, facts: dict[str, Any]) -> None:
-        """Keeps plain values with the trial, as user attributes, and the curve so far."""
-        write(self.study._storage, self.trial_id, facts, self.unwritten)
-        self.unwritten, self.written = {}, time.monotonic()
 
     def report(self, value: float, step: int) -> None:
         """One point of the learning curve.
@@ -54,35 +46,24 @@ class JobTrial:
         """
         self.unwritten[step] = self.last = value
         if self.prunes or time.monotonic() - self.written >= REPORTS_EVERY:
-            self.note({})
-        if self.prunes and self.study.pruner.prune(self.study, self.study._storage.get_trial(self.trial_id)):
+            write_trial(self.study, self.trial_id, {}, self.unwritten)
+            self.unwritten, self.written = {}, time.monotonic()
+        if self.prunes and self.study.pruner.prune(self.study, storage_of(self.study).get_trial(self.trial_id)):
             raise optuna.TrialPruned
 
-    def end(self, outcome: str, value: float | None = None, message: str = "", **facts: Any) -> None:
-        """Ends the trial; `value` is the objective, for a complete one; `facts` are kept with it."""
+    def end(self, outcome: Outcome, value: float | None = None, message: str = "", **facts: Any) -> None:
+        """Ends the trial.
+
+        Args:
+            outcome: how.
+            value: the objective, of a complete one.
+            message: why, where it gave no value.
+            facts: fields of its record, and what else its training measured.
+        """
         facts |= {"outcome": outcome} | ({"message": message} if message else {})
-        state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(outcome, TrialState.FAIL)
-        storage, value = self.study._storage, self.last if outcome == "pruned" else value
-        if isinstance(storage, EnduringStorage):
-            storage.end_trial(self.trial_id, facts, self.unwritten, state, value)
-        else:
-            write(storage, self.trial_id, facts, self.unwritten)
-            storage.set_trial_state_values(self.trial_id, state, None if value is None else [value])
-
-
-def write(
-    storage: BaseStorage, trial_id: int, attributes: dict[str, Any], curve: dict[int, float], claim: bool = False
-) -> bool:
-    """Writes to a trial, at once where the storage can: see `EnduringStorage.write_trial`."""
-    if isinstance(storage, EnduringStorage):
-        return storage.write_trial(trial_id, attributes, curve, claim)
-    if claim and not storage.set_trial_state_values(trial_id, TrialState.RUNNING):
-        return False
-    for key, value in attributes.items():
-        storage.set_trial_user_attr(trial_id, key, value)
-    for step, loss in curve.items():
-        storage.set_trial_intermediate_value(trial_id, step, loss)
-    return True
+        state = {Outcome.COMPLETE: TrialState.COMPLETE, Outcome.PRUNED: TrialState.PRUNED}.get(outcome, TrialState.FAIL)
+        value = self.last if outcome == Outcome.PRUNED else value
+        end_trial(self.study, self.trial_id, facts, self.unwritten, state, value)
 
 
 @contextmanager
@@ -100,7 +81,7 @@ def claim(
         url: of the storage.
         study_name, number: the trial.
         folder: of the experiment, where the locks lie.
-        facts: kept with the trial from its claim on.
+        facts: fields of the trial's record that are known from its claim on.
         pruner: decides on the trial's curve; None prunes nothing.
     Yields:
         The trial, or None where another process has it or it has ended already.
@@ -113,17 +94,17 @@ def claim(
         yield None
         return
     try:
-        trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-        frozen = study._storage.get_trial(trial_id)
-        asked = frozen.state == TrialState.RUNNING and "sweeper" in frozen.user_attrs and "claimed" not in frozen.user_attrs
-        waits = frozen.state == TrialState.WAITING
+        key = trial_id_of(study, number)
+        record = read_trial(study, key)
+        asked = record.state == "running" and record.sweeper is not None and record.claimed is None
+        waits = record.state == "waiting"
         facts = facts | {"claimed": place(folder)}
-        if (asked or waits) and write(study._storage, trial_id, facts, {}, claim=waits):
-            with get_heartbeat_thread(trial_id, study._storage):
-                yield JobTrial(study, frozen)
+        if (asked or waits) and write_trial(study, key, facts, {}, claim=waits):
+            with heartbeat(study, key):
+                yield JobTrial(study, key, record.point)
             remove_lock(lock)  # only of a trial that has ended
         else:
-            if frozen.user_attrs.get("claimed", place(folder)) != place(folder):
+            if record.claimed not in (None, place(folder)):
                 remove_lock(lock)  # its lock lies on another host
             yield None
     finally:

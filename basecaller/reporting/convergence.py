@@ -63,10 +63,7 @@ def per_cost(stand: Standing) -> str:
             leaders[choice] = min(leaders.get(choice, point), point, key=stand.loss_of)
     parts = []
     for what, unit, digits in (("updates", "updates", 0), ("seconds", "seconds", 1)):
-        curves = {
-            choice: [trial.user_attrs["curve"] for trial in stand.trials_of(point) if trial.user_attrs.get("curve")]
-            for choice, point in leaders.items()
-        }
+        curves = {choice: [trial.curve for trial in stand.trials_of(point) if trial.curve] for choice, point in leaders.items()}
         ends = [min(curve[-1][what] for curve in of) for of in curves.values() if of]
         if len(ends) < 2:
             return ""
@@ -101,13 +98,13 @@ def convergence(stand: Standing) -> Convergence | None:
     A point that was left out early does not set the level: it may never leave the plateau that all start from.
     """
     ran = {point: sum(of == point for of, _ in stand.complete) for point in stand.points}
-    trials = {entry: t for entry, t in stand.complete.items() if t.user_attrs.get("curve") and entry[0] in ran}
+    trials = {entry: t for entry, t in stand.complete.items() if t.curve and entry[0] in ran}
     longest = {point for point, count in ran.items() if count >= max(ran.values()) - 1}
-    lowest = [min(p["val_loss"] for p in t.user_attrs["curve"]) for (point, _), t in trials.items() if point in longest]
+    lowest = [min(p["val_loss"] for p in t.curve) for (point, _), t in trials.items() if point in longest]
     if not lowest:
         return None
     level = max(lowest)
-    needed = {t.number: reached(t.user_attrs["curve"], level) for t in trials.values()}
+    needed = {t.number: reached(t.curve, level) for t in trials.values()}
     kept = {number: samples if math.isfinite(samples) else None for number, samples in needed.items()}
     return Convergence(level, kept, _words(stand, level, needed))
 
@@ -124,7 +121,7 @@ def _words(stand: Standing, level: float, needed: dict[int, float]) -> str:
     samples = _compared([needed[t.number] for t in ours], [needed[t.number] for t in theirs], "samples")
     text = f"to a loss of {level:.4f} {samples}"
     if stand.measure != "area_under_curve":  # else the verdict has said it
-        areas = [[float(t.user_attrs["area_under_curve"]) for t in of] for of in (ours, theirs)]
+        areas = [[t.measured("area_under_curve") for t in of] for of in (ours, theirs)]
         text += f"; mean loss along the way (area under the curve) {_compared(areas[0], areas[1], 'nats per base', 4)}"
     winner, rival = label(stand, found.winner), label(stand, found.rival)
     return f"Convergence, {winner} against {rival}, {seeds(len(shared))}: {text}."

@@ -13,6 +13,7 @@ from basecaller.files import read_json
 from basecaller.hpo.best import setting_of, standing
 from basecaller.hpo.contests import optimizers
 from basecaller.hpo.grid import as_text
+from basecaller.hpo.records import StudyRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study, stages_of
 from basecaller.hpo.verdicts import at_edges, guessing, label, short, shown, verdict
 from basecaller.reporting.convergence import convergence, per_cost, reached, same_loss
@@ -89,20 +90,21 @@ def trial_rows(study: optuna.Study) -> list[dict[str, Any]]:
     return [
         {
             "number": t.number,
-            "point": t.user_attrs.get("point", ""),
-            "seed": t.user_attrs.get("seed"),
-            "state": t.user_attrs.get("outcome", t.state.name.lower()),
-            "value": t.value if t.state.name == "COMPLETE" else None,
-            **{key: t.user_attrs[key] for key in KEPT if key in t.user_attrs},
+            "point": t.point or "",
+            "seed": t.seed,
+            "state": t.standing,
+            "value": t.value if t.is_complete else None,
+            **{key: getattr(t, key) for key in KEPT if getattr(t, key) is not None},
         }
-        for t in study.get_trials(deepcopy=False)
+        for t in trials_of(study)
     ]
 
 
 def stage_facts(name: str, study: optuna.Study, stand: Standing) -> dict[str, Any]:
     """One stage: its question, points, winner and verdict."""
     found, winner = stand.conclusion, stand.winner
-    edges = study.user_attrs.get("edges", {}) if winner else {}
+    record = StudyRecord.of(study)
+    edges = record.edges if winner else {}
     speed = convergence(stand)
     level = same_loss(stand)
     points = [point_facts(stand, point, level) for point in stand.points]
@@ -113,11 +115,11 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing) -> dict[str, An
     return {
         "name": name,
         "study": study.study_name,
-        "question": study.user_attrs.get("question", ""),
-        "command": command_of(name, study),
+        "question": record.question,
+        "command": command_of(name, record),
         "state": state,
-        "skipped": study.user_attrs.get("skipped", ""),
-        "note": study.user_attrs.get("note", ""),
+        "skipped": record.skipped,
+        "note": record.note,
         "open": len(stand.open),
         "winner": chosen,
         "value": finite(stand.loss_of(found.winner)) if found.winner is not None else None,
@@ -148,9 +150,9 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing) -> dict[str, An
         "confounding": " ".join(filter(None, (confounding(stand, points), mixed_paths(study)))),
         "per_cost": per_cost(stand) if confounding(stand, points) else "",
         "points": points,
-        "axes": study.user_attrs.get("axes", {}),
-        "fixed": study.user_attrs.get("fixed", {}),
-        "injected": study.user_attrs.get("injected", {}),
+        "axes": record.axes,
+        "fixed": record.fixed,
+        "injected": record.injected,
         "trials": trial_rows(study),
     }
 
@@ -159,19 +161,20 @@ def _guessing(stand: Standing) -> str:
     """What is to be said where the winner has learned nothing."""
     if stand.winner is None or stand.conclusion.winner is None:
         return ""
-    data = stand.winner.user_attrs.get("config", {}).get("data", {})
+    data = stand.winner.config.get("data", {})
     letters = max(len(source.get("alphabet", ALPHABET)) for source in (data, *data.get("sources", {}).values()))
     trials = stand.trials_of(stand.conclusion.winner)
     identity, floor = (
-        statistics.fmean(t.user_attrs.get(key, math.nan) for t in trials) for key in ("identity_mean", "identity_floor")
+        statistics.fmean(math.nan if t is None else t for t in of)
+        for of in ([t.identity_mean for t in trials], [t.identity_floor for t in trials])
     )
     return guessing(stand.loss_of(stand.conclusion.winner), letters, identity, floor)
 
 
-def command_of(name: str, study: optuna.Study) -> str:
+def command_of(name: str, study: StudyRecord) -> str:
     """The command line that runs a stage again."""
     own = ("threads=", "hydra/launcher", "hydra.launcher")
-    asked = [line for line in study.user_attrs.get("arguments", []) if not line.startswith(own)]
+    asked = [line for line in study.arguments if not line.startswith(own)]
     if name != "none" and not any(line.startswith("stage=") for line in asked):
         asked = [f"stage={name}", *asked]
     return command("train", asked, multirun=True)
@@ -204,10 +207,10 @@ def point_facts(stand: Standing, point: str, level: float) -> dict[str, Any]:
     found = stand.conclusion
 
     def mean(key: str) -> float | None:
-        values = [t.user_attrs[key] for t in trials if key in t.user_attrs]
+        values = [value for value in (getattr(t, key) for t in trials) if value is not None]
         return statistics.fmean(values) if values else None
 
-    values = {t.user_attrs["seed"]: float(t.value or 0) for t in trials}
+    values = {t.seed: t.measured() for t in trials}
     settings = dict(stand.settings.get(point, {}))
     if trials and "optimizer.lr" not in settings:
         settings["optimizer.lr"] = setting_of(trials[0], "optimizer.lr")
@@ -220,13 +223,11 @@ def point_facts(stand: Standing, point: str, level: float) -> dict[str, Any]:
         "seeds": len(values),
         "values": values,
         **{key: mean(key) for key in ("identity_mean", "loss_per_read", "updates", "samples", "seconds", "area_under_curve")},
-        "seconds_to_level": finite(statistics.fmean(reached(t.user_attrs.get("curve", []), level, "seconds") for t in trials))
-        if trials
-        else None,
-        "parameters": trials[0].user_attrs.get("parameters") if trials else None,
+        "seconds_to_level": finite(statistics.fmean(reached(t.curve, level, "seconds") for t in trials)) if trials else None,
+        "parameters": trials[0].parameters if trials else None,
         "state": state_of(stand, point),
-        "taken_over": sum(bool(t.user_attrs.get("taken_over")) for t in trials),
-        "curves": [t.user_attrs.get("curve", []) for t in trials],
+        "taken_over": sum(bool(t.taken_over) for t in trials),
+        "curves": [t.curve for t in trials],
     }
 
 
@@ -245,7 +246,7 @@ def confounding(stand: Standing, points: list[dict[str, Any]]) -> str:
 
 def mixed_paths(study: optuna.Study) -> str:
     """What is to be said where trials that are compared were not computed in the same way; empty where they were."""
-    paths = sorted({t.user_attrs["path"] for t in study.get_trials(deepcopy=False) if t.user_attrs.get("path")})
+    paths = sorted({t.path for t in trials_of(study) if t.path})
     if len(paths) < 2:
         return ""
     return (
@@ -292,9 +293,9 @@ def provenance(studies: dict[str, optuna.Study], stages: list[dict[str, Any]]) -
     """Versions, commits, data, devices and paths of all trials, and the command of every stage."""
     seen: dict[str, dict[str, None]] = {key: {} for key in ("versions", "commit", "data", "device", "path")}
     for study in studies.values():
-        for trial in study.get_trials(deepcopy=False):
+        for trial in trials_of(study):
             for key, values in seen.items():
-                found = trial.user_attrs.get(key)
+                found = getattr(trial, key)
                 if found:
                     text = ", ".join(f"{k} {v}" for k, v in found.items()) if isinstance(found, dict) else as_text(found)
                     values[text] = None

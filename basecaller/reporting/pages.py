@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from basecaller.files import replacing, write_json
 from basecaller.hpo.grid import as_text
+from basecaller.hpo.records import store_study
 from basecaller.hpo.verdicts import short, shown
 
 if TYPE_CHECKING:
@@ -85,4 +86,4 @@ def save_notes(studies: dict[str, optuna.Study], stages: list[Facts]) -> None:
             f"Run it again: `{stage['command']}`",
         ]  # fmt: skip
         save_note(studies[stage["name"]], "\n\n".join(line for line in lines if line))
-        studies[stage["name"]].set_user_attr("convergence", stage["convergence"])
+        store_study(studies[stage["name"]], convergence=stage["convergence"])

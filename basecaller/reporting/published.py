@@ -133,7 +133,7 @@ def _ours(stand: Standing | None, settings: dict[str, Any]) -> dict[str, Any]:
             if trials:
                 return {
                     "per_base": statistics.fmean(float(t.value or 0) for t in trials),
-                    "per_read": statistics.fmean(t.user_attrs["loss_per_read"] for t in trials),
+                    "per_read": statistics.fmean(t.measured("loss_per_read") for t in trials),
                     "seeds": len(trials),
                 }
     return {"per_base": None, "per_read": None, "seeds": 0}

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from basecaller.errors import DivergedError, InfeasibleError, StorageError, file_problem, one_line
 from basecaller.hpo.pruning import screening_pruner
+from basecaller.hpo.records import Outcome
 from basecaller.hpo.trial import JobTrial, claim
 from basecaller.runs.job import Job
 from basecaller.runs.training import train
@@ -26,12 +27,12 @@ log = logging.getLogger(__name__)
 # What PyTorch's import made stays: looking at it again in every collection is a tenth of a short trial's own cost.
 gc.freeze()
 
-OUTCOMES: tuple[tuple[type[Exception], str], ...] = (
-    (DivergedError, "diverged"),
-    (InfeasibleError, "infeasible"),
-    (MemoryError, "out of memory"),
-    (torch.OutOfMemoryError, "out of memory"),
-    (Exception, "failed"),
+OUTCOMES: tuple[tuple[type[Exception], Outcome], ...] = (
+    (DivergedError, Outcome.DIVERGED),
+    (InfeasibleError, Outcome.INFEASIBLE),
+    (MemoryError, Outcome.OUT_OF_MEMORY),
+    (torch.OutOfMemoryError, Outcome.OUT_OF_MEMORY),
+    (Exception, Outcome.FAILED),
 )
 """How a trial without a value ends, by the error of its training."""
 
@@ -56,7 +57,7 @@ def run_trial(job: Job) -> float | None:
         if trial is None:
             log.info("trial %s is another process's", place.number)
             return None
-        name = f"{chosen.stage.name} {trial.user_attrs.get('point')} seed={chosen.seed}"
+        name = f"{chosen.stage.name} {trial.point} seed={chosen.seed}"
         try:
             return _run_claimed(trial, job, name)
         except optuna.exceptions.UpdateFinishedTrialError:
@@ -72,7 +73,7 @@ def _run_claimed(trial: JobTrial, job: Job, name: str) -> float | None:
             raise curve.lost
         facts = result.metrics | result.facts
         points = [asdict(point) for point in result.curve]
-        trial.end("complete", result.metrics["val_loss"], **facts, taken_over=result.taken_over, curve=points)
+        trial.end(Outcome.COMPLETE, result.metrics["val_loss"], **facts, taken_over=result.taken_over, curve=points)
     except StorageError:
         if result:
             log.error("%s: %s; its result is kept in %s", name, result, os.path.relpath(job.folder))
@@ -80,7 +81,7 @@ def _run_claimed(trial: JobTrial, job: Job, name: str) -> float | None:
     except optuna.exceptions.UpdateFinishedTrialError:
         raise
     except optuna.TrialPruned:
-        trial.end("pruned")
+        trial.end(Outcome.PRUNED)
         log.info("%s: pruned", name)
     except Exception as error:
         outcome = next(outcome for kind, outcome in OUTCOMES if isinstance(error, kind))

@@ -20,7 +20,8 @@ def longer(cfg: DictConfig, dataset: Dataset, factor: int) -> list[str]:
     if factor == 1:
         return []
     train, there = cfg.train, len(dataset.indices("train"))
-    lines = [] if train.validation_chunks is None else [f"train.validation_chunks={round(train.validation_chunks * factor**0.5)}"]
+    validation = train.validation_chunks
+    lines = [] if validation is None else [f"train.validation_chunks={round(validation * factor**0.5)}"]
     chunks = min(train.chunks or there, there)
     more = min(chunks * factor, there)
     lines.append(f"train.chunks={'null' if more == there else more}")

@@ -17,7 +17,7 @@ from basecaller.hpo.grid import as_text
 from basecaller.search_plan.stages import StageFile
 
 if TYPE_CHECKING:
-    import optuna
+    from basecaller.hpo.records import TrialRecord
 
 RATE = "optimizer.lr"
 FACTOR = "stage.rate_factor"
@@ -90,7 +90,7 @@ def decided_keys(files: Iterable[StageFile]) -> list[str]:
     return sorted(dict.fromkeys(keys), key=lambda key: ("." in key, keys.index(key)))  # config groups before their keys
 
 
-def settings_of(trial: optuna.trial.FrozenTrial, keys: Iterable[str]) -> dict[str, Any]:
+def settings_of(trial: TrialRecord, keys: Iterable[str]) -> dict[str, Any]:
     """What a trial ran with, by override key."""
     return {key: setting_of(trial, key) for key in keys}
 

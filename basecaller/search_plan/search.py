@@ -20,6 +20,7 @@ from basecaller.errors import SettingError
 from basecaller.files import read_json, write_json
 from basecaller.hpo.best import standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides
+from basecaller.hpo.records import store_study, trials_of
 from basecaller.hpo.storage import open_study
 from basecaller.report import write_report
 from basecaller.reporting.facts import stage_facts
@@ -246,10 +247,9 @@ class Search:
         before = time.time()
         study_name = run_sweep([*self.workers.overrides, *overrides])
         study = open_study(self.url, study_name)
-        study.set_user_attr("skipped", skipped)
-        study.set_user_attr("note", "" if skipped else note)
+        store_study(study, skipped=skipped, note="" if skipped else note)
         facts = stage_facts(study_stage(name, asking), study, standing(study))
-        ended = [t.datetime_complete.timestamp() for t in study.get_trials(deepcopy=False) if t.datetime_complete]
+        ended = [trial.ended.timestamp() for trial in trials_of(study) if trial.ended]
         facts["ran"] = max(ended, default=0.0) >= before
         self.ran |= facts["ran"]
         print_stage(facts, self.console)
@@ -287,7 +287,7 @@ class Search:
             longer_by = f"trains {options.finalist_budget} times as long"
             note = f"{name} did not win in short trials, and is ahead of the incumbent when it {longer_by}"
             self.console.print(f"{note}.")
-            open_study(self.url, won["study"]).set_user_attr("note", note)
+            store_study(open_study(self.url, won["study"]), note=note)
         return candidates.best(name)
 
     def run_headline(self, candidates: Candidates) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -13,11 +13,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.hpo.grid import Keys, Space, as_override, as_text, parse_overrides, read_space, refuse_unswept
+from basecaller.hpo.hydra_private import Hydra
 from basecaller.places import conf_dir
 from basecaller.runs.task import run_job
-
-if TYPE_CHECKING:
-    from hydra._internal.hydra import Hydra
 
 
 @contextmanager

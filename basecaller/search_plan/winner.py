@@ -23,9 +23,8 @@ from basecaller.search_plan.finalists import DEFAULTS, WINNER, Candidates
 from basecaller.settings import settings
 
 if TYPE_CHECKING:
-    import optuna
-
     from basecaller.hpo.best import Standing
+    from basecaller.hpo.records import TrialRecord
 
 MODEL_FILES = ("best.pt", "config.yaml", "metrics.csv", "result.json", "calibration.json")
 """What makes a training's folder a model that can be called with."""
@@ -48,11 +47,9 @@ def write_winner(
     trials = _models(standing(open_study(url, study_name)))
     if not trials[WINNER]:
         raise StageError(f"{study_name}: none of the winner's trainings gave a model that is on this machine; see its trials")
-    scores = {
-        name: {seed: tested(cfg, Path(trial.user_attrs["folder"])) for seed, trial in of.items()} for name, of in trials.items()
-    }
+    scores = {name: {seed: tested(cfg, _folder(trial)) for seed, trial in of.items()} for name, of in trials.items()}
     seed, best = min(trials[WINNER].items(), key=lambda pair: float(pair[1].value or math.inf))
-    source, kept = Path(best.user_attrs["folder"]), Path(cfg.output_dir) / "winner"
+    source, kept = _folder(best), Path(cfg.output_dir) / "winner"
     for name in MODEL_FILES:
         if (source / name).exists():
             with replacing(kept / name) as partial:
@@ -63,7 +60,7 @@ def write_winner(
         "val_loss": best.value,
         "test": {key: value for key, value in scores[WINNER][seed].items() if key != "identities"},
         "gain": gain(scores[WINNER], scores[DEFAULTS]),
-        "facts": {key: best.user_attrs.get(key) for key in ("updates", "samples", "seconds", "parameters", "receptive_field")},
+        "facts": {key: getattr(best, key) for key in ("updates", "samples", "seconds", "parameters", "receptive_field")},
         "command": command("train", overrides),
         "folder": str(kept),
         "study": study_name,
@@ -80,15 +77,20 @@ def write_winner(
     return content
 
 
-def _models(stand: Standing) -> dict[str, dict[int, optuna.trial.FrozenTrial]]:
+def _folder(trial: TrialRecord) -> Path:
+    assert trial.folder is not None  # a trial that gave a value has trained
+    return Path(trial.folder)
+
+
+def _models(stand: Standing) -> dict[str, dict[int, TrialRecord]]:
     """The trials of both candidates by seed, those whose checkpoint is on this machine."""
     return {
         name: {
-            trial.user_attrs["seed"]: trial
+            trial.seed: trial
             for point in stand.points
             if stand.choices[point] == name
             for trial in stand.trials_of(point)
-            if Path(trial.user_attrs["folder"], "best.pt").exists()
+            if trial.seed is not None and (_folder(trial) / "best.pt").exists()
         }
         for name in (WINNER, DEFAULTS)
     }
