@@ -1,7 +1,6 @@
 """`basecaller report`: a finished or running search as a page, `outputs/<experiment>/report.html`."""
 
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -12,12 +11,13 @@ from basecaller.errors import StageError
 from basecaller.files import read_json
 from basecaller.hpo.storage import stages_of
 from basecaller.hpo.urls import without_password
+from basecaller.reporting.contents import ReportFacts
 from basecaller.reporting.facts import experiment_facts, studies_of
 from basecaller.reporting.pages import save_notes, write_pages
 from basecaller.reporting.terminal import print_report
 
 
-def write_report(url: str, experiment: str, folder: Path, plan: list[str], pages: bool = True) -> dict[str, Any]:
+def write_report(url: str, experiment: str, folder: Path, plan: list[str], pages: bool = True) -> ReportFacts:
     """Writes an experiment's report pages and its studies' notes.
 
     Args:
@@ -34,7 +34,7 @@ def write_report(url: str, experiment: str, folder: Path, plan: list[str], pages
     facts = experiment_facts(url, experiment, folder, plan, studies)
     if pages:
         write_pages(facts, folder)
-        save_notes(studies, facts["stages"])
+        save_notes(studies, facts.stages)
     return facts
 
 

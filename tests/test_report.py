@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from html import unescape
 from pathlib import Path
 from types import MappingProxyType
 from xml.etree import ElementTree
@@ -68,7 +69,7 @@ def test_a_finished_search_is_told_whole(folder, run: Command):
     assert [stage["name"] for stage in facts["stages"]] == [*PLAN, "headline"]
     for stage in facts["stages"]:
         assert stage["state"] == "complete"
-        assert stage["verdict"]["text"] in html.replace("&#x27;", "'")
+        assert stage["verdict"]["text"] in unescape(html)
         assert stage["verdict"]["text"] in markdown
         assert stage["guessing"] or stage["value"] < math.log(4)
         assert stage["guessing"] in html
@@ -193,7 +194,7 @@ def study_of(
 def claims(stages: Mapping[str, optuna.Study], why: bool = False) -> dict[str, str]:
     stands = {name: standing(study) for name, study in stages.items()}
     facts = [stage_facts(name, stages[name], stand) for name, stand in stands.items()]
-    return {claim["text"]: claim["why" if why else "answer"] for claim in against_published(stands, facts)["claims"]}
+    return {claim.text: claim.why if why else claim.answer for claim in against_published(stands, facts).claims}
 
 
 def test_published_conclusions_are_answered_by_what_was_measured():
@@ -260,12 +261,12 @@ def test_optimizers_are_compared_with_the_noise_of_all_their_stages():
 def test_the_published_table_has_ours_beside_it():
     settings = {f"optimizer.lr={entry[0]['optimizer.lr']}": entry[0] for entry in LOSSES["lr_adam"]}
     study = study_of("lr_adam", {point: [1.0, 1.2] for point in settings}, settings, "optimizer.lr")
-    rows = against_published({"lr_adam": standing(study)}, [])["rows"]
+    rows = against_published({"lr_adam": standing(study)}, []).rows
     assert len(rows) == 17
     first = rows[0]
-    assert (first["settings"], first["published_per_read"]) == ("Adam lr 0.001", pytest.approx(5.211, abs=1e-3))
-    assert (first["per_base"], first["per_read"], first["seeds"]) == (pytest.approx(1.1), pytest.approx(66.0), 2)
-    assert rows[4]["per_base"] is None
+    assert (first.settings, first.published_per_read) == ("Adam lr 0.001", pytest.approx(5.211, abs=1e-3))
+    assert (first.per_base, first.per_read, first.seeds) == (pytest.approx(1.1), pytest.approx(66.0), 2)
+    assert rows[4].per_base is None
 
 
 SIX = [0.00, 0.10, 0.05, -0.02, 0.07, 0.03]
@@ -334,7 +335,7 @@ def test_the_optimizer_has_a_verdict_of_its_own():
         "clear", "Adam at 0.004", "Adamax at 0.008",
     )  # fmt: skip
     facts = [stage_facts(name, made[name], stand) for name, stand in stands.items()]
-    assert optimizer_facts(stands, facts)["text"].startswith("A clear winner: Adam at 0.004 is better than Adamax at 0.008")
+    assert optimizer_facts(stands, facts).text.startswith("A clear winner: Adam at 0.004 is better than Adamax at 0.008")
     assert "fewer than two optimizers" in optimizers({"lr_adam": stands["lr_adam"]})
     # asked again for the best alone: the first asking still compares them
     again = stands | {"lr_adam.2": standing(lr_stage("lr_adam{2}", {0.004: [0.9, 0.8, 0.7], 0.002: [1.0, 0.9, 0.8]}))}
@@ -355,9 +356,9 @@ def test_a_stage_that_asks_about_speed_compares_areas_and_hands_losses_on(folder
     assert stand.conclusion.mean == pytest.approx(min(means.values()))
     facts = stage_facts("batch_norm", study, stand)
     losses = [t.value for t in stand.trials_of(stand.conclusion.winner)]
-    assert facts["value"] == study.user_attrs["concluded"]["mean"] == pytest.approx(sum(losses) / len(losses))
-    assert "nats per base of mean loss along the way (area under the curve)" in facts["verdict"]["text"]
-    assert "may go unseen" in facts["verdict"]["text"] or facts["verdict"]["kind"] == "clear"
+    assert facts.value == study.user_attrs["concluded"]["mean"] == pytest.approx(sum(losses) / len(losses))
+    assert "nats per base of mean loss along the way (area under the curve)" in facts.verdict.text
+    assert "may go unseen" in facts.verdict.text or facts.verdict.kind == "clear"
 
 
 def test_a_curve_tells_what_was_reached_at_equal_cost():

@@ -361,7 +361,7 @@ def test_a_stage_with_rates_runs_them_downward_and_then_the_best_of_every_choice
         leader = [point for point, seed in done if seed == 3 and point in first]
         assert len(leader) == 1
     assert len(done) <= 2 * (4 + 3)
-    states = {p["point"]: p["state"] for p in stage_facts("dilation", study, stand)["points"]}
+    states = {p.point: p.state for p in stage_facts("dilation", study, stand).points}
     assert set(states) == set(stand.points)
     assert [states[p] for p in stand.points if not stand.trials_of(p)] == ["not needed"] * (10 - len({p for p, _ in done}))
     assert runs(sweep(*SIZES, "search.replicates=2")) == done  # finished

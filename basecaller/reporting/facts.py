@@ -1,9 +1,10 @@
-"""What is known of an experiment, as plain values: the one source of `report.json`, the pages and the terminal."""
+"""What is known of an experiment, from storage and folder: the contents of its report."""
 
 from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,19 @@ from basecaller.files import read_json
 from basecaller.hpo.best import setting_of, standing
 from basecaller.hpo.contests import optimizers
 from basecaller.hpo.grid import as_text
-from basecaller.hpo.records import StudyRecord, trials_of
+from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study, stages_of
 from basecaller.hpo.verdicts import at_edges, guessing, label, short, shown, verdict
+from basecaller.reporting.contents import (
+    OptimizerFacts,
+    PointFacts,
+    Provenance,
+    ReportFacts,
+    StageFacts,
+    TakenOver,
+    TrialFacts,
+    VerdictFacts,
+)
 from basecaller.reporting.convergence import convergence, per_cost, reached, same_loss
 from basecaller.reporting.published import against_published, doubt
 
@@ -23,10 +34,6 @@ if TYPE_CHECKING:
     import optuna
 
     from basecaller.hpo.best import Standing
-
-KEPT = ("identity_mean", "loss_per_read", "updates", "samples", "parameters", "receptive_field", "seconds", "device",
-        "taken_over", "folder", "message")  # fmt: skip
-"""Attributes of a trial that `report.json` repeats."""
 
 
 def finite(value: float) -> float | None:
@@ -50,9 +57,7 @@ def studies_of(url: str, experiment: str, plan: list[str], history: list[dict[st
     return {name: study for name, study in found.items() if study is not None}
 
 
-def experiment_facts(
-    url: str, experiment: str, folder: Path, plan: list[str], studies: dict[str, optuna.Study]
-) -> dict[str, Any]:
+def experiment_facts(url: str, experiment: str, folder: Path, plan: list[str], studies: dict[str, optuna.Study]) -> ReportFacts:
     """Everything the report says.
 
     Args:
@@ -63,98 +68,116 @@ def experiment_facts(
         studies: see `studies_of`.
     """
     stands = {name: standing(study) for name, study in studies.items()}
-    stages = [stage_facts(name, study, stands[name]) for name, study in studies.items()]
     search = read_json(folder / "search.json") or {}
     history = {entry["name"]: entry for entry in search.get("history", [])}
-    for stage in stages:
-        stage["again"] = again_facts(history.get(stage["name"]))
-    winner = read_json(folder / "winner" / "winner.json") or {}
-    return {
-        "experiment": experiment,
-        "command": search.get("command", f"python -m basecaller.search experiment={experiment}"),
-        "data": search.get("data", []),
-        "winner": winner,
-        "stages": stages,
-        "not_run": [name for name in plan if name not in studies],
-        "taken_over": taken_over(stages),
-        "optimizers": optimizer_facts(stands, stages),
-        "published": against_published(stands, stages),
-        "provenance": provenance(studies, stages),
-        "seconds": search.get("seconds", 0.0),
-        "trial_seconds": round(sum(t.get("seconds", 0.0) for s in stages for t in s["trials"] if not t.get("taken_over")), 1),
-    }
+    stages = [stage_facts(name, study, stands[name], history.get(name)) for name, study in studies.items()]
+    return ReportFacts(
+        experiment=experiment,
+        command=search.get("command", f"python -m basecaller.search experiment={experiment}"),
+        data=search.get("data", []),
+        winner=read_json(folder / "winner" / "winner.json") or {},
+        stages=stages,
+        not_run=[name for name in plan if name not in studies],
+        taken_over=taken_over(stages),
+        optimizers=optimizer_facts(stands, stages),
+        published=against_published(stands, stages),
+        provenance=provenance(studies, stages),
+        seconds=search.get("seconds", 0.0),
+        trial_seconds=round(sum(t.seconds or 0.0 for stage in stages for t in stage.trials if not t.taken_over), 1),
+    )
 
 
-def trial_rows(study: optuna.Study) -> list[dict[str, Any]]:
-    """The trials of a study as plain values, in their order."""
-    return [
-        {
-            "number": t.number,
-            "point": t.point or "",
-            "seed": t.seed,
-            "state": t.standing,
-            "value": t.value if t.is_complete else None,
-            **{key: getattr(t, key) for key in KEPT if getattr(t, key) is not None},
-        }
-        for t in trials_of(study)
-    ]
+def trial_facts(trial: TrialRecord) -> TrialFacts:
+    """A trial, as the report tells it."""
+    return TrialFacts(
+        number=trial.number,
+        point=trial.point or "",
+        seed=trial.seed,
+        state=trial.standing,
+        value=trial.value if trial.is_complete else None,
+        identity_mean=trial.identity_mean,
+        loss_per_read=trial.loss_per_read,
+        updates=trial.updates,
+        samples=trial.samples,
+        parameters=trial.parameters,
+        receptive_field=trial.receptive_field,
+        seconds=trial.seconds,
+        device=trial.device,
+        taken_over=trial.taken_over,
+        folder=trial.folder,
+        message=trial.message,
+    )
 
 
-def stage_facts(name: str, study: optuna.Study, stand: Standing) -> dict[str, Any]:
-    """One stage: its question, points, winner and verdict."""
+def stage_facts(name: str, study: optuna.Study, stand: Standing, asked: dict[str, Any] | None = None) -> StageFacts:
+    """One stage: its question, points, winner and verdict.
+
+    Args:
+        name: of the stage, with its asking.
+        study: of it.
+        stand: of the study.
+        asked: the search's own record of the question, see `search_plan.incumbent.Asked`.
+    """
     found, winner = stand.conclusion, stand.winner
     record = StudyRecord.of(study)
     edges = record.edges if winner else {}
-    speed = convergence(stand)
     level = same_loss(stand)
     points = [point_facts(stand, point, level) for point in stand.points]
     chosen: dict[str, Any] = {}
     if winner:
         chosen = dict(winner.params) | {"optimizer.lr": setting_of(winner, "optimizer.lr")}
     state = "running" if stand.open else "failed" if winner is None else "complete"
-    return {
-        "name": name,
-        "study": study.study_name,
-        "question": record.question,
-        "command": command_of(name, record),
-        "state": state,
-        "skipped": record.skipped,
-        "note": record.note,
-        "open": len(stand.open),
-        "winner": chosen,
-        "value": finite(stand.loss_of(found.winner)) if found.winner is not None else None,
-        "trial": winner.number if winner else None,
-        "winner_label": label(stand, found.winner) if found.winner is not None else "",
-        "choice": stand.choice,
-        "measure": stand.measure,
-        "seeds": stand.seeds,
-        "verdict": {
-            "kind": found.kind,
-            "text": ("So far: " if stand.open else "") + verdict(stand),
-            "rival": label(stand, found.rival) if found.rival is not None else None,
-            "margin": finite(found.margin),
-            "error": finite(found.error),
-            "seeds": found.seeds,
-            "shared_seeds": found.shared,
-            "noise": finite(found.noise),
-            "freedom": found.freedom,
-            "needed": finite(found.needed),
-            "limit": finite(found.limit),
-            "undecided": [label(stand, point) for point in found.undecided],
-        },
-        "edges": edges,
-        "edge_text": at_edges(edges, winner.params) if winner else "",
-        "guessing": _guessing(stand),
-        "convergence": {"level": speed.level, "samples": speed.samples, "text": speed.text} if speed else None,
-        "same_loss": finite(level),
-        "confounding": " ".join(filter(None, (confounding(stand, points), mixed_paths(study)))),
-        "per_cost": per_cost(stand) if confounding(stand, points) else "",
-        "points": points,
-        "axes": record.axes,
-        "fixed": record.fixed,
-        "injected": record.injected,
-        "trials": trial_rows(study),
-    }
+    trials = trials_of(study)
+    confounded = confounding(stand, points)
+    return StageFacts(
+        name=name,
+        study=study.study_name,
+        question=record.question,
+        command=command_of(name, record),
+        state=state,
+        skipped=record.skipped,
+        note=record.note,
+        open=len(stand.open),
+        winner=chosen,
+        value=finite(stand.loss_of(found.winner)) if found.winner is not None else None,
+        trial=winner.number if winner else None,
+        winner_label=label(stand, found.winner) if found.winner is not None else "",
+        choice=stand.choice,
+        measure=stand.measure,
+        seeds=stand.seeds,
+        verdict=_verdict_facts(stand),
+        edges=edges,
+        edge_text=at_edges(edges, winner.params) if winner else "",
+        guessing=_guessing(stand),
+        convergence=convergence(stand),
+        same_loss=finite(level),
+        confounding=" ".join(filter(None, (confounded, mixed_paths(trials)))),
+        per_cost=per_cost(stand) if confounded else "",
+        points=points,
+        axes=record.axes,
+        fixed=record.fixed,
+        injected=record.injected,
+        trials=[trial_facts(trial) for trial in trials],
+        again=again_facts(asked),
+    )
+
+
+def _verdict_facts(stand: Standing) -> VerdictFacts:
+    found = stand.conclusion
+    return VerdictFacts(
+        kind=found.kind,
+        text=("So far: " if stand.open else "") + verdict(stand),
+        rival=label(stand, found.rival) if found.rival is not None else None,
+        margin=finite(found.margin),
+        error=finite(found.error),
+        seeds=found.seeds,
+        shared_seeds=found.shared,
+        noise=finite(found.noise),
+        freedom=found.freedom,
+        needed=finite(found.needed),
+        limit=finite(found.limit),
+        undecided=[label(stand, point) for point in found.undecided],
+    )
 
 
 def _guessing(stand: Standing) -> str:
@@ -195,7 +218,7 @@ def state_of(stand: Standing, point: str) -> str:
     return "complete" if ran >= stand.conclusion.seeds else f"out ({ran})"
 
 
-def point_facts(stand: Standing, point: str, level: float) -> dict[str, Any]:
+def point_facts(stand: Standing, point: str, level: float) -> PointFacts:
     """One point of a stage: means over its seeds.
 
     Args:
@@ -205,35 +228,41 @@ def point_facts(stand: Standing, point: str, level: float) -> dict[str, Any]:
     """
     trials = stand.trials_of(point)
     found = stand.conclusion
-
-    def mean(key: str) -> float | None:
-        values = [value for value in (getattr(t, key) for t in trials) if value is not None]
-        return statistics.fmean(values) if values else None
-
-    values = {t.seed: t.measured() for t in trials}
+    values = {trial.seed: trial.measured() for trial in trials if trial.seed is not None}
     settings = dict(stand.settings.get(point, {}))
     if trials and "optimizer.lr" not in settings:
         settings["optimizer.lr"] = setting_of(trials[0], "optimizer.lr")
-    return {
-        "point": point,
-        "label": label(stand, point),
-        "settings": settings,
-        "mean": statistics.fmean(values.values()) if values else None,
-        "error": finite(found.noise / math.sqrt(len(values))) if values and stand.measure == "val_loss" else None,
-        "seeds": len(values),
-        "values": values,
-        **{key: mean(key) for key in ("identity_mean", "loss_per_read", "updates", "samples", "seconds", "area_under_curve")},
-        "seconds_to_level": finite(statistics.fmean(reached(t.curve, level, "seconds") for t in trials)) if trials else None,
-        "parameters": trials[0].parameters if trials else None,
-        "state": state_of(stand, point),
-        "taken_over": sum(bool(t.taken_over) for t in trials),
-        "curves": [t.curve for t in trials],
-    }
+    return PointFacts(
+        point=point,
+        label=label(stand, point),
+        settings=settings,
+        mean=_mean(values.values()),
+        error=finite(found.noise / math.sqrt(len(values))) if values and stand.measure == "val_loss" else None,
+        seeds=len(values),
+        values=values,
+        identity_mean=_mean(t.identity_mean for t in trials),
+        loss_per_read=_mean(t.loss_per_read for t in trials),
+        updates=_mean(t.updates for t in trials),
+        samples=_mean(t.samples for t in trials),
+        seconds=_mean(t.seconds for t in trials),
+        area_under_curve=_mean(t.area_under_curve for t in trials),
+        seconds_to_level=finite(statistics.fmean(reached(t.curve, level, "seconds") for t in trials)) if trials else None,
+        parameters=trials[0].parameters if trials else None,
+        state=state_of(stand, point),
+        taken_over=sum(bool(t.taken_over) for t in trials),
+        curves=[t.curve for t in trials],
+    )
 
 
-def confounding(stand: Standing, points: list[dict[str, Any]]) -> str:
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Of those that are known."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def confounding(stand: Standing, points: list[PointFacts]) -> str:
     """What else differs between the choices of a stage; empty where nothing does."""
-    updates = sorted({round(p["updates"]) for p in points if p["updates"]})
+    updates = sorted({round(point.updates) for point in points if point.updates})
     if len(updates) < 2 or updates[-1] < 1.1 * updates[0]:
         return ""
     key = short(stand.choice or "point")
@@ -244,9 +273,9 @@ def confounding(stand: Standing, points: list[dict[str, Any]]) -> str:
     )
 
 
-def mixed_paths(study: optuna.Study) -> str:
+def mixed_paths(trials: list[TrialRecord]) -> str:
     """What is to be said where trials that are compared were not computed in the same way; empty where they were."""
-    paths = sorted({t.path for t in trials_of(study) if t.path})
+    paths = sorted({trial.path for trial in trials if trial.path})
     if len(paths) < 2:
         return ""
     return (
@@ -255,13 +284,13 @@ def mixed_paths(study: optuna.Study) -> str:
     )
 
 
-def taken_over(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def taken_over(stages: list[StageFacts]) -> list[TakenOver]:
     """Trials whose result was there already, and the time that training them would have taken."""
     return [
-        {"stage": stage["name"], "point": t["point"], "seed": t["seed"], "seconds": t.get("seconds", 0.0)}
+        TakenOver(stage.name, trial.point, trial.seed, trial.seconds or 0.0)
         for stage in stages
-        for t in stage["trials"]
-        if t.get("taken_over")
+        for trial in stage.trials
+        if trial.taken_over
     ]
 
 
@@ -274,29 +303,30 @@ def again_facts(asked: dict[str, Any] | None) -> dict[str, Any]:
     return {"round": asked["round"], "why": asked["why"], "changed": changed}
 
 
-def optimizer_facts(stands: dict[str, Standing], stages: list[dict[str, Any]]) -> dict[str, Any]:
-    """The verdict on the optimizer over the stages that look for each one's learning rate.
-
-    Returns:
-        `kind` and `text` as of a stage's verdict; `text` says why where there is none.
-    """
+def optimizer_facts(stands: dict[str, Standing], stages: list[StageFacts]) -> OptimizerFacts:
+    """The verdict on the optimizer over the stages that look for each one's learning rate."""
     found = optimizers(stands)
     if isinstance(found, str):
-        return {"kind": None, "winner": None, "text": found[0].upper() + found[1:] + ".", "stages": []}
-    doubts = [doubt(stage) for stage in stages if stage["name"] in found.stages and doubt(stage)]
+        return OptimizerFacts(None, None, found[0].upper() + found[1:] + ".", [])
+    doubts = [doubt(stage) for stage in stages if stage.name in found.stages and doubt(stage)]
     conclusion = found.contest.found
     text = " ".join([found.text, *(f"But {each}." for each in doubts)])
-    return {"kind": conclusion.kind, "winner": conclusion.winner, "text": text, "stages": list(found.stages)}
+    return OptimizerFacts(conclusion.kind, conclusion.winner, text, list(found.stages))
 
 
-def provenance(studies: dict[str, optuna.Study], stages: list[dict[str, Any]]) -> dict[str, Any]:
+def provenance(studies: dict[str, optuna.Study], stages: list[StageFacts]) -> Provenance:
     """Versions, commits, data, devices and paths of all trials, and the command of every stage."""
-    seen: dict[str, dict[str, None]] = {key: {} for key in ("versions", "commit", "data", "device", "path")}
-    for study in studies.values():
-        for trial in trials_of(study):
-            for key, values in seen.items():
-                found = getattr(trial, key)
-                if found:
-                    text = ", ".join(f"{k} {v}" for k, v in found.items()) if isinstance(found, dict) else as_text(found)
-                    values[text] = None
-    return {key: list(values) for key, values in seen.items()} | {"commands": [stage["command"] for stage in stages]}
+    trials = [trial for study in studies.values() for trial in trials_of(study)]
+
+    def seen(values: Iterable[str | None]) -> list[str]:
+        return [as_text(value) for value in dict.fromkeys(values) if value]
+
+    versions = (", ".join(f"{k} {v}" for k, v in trial.versions.items()) for trial in trials if trial.versions)
+    return Provenance(
+        versions=list(dict.fromkeys(versions)),
+        commit=seen(trial.commit for trial in trials),
+        data=seen(trial.data for trial in trials),
+        device=seen(trial.device for trial in trials),
+        path=seen(trial.path for trial in trials),
+        commands=[stage.command for stage in stages],
+    )

@@ -6,12 +6,14 @@ import io
 import json
 import logging
 import math
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from basecaller.hpo.edges import is_ordered
+from basecaller.reporting.contents import PointFacts, StageFacts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +23,6 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Okabe and Ito's colours, told apart by the colour-blind (Color Universal Design, 2008)."""
 
 LOSS = "val. loss (nats per base)"
-Facts = dict[str, Any]
 
 
 def _figure(width: float = 6.4, height: float = 3.6) -> tuple[Figure, Axes]:
@@ -48,47 +49,65 @@ def _svg(figure: Figure) -> str:
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 
-def figure_of(stage: Facts, stages: list[Facts]) -> tuple[str, str] | None:
+def figure_of(stage: StageFacts, stages: list[StageFacts]) -> tuple[str, str] | None:
     """The figure that shows a stage best: SVG and a caption. None where nothing has ended.
 
     Args:
         stage: its facts.
         stages: of the whole search: stages that sweep the same one key share a figure.
     """
-    of = list(stage["axes"])
-    return _drawn(*(json.dumps(facts) for facts in (stage, [other for other in stages if list(other["axes"]) == of])))
+    of = list(stage.axes)
+    return _drawn(_Drawing.of(stage, [other for other in stages if list(other.axes) == of]))
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """What a figure is made of; two are equal where that reads the same."""
+
+    content: str
+    stage: StageFacts = field(compare=False)
+    stages: list[StageFacts] = field(compare=False)
+
+    @classmethod
+    def of(cls, stage: StageFacts, stages: list[StageFacts]) -> _Drawing:
+        return cls(json.dumps([asdict(facts) for facts in (stage, *stages)]), stage, stages)
 
 
 @lru_cache(maxsize=256)  # a search writes its report after every stage: what has not changed is not drawn again
-def _drawn(stage_json: str, stages_json: str) -> tuple[str, str] | None:
-    stage, stages = json.loads(stage_json), json.loads(stages_json)
-    measured = [point for point in stage["points"] if point["mean"] is not None]
+def _drawn(drawing: _Drawing) -> tuple[str, str] | None:
+    stage, stages = drawing.stage, drawing.stages
+    measured = [point for point in stage.points if point.mean is not None]
     if not measured:
         return None
-    axes = {key: values for key, values in stage["axes"].items() if len(values) > 1}
+    axes = {key: values for key, values in stage.axes.items() if len(values) > 1}
     if len(axes) == 2 and all(map(is_ordered, axes.values())):
         return _heat_map(stage, list(axes))
     if len(axes) == 1 and all(map(is_ordered, axes.values())) and len(measured) > 2:
         (key,) = axes
-        same = [other for other in stages if [k for k, v in other["axes"].items() if len(v) > 1] == [key]]
+        same = [other for other in stages if [k for k, v in other.axes.items() if len(v) > 1] == [key]]
         return _against(key, stage, same)
-    if len(measured) <= len(COLOURS) and any(any(point["curves"]) for point in measured):
+    if len(measured) <= len(COLOURS) and any(any(point.curves) for point in measured):
         return _curves(measured)
     return _dots(measured)
+
+
+def _measured(points: list[PointFacts]) -> list[tuple[PointFacts, float]]:
+    """The points that have a mean, and it."""
+    return [(point, point.mean) for point in points if point.mean is not None]
 
 
 def _bars(error: float | None) -> float:
     return error if error is not None else 0.0
 
 
-def _curves(points: list[Facts]) -> tuple[str, str]:
+def _curves(points: list[PointFacts]) -> tuple[str, str]:
     figure, axes = _figure()
     for colour, point in zip(COLOURS, points, strict=False):
-        curves = [curve for curve in point["curves"] if curve]
+        curves = [curve for curve in point.curves if curve]
         length = min(map(len, curves))
         samples = np.array([curves[0][i]["samples"] for i in range(length)]) / 1000
         losses = np.array([[p["val_loss"] for p in curve[:length]] for curve in curves])
-        axes.plot(samples, losses.mean(0), color=colour, marker="o", markersize=4, label=point["label"])
+        axes.plot(samples, losses.mean(0), color=colour, marker="o", markersize=4, label=point.label)
         axes.fill_between(samples, losses.min(0), losses.max(0), color=colour, alpha=0.2, linewidth=0)
     axes.set_xlabel("signal seen (thousand samples)")
     axes.set_ylabel(LOSS)
@@ -96,23 +115,23 @@ def _curves(points: list[Facts]) -> tuple[str, str]:
     return _svg(figure), "Learning curves: line, the mean over seeds; band, from the best seed to the worst."
 
 
-def _against(key: str, stage: Facts, stages: list[Facts]) -> tuple[str, str]:
+def _against(key: str, stage: StageFacts, stages: list[StageFacts]) -> tuple[str, str]:
     figure, axes = _figure()
     values: list[float] = []
-    ordered = sorted(stages, key=lambda other: other["name"] == stage["name"])  # this stage on top
+    ordered = sorted(stages, key=lambda other: other.name == stage.name)  # this stage on top
     for other in ordered:
         colour = COLOURS[stages.index(other) % len(COLOURS)]
-        points = sorted((p for p in other["points"] if p["mean"] is not None), key=lambda p: p["settings"][key])
-        x = [p["settings"][key] for p in points]
+        points = sorted(_measured(other.points), key=lambda pair: pair[0].settings[key])
+        x = [p.settings[key] for p, _ in points]
         values += x
-        own = other["name"] == stage["name"]
+        own = other.name == stage.name
         axes.errorbar(
-            x, [p["mean"] for p in points], yerr=[_bars(p["error"]) for p in points], color=colour, marker="o", markersize=5,
-            capsize=3, alpha=1 if own else 0.45, linewidth=2 if own else 1, label=other["name"],
+            x, [mean for _, mean in points], yerr=[_bars(p.error) for p, _ in points], color=colour, marker="o", markersize=5,
+            capsize=3, alpha=1 if own else 0.45, linewidth=2 if own else 1, label=other.name,
         )  # fmt: skip
-        for p in points:
-            if p["state"] == "winner":
-                axes.plot(p["settings"][key], p["mean"], marker="*", markersize=14, color=colour, alpha=1 if own else 0.45)
+        for p, mean in points:
+            if p.state == "winner":
+                axes.plot(p.settings[key], mean, marker="*", markersize=14, color=colour, alpha=1 if own else 0.45)
     if values and min(values) > 0 and max(values) / min(values) >= 8:
         axes.set_xscale("log")
     axes.set_xlabel("learning rate" if key == "optimizer.lr" else key)
@@ -121,28 +140,28 @@ def _against(key: str, stage: Facts, stages: list[Facts]) -> tuple[str, str]:
     return _svg(figure), "Star: a stage's winner. Bars: one standard error of the mean, from the noise between seeds."
 
 
-def _heat_map(stage: Facts, keys: list[str]) -> tuple[str, str]:
-    rows, columns = (sorted(stage["axes"][key]) for key in keys)
+def _heat_map(stage: StageFacts, keys: list[str]) -> tuple[str, str]:
+    rows, columns = (sorted(stage.axes[key]) for key in keys)
     table = np.full((len(rows), len(columns)), math.nan)
-    marks: dict[tuple[int, int], Facts] = {}
-    for point in stage["points"]:
-        place = rows.index(point["settings"][keys[0]]), columns.index(point["settings"][keys[1]])
+    marks: dict[tuple[int, int], PointFacts] = {}
+    for point in stage.points:
+        place = rows.index(point.settings[keys[0]]), columns.index(point.settings[keys[1]])
         marks[place] = point
-        if point["mean"] is not None:
-            table[place] = point["mean"]
+        if point.mean is not None:
+            table[place] = point.mean
     figure, axes = _figure(height=1.2 + 0.55 * len(rows))
     axes.grid(visible=False)
     best, worst = np.nanmin(table), np.nanmax(table)
     image = axes.imshow(table, cmap="cividis_r", aspect="auto", vmin=best, vmax=max(worst, best + 1e-9))
     for (i, j), point in marks.items():
-        if point["mean"] is None:
-            axes.text(j, i, point["state"].partition(" ")[0], ha="center", va="center", fontsize=8)
+        if point.mean is None:
+            axes.text(j, i, point.state.partition(" ")[0], ha="center", va="center", fontsize=8)
             continue
-        dark = (point["mean"] - best) / max(worst - best, 1e-9) > 0.5
-        bold = "bold" if point["state"] == "winner" else "normal"
-        text = f"{point['mean']:.3f}" + (f"\n±{point['error']:.3f}" if point["seeds"] > 1 and point["error"] else "")
+        dark = (point.mean - best) / max(worst - best, 1e-9) > 0.5
+        bold = "bold" if point.state == "winner" else "normal"
+        text = f"{point.mean:.3f}" + (f"\n±{point.error:.3f}" if point.seeds > 1 and point.error else "")
         axes.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if dark else "black", fontweight=bold)
-        if point["state"] == "winner":
+        if point.state == "winner":
             axes.add_patch(_frame(i, j))
     axes.set_xticks(range(len(columns)), [f"{value:g}" for value in columns])
     axes.set_yticks(range(len(rows)), [f"{value:g}" for value in rows])
@@ -160,24 +179,24 @@ def _frame(i: int, j: int) -> Any:
     return Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, fill=False, edgecolor="#D55E00", linewidth=2.5)
 
 
-def _dots(points: list[Facts]) -> tuple[str, str]:
-    ranked = sorted(points, key=lambda p: p["mean"], reverse=True)[-30:]
+def _dots(points: list[PointFacts]) -> tuple[str, str]:
+    ranked = sorted(_measured(points), key=lambda pair: pair[1], reverse=True)[-30:]
     figure, axes = _figure(height=1 + 0.28 * len(ranked))
-    for i, point in enumerate(ranked):
-        values = list(point["values"].values())
+    for i, (point, mean) in enumerate(ranked):
+        values = list(point.values.values())
         axes.plot(values, [i] * len(values), linestyle="", marker="o", markersize=4, color="#999999")
         axes.errorbar(
-            point["mean"], i, xerr=_bars(point["error"]), marker="D", markersize=5, capsize=3,
-            color=COLOURS[1] if point["state"] == "winner" else COLOURS[0],
+            mean, i, xerr=_bars(point.error), marker="D", markersize=5, capsize=3,
+            color=COLOURS[1] if point.state == "winner" else COLOURS[0],
         )  # fmt: skip
-    axes.set_yticks(range(len(ranked)), [point["label"] for point in ranked])
+    axes.set_yticks(range(len(ranked)), [point.label for point, _ in ranked])
     axes.set_xlabel(LOSS)
     return _svg(figure), "Grey: single seeds. Diamond: their mean, with one standard error; orange, the winner."
 
 
-def overview(stages: list[Facts]) -> str | None:
+def overview(stages: list[StageFacts]) -> str | None:
     """The search at a glance: the winner's loss after every stage; None where none has one."""
-    won = [(s["name"], s["value"], next((p["error"] for p in s["points"] if p["state"] == "winner"), None)) for s in stages]
+    won = [(s.name, s.value, next((p.error for p in s.points if p.state == "winner"), None)) for s in stages]
     shown = [(name, value, error) for name, value, error in won if value is not None]
     if len(shown) < 2:
         return None

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import html
 import math
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from basecaller.files import replacing, write_json
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.records import store_study
 from basecaller.hpo.verdicts import short, shown
+from basecaller.reporting.contents import ReportFacts, StageFacts
 
 if TYPE_CHECKING:
     import optuna
-
-Facts = dict[str, Any]
 
 
 def number(value: float | None, form: str = ".4f") -> str:
@@ -35,7 +34,7 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def write_pages(facts: Facts, folder: Path) -> Path:
+def write_pages(facts: ReportFacts, folder: Path) -> Path:
     """Writes `report.json`, `report.md` and `report.html`, each whole or not at all.
 
     Returns:
@@ -45,36 +44,30 @@ def write_pages(facts: Facts, folder: Path) -> Path:
 
     from basecaller.reporting.figures import figure_of, overview
 
-    write_json(folder / "report.json", without_curves(facts))
-    figures = {stage["name"]: figure_of(stage, facts["stages"]) for stage in facts["stages"]}
+    write_json(folder / "report.json", facts.plain())
+    figures = {stage.name: figure_of(stage, facts.stages) for stage in facts.stages}
+    glance = overview(facts.stages)
     loader = jinja2.PackageLoader("basecaller.reporting")
     environment = jinja2.Environment(
-        loader=loader, trim_blocks=True, lstrip_blocks=True, autoescape=False, undefined=jinja2.StrictUndefined
+        loader=loader,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=lambda name: name != "report.md.j2",  # Markdown is plain text
+        undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {
-        "number": number, "duration": duration, "shown": shown, "typed": as_text, "short": short, "e": html.escape,
+        "number": number, "duration": duration, "shown": shown, "typed": as_text, "short": short,
         "percent": lambda value: number(value, ".1%"), "count": lambda value: number(value, ",.0f"),
     }  # fmt: skip
     environment.globals |= {"with_error": with_error}
     for name in ("report.md", "report.html"):
-        text = environment.get_template(f"{name}.j2").render(
-            facts | {"figures": figures, "overview": overview(facts["stages"])}
-        )
+        text = environment.get_template(f"{name}.j2").render(vars(facts), figures=figures, overview=glance)
         with replacing(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
     return folder / "report.html"
 
 
-def without_curves(facts: Facts) -> Facts:
-    """The facts less the learning curves, which lie in every run's `metrics.csv`."""
-    stages = [
-        stage | {"points": [{k: v for k, v in point.items() if k != "curves"} for point in stage["points"]]}
-        for stage in facts["stages"]
-    ]
-    return facts | {"stages": stages}
-
-
-def save_notes(studies: dict[str, optuna.Study], stages: list[Facts]) -> None:
+def save_notes(studies: dict[str, optuna.Study], stages: list[StageFacts]) -> None:
     """Writes question, verdict and command to each study, where optuna-dashboard shows them, and how many samples each
     trial needed to the level that all reach: that level is known only when all have ended.
     """
@@ -82,8 +75,9 @@ def save_notes(studies: dict[str, optuna.Study], stages: list[Facts]) -> None:
 
     for stage in stages:
         lines = [
-            f"**{stage['question']}**", stage["verdict"]["text"], stage["edge_text"], stage["guessing"], stage["confounding"],
-            f"Run it again: `{stage['command']}`",
+            f"**{stage.question}**", stage.verdict.text, stage.edge_text, stage.guessing, stage.confounding,
+            f"Run it again: `{stage.command}`",
         ]  # fmt: skip
-        save_note(studies[stage["name"]], "\n\n".join(line for line in lines if line))
-        store_study(studies[stage["name"]], convergence=stage["convergence"])
+        save_note(studies[stage.name], "\n\n".join(line for line in lines if line))
+        convergence = asdict(stage.convergence) if stage.convergence else None
+        store_study(studies[stage.name], convergence=convergence)

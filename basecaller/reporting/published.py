@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from basecaller.hpo.contests import Contest, asked, contest_of, finished, optimizers
@@ -12,6 +12,7 @@ from basecaller.hpo.verdicts import short, shown
 
 if TYPE_CHECKING:
     from basecaller.hpo.best import Standing
+    from basecaller.reporting.contents import StageFacts
 
 OPTIMIZERS = {"lr_adam": "Adam", "lr_adamax": "Adamax", "lr_adagrad": "Adagrad"}
 
@@ -53,6 +54,26 @@ LOW_RATE = 0.001
 
 
 @dataclass(frozen=True)
+class Row:
+    """A run of the published table with ours beside it.
+
+    Attributes:
+        stage, settings: of both.
+        published, published_per_read: its loss, summed over a batch and for each read, nats.
+        per_base, per_read: the means of ours, nats; None where it was not run.
+        seeds: of ours.
+    """
+
+    stage: str
+    settings: str
+    published: float
+    published_per_read: float
+    per_base: float | None = None
+    per_read: float | None = None
+    seeds: int = 0
+
+
+@dataclass(frozen=True)
 class Claim:
     """One published conclusion, and what our run says of it.
 
@@ -67,7 +88,15 @@ class Claim:
     why: str
 
 
-def against_published(stands: dict[str, Standing], stages: list[dict[str, Any]]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Published:
+    """The published table with our numbers beside it, and its conclusions with our answers."""
+
+    rows: list[Row]
+    claims: list[Claim]
+
+
+def against_published(stands: dict[str, Standing], stages: list[StageFacts]) -> Published:
     """The published table with our numbers beside it, and its conclusions with our answers.
 
     Args:
@@ -78,21 +107,18 @@ def against_published(stands: dict[str, Standing], stages: list[dict[str, Any]])
     rows = []
     for stage, entries in LOSSES.items():
         for settings, loss, batch in entries:
-            ours = _ours(stands.get(stage), settings)
             parts = [f"{short(key)} {shown(value)}" for key, value in settings.items() if key != "stage.rate_factor"]
             name = OPTIMIZERS.get(stage, "")
-            rows.append(
-                {"stage": stage, "settings": " ".join(filter(None, [name, *parts])), "published": loss,
-                 "published_per_read": loss / batch, **ours}
-            )  # fmt: skip
-    facts = {stage["name"]: stage for stage in stages}
+            row = Row(stage, " ".join(filter(None, [name, *parts])), loss, loss / batch)
+            rows.append(_with_ours(row, stands.get(stage), settings))
+    facts = {stage.name: stage for stage in stages}
     latest = {name: _Asked(stands[full], facts[full]) for name, full in latest_asked(facts).items() if full in stands}
     claims = [
         _padding(latest.get("padding")), _batch_norm(latest.get("batch_norm")), *_optimizers(stands, facts),
         _batch_size(latest.get("batch_size")),
         *(_rates(text, latest.get(stage)) for stage, text in LARGER.items()),
     ]  # fmt: skip
-    return {"rows": rows, "claims": [vars(claim) for claim in claims]}
+    return Published(rows, claims)
 
 
 def latest_asked(stages: Iterable[str]) -> dict[str, str]:
@@ -108,7 +134,7 @@ class _Asked:
     """A stage as it was asked last: how it stands, and its facts."""
 
     stand: Standing
-    facts: dict[str, Any]
+    facts: StageFacts
 
     @property
     def trouble(self) -> str:
@@ -118,25 +144,23 @@ class _Asked:
         return doubt(self.facts)
 
 
-def doubt(facts: dict[str, Any]) -> str:
+def doubt(facts: StageFacts) -> str:
     """Why a stage's answer is no evidence, though it has one; empty where it is."""
-    if facts["guessing"]:
-        return f"{facts['name']} compared networks that had hardly begun to learn"
-    return str(facts["confounding"])
+    if facts.guessing:
+        return f"{facts.name} compared networks that had hardly begun to learn"
+    return facts.confounding
 
 
-def _ours(stand: Standing | None, settings: dict[str, Any]) -> dict[str, Any]:
-    """Our means at the same settings; None where they were not run."""
+def _with_ours(row: Row, stand: Standing | None, settings: dict[str, Any]) -> Row:
+    """A row with our means at the same settings, where they were run."""
     for point, params in stand.settings.items() if stand else ():
         if stand and all(key in params and abs(params[key] - value) < 1e-12 for key, value in settings.items()):
             trials = stand.trials_of(point)
             if trials:
-                return {
-                    "per_base": statistics.fmean(float(t.value or 0) for t in trials),
-                    "per_read": statistics.fmean(t.measured("loss_per_read") for t in trials),
-                    "seeds": len(trials),
-                }
-    return {"per_base": None, "per_read": None, "seeds": 0}
+                per_base = statistics.fmean(trial.measured() for trial in trials)
+                per_read = statistics.fmean(trial.measured("loss_per_read") for trial in trials)
+                return replace(row, per_base=per_base, per_read=per_read, seeds=len(trials))
+    return row
 
 
 UNTOLD = "cannot tell"
@@ -184,7 +208,7 @@ def _batch_norm(asked: _Asked | None) -> Claim:
     return Claim(text, answer, why)
 
 
-def _optimizers(stands: dict[str, Standing], facts: dict[str, dict[str, Any]]) -> list[Claim]:
+def _optimizers(stands: dict[str, Standing], facts: dict[str, StageFacts]) -> list[Claim]:
     texts = (
         "Adamax at 0.0005 is the best optimizer and rate.",
         "Adam is comparable to Adamax.",

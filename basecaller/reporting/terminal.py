@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from basecaller.hpo.verdicts import short, shown
+from basecaller.reporting.contents import ReportFacts, StageFacts
 from basecaller.reporting.pages import duration, number, with_error
-
-Facts = dict[str, Any]
-
 
 WIDEST = 1000
 """Columns of characters that no table needs."""
@@ -21,20 +17,20 @@ SPARED = ("ksamples", "s to loss", "s", "seeds", "±", "updates")
 """Columns that go, one after the other, where a terminal is too narrow for all."""
 
 
-def stage_table(stage: Facts, console: Console) -> Table:
+def stage_table(stage: StageFacts, console: Console) -> Table:
     """The points of a stage, a column for each swept key; the winner is marked."""
-    single = () if any(point["seeds"] > 1 for point in stage["points"]) else ("±",)
+    single = () if any(point.seeds > 1 for point in stage.points) else ("±",)
     for dropped in range(len(SPARED) + 1):
         table = _table(stage, (*single, *SPARED[:dropped]))
         if console.measure(table, options=console.options.update(width=WIDEST)).maximum <= console.width:
             break
-    if any(point["taken_over"] for point in stage["points"]):
+    if any(point.taken_over for point in stage.points):
         table.caption = "* trained before, with the same settings, seed, data and code"
     return table
 
 
-def _table(stage: Facts, dropped: tuple[str, ...]) -> Table:
-    keys = list(dict.fromkeys(key for point in stage["points"] for key in point["settings"]))
+def _table(stage: StageFacts, dropped: tuple[str, ...]) -> Table:
+    keys = list(dict.fromkeys(key for point in stage.points for key in point.settings))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for key in keys:
         table.add_column(short(key), no_wrap=True)
@@ -42,53 +38,51 @@ def _table(stage: Facts, dropped: tuple[str, ...]) -> Table:
     for heading in headings:
         if heading not in dropped:
             table.add_column(heading, justify="left" if heading == "state" else "right", no_wrap=True)
-    for point in stage["points"]:
+    for point in stage.points:
         cells = {
-            "nats/base": number(point["mean"]),
-            "±": number(point["error"] if point["seeds"] > 1 else None),
-            "identity": number(point["identity_mean"], ".1%"),
-            "seeds": str(point["seeds"]),
-            "updates": number(point["updates"], ",.0f"),
-            "ksamples": number(point["samples"] and point["samples"] / 1000, ",.0f"),
-            "s": number(point["seconds"], ".1f") + ("*" if point["taken_over"] else ""),
-            "s to loss": number(point["seconds_to_level"], ".1f"),
-            "state": point["state"],
+            "nats/base": number(point.mean),
+            "±": number(point.error if point.seeds > 1 else None),
+            "identity": number(point.identity_mean, ".1%"),
+            "seeds": str(point.seeds),
+            "updates": number(point.updates, ",.0f"),
+            "ksamples": number(point.samples and point.samples / 1000, ",.0f"),
+            "s": number(point.seconds, ".1f") + ("*" if point.taken_over else ""),
+            "s to loss": number(point.seconds_to_level, ".1f"),
+            "state": point.state,
         }
         table.add_row(
-            *(shown(point["settings"][key]) if key in point["settings"] else "" for key in keys),
+            *(shown(point.settings[key]) if key in point.settings else "" for key in keys),
             *(cell for heading, cell in cells.items() if heading not in dropped),
-            style="bold" if point["state"] == "winner" else None,
+            style="bold" if point.state == "winner" else None,
         )
     return table
 
 
-def print_stage(stage: Facts, console: Console) -> None:
+def print_stage(stage: StageFacts, console: Console) -> None:
     """A stage's table and conclusion."""
     console.print(stage_table(stage, console))
-    for text in (stage["verdict"]["text"], stage["edge_text"], stage["guessing"], stage["confounding"], stage["per_cost"]):
+    for text in (stage.verdict.text, stage.edge_text, stage.guessing, stage.confounding, stage.per_cost):
         if text:
             console.print(text)
 
 
-def print_report(facts: Facts, console: Console) -> None:
+def print_report(facts: ReportFacts, console: Console) -> None:
     """The answer, and the chain that led to it."""
-    table = Table(
-        "stage", "winner", "nats/base", "ahead by", "seeds", "verdict", title=facts["experiment"], title_justify="left"
-    )
-    for stage in facts["stages"]:
-        verdict = stage["verdict"]
+    table = Table("stage", "winner", "nats/base", "ahead by", "seeds", "verdict", title=facts.experiment, title_justify="left")
+    for stage in facts.stages:
+        verdict = stage.verdict
         marks = (
-            ", at the edge" if stage["edges"] else "",
-            ", no better than guessing" if stage["guessing"] else "",
-            f", {stage['open']} open" if stage["open"] else "",
+            ", at the edge" if stage.edges else "",
+            ", no better than guessing" if stage.guessing else "",
+            f", {stage.open} open" if stage.open else "",
         )
-        state = verdict["kind"] + "".join(marks)
-        margin = with_error(verdict["margin"], verdict["error"])
-        table.add_row(stage["name"], stage["winner_label"], number(stage["value"]), margin, str(verdict["seeds"]), state)
-    for name in facts["not_run"]:
+        state = verdict.kind + "".join(marks)
+        margin = with_error(verdict.margin, verdict.error)
+        table.add_row(stage.name, stage.winner_label, number(stage.value), margin, str(verdict.seeds), state)
+    for name in facts.not_run:
         table.add_row(name, "", "", "", "", "not run yet")
     console.print(table)
-    winner = facts["winner"]
+    winner = facts.winner
     if winner:
         test = winner["test"]
         console.print(
@@ -99,8 +93,8 @@ def print_report(facts: Facts, console: Console) -> None:
         console.print(winner["command"], style="dim", soft_wrap=True)
     else:
         console.print("no winner yet")
-    for line in facts["data"]:
+    for line in facts.data:
         console.print(f"data: {line}")
-    if facts["taken_over"]:
-        saved = sum(each["seconds"] for each in facts["taken_over"])
-        console.print(f"{len(facts['taken_over'])} trials were taken over instead of trained again: {duration(saved)} saved")
+    if facts.taken_over:
+        saved = sum(each.seconds for each in facts.taken_over)
+        console.print(f"{len(facts.taken_over)} trials were taken over instead of trained again: {duration(saved)} saved")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.records import store_study, trials_of
 from basecaller.hpo.storage import open_study
 from basecaller.report import write_report
+from basecaller.reporting.contents import StageFacts
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.terminal import print_report, print_stage
 from basecaller.runs.findings import data_findings
@@ -50,6 +52,14 @@ FINALISTS, HEADLINE = "finalists", "headline"
 OWN = ("plan=", "search.workers=", "search.preview=", "search.winner", "search.rounds=", "search.round_budget=",
        "search.finalist", "search.headline", "search.batch_schedule=")  # fmt: skip
 """Overrides that say what a search runs, not what its trials are."""
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep that has ended: its stage's facts, and whether it ran anything."""
+
+    facts: StageFacts
+    ran: bool
 
 
 class Search:
@@ -97,7 +107,7 @@ class Search:
             BasecallerError: a setting is invalid or the data cannot be used; nothing was stored.
         """
         check(self.cfg)
-        self._report(only_if=not (self.folder / "report.html").exists())
+        self._save(report=not (self.folder / "report.html").exists())
         self.first_round()
         for number in range(2, self.options.rounds + 1):
             if not self.later_round(number):
@@ -106,7 +116,9 @@ class Search:
         winner = self.run_headline(candidates)
         reported = (read_json(self.folder / "report.json") or {}).get("winner")
         self.console.rule("report")
-        print_report(self._report(pages=self.ran or reported != winner), self.console)
+        self._save(report=False)
+        pages = self.ran or reported != winner
+        print_report(write_report(self.url, self.experiment, self.folder, self.plan, pages), self.console)
         self.console.print(f"report: {self.folder / 'report.html'}")
 
     def first_round(self) -> None:
@@ -190,8 +202,8 @@ class Search:
             return "since then " + ", ".join(f"{k} went from {as_text(a)} to {as_text(b)}" for k, (a, b) in changed.items())
         return "with longer training" if budget != asked.under.get("budget", []) else ""
 
-    def run_stage(self, name: str) -> dict[str, Any]:
-        """Runs what a stage of the plan still misses, prints it, and returns its facts."""
+    def run_stage(self, name: str) -> None:
+        """Runs what a stage of the plan still misses, and prints it."""
         overrides = [f"stage={name}", *self.overrides]
         studies = {stage: asked.study for stage, asked in self.latest.items()}
         if studies:
@@ -199,9 +211,8 @@ class Search:
         choices, why = self._choices_of_data(name)
         if choices:
             overrides.append(f"padding={','.join(choices)}")
-        study, facts = self._sweep(name, 1, overrides, skipped=why if len(choices) == 1 else "", note=why)
-        self._remember(name, 1, 1, "", study, facts, [])
-        return facts
+        swept = self._sweep(name, 1, overrides, skipped=why if len(choices) == 1 else "", note=why)
+        self._remember(name, 1, 1, "", swept, [])
 
     def ask_again(self, name: str, number: int, why: str, budget: list[str] | None = None) -> Asked:
         """Asks a question again around the incumbent, in a study of its own; its winner is the new incumbent."""
@@ -211,31 +222,30 @@ class Search:
         own = [f"stage={name}", f"stage.asking={asking}"]
         grid = asking_again(self.files[name], self.incumbent, self.axes, self.given)
         lines = parse_overrides([*own, *budget, *unswept(self.overrides), *grid])
-        study, facts = self._sweep(name, asking, [str(o.input_line) for o in lines.values()], why=why)
-        return self._remember(name, asking, number, why, study, facts, budget, before.answer)
+        swept = self._sweep(name, asking, [str(o.input_line) for o in lines.values()], why=why)
+        return self._remember(name, asking, number, why, swept, budget, before.answer)
 
     def _remember(
-        self, name: str, asking: int, number: int, why: str, study: str, facts: dict[str, Any], budget: list[str],
+        self, name: str, asking: int, number: int, why: str, of: Swept, budget: list[str],
         before: dict[str, Any] | None = None,
     ) -> Asked:  # fmt: skip
-        stand = standing(open_study(self.url, study))
+        facts = of.facts
+        stand = standing(open_study(self.url, facts.study))
         assert stand.winner is not None
-        for key, values in facts["axes"].items():
+        for key, values in facts.axes.items():
             self.axes[key] = list(dict.fromkeys([*self.axes.get(key, []), *values]))
         answer = settings_of(stand.winner, self.keys)
-        swept = set(facts["axes"])
+        swept = set(facts.axes)
         under = {key: value for key, value in answer.items() if key not in swept} | {"budget": budget}
-        asked = Asked(name, asking, number, why, study, under, answer, bool(facts["guessing"]), before or {})
+        asked = Asked(name, asking, number, why, facts.study, under, answer, bool(facts.guessing), before or {})
         self.history.append(asked)
         if asking > 1:
-            self.incumbent = Incumbent(answer, study, stand.winner.number, stand.conclusion.mean)
-        self._report(only_if=facts["ran"])
+            self.incumbent = Incumbent(answer, facts.study, stand.winner.number, stand.conclusion.mean)
+        self._save(report=of.ran)
         return asked
 
-    def _sweep(
-        self, name: str, asking: int, overrides: list[str], skipped: str = "", why: str = "", note: str = ""
-    ) -> tuple[str, dict[str, Any]]:
-        """Runs a sweep and prints its table; returns its study's name and facts."""
+    def _sweep(self, name: str, asking: int, overrides: list[str], skipped: str = "", why: str = "", note: str = "") -> Swept:
+        """Runs a sweep and prints its table."""
         self.console.rule(study_stage(name, asking))
         file = self.files.get(name) or read_stage(name, [])
         self.console.print(file.stage.question, style="italic")
@@ -250,10 +260,10 @@ class Search:
         store_study(study, skipped=skipped, note="" if skipped else note)
         facts = stage_facts(study_stage(name, asking), study, standing(study))
         ended = [trial.ended.timestamp() for trial in trials_of(study) if trial.ended]
-        facts["ran"] = max(ended, default=0.0) >= before
-        self.ran |= facts["ran"]
+        ran = max(ended, default=0.0) >= before
+        self.ran |= ran
         print_stage(facts, self.console)
-        return study_name, facts
+        return Swept(facts, ran)
 
     def _choices_of_data(self, name: str) -> tuple[list[str], str]:
         """The paddings that this data can tell apart, and why they are not those of the padding stage; empty where they are,
@@ -282,12 +292,12 @@ class Search:
         as_winner = [line for line in self._recipe() if line.startswith(("train.schedule=", "train.warmup=", "optimizer."))]
         budget = longer(self.cfg, self.dataset, options.finalist_budget)
         won = self._compare(FINALISTS, [*budget, *as_winner, f"stage.replicates={options.finalist_seeds}"], candidates)
-        name = str(won["winner"]["stage.candidate"])
+        name = str(won.winner["stage.candidate"])
         if name != INCUMBENT:
             longer_by = f"trains {options.finalist_budget} times as long"
             note = f"{name} did not win in short trials, and is ahead of the incumbent when it {longer_by}"
             self.console.print(f"{note}.")
-            store_study(open_study(self.url, won["study"]), note=note)
+            store_study(open_study(self.url, won.study), note=note)
         return candidates.best(name)
 
     def run_headline(self, candidates: Candidates) -> dict[str, Any]:
@@ -296,7 +306,7 @@ class Search:
         seeds = ",".join(str(first + i) for i in range(self.options.headline_seeds))
         budget = self._recipe()
         facts = self._compare(HEADLINE, [*budget, f"seed={seeds}"], candidates)
-        return write_winner(self.cfg, self.url, facts["study"], candidates, budget, self.console)
+        return write_winner(self.cfg, self.url, facts.study, candidates, budget, self.console)
 
     def _recipe(self) -> list[str]:
         """How the winner trains; what the user says of the optimizer stays."""
@@ -306,11 +316,11 @@ class Search:
             if not (line.startswith("optimizer.") and line.split("=")[0] in self.given)
         ]
 
-    def _compare(self, stage: str, own: list[str], candidates: Candidates) -> dict[str, Any]:
+    def _compare(self, stage: str, own: list[str], candidates: Candidates) -> StageFacts:
         lines = parse_overrides([f"stage={stage}", *unswept(self.overrides), *candidates.sweep(), *own])
-        _, facts = self._sweep(stage, 1, [str(o.input_line) for o in lines.values()])
-        self._report(only_if=facts["ran"])
-        return facts
+        swept = self._sweep(stage, 1, [str(o.input_line) for o in lines.values()])
+        self._save(report=swept.ran)
+        return swept.facts
 
     # -- data and report
 
@@ -325,7 +335,8 @@ class Search:
         """See `runs.findings.data_findings`."""
         return data_findings(settings(self.cfg))
 
-    def _report(self, only_if: bool = True, pages: bool = True) -> dict[str, Any]:
+    def _save(self, report: bool) -> None:
+        """Keeps what was asked and answered in `search.json`; writes the report too."""
         seconds = self.seconds_before + time.monotonic() - self.started
         content = {
             "command": command("search", self.typed),
@@ -335,4 +346,5 @@ class Search:
             "seconds": round(seconds, 1),
         }
         write_json(self.folder / "search.json", content)
-        return write_report(self.url, self.experiment, self.folder, self.plan, pages) if only_if else {}
+        if report:
+            write_report(self.url, self.experiment, self.folder, self.plan)
