@@ -30,6 +30,9 @@ Options = TypeVar("Options")
 ELEMENT = re.compile(r"""(?:^|,)(\s*'(?:\\.|[^'\\])*'\s*|\s*"(?:\\.|[^"\\])*"\s*|[^,]*)(?=,|$)""")
 """One of several values between commas, which quotes may hold."""
 
+COMPUTED = re.compile(r"\$\{.*\}")
+"""A value, or part of one, that is taken from other keys."""
+
 TEXT = PATHS | {"experiment", "storage"}
 """Keys of `conf/config.yaml` whose values are text."""
 
@@ -64,7 +67,7 @@ def options(command: str, overrides: list[str], kind: type[Options]) -> Options:
 def _as_single(line: str, kind: type) -> str:
     """An override of an option with its value quoted, where that is text; `null`, `${...}` and quotes keep their meaning."""
     key, equals, value = line.partition("=")
-    if not equals or key not in {f.name for f in fields(kind)} or type_of(kind, key)[0] is not str or "${" in value:
+    if not equals or key not in {f.name for f in fields(kind)} or type_of(kind, key)[0] is not str or COMPUTED.search(value):
         return line
     read = _read(value)
     if read is None:
@@ -81,7 +84,7 @@ def as_typed(overrides: list[str]) -> list[str]:
 def _as_typed(line: str) -> str:
     key, equals, value = line.partition("=")
     name = key.lstrip("+")
-    if not equals or name not in TEXT or "${" in value:
+    if not equals or name not in TEXT or COMPUTED.search(value):
         return line
     read = _read(value)
     if not isinstance(read, _Unreadable | int | float | list | QuotedString | ChoiceSweep):  # text as it is, null, a function

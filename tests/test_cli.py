@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -21,6 +22,8 @@ from basecaller.config import compose_config
 from basecaller.data import simulator
 from basecaller.data.dataset import Chunk
 from basecaller.data.sources import SOURCES
+from basecaller.hpo.records import StudyRecord
+from basecaller.hpo.storage import open_study
 from basecaller.reporting.terminal import stage_table
 from basecaller.search_plan.search import Search
 from tests import reads as files
@@ -222,9 +225,10 @@ def test_the_padding_stage_is_skipped_where_all_chunks_have_one_length(tmp_path,
     monkeypatch.setitem(SOURCES, "simulated", dataclasses.replace(SOURCES["simulated"], chunks=equal))
     overrides = [*TINY, "data.min_bases=60", "data.max_bases=60", "plan=[padding]", "search.workers=1", "train.infeasible=0.5"]
     search = Search(compose_config(overrides), overrides, Console(markup=False))
-    stage = search.run_stage("padding")
-    assert stage["skipped"] == "every chunk has 200 samples, so there is nothing to pad; padding=off is kept"
-    assert len(stage["trials"]) == 1
+    search.run_stage("padding")
+    study = open_study(search.url, search.latest["padding"].study)
+    assert StudyRecord.of(study).skipped == "every chunk has 200 samples, so there is nothing to pad; padding=off is kept"
+    assert len(study.trials) == 1
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
@@ -235,7 +239,7 @@ def test_a_stage_table_shows_its_settings_at_any_width(width):
         "taken_over": 0,
     }  # fmt: skip
     console = Console(width=width, file=io.StringIO())
-    console.print(stage_table({"points": [point]}, console))
+    console.print(stage_table(SimpleNamespace(points=[SimpleNamespace(**point)]), console))
     shown = console.file.getvalue()
     assert all(text in shown for text in ("max_dilation", "128", "0.0003536", "1.2300", "winner"))
     assert ("305" in shown) == (width > 100)

@@ -51,6 +51,7 @@ def test_names_and_paths_stay_as_they_were_typed(text):
 @given(st.text(st.characters(exclude_characters=",\n\r", exclude_categories=("C",)), min_size=1))
 @example("2_3")
 @example("\\'")
+@example("${")
 def test_any_text_stays_as_it_was_typed(text):
     for key in ("experiment", "data.path"):
         found = read(key, text)

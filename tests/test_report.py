@@ -118,12 +118,12 @@ def test_a_running_search_says_what_is_open(folder):
     study.set_user_attr("design", study.user_attrs["design"] | {"budget": 10, "look": 0})
     facts, html, markdown = report(folder)
     assert facts["stages"][0]["state"] == "running"
-    assert facts["stages"][0]["open"] == 2
+    assert facts["stages"][0]["open"] == 4
     assert facts["stages"][0]["verdict"]["text"].startswith("So far: ")
     assert facts["not_run"] == ["batch_norm", "lr_adam"]
     assert facts["winner"] == {}
     assert "No winner yet" in html
-    assert "2 trials open" in markdown
+    assert "4 trials open" in markdown
 
 
 def test_failures_are_shown_with_their_reason(folder):

@@ -17,7 +17,8 @@ from basecaller.data.batches import training_batches
 from basecaller.data.sources import prepare
 from basecaller.decode import to_string
 from basecaller.errors import DataError, SettingError
-from basecaller.hpo.storage import current_study
+from basecaller.hpo.records import StudyRecord
+from basecaller.hpo.storage import current_study, open_study
 from basecaller.runs.findings import data_findings
 from basecaller.runs.job import resolve_job
 from basecaller.runs.task import check
@@ -176,13 +177,15 @@ def test_a_search_compares_on_with_masked_where_nothing_can_be_cropped(folder):
     given = ["data=rawctcnet", f"data.path={path}", *SHARES, *SMALL, "plan=[padding,batch_norm]", "search.workers=1"]
     given += ["search.replicates=1", "search.winner.train.epochs=1"]
     search = Search(compose_config(given), given, Console(quiet=True))
-    stage = search.run_stage("padding")
-    assert not stage["skipped"]
-    assert "chunks cannot be cropped" in stage["note"]
-    assert {point["settings"]["padding"] for point in stage["points"]} == {"masked", "on"}
+    search.run_stage("padding")
+    asked = search.latest["padding"]
+    record = StudyRecord.of(open_study(search.url, asked.study))
+    assert not record.skipped
+    assert "chunks cannot be cropped" in record.note
+    assert record.axes["padding"] == ["masked", "on"]
     search.run()
     study = current_study("sqlite:///outputs/optuna.db", "tiny", "batch_norm")
-    assert {t.user_attrs["choices"]["padding"] for t in study.trials} == {stage["winner"]["padding"]}
+    assert {t.user_attrs["choices"]["padding"] for t in study.trials} == {asked.answer["padding"]}
     assert (folder / "outputs/tiny/winner/calibration.json").exists()
 
 
