@@ -302,10 +302,9 @@ class Search:
 
     def run_headline(self, candidates: Candidates) -> dict[str, Any]:
         """Trains the winner and the untuned defaults alike, at fresh seeds, and tests both on the test split."""
-        first = int(self.cfg.seed) + 1000
-        seeds = ",".join(str(first + i) for i in range(self.options.headline_seeds))
         budget = self._recipe()
-        facts = self._compare(HEADLINE, [*budget, f"seed={seeds}"], candidates)
+        seeds = [f"seed={int(self.cfg.seed) + 1000}", f"stage.replicates={self.options.headline_seeds}"]
+        facts = self._compare(HEADLINE, [*budget, *seeds], candidates)
         return write_winner(self.cfg, self.url, facts.study, candidates, budget, self.console)
 
     def _recipe(self) -> list[str]:
