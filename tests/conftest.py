@@ -14,7 +14,7 @@ import torch
 from basecaller.data import Dataset, simulator
 from basecaller.data.sources import prepare
 from basecaller.hpo.storage import open_storage
-from tests.postgres import AbsentError, Server, temporary_server
+from tests.helpers.postgres import AbsentError, Server, temporary_server
 
 SIMULATED = simulator.Settings(
     reads=80, min_bases=20, max_bases=60, genome_bases=100_000, simulator_seed=3, validation=0.2, test=0.2

@@ -18,10 +18,10 @@ import basecaller
 from basecaller.files import shared_lock
 from basecaller.provenance import commit
 from basecaller.training import checkpoint, progress
+from tests.calling.test_basecall import network
 from tests.conftest import TINY, Command
-from tests.reads import make_source
-from tests.test_basecall import network
-from tests.test_faults import start
+from tests.helpers.reads import make_source
+from tests.hpo.test_faults import start
 
 PACKAGE = Path(basecaller.__file__).parent
 

@@ -9,7 +9,7 @@ import torch
 from basecaller.geometry import Model, dilations, frames_needed, output_length, receptive_field
 from basecaller.network import RawCTCNet
 from basecaller.tower import Tower
-from tests.reference import PlainRawCTCNet, gate_weight, map_weights
+from tests.helpers.reference import PlainRawCTCNet, gate_weight, map_weights
 
 TINY = Model(
     "tiny", channels=6, skip_channels=10, kernel=3, max_dilation=8, stacks=2, batch_norm=True, stride=5, projection=True

@@ -27,7 +27,7 @@ from basecaller.search_plan.search import Search
 from basecaller.search_plan.winner import tested as metrics_of_the_test_set
 from basecaller.settings import data_settings, settings
 from tests.conftest import TINY, Command
-from tests.reads import bonito_directory, tensors
+from tests.helpers.reads import bonito_directory, tensors
 
 SHARES = ["data.validation=0.2", "data.test=0.2"]
 SMALL = [line for line in TINY if not line.startswith(("data.", "search."))]

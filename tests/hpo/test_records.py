@@ -24,7 +24,7 @@ from basecaller.hpo.records import (
     trials_of,
 )
 from basecaller.hpo.storage import open_study
-from tests.sweeping import URL
+from tests.helpers.sweeping import URL
 
 URLS = {"sqlite": lambda request: URL, "journal": lambda request: "journal:///outputs/journal.log",
         "postgresql": lambda request: request.getfixturevalue("server").url}  # fmt: skip

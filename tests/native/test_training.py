@@ -21,8 +21,8 @@ from basecaller.training import checkpoint, engine
 from basecaller.training.engine import choose_path, engine_of
 from basecaller.training.evaluate import evaluate
 from tests.conftest import TINY
-from tests.test_native import needs_compiler
-from tests.test_training import MODEL, job, losses, train
+from tests.native.test_step import needs_compiler
+from tests.training.test_fit import MODEL, job, losses, train
 
 CPU = torch.device("cpu")
 

@@ -11,10 +11,10 @@ import pytest
 
 from basecaller.data import Dataset, bonito, pod5, simulator, tensors
 from basecaller.data.sources import SOURCES, prepare, source_fingerprint
-from tests import reads as files
 from tests.conftest import SIMULATED
-from tests.reads import CONTIG, aligned_read
-from tests.test_pod5 import settings
+from tests.data.test_pod5 import settings
+from tests.helpers import reads as files
+from tests.helpers.reads import CONTIG, aligned_read
 
 
 def of_pod5(folder: Path) -> object:

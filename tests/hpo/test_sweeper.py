@@ -25,7 +25,7 @@ from basecaller.reporting.facts import stage_facts
 from basecaller.runs.task import run_job
 from basecaller.search_plan.stages import hydra_app
 from tests.conftest import TINY
-from tests.sweeping import URL, points, sweep
+from tests.helpers.sweeping import URL, points, sweep
 
 pytestmark = pytest.mark.usefixtures("folder")
 

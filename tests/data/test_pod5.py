@@ -18,7 +18,7 @@ from basecaller.data.splits import SPLITS
 from basecaller.decode import to_string
 from basecaller.errors import DataError
 from basecaller.files import write_json
-from tests import reads as files
+from tests.helpers import reads as files
 
 SETTINGS = {
     "reference": None, "labels": "auto", "chunk_samples": 1000, "min_samples": 100, "split": "read",

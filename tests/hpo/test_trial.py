@@ -13,7 +13,7 @@ from sqlalchemy.engine import Engine
 from basecaller.hpo.storage import open_study
 from basecaller.hpo.trial import claim
 from basecaller.runs import job as jobs
-from tests.sweeping import URL, sweep
+from tests.helpers.sweeping import URL, sweep
 
 pytestmark = pytest.mark.usefixtures("folder")
 

@@ -19,7 +19,7 @@ from basecaller.hpo.storage import current_study, open_study
 from basecaller.runs import trial as life
 from basecaller.runs.folder import Result
 from tests.conftest import TINY, Command
-from tests.sweeping import URL, sweep, values
+from tests.helpers.sweeping import URL, sweep, values
 
 pytestmark = pytest.mark.usefixtures("folder")
 

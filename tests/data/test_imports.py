@@ -23,10 +23,10 @@ from basecaller.errors import DataError, SettingError
 from basecaller.runs.job import resolve_job
 from basecaller.runs.training import train
 from basecaller.settings import data_settings
-from tests import reads as files
 from tests.conftest import TINY, Command
-from tests.reads import CONTIG, SimulatedRead, aligned_read
-from tests.test_pod5 import load, settings
+from tests.data.test_pod5 import load, settings
+from tests.helpers import reads as files
+from tests.helpers.reads import CONTIG, SimulatedRead, aligned_read
 
 
 def dropped(counts: Counter[str]) -> dict[str, int]:

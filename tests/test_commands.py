@@ -26,8 +26,8 @@ from basecaller.hpo.records import StudyRecord
 from basecaller.hpo.storage import open_study
 from basecaller.reporting.terminal import stage_table
 from basecaller.search_plan.search import Search
-from tests import reads as files
 from tests.conftest import TINY, Command
+from tests.helpers import reads as files
 
 PLAN = ["plan=[padding,lr_adam,lr_adagrad]", "model.batch_norm=true", "search.workers=1", "stage.extend=0"]
 

@@ -15,7 +15,7 @@ from basecaller.hpo.best import standing
 from basecaller.runs import trial as life
 from basecaller.runs.folder import Result
 from tests.conftest import TINY, Command
-from tests.sweeping import points, sweep
+from tests.helpers.sweeping import points, sweep
 
 pytestmark = pytest.mark.usefixtures("folder")
 

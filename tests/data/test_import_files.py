@@ -15,10 +15,10 @@ from basecaller.data import sources
 from basecaller.data.folders import files_below
 from basecaller.decode import to_string
 from basecaller.errors import DataError
-from tests import reads as files
-from tests.reads import aligned_read
-from tests.test_imports import dropped
-from tests.test_pod5 import load, settings
+from tests.data.test_imports import dropped
+from tests.data.test_pod5 import load, settings
+from tests.helpers import reads as files
+from tests.helpers.reads import aligned_read
 
 
 def mapped(folder: Path) -> tuple[Path, Path, list[files.AlignedRead]]:

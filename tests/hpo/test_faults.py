@@ -29,7 +29,7 @@ from basecaller.hpo.storage import current_study, open_storage, open_study
 from basecaller.hpo.trial import JobTrial
 from basecaller.hpo.urls import scrubbed, without_password
 from tests.conftest import TINY, Command
-from tests.test_sweeper import RATES, URL, points, sweep
+from tests.hpo.test_sweeper import RATES, URL, points, sweep
 
 SLOW = ["train.epochs=200", "train.validations=1", "model.channels=16"]
 """Ten seconds and more, with a checkpoint in each epoch: long enough to be there when something happens."""

@@ -26,7 +26,7 @@ from basecaller.hpo import hydra_private, optuna_private
 from basecaller.hpo.optuna_private import DatabaseStorage, storage_of
 from basecaller.hpo.storage import open_study
 from basecaller.places import conf_dir
-from tests.sweeping import URL
+from tests.helpers.sweeping import URL
 
 OPTUNA, HYDRA = f"optuna {optuna.__version__}", f"hydra-core {version('hydra-core')}"
 

@@ -39,7 +39,7 @@ from basecaller.runs.job import resolve_job
 from basecaller.runs.training import train
 from basecaller.training import checkpoint
 from tests.conftest import TINY, Command
-from tests.reads import bonito_directory, make_source
+from tests.helpers.reads import bonito_directory, make_source
 
 SIZE = Model(
     "test", channels=8, skip_channels=8, kernel=3, max_dilation=4, stacks=2, batch_norm=True, stride=4, projection=True
