@@ -26,8 +26,8 @@ from basecaller.reporting import pages
 from basecaller.schema import PATHS, BasecallOptions
 from basecaller.settings import data_settings
 from basecaller.training import checkpoint
-from tests.calling.test_basecall import network
 from tests.conftest import TINY, Command
+from tests.helpers.models import network
 from tests.helpers.reads import make_source
 
 ODD = ["2024_11_25", "on", "012", "12:30:00", "a #1", "'", "it's", '"', "0x1F", "1e3", "true", "nan", "a=b", "run(1)", "a  b",

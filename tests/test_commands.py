@@ -19,13 +19,17 @@ import pytest
 from rich.console import Console
 
 from basecaller.config import compose_config
-from basecaller.data import simulator
+from basecaller.data import Dataset, simulator
 from basecaller.data.dataset import Chunk
 from basecaller.data.sources import SOURCES
 from basecaller.hpo.records import StudyRecord
 from basecaller.hpo.storage import open_study
 from basecaller.reporting.terminal import stage_table
 from basecaller.search_plan.search import Search
+from basecaller.training import checkpoint
+from basecaller.training.engine import engine_of
+from basecaller.training.evaluate import evaluate
+from basecaller.training.fit import choose
 from tests.conftest import TINY, Command
 from tests.helpers import reads as files
 
@@ -80,9 +84,12 @@ def test_a_search_runs_its_plan_reports_and_runs_nothing_again(tmp_path, run: Co
     best = min(stages[1:], key=lambda stage: stage["value"])
     assert winner["settings"]["optimizer"] == best["name"].removeprefix("lr_")
     assert winner["settings"]["optimizer.lr"] == best["winner"]["optimizer.lr"]
-    assert 0 <= winner["test"]["identity_median"] <= 1
-    assert 0 <= winner["test"]["identity_mean"] <= 1
-    assert (tmp_path / "outputs/tiny/winner/best.pt").exists()
+    (prepared,) = (tmp_path / "outputs/data").glob("simulated-*")
+    dataset, network = Dataset(prepared), checkpoint.load_network(tmp_path / "outputs/tiny/winner/best.pt")
+    chunks = choose(dataset, "test", None, network.settings.stride, 1.0)
+    scored = evaluate(engine_of(network), dataset, chunks, "beam")
+    for key in ("loss", "identity_mean", "identity_median"):
+        assert winner["test"][key] == pytest.approx(scored[key], rel=1e-4)
     again = run("search", *command, "search.winner.train.chunks=40")
     after = json.loads((tmp_path / "outputs/tiny/report.json").read_text())
     assert after["winner"] == winner

@@ -12,15 +12,17 @@ from basecaller.settings import settings
 from basecaller.workers import Workers, cores, divide
 
 CHOICES = [
-    f"{group}={path.stem}"
+    (group, path.stem)
     for group in ("model", "optimizer", "padding", "stage")
     for path in sorted(Path(conf_dir(), group).glob("*.yaml"))
 ]
 
 
-@pytest.mark.parametrize("choice", CHOICES)
-def test_every_choice_composes(choice):
-    settings(compose_config([choice]))
+@pytest.mark.parametrize(("group", "name"), CHOICES)
+def test_every_choice_composes_to_what_it_is_called(group, name):
+    config = compose_config([f"{group}={name}"])
+    assert config[group]["mode" if group == "padding" else "name"] == name
+    assert settings(config).seed == 1
 
 
 def test_the_published_defaults():

@@ -20,8 +20,8 @@ from basecaller.data import Dataset, bonito, pod5, tensors
 from basecaller.data.sources import prepare
 from basecaller.errors import BasecallerError, DataError
 from basecaller.training import checkpoint
-from tests.data.test_pod5 import SETTINGS
 from tests.helpers import reads as files
+from tests.helpers.importing import SETTINGS
 
 EXAMPLES = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 

@@ -18,10 +18,10 @@ import basecaller
 from basecaller.files import shared_lock
 from basecaller.provenance import commit
 from basecaller.training import checkpoint, progress
-from tests.calling.test_basecall import network
 from tests.conftest import TINY, Command
+from tests.helpers.models import network
+from tests.helpers.processes import hooked, start
 from tests.helpers.reads import make_source
-from tests.hpo.test_faults import start
 
 PACKAGE = Path(basecaller.__file__).parent
 
@@ -98,13 +98,6 @@ LAUNCHERS = {
     "submitit": ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5", "hydra.launcher.cpus_per_task=1"],
     "ray": ["hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=1", "+hydra.launcher.ray.remote.num_cpus=1"],
 }
-
-
-def hooked(folder: Path, code: str) -> str:
-    """A PYTHONPATH with which every process runs some code first."""
-    (folder / "hook").mkdir()
-    (folder / "hook/sitecustomize.py").write_text(code, encoding="utf-8")
-    return os.pathsep.join([str(folder / "hook"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
 
 
 def spin_counts(folder: Path, *overrides: str, **environment: str) -> set[str]:

@@ -33,29 +33,16 @@ from basecaller.data.signal import normalise
 from basecaller.decode import greedy
 from basecaller.errors import DataError, SettingError
 from basecaller.files import shared_lock
-from basecaller.geometry import Model, output_length
+from basecaller.geometry import output_length
 from basecaller.network import RawCTCNet
 from basecaller.runs.job import resolve_job
 from basecaller.runs.training import train
 from basecaller.training import checkpoint
 from tests.conftest import TINY, Command
+from tests.helpers.models import SIZE, network
 from tests.helpers.reads import bonito_directory, make_source
 
-SIZE = Model(
-    "test", channels=8, skip_channels=8, kernel=3, max_dilation=4, stacks=2, batch_norm=True, stride=4, projection=True
-)
 RNG = np.random.default_rng(0)
-
-
-def network(alphabet: str = "ACGT", **changed: object) -> RawCTCNet:
-    """A network that calls bases: random weights, blanks made rare."""
-    made = RawCTCNet(dataclasses.replace(SIZE, **changed), alphabet, seed=1)
-    with torch.no_grad():
-        made.scores.weight *= 3
-        if made.tower.norm is not None:
-            made.tower.mean += 0.1
-            made.tower.variance *= 1.5
-    return made.eval()
 
 
 @pytest.fixture

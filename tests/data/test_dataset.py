@@ -130,8 +130,8 @@ def test_every_split_has_a_read_where_there_are_as_many(reads, test):
 
 def test_the_source_fingerprint_follows_content_not_place(tmp_path):
     from basecaller.data import pod5
-    from tests.data.test_pod5 import settings
     from tests.helpers import reads as files
+    from tests.helpers.importing import settings
 
     path, bam, _ = files.make_source(tmp_path / "a", count=3)
     first = source_fingerprint("pod5", settings(path, bam))

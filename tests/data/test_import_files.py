@@ -15,9 +15,8 @@ from basecaller.data import sources
 from basecaller.data.folders import files_below
 from basecaller.decode import to_string
 from basecaller.errors import DataError
-from tests.data.test_imports import dropped
-from tests.data.test_pod5 import load, settings
 from tests.helpers import reads as files
+from tests.helpers.importing import dropped, load, settings
 from tests.helpers.reads import aligned_read
 
 

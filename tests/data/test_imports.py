@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import dataclasses
-from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -24,14 +23,9 @@ from basecaller.runs.job import resolve_job
 from basecaller.runs.training import train
 from basecaller.settings import data_settings
 from tests.conftest import TINY, Command
-from tests.data.test_pod5 import load, settings
 from tests.helpers import reads as files
+from tests.helpers.importing import dropped, load, settings
 from tests.helpers.reads import CONTIG, SimulatedRead, aligned_read
-
-
-def dropped(counts: Counter[str]) -> dict[str, int]:
-    return {reason: n for reason, n in counts.items() if "dropped" in reason or "left out" in reason}
-
 
 Record = pysam.AlignedSegment
 

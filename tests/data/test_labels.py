@@ -19,8 +19,8 @@ from basecaller.data.labels import LEAST_SHARE, LONGEST_INSERTION, LabelledRead,
 from basecaller.data.reference import Reference, copy_reference
 from basecaller.data.tags import Unusable
 from basecaller.decode import to_string
-from tests.data.test_pod5 import load, settings
 from tests.helpers import reads as files
+from tests.helpers.importing import load, settings
 from tests.helpers.reads import AlignedRead, aligned_read
 
 EXAMPLES = examples(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

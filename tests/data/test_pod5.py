@@ -2,8 +2,6 @@
 
 import array
 import dataclasses
-import tempfile
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,6 @@ import pysam
 import pytest
 
 from basecaller.data import pod5, sources
-from basecaller.data.dataset import Chunk
 from basecaller.data.pore import r94
 from basecaller.data.signal import encode, reverse_complement
 from basecaller.data.splits import SPLITS
@@ -19,24 +16,7 @@ from basecaller.decode import to_string
 from basecaller.errors import DataError
 from basecaller.files import write_json
 from tests.helpers import reads as files
-
-SETTINGS = {
-    "reference": None, "labels": "auto", "chunk_samples": 1000, "min_samples": 100, "split": "read",
-    "validation": 0.2, "test": 0.2, "min_quality": None, "min_identity": None, "rna": False,
-}  # fmt: skip
-
-
-def settings(pod5_path: Path, bam: Path, **changed: object) -> pod5.Settings:
-    return pod5.Settings(**(SETTINGS | {"pod5": (str(pod5_path),), "bam": (str(bam),)} | changed))
-
-
-def load(chosen: pod5.Settings) -> tuple[list[Chunk], Counter]:
-    """All chunks of a source, prepared and read back."""
-    with tempfile.TemporaryDirectory() as folder:
-        # validation and test only need a share here: most sources of these tests have too few reads to fill them
-        counts, target = Counter[str](), Path(folder) / "set"
-        chunks = list(sources.import_parts("pod5", chosen, target, counts))
-        return [dataclasses.replace(chunk, signal=np.array(chunk.signal)) for chunk in chunks], counts
+from tests.helpers.importing import load, settings
 
 
 def aligned(
@@ -97,11 +77,9 @@ def test_reference_labels_replace_errors_of_the_call(tmp_path, reverse, with_fas
     fasta = tmp_path / "genome.fasta"
     fasta.write_text(f">contig\n{to_string(genome)}\n")
     if not with_fasta:
-        stored = forward
         deleted = to_string(reference[60:61])
         tag = f"30{to_string(reference[30:31])}29^{deleted}59"
         record.set_tag("MD", tag)
-        assert len(stored) == 120
     path = files.write_pod5(tmp_path / "reads.pod5", [read])
     bam = files.write_bam(tmp_path / "mapped.bam", [record], {"contig": len(genome)})
     chosen = settings(path, bam, reference=str(fasta) if with_fasta else None, chunk_samples=100_000, labels="reference")

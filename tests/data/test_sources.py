@@ -33,10 +33,7 @@ SHARES = ["data.validation=0.2", "data.test=0.2"]
 SMALL = [line for line in TINY if not line.startswith(("data.", "search."))]
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def dataset_of(*overrides: str) -> Dataset:

@@ -12,8 +12,8 @@ import pytest
 from basecaller.data import Dataset, bonito, pod5, simulator, tensors
 from basecaller.data.sources import SOURCES, prepare, source_fingerprint
 from tests.conftest import SIMULATED
-from tests.data.test_pod5 import settings
 from tests.helpers import reads as files
+from tests.helpers.importing import settings
 from tests.helpers.reads import CONTIG, aligned_read
 
 

@@ -13,6 +13,7 @@ from basecaller.search_plan.stages import hydra_app
 from tests.conftest import TINY
 
 URL = "sqlite:///outputs/optuna.db"
+RATES = "optimizer.lr=0.01,0.001"
 
 
 def sweep(*overrides: str) -> optuna.Study:

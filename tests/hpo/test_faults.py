@@ -11,13 +11,14 @@ import sys
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy.exc import OperationalError
 
 from basecaller.errors import SettingError, StageError, StorageError
 from basecaller.files import write_json
@@ -29,33 +30,10 @@ from basecaller.hpo.storage import current_study, open_storage, open_study
 from basecaller.hpo.trial import JobTrial
 from basecaller.hpo.urls import scrubbed, without_password
 from tests.conftest import TINY, Command
-from tests.hpo.test_sweeper import RATES, URL, points, sweep
+from tests.helpers.processes import SLOW, hooked, start, wait_until
+from tests.helpers.sweeping import RATES, URL, points, sweep
 
-SLOW = ["train.epochs=200", "train.validations=1", "model.channels=16"]
-"""Ten seconds and more, with a checkpoint in each epoch: long enough to be there when something happens."""
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    open_storage.cache_clear()
-    return tmp_path
-
-
-def start(folder: Path, *overrides: str, **environment: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "basecaller.train", "-m", *TINY, *overrides],
-        cwd=folder, start_new_session=True, stderr=subprocess.PIPE, text=True, env=os.environ | environment,
-    )  # fmt: skip
-
-
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen) -> None:
-    for _ in range(1200):
-        if condition():
-            return
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-    raise AssertionError("nothing happened in a minute")
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def test_a_storage_that_goes_away_in_mid_trial_is_waited_for(folder, server):
@@ -134,11 +112,9 @@ def test_a_point_over_which_processes_die_ends_as_killed_and_the_others_go_on(fo
 
         module.fit = fit
     """
-    (folder / "hook").mkdir()
-    (folder / "hook" / "sitecustomize.py").write_text(textwrap.dedent(hook))
     process = start(
         folder, "optimizer.lr=0.5,0.01,0.001,0.002", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
-        PYTHONPATH=str(folder / "hook"),
+        PYTHONPATH=hooked(folder, textwrap.dedent(hook)),
     )  # fmt: skip
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
@@ -373,30 +349,30 @@ def test_attributes_are_written_together_and_never_to_a_finished_trial(folder, r
     assert study.trials[0].user_attrs["a"] == 1
 
 
-def test_an_answer_lost_on_the_way_back_is_no_failure(folder, monkeypatch):
+@pytest.mark.parametrize("by", ["study", "job"])
+def test_an_answer_lost_on_the_way_back_is_no_failure(folder, monkeypatch, by):
     """The server did what it was asked, and went away before it could say so."""
-    from optuna.storages._cached_storage import _CachedStorage
-    from sqlalchemy.exc import OperationalError
-
-    from basecaller.hpo import enduring
-
+    monkeypatch.setattr("basecaller.hpo.enduring.FIRST_PAUSE", 0.01)
     study = open_study(URL, "tiny/none/x")
-    trial = study.ask()
-    real, calls = _CachedStorage.set_trial_state_values, []
+    dialect = open_storage(URL).database.engine.dialect
+    trial, commit, lost = study.ask(), dialect.do_commit, []
 
-    def loses_the_answer(self, *args, **kwargs):
-        calls.append(real(self, *args, **kwargs))
-        raise OperationalError("UPDATE", {}, Exception("server closed the connection unexpectedly"))
+    def without_answer(connection: sqlite3.Connection) -> None:
+        writes = connection.in_transaction
+        commit(connection)
+        if writes and not lost:
+            lost.append(connection)
+            raise OperationalError("COMMIT", {}, Exception("server closed the connection unexpectedly"))
 
-    monkeypatch.setattr(enduring, "FIRST_PAUSE", 0.01)
-    first = enduring._enduring(lambda self, *args, **kwargs: (loses_the_answer if not calls else real)(self, *args, **kwargs))
-    first.__wrapped__.__name__ = "set_trial_state_values"
-    monkeypatch.setattr(enduring.EnduringStorage, "set_trial_state_values", first)
-    study.tell(trial, 1.5)
-    assert calls == [True]
+    monkeypatch.setattr(dialect, "do_commit", without_answer)
+    if by == "study":
+        study.tell(trial, 1.5)
+    else:
+        JobTrial(study, optuna_private.trial_id(trial)).end(Outcome.COMPLETE, 1.5)
+    assert len(lost) == 1
     assert [(t.state.name, t.value) for t in study.trials] == [("COMPLETE", 1.5)]
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
-        study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        JobTrial(study, optuna_private.trial_id(trial)).end(Outcome.FAILED)
 
 
 def test_a_study_that_was_never_finished_by_anybody_is_open(folder):
@@ -404,4 +380,3 @@ def test_a_study_that_was_never_finished_by_anybody_is_open(folder):
     study.set_user_attr("points", ["a"])
     study.set_user_attr("seeds", [1])
     assert standing(study).open == [("a", 1)]
-    assert isinstance(study, optuna.Study)

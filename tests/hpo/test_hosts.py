@@ -18,7 +18,7 @@ import pytest
 from basecaller.hpo.storage import current_study
 from tests.conftest import TINY
 from tests.helpers.postgres import AbsentError, Server, temporary_server
-from tests.hpo.test_faults import SLOW, wait_until
+from tests.helpers.processes import SLOW, wait_until
 
 NETWORK = "198.18.0.0/15"
 """For tests between networks (RFC 2544), used by nobody."""

@@ -15,23 +15,9 @@ from basecaller.hpo.best import standing
 from basecaller.runs import trial as life
 from basecaller.runs.folder import Result
 from tests.conftest import TINY, Command
-from tests.helpers.sweeping import points, sweep
+from tests.helpers.sweeping import RATES, points, sweep
 
 pytestmark = pytest.mark.usefixtures("folder")
-
-RATES = "optimizer.lr=0.01,0.001"
-
-
-@pytest.fixture
-def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials that take no time."""
-
-    def train(job, on_point):
-        return Result({"val_loss": job.settings.optimizer.lr}, [], {"updates": 1, "seconds": 0.0, "only_blanks": False})
-
-    monkeypatch.setattr(life, "train", train)
-    monkeypatch.setattr(Result, "__str__", lambda self: "")
-
 
 FORMS = {
     "glob": (["optimizer=glob(ada*,exclude=*w)"], ["optimizer=adagrad", "optimizer=adam", "optimizer=adamax"]),

@@ -16,8 +16,6 @@ from basecaller.errors import SettingError
 from basecaller.hpo.best import standing
 from basecaller.hpo.sampling import check_sampler, sampler_for
 from basecaller.hpo.storage import current_study, open_study
-from basecaller.runs import trial as life
-from basecaller.runs.folder import Result
 from tests.conftest import TINY, Command
 from tests.helpers.sweeping import URL, sweep, values
 
@@ -37,19 +35,6 @@ SAMPLERS = {
 
 def choose(sampler: str, seed: int | None = None) -> list[str]:
     return [f"hydra/sweeper/sampler={sampler}", *([f"hydra.sweeper.sampler.seed={seed}"] if seed is not None else [])]
-
-
-@pytest.fixture
-def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials that take no time: the loss is the distance of the rate from 0.01, in powers of ten."""
-
-    def train(job, on_point):
-        return Result(
-            {"val_loss": abs(job.settings.optimizer.lr - 0.01)}, [], {"updates": 1, "seconds": 0.0, "only_blanks": False}
-        )
-
-    monkeypatch.setattr(life, "train", train)
-    monkeypatch.setattr(Result, "__str__", lambda self: "")
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

@@ -25,11 +25,10 @@ from basecaller.reporting.facts import stage_facts
 from basecaller.runs.task import run_job
 from basecaller.search_plan.stages import hydra_app
 from tests.conftest import TINY
-from tests.helpers.sweeping import URL, points, sweep
+from tests.helpers.processes import wait_until
+from tests.helpers.sweeping import RATES, URL, points, sweep
 
 pytestmark = pytest.mark.usefixtures("folder")
-
-RATES = "optimizer.lr=0.01,0.001"
 
 
 def test_a_free_hand_grid_runs_every_point_once(folder):
@@ -223,15 +222,6 @@ def test_a_journal_file_serves_as_storage(folder):
     assert points(open_study("journal:///log/journal.log", name)) == ["optimizer.lr=0.01", "optimizer.lr=0.001"]
 
 
-def wait_for(condition, process: subprocess.Popen) -> None:
-    for _ in range(3600):
-        if condition():
-            return
-        assert process.poll() is None, "the sweep ended before it could be killed"
-        time.sleep(0.05)
-    raise AssertionError("nothing happened in three minutes")
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_sweep_killed_in_mid_trial_continues_with_what_is_missing(folder, run, workers):
     command = ["-m", *TINY, "train.epochs=8", "model.channels=16", "optimizer.lr=0.01,0.005,0.001,0.0005"]
@@ -247,7 +237,7 @@ def test_a_sweep_killed_in_mid_trial_continues_with_what_is_missing(folder, run,
         done = [r for r in runs if (r / "result.json").exists()]
         return bool(done) and any((r / "last.pt").exists() for r in runs if r not in done)
 
-    wait_for(under_way, process)
+    wait_until(under_way, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     run("train", *command)

@@ -30,26 +30,13 @@ def _has_avx2() -> bool:
     return flags.exists() and " avx2 " in flags.read_text()
 
 
-def needs_compiler() -> None:
-    try:
-        build.compiler()
-    except build.UnavailableError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("native")
-
-
 @pytest.fixture(scope="session", params=TARGETS)
-def library(request, cache) -> Library:
+def library(request, compiler, cache) -> Library:
     if request.param != "native" and not _has_avx2():
         pytest.skip("no AVX2 here")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(build.FOLDER, str(cache))
         patch.setenv(build.TARGET, request.param)
-        needs_compiler()
         return Library(str(build.build()))
 
 

@@ -21,25 +21,18 @@ from basecaller.training import checkpoint, engine
 from basecaller.training.engine import choose_path, engine_of
 from basecaller.training.evaluate import evaluate
 from tests.conftest import TINY
-from tests.native.test_step import needs_compiler
-from tests.training.test_fit import MODEL, job, losses, train
+from tests.helpers.training import MODEL, job, losses, train
 
 CPU = torch.device("cpu")
 
 WIDE = dataclasses.replace(MODEL, channels=16, skip_channels=32)
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("native")
-
-
 @pytest.fixture
-def native(cache, monkeypatch) -> None:
+def native(compiler, cache, monkeypatch) -> None:
     """Native code, or no test."""
     monkeypatch.setenv(build.FOLDER, str(cache))
     build._loaded.cache_clear()
-    needs_compiler()
     build.load()
     yield
     build._loaded.cache_clear()

@@ -20,7 +20,7 @@ from basecaller.config import compose_config
 from basecaller.hpo.best import standing
 from basecaller.hpo.contests import Optimizers, asked, optimizers
 from basecaller.hpo.designs import HALVING, rounds
-from basecaller.hpo.storage import current_study, open_storage, open_study
+from basecaller.hpo.storage import current_study, open_study
 from basecaller.report import write_report
 from basecaller.reporting.convergence import convergence, loss_at, reached
 from basecaller.reporting.facts import optimizer_facts, stage_facts
@@ -35,11 +35,7 @@ PLAN = ["padding", "batch_norm", "lr_adam"]
 GIVEN = [*(line for line in TINY if not line.startswith("search.replicates")), "search.replicates=2"]
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    open_storage.cache_clear()
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def search(*overrides: str) -> Search:

@@ -12,7 +12,7 @@ import torch
 from basecaller.data.batches import training_batches
 from basecaller.training.batch_plan import BatchPlan, check_schedule
 from basecaller.training.optim import build_schedule
-from tests.training.test_fit import TRAIN
+from tests.helpers.training import TRAIN
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 5])

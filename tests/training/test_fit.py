@@ -10,38 +10,16 @@ import pytest
 import torch
 
 from basecaller.data import Dataset
+from basecaller.data.batches import collate
 from basecaller.data.dataset import Chunk, DatasetWriter
 from basecaller.errors import DataError, DivergedError, InfeasibleError
-from basecaller.geometry import Model
 from basecaller.network import RawCTCNet
 from basecaller.training import checkpoint
 from basecaller.training.engine import engine_of
 from basecaller.training.evaluate import BATCH_SIZES, evaluate
-from basecaller.training.fit import Outcome, Recipe, fit
 from basecaller.training.optim import build_optimizer, build_schedule
-from basecaller.training.settings import OPTIMIZERS, Optimizer, Train
-
-MODEL = Model("t", channels=8, skip_channels=8, kernel=3, max_dilation=4, stacks=1, batch_norm=True, stride=5, projection=False)
-TRAIN = Train(
-    budget="epochs", epochs=2, updates=9, samples=5000, chunks=None, validation_chunks=None, validations=2,
-    batch_schedule=None, clip=2.0,
-    schedule="cosine", warmup=0.1, precision="float32", native="auto", infeasible=0.5, resume=True,
-)  # fmt: skip
-
-
-def job(folder: Path, **changed) -> Recipe:
-    optimizer = Optimizer(changed.pop("optimizer", "adam"), changed.pop("lr", 5e-3), 0.0, 0.0)
-    settings = {"padding": "on", "batch_size": 8, "seed": 1}
-    own = {key: changed.pop(key) for key in list(changed) if key in settings}
-    return Recipe(optimizer, dataclasses.replace(TRAIN, **changed), folder=folder, **(settings | own))
-
-
-def train(dataset: Dataset, chosen: Recipe, on_point=lambda point: None, model: Model = MODEL) -> Outcome:
-    return fit(RawCTCNet(model, seed=chosen.seed), dataset, chosen, on_point)
-
-
-def losses(outcome: Outcome) -> list[float]:
-    return [point.val_loss for point in outcome.curve]
+from basecaller.training.settings import OPTIMIZERS, Optimizer
+from tests.helpers.training import MODEL, TRAIN, job, losses, train
 
 
 @pytest.mark.parametrize("padding", ["off", "on", "masked"])
@@ -184,7 +162,10 @@ def test_the_objective_does_not_depend_on_the_batch_it_is_computed_in(dataset, m
     network = RawCTCNet(MODEL, seed=2).double()
     indices = dataset.indices("train")[:20]
     indices = np.setdiff1d(indices, dataset.infeasible(indices, 5))
-    monkeypatch.setattr("basecaller.data.batches.np.float32", np.float64)
+    monkeypatch.setattr(
+        "basecaller.training.evaluate.collate",
+        lambda *chosen: dataclasses.replace(made := collate(*chosen), signal=made.signal.astype(np.float64)),
+    )
     whole = evaluate(engine_of(network), dataset, indices)
     monkeypatch.setitem(BATCH_SIZES, "cpu", 1)
     assert evaluate(engine_of(network), dataset, indices)["loss"] == pytest.approx(whole["loss"], rel=1e-5)
