@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import os
 import signal
@@ -13,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -24,7 +22,6 @@ from basecaller.data.dataset import Chunk
 from basecaller.data.sources import SOURCES
 from basecaller.hpo.records import StudyRecord
 from basecaller.hpo.storage import open_study
-from basecaller.reporting.terminal import stage_table
 from basecaller.search_plan.search import Search
 from basecaller.training import checkpoint
 from basecaller.training.engine import engine_of
@@ -236,17 +233,3 @@ def test_the_padding_stage_is_skipped_where_all_chunks_have_one_length(tmp_path,
     study = open_study(search.url, search.latest["padding"].study)
     assert StudyRecord.of(study).skipped == "every chunk has 200 samples, so there is nothing to pad; padding=off is kept"
     assert len(study.trials) == 1
-
-
-@pytest.mark.parametrize("width", [60, 80, 200])
-def test_a_stage_table_shows_its_settings_at_any_width(width):
-    point = {
-        "settings": {"model.max_dilation": 128, "optimizer.lr": 0.000353553}, "mean": 1.23, "error": 0.01, "identity_mean": 0.5,
-        "seeds": 3, "updates": 640, "samples": 305_000, "seconds": 12.3, "seconds_to_level": 8.1, "state": "winner",
-        "taken_over": 0,
-    }  # fmt: skip
-    console = Console(width=width, file=io.StringIO())
-    console.print(stage_table(SimpleNamespace(points=[SimpleNamespace(**point)]), console))
-    shown = console.file.getvalue()
-    assert all(text in shown for text in ("max_dilation", "128", "0.0003536", "1.2300", "winner"))
-    assert ("305" in shown) == (width > 100)

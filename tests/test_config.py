@@ -9,7 +9,6 @@ from basecaller.config import compose_config, conf_dir, scaled_rate
 from basecaller.errors import DataError, SettingError
 from basecaller.runs.job import resolve_job
 from basecaller.settings import settings
-from basecaller.workers import Workers, cores, divide
 
 CHOICES = [
     (group, path.stem)
@@ -103,11 +102,3 @@ def test_rates_scale_with_the_root_of_the_batch():
     assert scaled_rate(0.0005, 1.0, 32, 8) == 0.001
     assert scaled_rate(0.0005, 0.5, 4, 8) == pytest.approx(0.000176777)
     assert scaled_rate(0.0005, 0.0625) == 0.00003125
-
-
-def test_cores_are_divided_never_oversubscribed():
-    for workers in (1, 2, 3, 64):
-        division = divide(workers, "cpu")
-        assert division.threads == max(1, cores() // workers)
-    assert divide(None, "cpu") == Workers(cores(), 1)
-    assert divide(None, "cpu").count * divide(None, "cpu").threads <= cores()

@@ -13,14 +13,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
-from basecaller.errors import SettingError, StageError, StorageError
+from basecaller.errors import StageError, StorageError
 from basecaller.files import write_json
 from basecaller.hpo import optuna_private, queue
 from basecaller.hpo.best import standing
@@ -28,7 +27,6 @@ from basecaller.hpo.queue import trial_lock
 from basecaller.hpo.records import Outcome
 from basecaller.hpo.storage import current_study, open_storage, open_study
 from basecaller.hpo.trial import JobTrial
-from basecaller.hpo.urls import scrubbed, without_password
 from tests.conftest import TINY, Command
 from tests.helpers.processes import SLOW, hooked, start, wait_until
 from tests.helpers.sweeping import RATES, URL, points, sweep
@@ -214,36 +212,6 @@ def test_a_full_disk_is_one_error_and_leaves_what_was_there(small_disk, folder, 
     assert not list(small_disk.glob("data/*/meta.json"))
 
 
-def test_pruned_points_are_shown_and_never_win():
-    rates = "optimizer.lr=0.02,0.01,0.005,0.00001"
-    given = ("stage=lr_adam", "padding=on", "model.batch_norm=true", "stage.extend=0", "train.epochs=2")
-    pruning = ("search.pruner=MedianPruner", "+search.pruner_args.n_startup_trials=2", "search.replicates=2")
-    study = sweep(*given, *pruning, rates)
-    pruned = study.get_trials(states=(TrialState.PRUNED,))
-    assert "optimizer.lr=1e-05" in [t.user_attrs["point"] for t in pruned]
-    assert all(len(t.intermediate_values) < 4 for t in pruned)
-    stand = standing(study)
-    assert stand.failed == {t.user_attrs["point"]: "pruned at seed 1" for t in pruned}
-    assert stand.conclusion.winner not in (None, *stand.failed)
-    assert all(t.state == TrialState.COMPLETE for t in study.trials if t.user_attrs["seed"] == 2)
-
-
-def test_replicates_that_a_conclusion_needs_are_not_pruned():
-    study = sweep("stage=padding", "search.pruner=ThresholdPruner", "+search.pruner_args.upper=0.0", "search.replicates=2")
-    assert {t.state for t in study.trials} == {TrialState.COMPLETE}
-    assert len(study.trials) >= 2 * 3
-
-
-@pytest.mark.parametrize(
-    ("overrides", "words"),
-    [(["search.pruner=Nonesuch"], "MedianPruner"), (["search.pruner=ThresholdPruner"], "search.pruner_args")],
-)
-def test_a_pruner_that_cannot_be_is_refused_before_anything_is_stored(folder, overrides, words):
-    with pytest.raises(SettingError, match=words):
-        sweep(RATES, *overrides)
-    assert not (folder / "outputs/optuna.db").exists()
-
-
 @pytest.mark.parametrize("launcher", ["submitit_local", "ray"])
 def test_other_launchers_run_the_same_queue(folder, launcher):
     pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
@@ -285,48 +253,6 @@ def test_a_password_reaches_no_file_log_or_attribute(folder, server, given):
     assert wrong.returncode == 2
     assert "sesame" not in errors
     assert "Traceback" not in errors
-
-
-URLS = {
-    "postgresql+psycopg://me:sesame@host:5432/db": "postgresql+psycopg://me:***@host:5432/db",
-    "postgresql://:sesame@host/db": "postgresql://:***@host/db",
-    "postgresql://me:se%40same%2Fsesame@host/db": "postgresql://me:***@host/db",
-    "postgresql://me:sesame/sesame?sesame#:@host/db": "postgresql://me:***@host/db",
-    "postgresql://me:se@sesame@host/db": "postgresql://***",
-    "postgresql://me:se@sesame/sesame@host/db": "postgresql://***",
-    "postgresql://me:x@y:sesame@host/db": "postgresql://***",
-    "postgresql://host/db?user=me&password=sesame": "postgresql://host/db?password=***&user=me",
-    "postgresql://me@host/db?sslmode=require&passwd=a@sesame": "postgresql://me@host/db?passwd=***&sslmode=require",
-    "mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3Dsesame": "mssql+pyodbc:///?odbc_connect=***",
-    "storage='postgresql://me:sesame@host/db'": "storage='postgresql://me:***@host/db'",
-    "++storage=mysql://me:sesame@host/db": "++storage=mysql://me:***@host/db",
-    "postgresql://me@host/db": "postgresql://me@host/db",
-    "sqlite:///a b/me:you@lab.db": "sqlite:///a b/me:you@lab.db",
-    "journal:////x/me@lab": "journal:////x/me@lab",
-    "optimizer.lr=0.1": "optimizer.lr=0.1",
-}
-
-
-@pytest.mark.parametrize("url", URLS)
-def test_a_url_is_shown_without_its_secrets(url):
-    assert without_password(url) == URLS[url]
-
-
-@pytest.mark.parametrize("secret", ["sesame", "se%40same", "se%2Fsame"])
-@pytest.mark.parametrize("form", ["postgresql://me:{}@host/db", "postgresql://me@host/db?password={}"])
-def test_a_drivers_words_are_told_without_secrets(form, secret):
-    url = form.format(secret)
-    told = scrubbed(f"no {unquote(secret)} at host ({secret}), see {url}", url)
-    assert told == f"no *** at host (***), see {without_password(url)}"
-
-
-@pytest.mark.parametrize("url", [url for url in URLS if "sesame" in url and "storage" not in url])
-def test_what_cannot_be_opened_is_told_without_its_secrets(folder, monkeypatch, url):
-    monkeypatch.setenv("BASECALLER_STORAGE_WAIT", "0.1")
-    with pytest.raises(StorageError) as told:
-        open_study(url.replace("host", "host.invalid"), "tiny/none/x")
-    assert "sesame" not in str(told.value)
-    assert str(told.value).startswith("storage=")
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql", "journal"])

@@ -8,7 +8,6 @@ import pytest
 from basecaller.hpo import designs, ranking
 from basecaller.hpo.designs import EVERY, HALVING, SEPARATE, Design, most_runs, planned, promoted, rung_size, simulate, wanted
 from basecaller.hpo.ranking import against, conclude, threshold
-from basecaller.hpo.verdicts import at_edges, guessing
 
 SEEDS = [1, 2, 3]
 
@@ -344,20 +343,6 @@ def test_the_threshold_of_two_points_is_students():
     # two-sided, two degrees of freedom, level 4 %: 4.85; simulated, so about
     assert threshold((0, 1), 3, EVERY) == pytest.approx(4.85, rel=0.08)
     assert threshold((0, 1), 6, Design("rounds", 12)) == pytest.approx(2.757, rel=0.04)
-
-
-def test_edges_are_called_out_in_words():
-    text = at_edges({"optimizer.lr": "lowest"}, {"optimizer.lr": 5e-05})
-    assert text == "At the edge: lr 5e-05 is the lowest of its grid, a better value may lie beyond."
-    assert at_edges({}, {}) == ""
-
-
-@pytest.mark.parametrize(
-    ("loss", "letters", "identity", "told"),
-    [(1.39, 4, 0.5, True), (1.38, 4, 0.5, False), (1.38, 4, 0.02, True), (1.5, 5, 0.5, False), (1.61, 5, 0.5, True)],
-)
-def test_a_winner_that_guesses_is_called_out(loss, letters, identity, told):
-    assert ("Too short to tell" in guessing(loss, letters, identity, 0.02)) == told
 
 
 def test_an_incumbent_is_kept_unless_another_is_better_by_more_than_its_error():

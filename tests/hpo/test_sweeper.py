@@ -17,7 +17,6 @@ from optuna.trial import TrialState
 
 from basecaller.errors import DataError, SettingError, StageError, StorageError
 from basecaller.hpo.best import setting_of, standing, winner_of
-from basecaller.hpo.edges import edges, outward
 from basecaller.hpo.queue import trial_lock
 from basecaller.hpo.records import trials_of
 from basecaller.hpo.storage import current_study, open_storage, open_study, without_password
@@ -390,24 +389,3 @@ def test_the_simpler_choice_is_injected_where_no_difference_shows(monkeypatch):
     })  # fmt: skip
     winner = winner_of(URL, "tiny", ["padding"]).trial
     assert setting_of(winner, "padding") == "off"
-
-
-@pytest.mark.parametrize(
-    ("values", "end", "beyond"),
-    [
-        ([0.001, 0.0005, 0.0001], "highest", 0.002),
-        ([0.001, 0.0005, 0.0001], "lowest", 0.00002),
-        ([1, 4, 8], "highest", 16),
-        ([1, 4, 8], "lowest", None),
-        ([16, 32, 64, 128], "highest", 256),
-        ([0, 1], "highest", None),
-    ],
-)
-def test_axes_grow_by_their_own_ratio(values, end, beyond):
-    assert outward(values, end) == beyond
-
-
-def test_only_numbers_have_edges():
-    axes = {"a": [1, 2, 3], "b": ["x", "y"], "c": [False, True], "d": [0.1]}
-    assert edges({"a": 3, "b": "y", "c": True, "d": 0.1}, axes) == {"a": "highest"}
-    assert edges({"a": 2}, axes) == {}

@@ -1,4 +1,4 @@
-"""The search around the stages: what is asked again and how, budgets, finalists, and what the winner gained."""
+"""The search around the stages: what is asked again and how, finalists, and what the winner gained."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.config import compose_config
-from basecaller.data import Dataset
 from basecaller.hpo.grid import as_text, parse_overrides
-from basecaller.search_plan.budget import longer
 from basecaller.search_plan.finalists import Candidates, finalist_candidates, leaves
 from basecaller.search_plan.incumbent import Incumbent, asking_again, neighbours
 from basecaller.search_plan.stages import composed_settings, read_stage
@@ -75,24 +73,6 @@ def test_a_rate_is_asked_again_by_its_values():
 def test_what_the_user_set_stays():
     lines = again("dilation", given=("optimizer.lr", "model.stacks"), axes={"model.max_dilation": [16, 32]})
     assert not {"optimizer.lr", "model.stacks", "stage.rate_factor"} & set(lines)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "factor", "expected"),
-    [
-        (["train.chunks=10"], 4, {"train.chunks": 40, "train.epochs": 1}),
-        (["train.chunks=10"], 16, {"train.chunks": None, "train.epochs": 3}),  # 160 chunks of 51
-        (["train.chunks=null", "train.epochs=2"], 4, {"train.chunks": None, "train.epochs": 8}),
-        (["train.budget=updates", "train.updates=7", "train.chunks=10"], 4, {"train.chunks": 40, "train.updates": 28}),
-        (["train.budget=samples", "train.samples=700", "train.chunks=null"], 2, {"train.chunks": None, "train.samples": 1400}),
-        (["train.validation_chunks=5"], 4, {"train.validation_chunks": 10}),
-    ],
-)
-def test_a_longer_training_takes_more_chunks_and_then_more_epochs(dataset: Dataset, overrides, factor, expected):
-    lines = longer(compose_config(overrides), dataset, factor)
-    made = compose_config([*overrides, *lines])
-    assert len(dataset.indices("train")) == 51
-    assert {key: OmegaConf.select(made, key) for key in expected} == expected
 
 
 def resolve(config: DictConfig) -> DictConfig:
