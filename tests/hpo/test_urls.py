@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from basecaller.errors import StorageError
 from basecaller.hpo.storage import open_study
-from basecaller.hpo.urls import scrubbed, without_password
+from basecaller.hpo.urls import file_of, reason, scrubbed, without_password
 
 URLS = {
     "postgresql+psycopg://me:sesame@host:5432/db": "postgresql+psycopg://me:***@host:5432/db",
@@ -50,3 +52,28 @@ def test_what_cannot_be_opened_is_told_without_its_secrets(folder, monkeypatch, 
         open_study(url.replace("host", "host.invalid"), "tiny/none/x")
     assert "sesame" not in str(told.value)
     assert str(told.value).startswith("storage=")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("sqlite:///outputs/optuna.db", "outputs/optuna.db"),
+        ("sqlite:////tmp/x.db?timeout=3", "/tmp/x.db"),
+        ("journal:///~/search.log", "/home/me/search.log"),
+        ("sqlite:///", None),
+        ("sqlite://", None),
+        ("postgresql:///outputs/optuna.db", None),
+    ],
+)
+def test_the_file_of_a_storage(monkeypatch, url, expected):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert file_of(url) == (expected and Path(expected))
+
+
+def test_the_reason_is_the_drivers_first_line():
+    driver = OperationalError("SELECT 1", {}, Exception("connection refused\nIs the server running?"))
+    wrapped = RuntimeError("Optuna says something long")
+    wrapped.__cause__ = driver
+    assert reason(driver) == reason(wrapped) == "connection refused"
+    assert reason(ValueError("first\nsecond")) == "first"
+    assert reason(ValueError()) == "ValueError"
