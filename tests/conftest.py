@@ -28,6 +28,24 @@ TINY = [
 """Overrides that make a training a matter of a fraction of a second."""
 
 
+ON_SERVER = pytest.param("postgresql", marks=[pytest.mark.slow, pytest.mark.server])
+"""A parameter of tests that run on every kind of storage: they ask for the fixture `server` themselves."""
+
+STARTING = {"run", "another", "console", "hosts", "project", "server", "far_server"}
+"""Fixtures that start commands or a server."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that start commands as `slow`, and those that start a server as `server` too."""
+    for item in items:
+        used = STARTING.intersection(getattr(item, "fixturenames", ()))
+        if used:
+            item.add_marker(pytest.mark.slow)
+        if used & {"server", "far_server"}:
+            item.add_marker(pytest.mark.server)
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)

@@ -217,6 +217,7 @@ def test_a_storage_that_is_no_database_is_left_as_it_was(tmp_path, run: Command)
     assert (tmp_path / "notes.db").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_padding_stage_is_skipped_where_all_chunks_have_one_length(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     real = simulator.simulate

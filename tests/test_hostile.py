@@ -72,6 +72,7 @@ def prepared(path: Path, bam: Path, root: Path) -> Callable[[], Dataset]:
     return lambda: prepare("pod5", chosen, root)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1], ids=["pod5", "bam"])
 @EXAMPLES
 @given(damage=DAMAGE)
@@ -106,6 +107,7 @@ def settings_of(kind: str, folder: Path) -> tuple[str, object]:
     return "rawctcnet", tensors.Settings(str(folder), "signals", "sequences", 0.2, 0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bonito", "pth", "npy"])
 @EXAMPLES
 @given(damage=DAMAGE, which=st.integers(0, 3))
@@ -131,6 +133,7 @@ def test_damaged_arrays_are_refused_or_read_and_never_half_written(arrays, kind,
             assert (made / "meta.json").exists()
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(damage=DAMAGE)
 def test_a_damaged_checkpoint_is_refused_or_read(tmp_path_factory, damage):
@@ -140,6 +143,7 @@ def test_a_damaged_checkpoint_is_refused_or_read(tmp_path_factory, damage):
     assert outcome_of(lambda: checkpoint.load(path)) in ("fine", "refused")
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(damage=DAMAGE, which=st.integers(0, 20))
 def test_a_damaged_data_set_is_refused_or_read(dataset, damage, which):

@@ -110,6 +110,7 @@ def spin_counts(folder: Path, *overrides: str, **environment: str) -> set[str]:
     return set(seen.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_threads_of_every_worker_stop_spinning(tmp_path, launcher, monkeypatch):
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
@@ -353,6 +354,7 @@ sys.meta_path.insert(0, Interrupting())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "status", "told"),
     [("hydra", -signal.SIGINT, ""), ("basecaller.training.fit", 130, "interrupted; the same command goes on from here\n")],

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from basecaller.calling.caller import Call, Caller, cut, decode, margin
-from basecaller.calling.evaluating import evaluate_reads, homopolymers, seed_length
+from basecaller.calling.evaluating import evaluate_reads, seed_length
 from basecaller.calling.files import write_alignments, write_fastq
 from basecaller.calling.plain import Plain
 from basecaller.calling.quality import Calibration
@@ -128,6 +128,7 @@ def test_pod5_reads_become_fastq_and_bam_and_are_not_called_again(model, tmp_pat
         assert record.get_tag("ns") == len(next(r.adc for r in reads if r.read_id == record.query_name))
 
 
+@pytest.mark.slow
 def test_two_processes_with_one_output_call_each_read_once(model, tmp_path):
     make_source(tmp_path / "reads", count=6)
     line = [sys.executable, "-m", "basecaller.basecall", f"model={model}", "reads=reads", "decoder=greedy"]
@@ -293,21 +294,6 @@ def test_reads_are_evaluated_against_a_reference(model, tmp_path, run: Command, 
     assert seed_length(3_000_000_000) == 15
     with pytest.raises(DataError, match="cannot be read as FASTA"):
         evaluate_reads(exact, tmp_path / "nothing.fasta")
-
-
-@pytest.mark.parametrize(
-    ("called", "true", "expected"),
-    [
-        ("CAAAG", "CAAAG", [(3, True)]),
-        ("CAA-G", "CAAAG", [(3, False)]),
-        ("CAAAAG", "CAAA-G", [(3, False)]),
-        ("CAAATG", "CAAA-G", [(3, True)]),  # the letter too many is another one
-        ("CTAAG", "CAAAG", [(3, False)]),
-        ("AACGG", "AACGG", [(1, True)]),  # runs at the ends may go on
-    ],
-)
-def test_homopolymers_count_when_their_length_is_called(called, true, expected):
-    assert homopolymers(called, true) == expected
 
 
 @pytest.mark.parametrize(("batch_norm", "projection"), [(False, False), (True, True)])

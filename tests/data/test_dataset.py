@@ -82,6 +82,7 @@ def _prepare(folder: Path) -> str:
     return prepare("simulated", SIMULATED, folder).fingerprint
 
 
+@pytest.mark.slow
 def test_processes_that_ask_at_once_get_the_same_data_set(tmp_path):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         assert len(set(pool.map(_prepare, [tmp_path] * 4))) == 1

@@ -132,6 +132,7 @@ def test_sam_and_cram_are_told_how_to_convert(tmp_path, mode, kind):
         load(settings(path, other.parent))
 
 
+@pytest.mark.slow
 def test_folders_behind_links_are_searched_once(tmp_path):
     disk, run = tmp_path / "disk", tmp_path / "run"
     (disk / "deep").mkdir(parents=True)
@@ -155,6 +156,7 @@ def test_folders_behind_links_are_searched_once(tmp_path):
         load(settings(run, run))
 
 
+@pytest.mark.slow
 def test_an_empty_pod5_and_files_of_other_kinds_are_named(tmp_path):
     path, bam, reads = files.make_source(tmp_path, 3)
     with pytest.raises(DataError, match=r"empty\.pod5 has no reads"):

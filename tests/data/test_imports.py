@@ -136,6 +136,7 @@ BAD_READS: dict[str, tuple[Callable[[SimulatedRead], SimulatedRead], dict[str, f
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BAD_READS)
 def test_a_bad_read_of_a_pod5_costs_itself(tmp_path, kind):
     change, calibration, reason = BAD_READS[kind]
@@ -179,6 +180,7 @@ def test_of_several_records_the_first_usable_one_counts(tmp_path):
     assert dropped(counts) == {"records left out: another one of the same read": 3, "reads dropped: no move table": 1}
 
 
+@pytest.mark.slow
 def test_a_read_in_several_pod5_files_is_imported_once(tmp_path):
     reads = files.make_reads(6, bases=100)
     (tmp_path / "run").mkdir()
@@ -226,6 +228,7 @@ def test_where_nothing_is_left_the_message_says_why_and_what_to_do(tmp_path, kin
         load(settings(path, files.write_bam(tmp_path / "calls.bam", records), **changed))
 
 
+@pytest.mark.slow
 def test_pairs_that_share_reads_import_each_where_its_record_is(tmp_path):
     """As where one folder of POD5 was basecalled by barcode: the same files, each with several BAM files."""
     reads = files.make_reads(5, bases=100)

@@ -153,6 +153,7 @@ def test_position_splits_never_share_a_place_on_the_genome(tmp_path):
     assert counts["chunks dropped: across a cut between splits"] > 0
 
 
+@pytest.mark.slow
 def test_several_pairs_are_one_data_set(tmp_path):
     a, a_bam, _ = files.make_source(tmp_path / "a", count=3, seed=1)
     b, b_bam, _ = files.make_source(tmp_path / "b", count=4, seed=2)
@@ -315,6 +316,7 @@ def many_files(folder: Path) -> tuple[Path, Path, list[files.SimulatedRead]]:
     return folder / "pod5", folder / "bam", reads
 
 
+@pytest.mark.slow
 def test_folders_are_imported_side_by_side_as_one_after_the_other(tmp_path):
     path, bam, reads = many_files(tmp_path)
     chosen = settings(path, bam)
@@ -332,6 +334,7 @@ def test_folders_are_imported_side_by_side_as_one_after_the_other(tmp_path):
     assert not list((tmp_path / "data").glob("*.parts"))
 
 
+@pytest.mark.slow
 def test_an_interrupted_import_goes_on_with_the_files_that_are_missing(tmp_path):
     path, bam, _ = many_files(tmp_path)
     chosen = settings(path, bam)

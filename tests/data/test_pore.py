@@ -100,6 +100,7 @@ def test_a_table_of_ones_own_needs_no_offset(tmp_path, run: Command):
         data_settings(compose_config(["data.pore_model=gone.tsv"]))
 
 
+@pytest.mark.slow
 def test_an_audit_is_of_one_table(tmp_path):
     dataset = made(tmp_path, lambda labels: labels, False)
     own = audit(dataset, Pore("mine", r94().levels))  # where in the k-mer a base lies is found

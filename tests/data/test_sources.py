@@ -58,6 +58,7 @@ def test_a_bonito_directory_is_read_where_it_is(folder, dtype):
     assert labels.tolist() == np.load(path / "references.npy")[7][:length].tolist()
 
 
+@pytest.mark.slow
 def test_directories_of_different_width_train_together_in_every_padding(folder):
     paths = bonito_directory(folder / "a", 40, 600), bonito_directory(folder / "b", 40, 900, np.float32, seed=1)
     given = ["data=bonito", f"data.path=[{paths[0]},{paths[1]}]", *SHARES, "data.batch_size=4", *SMALL]
@@ -169,6 +170,7 @@ def test_reads_without_base_positions_are_never_cropped(folder):
     assert np.isfinite(train(resolve_job(cfg, folder / "run")).metrics["val_loss"])
 
 
+@pytest.mark.slow
 def test_a_search_compares_on_with_masked_where_nothing_can_be_cropped(folder):
     path, _ = tensors(folder / "t")
     given = ["data=rawctcnet", f"data.path={path}", *SHARES, *SMALL, "plan=[padding,batch_norm]", "search.workers=1"]

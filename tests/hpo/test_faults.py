@@ -27,7 +27,7 @@ from basecaller.hpo.queue import trial_lock
 from basecaller.hpo.records import Outcome
 from basecaller.hpo.storage import current_study, open_storage, open_study
 from basecaller.hpo.trial import JobTrial
-from tests.conftest import TINY, Command
+from tests.conftest import ON_SERVER, TINY, Command
 from tests.helpers.processes import SLOW, hooked, start, wait_until
 from tests.helpers.sweeping import RATES, URL, points, sweep
 
@@ -81,7 +81,8 @@ def test_processes_that_find_a_database_empty_make_its_tables_once(folder, serve
     assert len(optuna.get_all_study_names(url)) == 1
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "journal", "postgres"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "journal", ON_SERVER])
 def test_the_same_command_started_twice_shares_the_grid(folder, request, kind):
     url = {"sqlite": URL, "journal": "journal:///journal.log"}.get(kind) or request.getfixturevalue("server").url
     rates = "optimizer.lr=" + ",".join(str(i / 1000) for i in range(1, 9))
@@ -96,6 +97,7 @@ def test_the_same_command_started_twice_shares_the_grid(folder, request, kind):
     assert len(trials) == 8
 
 
+@pytest.mark.slow
 def test_a_point_over_which_processes_die_ends_as_killed_and_the_others_go_on(folder):
     hook = """
         import os
@@ -137,6 +139,7 @@ def test_only_deaths_that_one_sweep_has_seen_count_against_a_point(folder):
         assert study.trials[left.number].user_attrs["outcome"] == expected
 
 
+@pytest.mark.slow
 def test_a_failure_at_a_later_seed_is_tried_again_by_the_next_sweep(monkeypatch):
     from basecaller.runs import training
 
@@ -155,7 +158,7 @@ def test_a_failure_at_a_later_seed_is_tried_again_by_the_next_sweep(monkeypatch)
     assert stand.conclusion.seeds == 2
 
 
-def test_another_version_of_the_program_is_refused_and_nothing_changes(folder, run: Command):
+def test_another_version_of_the_program_is_refused_and_nothing_changes(folder):
     study = sweep(RATES)
     study.set_user_attr("format", 99)
     before = (folder / "outputs/optuna.db").read_bytes()
@@ -212,6 +215,7 @@ def test_a_full_disk_is_one_error_and_leaves_what_was_there(small_disk, folder, 
     assert not list(small_disk.glob("data/*/meta.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["submitit_local", "ray"])
 def test_other_launchers_run_the_same_queue(folder, launcher):
     pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
@@ -255,7 +259,7 @@ def test_a_password_reaches_no_file_log_or_attribute(folder, server, given):
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "journal"])
+@pytest.mark.parametrize("kind", ["sqlite", "journal", ON_SERVER])
 def test_attributes_are_written_together_and_never_to_a_finished_trial(folder, request, kind):
     urls = {"sqlite": lambda: URL, "journal": lambda: "journal:///outputs/journal.log"}
     url = urls[kind]() if kind in urls else request.getfixturevalue("server").url

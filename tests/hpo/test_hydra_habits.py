@@ -16,7 +16,7 @@ from basecaller.runs.folder import Result
 from tests.conftest import TINY, Command
 from tests.helpers.sweeping import RATES, points, sweep
 
-pytestmark = pytest.mark.usefixtures("folder")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("folder")]
 
 FORMS = {
     "glob": (["optimizer=glob(ada*,exclude=*w)"], ["optimizer=adagrad", "optimizer=adam", "optimizer=adamax"]),

@@ -19,6 +19,7 @@ from tests.helpers.sweeping import RATES, URL, sweep
 pytestmark = pytest.mark.usefixtures("folder")
 
 
+@pytest.mark.slow
 def test_pruned_points_are_shown_and_never_win():
     rates = "optimizer.lr=0.02,0.01,0.005,0.00001"
     given = ("stage=lr_adam", "padding=on", "model.batch_norm=true", "stage.extend=0", "train.epochs=2")
@@ -33,6 +34,7 @@ def test_pruned_points_are_shown_and_never_win():
     assert all(t.state == TrialState.COMPLETE for t in study.trials if t.user_attrs["seed"] == 2)
 
 
+@pytest.mark.slow
 def test_replicates_that_a_conclusion_needs_are_not_pruned():
     study = sweep("stage=padding", "search.pruner=ThresholdPruner", "+search.pruner_args.upper=0.0", "search.replicates=2")
     assert {t.state for t in study.trials} == {TrialState.COMPLETE}

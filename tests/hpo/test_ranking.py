@@ -275,6 +275,7 @@ def false_differences(groups: tuple[int, ...], design: Design, seeds: int, mean:
     return clear / repetitions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("groups", "design", "seeds"),
     [
@@ -289,6 +290,7 @@ def test_points_of_equal_worth_are_called_different_in_at_most_five_of_a_hundred
     assert false_differences(groups, design, seeds, *equal) <= 0.065  # 5 %, and the error of 1,200 stages
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("best", "second"), [(1.0, 1.0), (1.0, 0.8), (1.0, 0.5), (1.0, 0.2)])
 @pytest.mark.parametrize("groups", [STACKS, DILATION])
 def test_two_choices_in_the_lead_are_called_different_in_at_most_five_of_a_hundred_stages(groups, best, second):

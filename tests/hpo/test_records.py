@@ -24,13 +24,14 @@ from basecaller.hpo.records import (
     trials_of,
 )
 from basecaller.hpo.storage import open_study
+from tests.conftest import ON_SERVER
 from tests.helpers.sweeping import URL
 
 URLS = {"sqlite": lambda request: URL, "journal": lambda request: "journal:///outputs/journal.log",
         "postgresql": lambda request: request.getfixturevalue("server").url}  # fmt: skip
 
 
-@pytest.fixture(params=URLS)
+@pytest.fixture(params=["sqlite", "journal", ON_SERVER])
 def study(folder, request) -> optuna.Study:
     return open_study(URLS[request.param](request), f"tiny/records/{request.node.name}")
 

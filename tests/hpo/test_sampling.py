@@ -19,7 +19,7 @@ from basecaller.hpo.storage import current_study, open_study
 from tests.conftest import TINY, Command
 from tests.helpers.sweeping import URL, sweep, values
 
-pytestmark = pytest.mark.usefixtures("folder")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("folder")]
 
 RATE = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
 SAMPLERS = {

@@ -31,8 +31,6 @@ def database(server: Server) -> str:
     return server.database("suite")
 
 
-@pytest.mark.slow
-@pytest.mark.server
 class TestPostgreSQL(StorageTestCase):
     @pytest.fixture
     def storage(self, database: str) -> BaseStorage:

@@ -17,6 +17,8 @@ from basecaller.native.step import Library, Step, _Place, self_test
 from basecaller.network import RawCTCNet
 from basecaller.training.engine import NativeEngine, TorchEngine
 
+pytestmark = pytest.mark.slow
+
 SIZE = Model(
     "n", channels=32, skip_channels=64, kernel=3, max_dilation=64, stacks=1, batch_norm=False, stride=4, projection=False
 )

@@ -23,6 +23,8 @@ from basecaller.training.evaluate import evaluate
 from tests.conftest import TINY
 from tests.helpers.training import MODEL, job, losses, train
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 WIDE = dataclasses.replace(MODEL, channels=16, skip_channels=32)

@@ -106,6 +106,7 @@ def test_a_finished_search_is_told_whole(folder, run: Command):
     assert all("area_under_curve" in t.user_attrs for t in study.trials)
 
 
+@pytest.mark.slow
 def test_a_running_search_says_what_is_open(folder):
     made = search()
     made.run_stage("padding")
@@ -340,6 +341,7 @@ def test_the_optimizer_has_a_verdict_of_its_own():
     assert optimizers(stands | {"lr_adagrad": standing(other)}) == "the optimizers were tried under different settings"
 
 
+@pytest.mark.slow
 def test_a_stage_that_asks_about_speed_compares_areas_and_hands_losses_on(folder):
     given = ("stage=batch_norm", "padding=on", "search.replicates=2", "threads=1")
     with hydra_app() as app:

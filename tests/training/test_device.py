@@ -29,6 +29,7 @@ def folder(tmp_path) -> Iterator[str]:
         os.close(held) if isinstance(held, int) else held.release()
 
 
+@pytest.mark.slow
 def test_processes_take_different_gpus_and_share_when_all_are_taken(folder):
     context = multiprocessing.get_context("spawn")
     assert _own_gpu(folder) == _own_gpu(folder) == "cuda:0"
