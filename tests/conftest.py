@@ -14,7 +14,7 @@ import torch
 from basecaller.data import Dataset, simulator
 from basecaller.data.sources import prepare
 from basecaller.hpo.storage import open_storage
-from tests.postgres import AbsentError, Server, temporary_server
+from tests.helpers.postgres import AbsentError, Server, temporary_server
 
 SIMULATED = simulator.Settings(
     reads=80, min_bases=20, max_bases=60, genome_bases=100_000, simulator_seed=3, validation=0.2, test=0.2
@@ -26,6 +26,24 @@ TINY = [
     "search.finalists=0", "search.headline_seeds=1", "threads=1",
 ]  # fmt: skip
 """Overrides that make a training a matter of a fraction of a second."""
+
+
+ON_SERVER = pytest.param("postgresql", marks=[pytest.mark.slow, pytest.mark.server])
+"""A parameter of tests that run on every kind of storage: they ask for the fixture `server` themselves."""
+
+STARTING = {"run", "another", "console", "hosts", "project", "server", "far_server"}
+"""Fixtures that start commands or a server."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that start commands as `slow`, and those that start a server as `server` too."""
+    for item in items:
+        used = STARTING.intersection(getattr(item, "fixturenames", ()))
+        if used:
+            item.add_marker(pytest.mark.slow)
+        if used & {"server", "far_server"}:
+            item.add_marker(pytest.mark.server)
 
 
 @pytest.fixture(autouse=True)

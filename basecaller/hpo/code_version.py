@@ -33,8 +33,8 @@ TRAINING_CODE = (
     "native/block.h",
     "native/ctc.h",
 )
-"""Files below the package, or functions in them, that decide what a training gives. `tests/test_identity.py` fails where one of
-them uses a module that is neither here nor known to decide nothing."""
+"""Files below the package, or functions in them, that decide what a training gives. `tests/hpo/test_identity.py` fails where
+one of them uses a module that is neither here nor known to decide nothing."""
 
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 """Of C."""

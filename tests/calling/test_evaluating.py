@@ -1,0 +1,35 @@
+"""What an evaluation counts."""
+
+from __future__ import annotations
+
+import pytest
+
+from basecaller.calling.evaluating import homopolymers, spread
+
+
+@pytest.mark.parametrize(
+    ("called", "true", "expected"),
+    [
+        ("CAAAG", "CAAAG", [(3, True)]),
+        ("CAA-G", "CAAAG", [(3, False)]),
+        ("CAAAAG", "CAAA-G", [(3, False)]),
+        ("CAAATG", "CAAA-G", [(3, True)]),  # the letter too many is another one
+        ("CTAAG", "CAAAG", [(3, False)]),
+        ("AACGG", "AACGG", [(1, True)]),  # runs at the ends may go on
+    ],
+)
+def test_homopolymers_count_when_their_length_is_called(called, true, expected):
+    assert homopolymers(called, true) == expected
+
+
+@pytest.mark.parametrize(
+    ("cigar", "called", "true"),
+    [
+        ([[5, 0]], "ACGTA", "ACGTA"),
+        ([[2, 7], [1, 8], [2, 7]], "ACTTA", "ACGTA"),
+        ([[2, 0], [1, 1], [3, 0]], "ACCGTA", "AC-GTA"),
+        ([[2, 0], [2, 2], [1, 0]], "AC--A", "ACGTA"),
+    ],
+)
+def test_an_alignment_is_spread_into_its_columns(cigar, called, true):
+    assert spread(called.replace("-", ""), true.replace("-", ""), cigar) == (called, true)
