@@ -8,7 +8,8 @@ import pytest
 from basecaller.hpo import designs, ranking
 from basecaller.hpo.designs import EVERY, HALVING, SEPARATE, Design, most_runs, planned, promoted, rung_size, simulate, wanted
 from basecaller.hpo.ranking import against, conclude, threshold
-from basecaller.hpo.verdicts import at_edges, guessing
+from basecaller.hpo.verdicts import at_edges
+from basecaller.reporting.guessing import guessing
 
 SEEDS = [1, 2, 3]
 
