@@ -53,7 +53,7 @@ class Place:
     """Where a sweep and its earlier stages are kept.
 
     Attributes:
-        url: of the Optuna storage.
+        url: of the Optuna storage; messages call it `storage=`.
         experiment: the first part of the names of its studies.
         folder: for locks.
         command: what runs a stage, with `{stage}` in place of its name; messages show it.
