@@ -19,7 +19,7 @@ from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
 from basecaller.errors import SettingError
 from basecaller.files import read_json, write_json
-from basecaller.hpo.best import standing, winner_of
+from basecaller.hpo.best import Winner, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.records import store_study, trials_of
 from basecaller.hpo.storage import open_study
@@ -28,7 +28,7 @@ from basecaller.reporting.contents import StageFacts
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.terminal import print_report, print_stage
 from basecaller.runs.findings import data_findings
-from basecaller.runs.task import check
+from basecaller.runs.task import TASK
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.finalists import INCUMBENT, Candidates, finalist_candidates
 from basecaller.search_plan.incumbent import (
@@ -106,7 +106,7 @@ class Search:
         Raises:
             BasecallerError: a setting is invalid or the data cannot be used; nothing was stored.
         """
-        check(self.cfg)
+        TASK.check(self.cfg)
         self._save(report=not (self.folder / "report.html").exists())
         self.first_round()
         for number in range(2, self.options.rounds + 1):
@@ -177,14 +177,16 @@ class Search:
         """The stage of a contest whose winner won it."""
         if len(contest) == 1:
             return contest[0]
+        won = self._winner_of(contest).study.study_name
+        return next(name for name in contest if self.latest[name].study == won)
+
+    def _winner_of(self, contest: list[str]) -> Winner:
         studies = {name: asked.study for name, asked in self.latest.items()}
-        won = winner_of(self.url, self.experiment, contest, studies).study.study_name
-        return next(name for name in contest if studies[name] == won)
+        return winner_of(dataclasses.replace(TASK.place(self.cfg), studies=studies), contest)
 
     def _take(self, contest: list[str]) -> None:
         """Makes the winner of a contest the incumbent."""
-        studies = {name: asked.study for name, asked in self.latest.items()}
-        won = winner_of(self.url, self.experiment, contest, studies)
+        won = self._winner_of(contest)
         self.incumbent = Incumbent(settings_of(won.trial, self.keys), won.study.study_name, won.trial.number, won.mean)
 
     def _stale(self, name: str, budget: list[str]) -> str:

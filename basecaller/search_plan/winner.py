@@ -16,9 +16,9 @@ from basecaller.config import command
 from basecaller.errors import StageError
 from basecaller.files import content_digest, read_json, replacing, write_json
 from basecaller.hpo.best import standing
-from basecaller.hpo.code_version import code_version
 from basecaller.hpo.identity import digest
 from basecaller.hpo.storage import open_study
+from basecaller.runs.code_version import code_version
 from basecaller.search_plan.finalists import DEFAULTS, WINNER, Candidates
 from basecaller.settings import settings
 

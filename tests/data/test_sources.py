@@ -21,7 +21,7 @@ from basecaller.hpo.records import StudyRecord
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.runs.findings import data_findings
 from basecaller.runs.job import resolve_job
-from basecaller.runs.task import check
+from basecaller.runs.task import TASK
 from basecaller.runs.training import train
 from basecaller.search_plan.search import Search
 from basecaller.search_plan.winner import tested as metrics_of_the_test_set
@@ -66,7 +66,7 @@ def test_directories_of_different_width_train_together_in_every_padding(folder):
     assert sorted(set(dataset.lengths.tolist())) == [600, 900]
     for padding in ("off", "on", "masked"):
         cfg = compose_config([*given, f"padding={padding}"])
-        check(cfg)
+        TASK.check(cfg)
         result = train(resolve_job(cfg, folder / padding))
         assert np.isfinite(result.metrics["val_loss"])
     for batch in training_batches(dataset, dataset.indices("train"), [(len(dataset.indices("train")), 4)], "off", 4, 1, 0):
@@ -164,7 +164,7 @@ def test_reads_without_base_positions_are_never_cropped(folder):
     path, _ = tensors(folder / "t")
     given = ["data=rawctcnet", f"data.path={path}", *SHARES, *SMALL]
     with pytest.raises(SettingError, match=r"padding=off: .* use padding=masked"):
-        check(compose_config([*given, "padding=off"]))
+        TASK.check(compose_config([*given, "padding=off"]))
     cfg = compose_config(given)
     assert cfg.padding.mode == "masked"  # its own default
     assert np.isfinite(train(resolve_job(cfg, folder / "run")).metrics["val_loss"])

@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from basecaller.config import compose_config
 from basecaller.errors import SettingError
 from basecaller.hpo.grid import Keys, Point, Space, as_override, as_text, parse_overrides, read_space, widened
+from basecaller.runs.task import TASK
 
 GROUPS = {"optimizer": ["adam", "sgd"], "padding": ["off", "on"]}
-KEYS = Keys(lambda key: GROUPS.get(key, []), "simulated")
+KEYS = Keys(lambda key: GROUPS.get(key, []), TASK, compose_config([]))
 
 
 def space(*lines: str, sampled: bool = False) -> Space:

@@ -9,8 +9,8 @@ import pytest
 
 import basecaller
 from basecaller.config import compose_config
-from basecaller.hpo.code_version import TRAINING_CODE, code_version, meaning
 from basecaller.hpo.identity import without
+from basecaller.runs.code_version import TRAINING_CODE, code_version, meaning
 from basecaller.runs.job import resolve_job
 
 PACKAGE = Path(basecaller.__file__).parent

@@ -6,14 +6,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from basecaller.config import compose_config
 from basecaller.errors import SettingError
 from basecaller.hpo.best import standing
 from basecaller.hpo.designs import HALVING
-from basecaller.hpo.pruning import pruner_of, screening_pruner
+from basecaller.hpo.pruning import is_screening, pruner_of
 from basecaller.hpo.records import store_study
 from basecaller.hpo.storage import open_study
-from basecaller.settings import general
 from tests.helpers.sweeping import RATES, URL, sweep
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -52,27 +50,24 @@ def test_a_pruner_that_cannot_be_is_refused_before_anything_is_stored(folder, ov
 
 
 def test_the_pruner_is_optunas_with_its_arguments():
-    assert pruner_of(general(compose_config([])).search) is None
-    given = ["search.pruner=PercentilePruner", "+search.pruner_args.percentile=30.0"]
-    made = pruner_of(general(compose_config(given)).search)
+    assert pruner_of(None, None, "search.pruner") is None
+    made = pruner_of("PercentilePruner", {"percentile": 30.0}, "search.pruner")
     assert isinstance(made, optuna.pruners.PercentilePruner)
     with pytest.raises(SettingError, match=r"search\.pruner=PercentilePruner search\.pruner_args=.*percentile"):
-        pruner_of(general(compose_config(given[:1])).search)
+        pruner_of("PercentilePruner", None, "search.pruner")
     with pytest.raises(SettingError, match=r"search\.pruner=optuna: no such pruner; Optuna has .*HyperbandPruner"):
-        pruner_of(general(compose_config(["search.pruner=optuna"])).search)
+        pruner_of("optuna", None, "search.pruner")
 
 
-def test_only_the_first_seed_of_a_grid_that_is_thinned_out_may_be_pruned(folder):
+def test_only_the_first_seed_of_a_grid_that_is_thinned_out_may_be_pruned():
     study = open_study(URL, "tiny/none/x")
     points = {f"optimizer.lr={rate}": {"optimizer.lr": rate} for rate in (0.1, 0.2, 0.3, 0.4)}
-    given = [f"storage={URL}", "trial.study=tiny/none/x", "search.pruner=MedianPruner"]
 
     def prunes(seed: int, seeds: list[int], kept: dict[str, dict[str, float]] = points) -> bool:
         store_study(study, points=list(kept), settings=kept, choice="optimizer.lr", seeds=seeds, design=HALVING)
-        return screening_pruner(general(compose_config([*given, f"seed={seed}"]))) is not None
+        return is_screening(study, seed)
 
     assert prunes(1, [1, 2])
     assert not prunes(2, [1, 2])
     assert prunes(1, [1])
     assert not prunes(1, [1, 2], dict(list(points.items())[:2]))  # both run at every seed
-    assert screening_pruner(general(compose_config(given[:2]))) is None

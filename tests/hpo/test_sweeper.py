@@ -20,6 +20,7 @@ from basecaller.hpo.best import setting_of, standing, winner_of
 from basecaller.hpo.queue import trial_lock
 from basecaller.hpo.records import trials_of
 from basecaller.hpo.storage import current_study, open_storage, open_study, without_password
+from basecaller.hpo.task import Place
 from basecaller.reporting.facts import stage_facts
 from basecaller.runs.task import run_job
 from basecaller.search_plan.stages import hydra_app
@@ -28,6 +29,8 @@ from tests.helpers.processes import wait_until
 from tests.helpers.sweeping import RATES, URL, points, sweep
 
 pytestmark = pytest.mark.usefixtures("folder")
+
+PLACE = Place(url=URL, experiment="tiny", folder=Path("outputs/tiny"), command="python -m basecaller.train -m stage={stage}")
 
 
 def test_a_free_hand_grid_runs_every_point_once(folder):
@@ -68,7 +71,7 @@ def test_the_command_line_wins_over_the_stage():
 def test_winners_are_injected_into_later_stages():
     sweep("stage=padding")
     study = sweep("stage=batch_norm")
-    padding = winner_of(URL, "tiny", ["padding"]).trial
+    padding = winner_of(PLACE, ["padding"]).trial
     chosen = setting_of(padding, "padding")
     assert study.user_attrs["fixed"]["padding"] == f"padding={chosen}"
     assert {setting_of(t, "padding") for t in trials_of(study)} == {chosen}
@@ -81,7 +84,7 @@ def test_rates_follow_the_winner_and_the_batch_size():
     given = ("padding=on", "model.batch_norm=true")
     for stage, rate in (("lr_adam", 0.01), ("lr_adamax", 0.004), ("lr_adagrad", 1e-6)):
         sweep(f"stage={stage}", *given, f"optimizer.lr={rate}")
-    best = winner_of(URL, "tiny", ["lr_adam", "lr_adamax", "lr_adagrad"]).trial
+    best = winner_of(PLACE, ["lr_adam", "lr_adamax", "lr_adagrad"]).trial
     base = setting_of(best, "optimizer.lr")
     study = sweep("stage=batch_size", *given, "data.batch_size=2,8")
     assert {setting_of(t, "optimizer") for t in trials_of(study)} == {setting_of(best, "optimizer")}
@@ -117,7 +120,7 @@ def test_a_missing_stage_is_named_with_the_command_that_runs_it(folder):
     ):
         sweep("stage=batch_norm")
     study = sweep("stage=padding")
-    assert winner_of(URL, "tiny", ["padding"]).trial.number == standing(study).winner.number
+    assert winner_of(PLACE, ["padding"]).trial.number == standing(study).winner.number
     study.set_user_attr("points", [*study.user_attrs["points"], "padding=masked"])
     with pytest.raises(StageError, match=r"stage padding .*: 1 of its trials are unfinished; finish them with"):
         sweep("stage=batch_norm")
@@ -387,5 +390,5 @@ def test_the_simpler_choice_is_injected_where_no_difference_shows(monkeypatch):
     monkeypatch.setattr(type(stand), "values", lambda self, seeds: {
         p: {s: values[p, s] for q, s in values if q == p and s in seeds} for p in self.points
     })  # fmt: skip
-    winner = winner_of(URL, "tiny", ["padding"]).trial
+    winner = winner_of(PLACE, ["padding"]).trial
     assert setting_of(winner, "padding") == "off"

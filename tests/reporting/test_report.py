@@ -18,10 +18,10 @@ from rich.console import Console
 
 from basecaller.config import compose_config
 from basecaller.hpo.best import standing
-from basecaller.hpo.contests import Optimizers, asked, optimizers
 from basecaller.hpo.designs import HALVING, rounds
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.report import write_report
+from basecaller.reporting.contests import Optimizers, asked, optimizers
 from basecaller.reporting.convergence import convergence, loss_at, reached
 from basecaller.reporting.facts import optimizer_facts, stage_facts
 from basecaller.reporting.published import LOSSES, against_published, latest_asked

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from basecaller.hpo.best import setting_of
 from basecaller.hpo.designs import HALVING, SEPARATE, Design, Values
-from basecaller.hpo.identity import IGNORED, digest, without
+from basecaller.hpo.identity import digest, without
 from basecaller.hpo.ranking import Conclusion, against, conclude
 from basecaller.hpo.verdicts import compared, seeds, shown
+from basecaller.runs.identity import IGNORED
+from basecaller.schema import OBJECTIVE
 
 if TYPE_CHECKING:
     from basecaller.hpo.best import Standing
@@ -81,8 +83,8 @@ class Contest:
         return Gap(mean, self.found.needed * error, shared)
 
 
-def contest_of(stand: Standing, measure: str = "val_loss") -> Contest:
-    """A stage's points by their choices, compared by some measure."""
+def contest_of(stand: Standing, measure: str | None = None) -> Contest:
+    """A stage's points by their choices, compared by some measure, see `TrialRecord.measured`."""
     stand = dataclasses.replace(stand, measure=measure)
     return Contest.of(stand.values(stand.seeds), stand.choices, stand.design, len(stand.seeds))
 
@@ -121,7 +123,7 @@ class Optimizers:
     @property
     def text(self) -> str:
         """What may be said of the optimizers."""
-        return compared(self.contest.found, {point: point for point in self.rates})
+        return compared(self.contest.found, {point: point for point in self.rates}, OBJECTIVE)
 
 
 def optimizers(stands: Mapping[str, Standing]) -> Optimizers | str:
