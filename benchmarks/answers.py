@@ -88,7 +88,7 @@ def sampled(sampler: str, given: list[str], cost: float, keys: list[str], *own: 
         study = current_study(str(compose_config(given).storage), f"by_{sampler}", "none")
         assert study is not None
         trials = trials_of(study)
-        seconds = sum(trial.facts.get("seconds", 0.0) for trial in trials)
+        seconds = sum(trial.duration.total_seconds() for trial in study.trials if trial.duration)  # of pruned ones, too
     best = min((trial for trial in trials if trial.is_complete), key=TrialRecord.measured)
     return settings_of(best, [key for key in keys if key != SCHEDULE]) | {SCHEDULE: None}, seconds, len(trials)
 
