@@ -17,7 +17,6 @@ from basecaller.data.splits import SPLITS
 from basecaller.decode import DECODERS
 from basecaller.geometry import Model
 from basecaller.hpo import task
-from basecaller.hpo.task import Objective
 from basecaller.training.settings import Optimizer, Train
 
 NAME = {"matches": (r"\w[\w.-]*", "letters, digits, '_', '-' and '.', the first a letter or digit"), "longest": 100}
@@ -32,7 +31,7 @@ EXPORTS = {"torchscript": "pt", "onnx": "onnx"}
 DEVICE = {"matches": (r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")}
 
 
-OBJECTIVE = Objective("val_loss", "nats per base", {"area_under_curve": " of mean loss along the way (area under the curve)"})
+OBJECTIVE = task.Objective("val_loss", "nats per base", {"area_under_curve": " of mean loss along the way (area under the curve)"})
 """What trainings minimise, and what a stage may compare them by instead."""
 
 
