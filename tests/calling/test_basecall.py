@@ -237,8 +237,8 @@ def test_a_damaged_pod5_leaves_no_half_file(model, tmp_path, run: Command):
         ("export", ["model=nowhere", "format=caffe"], "format=caffe: must be one of torchscript, onnx"),
     ],
 )
-def test_wrong_arguments_are_one_message(run: Command, command, arguments, words):
-    told = run(command, *arguments, code=2)
+def test_wrong_arguments_are_one_message(call: Command, command, arguments, words):
+    told = call(command, *arguments, code=2)
     assert words in told.stderr
     assert "Traceback" not in told.stderr
 
