@@ -336,6 +336,7 @@ def test_training_starts_from_a_checkpoint_and_maps_its_letters(tmp_path):
         checkpoint.start_from(RawCTCNet(dataclasses.replace(SIZE, stride=2)), tmp_path / "best.pt")
 
 
+@pytest.mark.slow
 def test_fine_tuning_is_a_run_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small = [line for line in TINY if not line.startswith("search.")]
