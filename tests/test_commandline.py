@@ -105,11 +105,11 @@ def test_home_is_known_in_every_path_of_every_command(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["2024_11_25", "on", "012", "12:30:00", "a #1", "~/calls", "'", "a,b", "[a]"])
-def test_basecalls_go_where_it_was_said(tmp_path, run: Command, name, monkeypatch):
+def test_basecalls_go_where_it_was_said(tmp_path, call: Command, name, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     checkpoint.save(tmp_path / name.replace("~", "home") / "best.pt", checkpoint.network_content(network()))
     make_source(tmp_path / "reads", count=2)
-    run("basecall", f"model={name}", "reads=reads", f"output={name}/calls", "decoder=greedy")
+    call("basecall", f"model={name}", "reads=reads", f"output={name}/calls", "decoder=greedy")
     assert (tmp_path / name.replace("~", "home") / "calls/reads.fastq").is_file()
 
 

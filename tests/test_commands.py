@@ -192,9 +192,9 @@ SURFACES = {
 
 
 @pytest.mark.parametrize("kind", SURFACES)
-def test_every_command_refuses_bad_input_with_one_message(tmp_path, run: Command, kind):
+def test_every_command_refuses_bad_input_with_one_message(tmp_path, call: Command, kind):
     module, overrides, words = SURFACES[kind]
-    done = run(module, *overrides, code=2)
+    done = call(module, *overrides, code=2)
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "outputs/optuna.db").exists()

@@ -237,8 +237,8 @@ def test_a_damaged_pod5_leaves_no_half_file(model, tmp_path, run: Command):
         ("export", ["model=nowhere", "format=caffe"], "format=caffe: must be one of torchscript, onnx"),
     ],
 )
-def test_wrong_arguments_are_one_message(run: Command, command, arguments, words):
-    told = run(command, *arguments, code=2)
+def test_wrong_arguments_are_one_message(call: Command, command, arguments, words):
+    told = call(command, *arguments, code=2)
     assert words in told.stderr
     assert "Traceback" not in told.stderr
 
@@ -336,6 +336,7 @@ def test_training_starts_from_a_checkpoint_and_maps_its_letters(tmp_path):
         checkpoint.start_from(RawCTCNet(dataclasses.replace(SIZE, stride=2)), tmp_path / "best.pt")
 
 
+@pytest.mark.slow
 def test_fine_tuning_is_a_run_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small = [line for line in TINY if not line.startswith("search.")]

@@ -174,7 +174,7 @@ def test_reads_without_base_positions_are_never_cropped(folder):
 def test_a_search_compares_on_with_masked_where_nothing_can_be_cropped(folder):
     path, _ = tensors(folder / "t")
     given = ["data=rawctcnet", f"data.path={path}", *SHARES, *SMALL, "plan=[padding,batch_norm]", "search.workers=1"]
-    given += ["search.replicates=1", "search.winner.train.epochs=1"]
+    given += [line for line in TINY if line.startswith("search.")]
     search = Search(compose_config(given), given, Console(quiet=True))
     search.run_stage("padding")
     asked = search.latest["padding"]

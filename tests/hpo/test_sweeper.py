@@ -56,11 +56,13 @@ def test_a_finished_grid_runs_nothing_and_a_larger_one_only_what_is_new():
     assert points(larger) == ["optimizer.lr=0.01", "optimizer.lr=0.001", "optimizer.lr=0.1"]
 
 
+@pytest.mark.slow
 def test_another_setting_is_another_study():
     names = {sweep("optimizer.lr=0.01", *more).study_name for more in ((), ("data.batch_size=4",), ("seed=2",))}
     assert len(names) == 2  # the batch size does change the question, the seed does not
 
 
+@pytest.mark.slow
 def test_the_command_line_wins_over_the_stage():
     study = sweep("stage=lr_adam", "padding=on", "model.batch_norm=false", RATES)
     assert points(study) == ["optimizer.lr=0.01", "optimizer.lr=0.001"]
@@ -80,6 +82,7 @@ def test_winners_are_injected_into_later_stages():
     assert {setting_of(t, "optimizer") for t in trials_of(study)} == {"adam"}
 
 
+@pytest.mark.slow
 def test_rates_follow_the_winner_and_the_batch_size():
     given = ("padding=on", "model.batch_norm=true")
     for stage, rate in (("lr_adam", 0.01), ("lr_adamax", 0.004), ("lr_adagrad", 1e-6)):
@@ -93,6 +96,7 @@ def test_rates_follow_the_winner_and_the_batch_size():
         assert setting_of(trial, "optimizer.lr") == pytest.approx(base * factor * (batch / 8) ** 0.5, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_same_configuration_is_not_trained_twice():
     sweep("stage=padding", "padding=on")
     study = sweep("stage=batch_norm")
@@ -103,6 +107,7 @@ def test_the_same_configuration_is_not_trained_twice():
     assert study.trials[0].intermediate_values == first.intermediate_values
 
 
+@pytest.mark.slow
 def test_a_rerun_with_overrides_disturbs_nothing():
     canonical = sweep("stage=padding")
     before = [(t.number, t.value) for t in canonical.trials]
@@ -114,6 +119,7 @@ def test_a_rerun_with_overrides_disturbs_nothing():
     assert current_study(URL, "tiny", "padding").study_name == canonical.study_name
 
 
+@pytest.mark.slow
 def test_a_missing_stage_is_named_with_the_command_that_runs_it(folder):
     with pytest.raises(
         StageError, match=r"stage padding .* was never run; run it with: python -m basecaller.train -m stage=padding"
@@ -135,6 +141,7 @@ def test_a_bad_trial_has_a_named_end_and_never_wins():
     assert len(sweep("optimizer=sgd", "train.clip=null", "optimizer.lr=1e30,0.001").trials) == 2  # it would diverge again
 
 
+@pytest.mark.slow
 def test_infeasible_targets_end_the_trial_as_infeasible():
     with pytest.raises(StageError, match="infeasible"):
         sweep("model.stride=12", "optimizer.lr=0.01,0.001")
@@ -142,6 +149,7 @@ def test_infeasible_targets_end_the_trial_as_infeasible():
     assert study.n_trials == 2
 
 
+@pytest.mark.slow
 def test_a_failed_point_is_tried_again_by_the_next_sweep(monkeypatch):
     from basecaller.runs import training
 
@@ -155,6 +163,7 @@ def test_a_failed_point_is_tried_again_by_the_next_sweep(monkeypatch):
     assert "division by zero" in study.trials[0].user_attrs["message"]
 
 
+@pytest.mark.slow
 def test_what_a_dead_process_left_goes_back_into_the_queue(folder):
     study = sweep(RATES)
     left = study.ask()  # a trial that runs, whose job is gone: its lock file is there and free
@@ -166,6 +175,7 @@ def test_what_a_dead_process_left_goes_back_into_the_queue(folder):
     assert not study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
 
 
+@pytest.mark.slow
 def test_a_trial_that_another_process_works_on_is_waited_for_not_repeated(folder):
     study = sweep(RATES)
     other = study.ask()
@@ -250,6 +260,7 @@ def test_a_sweep_killed_in_mid_trial_continues_with_what_is_missing(folder, run,
     assert len(study.trials) == 4 + len(abandoned)
 
 
+@pytest.mark.slow
 def test_a_winner_at_the_edge_makes_the_grid_grow_and_is_called_out(capsys):
     given = ("padding=on", "model.batch_norm=true", "train.validations=1", "stage.extend=1")
     study = sweep("stage=lr_adam", *given)
@@ -270,6 +281,7 @@ def runs(study: optuna.Study) -> list[tuple[str, int]]:
 FOUR = ("stage=lr_adam", "padding=on", "model.batch_norm=true", "stage.extend=0", "train.validations=1")
 
 
+@pytest.mark.slow
 def test_the_better_half_runs_at_the_second_seed_and_two_at_the_third():
     study = sweep(*FOUR, "search.replicates=3")
     first = {
@@ -284,6 +296,7 @@ def test_the_better_half_runs_at_the_second_seed_and_two_at_the_third():
     assert len(sweep(*FOUR, "search.replicates=3").trials) == len(study.trials)  # finished: nothing runs
 
 
+@pytest.mark.slow
 def test_more_replicates_add_seeds_to_what_is_there():
     study = sweep(*FOUR)
     assert len(study.trials) == 4
@@ -292,6 +305,7 @@ def test_more_replicates_add_seeds_to_what_is_there():
     assert len(more.trials) == 6
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_between_seeds_goes_on_with_the_points_that_were_promoted(monkeypatch):
     whole = runs(sweep(*FOUR, "search.replicates=3", "experiment=whole"))
     from basecaller.runs import trial as life
@@ -310,12 +324,14 @@ def test_a_sweep_killed_between_seeds_goes_on_with_the_points_that_were_promoted
     assert sorted(runs(sweep(*FOUR, "search.replicates=3"))) == sorted(whole)
 
 
+@pytest.mark.slow
 def test_seeds_swept_by_the_user_replicate_every_point():
     study = sweep(RATES, "seed=1,2,3")
     assert sorted(runs(study)) == sorted((f"optimizer.lr={rate}", seed) for rate in (0.01, 0.001) for seed in (1, 2, 3))
     assert standing(study).conclusion.kind != "one seed"
 
 
+@pytest.mark.slow
 def test_a_point_that_diverges_at_a_later_seed_is_out(monkeypatch):
     from basecaller.errors import DivergedError
     from basecaller.runs import trial as life
@@ -340,6 +356,7 @@ SIZES = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_stage_with_rates_runs_them_downward_and_then_the_best_of_every_choice():
     study = sweep(*SIZES, "search.replicates=2")
     done, stand = runs(study), standing(study)
@@ -361,6 +378,7 @@ def test_a_stage_with_rates_runs_them_downward_and_then_the_best_of_every_choice
     assert len(runs(study)) > len(done)
 
 
+@pytest.mark.slow
 def test_rounds_that_were_killed_end_as_those_that_were_not(monkeypatch):
     whole = runs(sweep(*SIZES, "search.replicates=2", "experiment=whole"))
     from basecaller.runs import trial as life
@@ -379,6 +397,7 @@ def test_rounds_that_were_killed_end_as_those_that_were_not(monkeypatch):
     assert sorted(runs(sweep(*SIZES, "search.replicates=2"))) == sorted(whole)
 
 
+@pytest.mark.slow
 def test_the_simpler_choice_is_injected_where_no_difference_shows(monkeypatch):
     sweep("stage=padding", "stage.simple_first=true", "stage.design=halving", "search.replicates=3")
     study = current_study(URL, "tiny", "padding")
