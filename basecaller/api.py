@@ -92,6 +92,7 @@ def run_search(overrides: Sequence[str] = (), verbose: bool = False) -> SearchRe
     Args:
         overrides: Settings as on the command line, such as `["experiment=mine", "data=bonito", "data.path=reads"]`.
         verbose: Print the tables that the command prints.
+
     Raises:
         BasecallerError: A setting is invalid, or data or storage cannot be used.
     """
@@ -111,8 +112,10 @@ def run_sweep(overrides: Sequence[str]) -> StageFacts:
     Args:
         overrides: Settings as on the command line: a stage, as in `["stage=lr_adam"]`, or keys with several values, as in
             `["optimizer.lr=0.001,0.002", "seed=1,2"]`.
+
     Returns:
         Facts of the stage, as in the report: its winner, verdict, points and trials.
+
     Raises:
         BasecallerError: A setting is invalid, or data or storage cannot be used.
     """
@@ -128,6 +131,7 @@ def run_training(overrides: Sequence[str] = ()) -> TrainingResult:
 
     Args:
         overrides: Settings as on the command line, such as `["optimizer.lr=0.002", "train.epochs=3"]`.
+
     Raises:
         BasecallerError: A setting is invalid, the data cannot be used, or the training diverged.
     """
@@ -172,6 +176,7 @@ class Basecaller:
         model: The model with its weights and calibration.
         decoder: `beam` search, or the best path (`greedy`).
         batch_size: Chunks of signal that are computed together.
+
     Raises:
         SettingError: No such decoder.
     """
@@ -192,6 +197,7 @@ class Basecaller:
             device: `cpu`, `cuda`, `cuda:N`, or `auto`.
             decoder: See `Basecaller`.
             batch_size: See `Basecaller`.
+
         Raises:
             DataError: There is no model, or it cannot be read.
         """
@@ -202,6 +208,7 @@ class Basecaller:
 
         Args:
             signal: Raw signal of the read, [samples], in any unit; POD5's `read.signal` will do.
+
         Raises:
             DataError: The signal is empty, not one-dimensional, or not finite.
         """
@@ -212,6 +219,7 @@ class Basecaller:
 
         Args:
             signals: Raw signals, each as for `call`.
+
         Raises:
             DataError: See `call`.
         """
