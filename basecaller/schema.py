@@ -31,7 +31,9 @@ EXPORTS = {"torchscript": "pt", "onnx": "onnx"}
 DEVICE = {"matches": (r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")}
 
 
-OBJECTIVE = task.Objective("val_loss", "nats per base", {"area_under_curve": " of mean loss along the way (area under the curve)"})
+OBJECTIVE = task.Objective(
+    "val_loss", "nats per base", {"area_under_curve": " of mean loss along the way (area under the curve)"}
+)
 """What trainings minimise, and what a stage may compare them by instead."""
 
 
