@@ -239,12 +239,8 @@ class TrialRecord:
         return str(self.outcome or self.state)
 
     def measured(self, measure: str | None = None) -> float:
-        """What points are compared by: the objective, or one of the `facts`; lower is better.
-
-        Raises:
-            KeyError: the job did not tell it.
-        """
-        return float(self.value or 0) if measure is None else float(self.facts[measure])
+        """What points are compared by: one of the `facts`, or the objective, which no fact needs to repeat; lower is better."""
+        return float(self.facts.get(measure or "", self.value or 0))
 
 
 _OF_OPTUNA = {"trial_id", "number", "state", "value", "params", "ended"}

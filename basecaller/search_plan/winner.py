@@ -60,7 +60,7 @@ def write_winner(
         "val_loss": best.value,
         "test": {key: value for key, value in scores[WINNER][seed].items() if key != "identities"},
         "gain": gain(scores[WINNER], scores[DEFAULTS]),
-        "facts": {key: getattr(best, key) for key in ("updates", "samples", "seconds", "parameters", "receptive_field")},
+        "facts": {key: best.facts.get(key) for key in ("updates", "samples", "seconds", "parameters", "receptive_field")},
         "command": command("train", overrides),
         "folder": str(kept),
         "study": study_name,

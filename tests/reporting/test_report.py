@@ -348,7 +348,7 @@ def test_a_stage_that_asks_about_speed_compares_areas_and_hands_losses_on(folder
         name = app.multirun("config", run_job, [*GIVEN, *given], with_log_configuration=False)
     study = open_study(URL, name)
     stand = standing(study)
-    areas = {p: [t.area_under_curve for t in stand.trials_of(p)] for p in stand.points}
+    areas = {p: [t.facts["area_under_curve"] for t in stand.trials_of(p)] for p in stand.points}
     means = {p: sum(of) / len(of) for p, of in areas.items()}
     assert stand.conclusion.winner == min(means, key=means.get)
     assert stand.conclusion.mean == pytest.approx(min(means.values()))
