@@ -217,6 +217,7 @@ def test_the_audit_counts_what_is_there(dataset):
     json.dumps(facts)
 
 
+@pytest.mark.slow
 def test_an_audit_of_another_version_is_made_again(tmp_path):
     folder = prepare("simulated", SIMULATED, tmp_path).folder
     facts = audit(Dataset(folder))
@@ -254,6 +255,7 @@ def without_g(each: Chunk, i: int) -> Chunk:
     return dataclasses.replace(each, labels=np.where(each.labels == 3, 1, each.labels))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [

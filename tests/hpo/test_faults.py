@@ -127,6 +127,7 @@ def test_a_point_over_which_processes_die_ends_as_killed_and_the_others_go_on(fo
     assert not study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
 
 
+@pytest.mark.slow
 def test_only_deaths_that_one_sweep_has_seen_count_against_a_point(folder):
     study = sweep(RATES)
     key = ("optimizer.lr=0.1", 1)
@@ -158,6 +159,7 @@ def test_a_failure_at_a_later_seed_is_tried_again_by_the_next_sweep(monkeypatch)
     assert stand.conclusion.seeds == 2
 
 
+@pytest.mark.slow
 def test_another_version_of_the_program_is_refused_and_nothing_changes(folder):
     study = sweep(RATES)
     study.set_user_attr("format", 99)

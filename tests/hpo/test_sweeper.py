@@ -44,6 +44,7 @@ def test_a_free_hand_grid_runs_every_point_once(folder):
     assert (folder / trial.user_attrs["folder"] / "best.pt").exists()
 
 
+@pytest.mark.slow
 def test_a_finished_grid_runs_nothing_and_a_larger_one_only_what_is_new():
     first = sweep(RATES)
     again = sweep(RATES)
@@ -67,6 +68,7 @@ def test_the_command_line_wins_over_the_stage():
     assert [setting_of(t, "optimizer.lr") for t in trials_of(single)] == [0.02]
 
 
+@pytest.mark.slow
 def test_winners_are_injected_into_later_stages():
     sweep("stage=padding")
     study = sweep("stage=batch_norm")
