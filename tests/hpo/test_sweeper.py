@@ -131,6 +131,7 @@ def test_a_missing_stage_is_named_with_the_command_that_runs_it(folder):
         sweep("stage=batch_norm")
 
 
+@pytest.mark.slow
 def test_a_bad_trial_has_a_named_end_and_never_wins():
     study = sweep("optimizer=sgd", "train.clip=null", "optimizer.lr=1e30,0.001")
     bad, good = study.trials

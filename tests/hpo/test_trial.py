@@ -97,6 +97,7 @@ def test_a_trial_is_written_twice_and_a_claimed_one_is_not_claimed_again(folder:
     assert study.trials[0].user_attrs["a"] == 1
 
 
+@pytest.mark.slow
 def test_a_job_is_resolved_once(monkeypatch):
     real, ids = jobs.run_id, list[str]()
     monkeypatch.setattr(jobs, "run_id", lambda config: ids.append(real(config)) or ids[-1])

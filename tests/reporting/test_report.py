@@ -324,6 +324,7 @@ def test_larger_models_want_smaller_rates_where_the_data_say_so(small, large, an
     assert claims({"dilation": study})["Larger models want smaller rates: a larger dilation."] == answer
 
 
+@pytest.mark.slow
 def test_the_optimizer_has_a_verdict_of_its_own():
     adam = {0.004: [1.00, 1.10, 1.05], 0.002: [1.10, 1.21, 1.14], 0.001: [1.3]}
     adamax = {0.008: [1.20, 1.31, 1.25], 0.004: [1.30, 1.41, 1.35], 0.001: [1.4]}

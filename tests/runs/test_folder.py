@@ -57,6 +57,7 @@ def test_a_run_that_shall_not_resume_begins_anew():
     assert not [name for name in LEFT if (WHERE / name).exists()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["no finite loss", "another path", "damaged", "of somebody else"])
 def test_a_result_that_cannot_be_taken_over_is_not(change, caplog):
     trained()
