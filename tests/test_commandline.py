@@ -115,7 +115,8 @@ def test_basecalls_go_where_it_was_said(tmp_path, call: Command, name, monkeypat
 
 @pytest.mark.parametrize("name", ["2024_11_25", "012", "12:30:00", "a #1", "~/out", "it's"])
 def test_a_training_goes_where_it_was_said(tmp_path, run: Command, name, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    if name.startswith("~"):  # elsewhere native code is the user's, and not built anew
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
     run("train", *TINY, f"output_dir={name}", f"data.folder={name}/data")
     folder = tmp_path / name.replace("~", "home")
     assert len(list(folder.glob("runs/*/result.json"))) == len(list(folder.glob("data/*/meta.json"))) == 1

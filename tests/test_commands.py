@@ -191,6 +191,7 @@ SURFACES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SURFACES)
 def test_every_command_refuses_bad_input_with_one_message(tmp_path, call: Command, kind):
     module, overrides, words = SURFACES[kind]

@@ -17,6 +17,7 @@ CHOICES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_every_choice_composes_to_what_it_is_called(group, name):
     config = compose_config([f"{group}={name}"])

@@ -176,6 +176,7 @@ def test_a_search_in_another_locale_writes_and_prints_all_it_has_to_say(tmp_path
     assert "is no text in this locale (ascii); set PYTHONUTF8=1" in refused.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("encoding", "shown"), [("ascii", b"0.1 ? x\xff"), ("utf-8", "0.1 ± x".encode() + b"\xff")])
 def test_a_terminal_shows_what_it_can(encoding, shown):
     code = "from basecaller.entry import as_message; as_message(lambda: print('0.1 \\xb1 x\\udcff', end=''))()"

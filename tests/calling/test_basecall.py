@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from basecaller.calling.caller import Call, Caller, cut, decode, margin
-from basecaller.calling.evaluating import evaluate_reads, seed_length
+from basecaller.calling.evaluating import evaluate_reads, homopolymers, seed_length
 from basecaller.calling.files import write_alignments, write_fastq
 from basecaller.calling.plain import Plain
-from basecaller.calling.quality import Calibration
+from basecaller.calling.quality import Calibration, calibrate, mean_quality, raw_quality
 from basecaller.config import compose_config
 from basecaller.data.signal import normalise
 from basecaller.decode import greedy
@@ -294,6 +294,32 @@ def test_reads_are_evaluated_against_a_reference(model, tmp_path, run: Command, 
     assert seed_length(3_000_000_000) == 15
     with pytest.raises(DataError, match="cannot be read as FASTA"):
         evaluate_reads(exact, tmp_path / "nothing.fasta")
+
+
+@pytest.mark.parametrize(
+    ("called", "true", "expected"),
+    [
+        ("CAAAG", "CAAAG", [(3, True)]),
+        ("CAA-G", "CAAAG", [(3, False)]),
+        ("CAAAAG", "CAAA-G", [(3, False)]),
+        ("CAAATG", "CAAA-G", [(3, True)]),  # the letter too many is another one
+        ("CTAAG", "CAAAG", [(3, False)]),
+        ("AACGG", "AACGG", [(1, True)]),  # runs at the ends may go on
+    ],
+)
+def test_homopolymers_count_when_their_length_is_called(called, true, expected):
+    assert homopolymers(called, true) == expected
+
+
+def test_qualities_are_fitted_to_observed_errors():
+    fitted = calibrate({raw: [10_000, round(10_000 * 10 ** (-(0.5 * raw + 3) / 10))] for raw in range(2, 30, 2)})
+    assert fitted["slope"] == pytest.approx(0.5, abs=0.02)
+    assert fitted["offset"] == pytest.approx(3, abs=0.3)
+    quality = Calibration(fitted["slope"], fitted["offset"])(np.array([0.9, 0.99]))
+    assert quality == pytest.approx([8, 13], abs=0.4)
+    assert raw_quality(np.array([0.9, 1.0])).round(3).tolist() == [10, 50]
+    assert mean_quality(np.array([10.0, 20.0])) == pytest.approx(12.6, abs=0.01)
+    assert calibrate({})["slope"] == 1
 
 
 @pytest.mark.parametrize(("batch_norm", "projection"), [(False, False), (True, True)])

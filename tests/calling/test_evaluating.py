@@ -4,22 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from basecaller.calling.evaluating import homopolymers, spread
-
-
-@pytest.mark.parametrize(
-    ("called", "true", "expected"),
-    [
-        ("CAAAG", "CAAAG", [(3, True)]),
-        ("CAA-G", "CAAAG", [(3, False)]),
-        ("CAAAAG", "CAAA-G", [(3, False)]),
-        ("CAAATG", "CAAA-G", [(3, True)]),  # the letter too many is another one
-        ("CTAAG", "CAAAG", [(3, False)]),
-        ("AACGG", "AACGG", [(1, True)]),  # runs at the ends may go on
-    ],
-)
-def test_homopolymers_count_when_their_length_is_called(called, true, expected):
-    assert homopolymers(called, true) == expected
+from basecaller.calling.evaluating import spread
 
 
 @pytest.mark.parametrize(

@@ -14,22 +14,10 @@ from basecaller.calling.quality import (
     calibration_from,
     mean_quality,
     quality_facts,
-    raw_quality,
     read_calibration,
 )  # fmt: skip
 from basecaller.errors import DataError
 from basecaller.files import write_json
-
-
-def test_qualities_are_fitted_to_observed_errors():
-    fitted = calibrate({raw: [10_000, round(10_000 * 10 ** (-(0.5 * raw + 3) / 10))] for raw in range(2, 30, 2)})
-    assert fitted["slope"] == pytest.approx(0.5, abs=0.02)
-    assert fitted["offset"] == pytest.approx(3, abs=0.3)
-    quality = Calibration(fitted["slope"], fitted["offset"])(np.array([0.9, 0.99]))
-    assert quality == pytest.approx([8, 13], abs=0.4)
-    assert raw_quality(np.array([0.9, 1.0])).round(3).tolist() == [10, 50]
-    assert mean_quality(np.array([10.0, 20.0])) == pytest.approx(12.6, abs=0.01)
-    assert calibrate({})["slope"] == 1
 
 
 def test_too_few_bases_fit_nothing_and_one_quality_only_an_offset():

@@ -244,6 +244,7 @@ def test_pairs_that_share_reads_import_each_where_its_record_is(tmp_path):
     assert len(same) == counts["reads kept"] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["read", "position"])
 @pytest.mark.parametrize("count", [3, 8, 20])
 def test_few_long_reads_fill_every_split(tmp_path, count, split):

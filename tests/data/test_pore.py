@@ -33,6 +33,7 @@ def made(folder: Path, change: Callable[[np.ndarray], np.ndarray], placed: bool)
     return Dataset(folder / "set")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placed", [False, True])
 @pytest.mark.parametrize(
     ("change", "way"),

@@ -149,6 +149,7 @@ def test_signals_that_changed_after_preparing_are_noticed(folder):
         Dataset(first.folder, [bonito_directory(folder / "c", 10) / "chunks.npy"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["pth", "2018", "npy"])
 def test_the_originals_tensors_have_their_labels_mapped(folder, ending):
     path, reads = tensors(folder / "t", ending=ending)
@@ -160,6 +161,7 @@ def test_the_originals_tensors_have_their_labels_mapped(folder, ending):
     assert audit(dataset)["counts"]["labels mapped from A G C T"] == 60
 
 
+@pytest.mark.slow
 def test_reads_without_base_positions_are_never_cropped(folder):
     path, _ = tensors(folder / "t")
     given = ["data=rawctcnet", f"data.path={path}", *SHARES, *SMALL]
@@ -198,6 +200,7 @@ def test_broken_tensors_are_named(folder):
         dataset_of("data=rawctcnet", f"data.path={path}", *SHARES)
 
 
+@pytest.mark.slow
 def test_a_mixture_has_its_sources_in_their_shares(folder):
     path = bonito_directory(folder / "b", 50)
     simulated = "{name: simulated, reads: 100, min_bases: 20, max_bases: 40, genome_bases: 50000, weight: 3}"

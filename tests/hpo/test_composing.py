@@ -44,6 +44,7 @@ def master(loader: Counting) -> DictConfig:
     return loader.load_configuration("config", ["experiment=x"], RunMode.MULTIRUN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [

@@ -19,7 +19,7 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
-from basecaller.errors import StageError, StorageError
+from basecaller.errors import SettingError, StageError, StorageError
 from basecaller.files import write_json
 from basecaller.hpo import optuna_private, queue
 from basecaller.hpo.best import standing
@@ -127,6 +127,7 @@ def test_a_point_over_which_processes_die_ends_as_killed_and_the_others_go_on(fo
     assert not study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
 
 
+@pytest.mark.slow
 def test_only_deaths_that_one_sweep_has_seen_count_against_a_point(folder):
     study = sweep(RATES)
     key = ("optimizer.lr=0.1", 1)
@@ -158,6 +159,7 @@ def test_a_failure_at_a_later_seed_is_tried_again_by_the_next_sweep(monkeypatch)
     assert stand.conclusion.seeds == 2
 
 
+@pytest.mark.slow
 def test_another_version_of_the_program_is_refused_and_nothing_changes(folder):
     study = sweep(RATES)
     study.set_user_attr("format", 99)
@@ -213,6 +215,38 @@ def test_a_full_disk_is_one_error_and_leaves_what_was_there(small_disk, folder, 
     assert "No space left on device" in data.stderr
     assert "Traceback" not in data.stderr
     assert not list(small_disk.glob("data/*/meta.json"))
+
+
+@pytest.mark.slow
+def test_pruned_points_are_shown_and_never_win():
+    rates = "optimizer.lr=0.02,0.01,0.005,0.00001"
+    given = ("stage=lr_adam", "padding=on", "model.batch_norm=true", "stage.extend=0", "train.epochs=2")
+    pruning = ("search.pruner=MedianPruner", "+search.pruner_args.n_startup_trials=2", "search.replicates=2")
+    study = sweep(*given, *pruning, rates)
+    pruned = study.get_trials(states=(TrialState.PRUNED,))
+    assert "optimizer.lr=1e-05" in [t.user_attrs["point"] for t in pruned]
+    assert all(len(t.intermediate_values) < 4 for t in pruned)
+    stand = standing(study)
+    assert stand.failed == {t.user_attrs["point"]: "pruned at seed 1" for t in pruned}
+    assert stand.conclusion.winner not in (None, *stand.failed)
+    assert all(t.state == TrialState.COMPLETE for t in study.trials if t.user_attrs["seed"] == 2)
+
+
+@pytest.mark.slow
+def test_replicates_that_a_conclusion_needs_are_not_pruned():
+    study = sweep("stage=padding", "search.pruner=ThresholdPruner", "+search.pruner_args.upper=0.0", "search.replicates=2")
+    assert {t.state for t in study.trials} == {TrialState.COMPLETE}
+    assert len(study.trials) >= 2 * 3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [(["search.pruner=Nonesuch"], "MedianPruner"), (["search.pruner=ThresholdPruner"], "search.pruner_args")],
+)
+def test_a_pruner_that_cannot_be_is_refused_before_anything_is_stored(folder, overrides, words):
+    with pytest.raises(SettingError, match=words):
+        sweep(RATES, *overrides)
+    assert not (folder / "outputs/optuna.db").exists()
 
 
 @pytest.mark.slow

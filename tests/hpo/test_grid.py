@@ -97,8 +97,11 @@ def test_rate_factors_may_be_swept_though_no_training_has_them():
     assert space("stage.rate_factor=0.5,1").axes == {"stage.rate_factor": [0.5, 1.0]}
 
 
+TEXT = st.text("aB1 ,='\"\\[{(:é~").filter(lambda text: not text.startswith(("[", "{")))
+"""Text, but for what is a list or a mapping in Hydra's grammar already."""
+
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text("aB1 ,='\"\\[{(:é~"),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
     lambda inner: st.lists(inner, max_size=3),
     max_leaves=4,
 )
@@ -106,8 +109,6 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_a_value_is_read_back_as_it_was_written(value):
-    if ("[" in str(value)[:1] and isinstance(value, str)) or "{" in str(value)[:1]:
-        return  # text that is a list or a mapping in Hydra's grammar already
     assert read_back(value) == value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
@@ -238,6 +239,42 @@ def test_points_that_were_pruned_are_trained_once_the_pruner_is_off():
     assert points(study) == ["optimizer.lr=0.01", "optimizer.lr=0.001"]
     assert standing(study).open == []
     assert not study.get_trials(states=(TrialState.PRUNED, TrialState.WAITING))
+
+
+def test_a_validation_loss_that_is_no_number_is_a_divergence(monkeypatch, folder: Path):
+    from basecaller.training import fit
+
+    real = fit.evaluate
+    monkeypatch.setattr(fit, "evaluate", lambda *given, **kwargs: real(*given, **kwargs) | {"loss": float("nan")})
+    for _ in range(2):  # and is not tried again
+        with pytest.raises(BasecallerError, match="diverged"):
+            sweep("optimizer.lr=0.01,0.1")
+    (summary,) = optuna.get_all_study_summaries("sqlite:///outputs/optuna.db")
+    trials = optuna.load_study(study_name=summary.study_name, storage="sqlite:///outputs/optuna.db").trials
+    assert [(t.state, t.user_attrs["outcome"]) for t in trials] == [(TrialState.FAIL, "diverged")] * 2
+    assert "the validation loss is nan at update" in trials[0].user_attrs["message"]
+    assert not list(folder.glob("outputs/tiny/runs/*/result.json"))
+
+
+def test_a_finished_run_without_a_finite_loss_is_not_taken_over(folder: Path):
+    study = sweep("optimizer.lr=0.01")
+    file = folder / study.trials[0].user_attrs["folder"] / "result.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {"metrics": content["metrics"] | {"val_loss": float("nan")}}))
+    again = sweep("optimizer.lr=0.01,0.1")  # another study
+    assert again.trials[0].value == study.trials[0].value
+    assert not again.trials[0].user_attrs["taken_over"]
+
+
+@pytest.mark.parametrize("broken", ["train", "asdict"])
+def test_a_trial_ends_whatever_breaks_between_its_claim_and_its_end(monkeypatch, broken):
+    monkeypatch.setattr(life, broken, lambda *_, **__: 1 / 0)
+    with pytest.raises(BasecallerError, match="failed"):
+        sweep("optimizer.lr=0.01")
+    (summary,) = optuna.get_all_study_summaries("sqlite:///outputs/optuna.db")
+    (trial,) = optuna.load_study(study_name=summary.study_name, storage="sqlite:///outputs/optuna.db").trials
+    assert (trial.state, trial.user_attrs["outcome"]) == (TrialState.FAIL, "failed")
+    assert "division by zero" in trial.user_attrs["message"]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def identity(*overrides: str) -> str:
     return resolve_job(compose_config(list(overrides)), Path()).run_id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "same",
     [

@@ -47,6 +47,7 @@ def test_a_free_hand_grid_runs_every_point_once(folder):
     assert (folder / trial.user_attrs["folder"] / "best.pt").exists()
 
 
+@pytest.mark.slow
 def test_a_finished_grid_runs_nothing_and_a_larger_one_only_what_is_new():
     first = sweep(RATES)
     again = sweep(RATES)
@@ -70,6 +71,7 @@ def test_the_command_line_wins_over_the_stage():
     assert [setting_of(t, "optimizer.lr") for t in trials_of(single)] == [0.02]
 
 
+@pytest.mark.slow
 def test_winners_are_injected_into_later_stages():
     sweep("stage=padding")
     study = sweep("stage=batch_norm")
@@ -132,6 +134,7 @@ def test_a_missing_stage_is_named_with_the_command_that_runs_it(folder):
         sweep("stage=batch_norm")
 
 
+@pytest.mark.slow
 def test_a_bad_trial_has_a_named_end_and_never_wins():
     study = sweep("optimizer=sgd", "train.clip=null", "optimizer.lr=1e30,0.001")
     bad, good = study.trials

@@ -1,4 +1,4 @@
-"""A trial between its claim and its end: what is written when."""
+"""A trial between its claim and its end: what is written when, and that its config is resolved once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from sqlalchemy.engine import Engine
 
 from basecaller.hpo.storage import open_study
 from basecaller.hpo.trial import claim
-from tests.helpers.sweeping import URL
+from basecaller.runs import job as jobs
+from tests.helpers.sweeping import URL, sweep
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -94,3 +95,12 @@ def test_a_trial_is_written_twice_and_a_claimed_one_is_not_claimed_again(folder:
         event.remove(Engine, "commit", committed)
     assert len(writes) == 2
     assert study.trials[0].user_attrs["a"] == 1
+
+
+@pytest.mark.slow
+def test_a_job_is_resolved_once(monkeypatch):
+    real, ids = jobs.run_id, list[str]()
+    monkeypatch.setattr(jobs, "run_id", lambda config: ids.append(real(config)) or ids[-1])
+    study = sweep("optimizer.lr=0.01,0.001")
+    assert ids == [trial.user_attrs["run_id"] for trial in study.trials]
+    assert [Path(trial.user_attrs["folder"]).name for trial in study.trials] == ids

@@ -123,6 +123,7 @@ def test_a_running_search_says_what_is_open(folder):
     assert "4 trials open" in markdown
 
 
+@pytest.mark.slow
 def test_failures_are_shown_with_their_reason(folder):
     with hydra_app() as app:
         given = [
@@ -226,6 +227,7 @@ def test_a_small_benefit_of_padding_must_be_known_to_be_small():
     assert answer([1.0, 1.2, 1.05], [1.1, 1.0, 1.15]) == "cannot tell"  # no difference shows, and a large one may be there
 
 
+@pytest.mark.slow
 def test_optimizers_are_compared_with_the_noise_of_all_their_stages():
     adam = {0.001: [1.00, 1.10, 1.05], 0.0005: [1.10, 1.21, 1.14]}
     adagrad = {0.01: [1.02, 1.11, 1.06], 0.005: [1.12, 1.21, 1.16], 0.001: [1.50]}
@@ -299,6 +301,7 @@ def test_claims_refuse_stages_in_which_something_else_differed():
     assert "16 to 512 updates" in claims({"batch_size": unequal}, why=True)[text]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("small", "large", "answer"),
     [
@@ -321,6 +324,7 @@ def test_larger_models_want_smaller_rates_where_the_data_say_so(small, large, an
     assert claims({"dilation": study})["Larger models want smaller rates: a larger dilation."] == answer
 
 
+@pytest.mark.slow
 def test_the_optimizer_has_a_verdict_of_its_own():
     adam = {0.004: [1.00, 1.10, 1.05], 0.002: [1.10, 1.21, 1.14], 0.001: [1.3]}
     adamax = {0.008: [1.20, 1.31, 1.25], 0.004: [1.30, 1.41, 1.35], 0.001: [1.4]}

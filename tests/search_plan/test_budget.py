@@ -10,6 +10,7 @@ from basecaller.data import Dataset
 from basecaller.search_plan.budget import longer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "factor", "expected"),
     [

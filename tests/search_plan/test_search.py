@@ -81,6 +81,7 @@ def resolve(config: DictConfig) -> DictConfig:
     return OmegaConf.create(OmegaConf.to_container(OmegaConf.masked_copy(config, keys), resolve=True))
 
 
+@pytest.mark.slow
 def test_a_sweep_over_candidates_gives_each_of_them_its_own_settings():
     given = ["data.batch_size=2", "train.chunks=40"]
     found = {

@@ -59,6 +59,7 @@ def test_adam_with_weight_decay_is_adamw():
     assert torch.allclose(steps(adam, ours), steps(torch.optim.AdamW([theirs], lr=0.1, weight_decay=0.5), theirs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", [None, (16, 4, 1)])
 @pytest.mark.parametrize("stop_at", [1, 2, 3])
 def test_a_killed_training_goes_on_as_if_nothing_had_happened(dataset, tmp_path, stop_at, schedule):
