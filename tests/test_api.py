@@ -24,7 +24,7 @@ from basecaller.decode import DECODERS
 from basecaller.files import read_json, write_json
 from basecaller.places import conf_dir
 from tests.conftest import TINY
-from tests.reads import make_reads, write_pod5
+from tests.helpers.reads import make_reads, write_pod5
 
 PAGE = Path(basecaller.__file__).parents[1] / "docs/python.md"
 SHORT = [*TINY, "plan=[padding]", "search.workers=1"]
