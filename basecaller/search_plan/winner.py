@@ -96,6 +96,10 @@ def _models(stand: Standing) -> dict[str, dict[int, TrialRecord]]:
     }
 
 
+TEST_VERSION = 2
+"""Of `test.json`; a higher number makes trainings be tested again."""
+
+
 def tested(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Scores a training's best checkpoint on the test split (all of `data.test` where that is a source of its own), by beam
     search, and fits the qualities of its basecalls on the validation split: `calibration.json`.
@@ -116,7 +120,7 @@ def tested(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     checked = settings(cfg)
     dataset, split = split_of(checked.data, "test")
     own, _ = split_of(checked.data, "validation")
-    key = digest([content_digest(folder / "best.pt"), dataset.fingerprint, own.fingerprint, code_version()])
+    key = digest([content_digest(folder / "best.pt"), dataset.fingerprint, own.fingerprint, code_version(), TEST_VERSION])
     found = read_json(folder / "test.json")
     if found and found["key"] == key:
         return dict(found["scores"])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from basecaller.calling.evaluating import spread
+from basecaller.calling import evaluating
+from basecaller.calling.caller import Call
+from basecaller.calling.evaluating import evaluate_chunks, spread
+from tests.helpers.models import network
 
 
 @pytest.mark.parametrize(
@@ -18,3 +22,18 @@ from basecaller.calling.evaluating import spread
 )
 def test_an_alignment_is_spread_into_its_columns(cigar, called, true):
     assert spread(called.replace("-", ""), true.replace("-", ""), cigar) == (called, true)
+
+
+def test_every_chunk_has_its_own_identity(dataset, monkeypatch):
+    """Chunks are scored in order of their length, which is not theirs."""
+
+    def call(read_id, probabilities, *_):
+        bases = len(probabilities) // 2
+        return Call(read_id, ("ACGT" * bases)[:bases], np.arange(bases), np.full(bases, 0.9), 0)
+
+    monkeypatch.setattr(evaluating, "decode", call)
+    made, indices = network(), dataset.indices("test")
+    together = evaluate_chunks(made, dataset, indices, "greedy")[0]["identities"]
+    alone = [evaluate_chunks(made, dataset, np.array([index]), "greedy")[0]["identities"][0] for index in indices]
+    assert together == alone
+    assert len(set(alone)) > 2
