@@ -71,7 +71,7 @@ x: 0
 y: 5
 rate: 1.0
 works_for: null
-hydra: {sweeper: {task: tests.test_toy_task.TASK}, output_subdir: null}
+hydra: {sweeper: {task: tests.hpo.test_toy_task.TASK}, output_subdir: null}
 """
 ASK = {
     "nothing": "{name: nothing}",
