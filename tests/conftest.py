@@ -100,9 +100,11 @@ def run(tmp_path: Path) -> Command:
 
 
 @pytest.fixture
-def call(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def call(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
     """Runs a command in this process, in an empty folder, which spares the seconds that a process takes to start. Not for
     `train`: Hydra sets up the whole process for it."""
+    log = logging.getLogger("basecaller")
+    level = log.level  # a command sets it
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
@@ -119,4 +121,5 @@ def call(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
         assert done.returncode == code, done.stdout + done.stderr
         return done
 
-    return command
+    yield command
+    log.setLevel(level)

@@ -166,7 +166,7 @@ def test_a_library_that_fails_its_self_test_is_not_used(fresh, cache, monkeypatc
 
 
 def test_a_cache_folder_that_others_could_have_written_is_not_used(fresh, monkeypatch, caplog):
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="basecaller")
     fresh.mkdir(mode=0o777)
     fresh.chmod(0o777)
     private = build.cache_folder()
