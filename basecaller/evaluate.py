@@ -16,10 +16,11 @@ from rich.console import Console
 from rich.table import Table
 
 from basecaller.calling.caller import Caller
-from basecaller.calling.evaluating import Tally, evaluate_chunks, evaluate_reads
+from basecaller.calling.evaluating import evaluate_chunks, evaluate_reads
 from basecaller.calling.files import signals
 from basecaller.calling.model import load_model, split_of
 from basecaller.calling.quality import Calibration, CalibrationFit, QualityScores, calibrate, quality_scores
+from basecaller.calling.tables import write_tables
 from basecaller.commandline import arguments, as_typed, options
 from basecaller.data.dataset import Dataset
 from basecaller.data.pod5 import pod5_files
@@ -83,10 +84,10 @@ def own_and_data(overrides: list[str]) -> tuple[list[str], list[str]]:
 
 
 def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation, Path]:
-    """Evaluates a model, and writes `evaluation.json` and its figure.
+    """Evaluates a model, and writes `evaluation.json`, its figure, and the tables of benchmarks.
 
     Returns:
-        What is in the file, and its folder.
+        What `evaluation.json` holds, and its folder.
     Raises:
         BasecallerError: the model, the data or a setting cannot be used.
     """
@@ -104,25 +105,26 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation,
         counts = Counter[str]()
         files = pod5_files(chosen.reads, "reads")
         calls = (call for file in files for call in caller.calls(signals(file, counts, model.rna)))
-        scores, tally = evaluate_reads(calls, Path(chosen.reference))
+        scores, tally = evaluate_reads(calls, Path(chosen.reference), network.alphabet, calibration)
     else:
         settings = model.data(overrides)
 
-        def evaluated(split: str) -> tuple[Dataset, ChunkScores, Tally]:
+        def chunks_of(split: str) -> tuple[Dataset, np.ndarray]:
             dataset, name = split_of(settings, split)
             indices = choose(dataset, name, None, network.settings.stride, 1.0)
             if chosen.limit is not None:
                 indices = np.random.default_rng(0).permutation(indices)[: chosen.limit]
-            return dataset, *evaluate_chunks(network, dataset, indices, decoder)
+            return dataset, indices
 
-        dataset, scores, tally = evaluated(chosen.split)
+        dataset, indices = chunks_of(chosen.split)
         data = str(dataset.folder)
         if chosen.split != "validation":
-            _, _, held = evaluated("validation")
+            _, held = evaluate_chunks(network, *chunks_of("validation"), decoder)
             fitted = calibrate(held.quality)
             calibration = fitted.calibration
             if not overrides:  # on the data that it was trained for
                 write_json((output if chosen.output else folder) / "calibration.json", to_json(fitted))
+        scores, tally = evaluate_chunks(network, dataset, indices, decoder, calibration)
     evaluation = Evaluation(
         model=str(folder),
         decoder=decoder,
@@ -136,6 +138,7 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation,
         calibration=fitted,
     )
     write_json(output / "evaluation.json", evaluation.plain())
+    write_tables(tally.counts, output / "tables")
     draw(evaluation, output / "evaluation.png")
     return evaluation, output
 

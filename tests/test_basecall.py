@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import gzip
 import json
@@ -265,6 +266,13 @@ def test_a_model_is_evaluated_and_its_qualities_are_fitted(tmp_path, run: Comman
     assert facts["identity_mean"] == pytest.approx(np.mean(facts["identities"]), abs=1e-3)
     assert f"{facts['identity_mean']:.2%}" in told.stdout
     assert (tmp_path / "run/evaluation/evaluation.png").stat().st_size > 5000
+    with (tmp_path / "run/evaluation/tables/summary.csv").open(newline="", encoding="utf-8") as file:
+        numbers = {row["metric"]: row["value"] for row in csv.DictReader(file)}
+    for name in ("mismatch_rate", "insertion_rate", "deletion_rate"):
+        assert float(numbers[name]) == pytest.approx(facts[name], rel=1e-4)
+    with (tmp_path / "run/evaluation/tables/reads.csv").open(newline="", encoding="utf-8") as file:
+        written = sum(float(row["match_rate"]) > 0 for row in csv.DictReader(file))
+    assert 0 < written <= facts["chunks"]
     assert json.loads((tmp_path / "run/calibration.json").read_text()) == facts["calibration"]
     other = run("evaluate", "model=run", "decoder=greedy", "split=all", "data.simulator_seed=9", *small)
     assert "all split of" in " ".join(other.stdout.split())

@@ -251,7 +251,8 @@ def test_the_winner_may_be_tested_on_another_source(folder, run: Command):
     result = train(resolve_job(cfg, folder / "run"))
     assert result.facts["chunks"] > 0
     tested = metrics_of_the_test_set(cfg, folder / "run")
-    assert tested["reads"] == 30
+    assert tested.reads == len(tested.identities) == 30
+    assert metrics_of_the_test_set(cfg, folder / "run") == tested  # read from test.json
     told = run("evaluate", "model=run", "decoder=greedy")
     assert f"test split of {prepare(data.test.name, data.test.source, Path(data.folder)).folder}" in " ".join(
         told.stdout.split()

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from basecaller.calling.caller import Call, decode
-from basecaller.calling.quality import raw_quality
-from basecaller.data.dataset import Dataset
+from basecaller.calling.quality import UNCALIBRATED, Calibration, raw_quality
+from basecaller.calling.tables import Counts
+from basecaller.data.dataset import ALPHABET, Dataset
 from basecaller.decode import Decoder
 from basecaller.errors import DataError
 from basecaller.metrics import Alignment, columns, error_rates, identity_summary
@@ -35,8 +36,10 @@ class Tally:
         read_ids, alignments: of each call.
         quality: raw phred, rounded -> [bases, errors], of the called bases inside alignments.
         runs: length of a homopolymer of the truth -> [how many, how many called with their length].
+        counts: for the tables of benchmarks.
     """
 
+    counts: Counts
     read_ids: list[str] = field(default_factory=list)
     alignments: list[Alignment] = field(default_factory=list)
     quality: dict[int, list[int]] = field(default_factory=dict)
@@ -101,16 +104,23 @@ def homopolymers(called: str, true: str) -> list[tuple[int, bool]]:
     return found
 
 
-def evaluate_chunks(network: RawCTCNet, dataset: Dataset, indices: np.ndarray, decoder: Decoder) -> tuple[ChunkScores, Tally]:
+def evaluate_chunks(
+    network: RawCTCNet, dataset: Dataset, indices: np.ndarray, decoder: Decoder, calibration: Calibration = UNCALIBRATED
+) -> tuple[ChunkScores, Tally]:
     """A model on chunks whose sequences are known.
 
+    Args:
+        network: of the model.
+        dataset, indices: the chunks.
+        decoder: of the scores.
+        calibration: of the qualities in the tables.
     Returns:
         Its scores, and the tally, which has the chunks in order of length.
     """
     alphabet = network.alphabet
     if dataset.alphabet != alphabet:
         raise DataError(f"{dataset.folder}: its letters are {dataset.alphabet}, the model's {alphabet}")
-    calls, truths, tally = list[str](), list[str](), Tally()
+    calls, truths, tally = list[str](), list[str](), Tally(Counts(alphabet, calibration))
     nats, bases, blanks, frames = 0.0, 0, 0, 0
     for rows, batch, loss, scores, valid in scored_batches(engine_of(network), dataset, indices):
         nats += loss
@@ -120,6 +130,7 @@ def evaluate_chunks(network: RawCTCNet, dataset: Dataset, indices: np.ndarray, d
             call = decode(dataset.read_ids[index].decode(), row[:n], decoder, alphabet, 0)
             called, true, first = columns(call.sequence, truth, alphabet)
             tally.add(call.read_id, called, true, len(truth), call.probabilities[first:])
+            tally.counts.add(call.read_id, called, true, call.probabilities[first:])
             calls.append(call.sequence)
             truths.append(truth)
             blanks += int((row[:n].argmax(1) == 0).sum())
@@ -135,11 +146,18 @@ def evaluate_chunks(network: RawCTCNet, dataset: Dataset, indices: np.ndarray, d
     return scored, tally
 
 
-def evaluate_reads(calls: Iterable[Call], reference: Path) -> tuple[ReadScores, Tally]:
+def evaluate_reads(
+    calls: Iterable[Call], reference: Path, alphabet: str = ALPHABET, calibration: Calibration = UNCALIBRATED
+) -> tuple[ReadScores, Tally]:
     """Basecalled reads against a reference, by minimap2's alignments.
 
     Identity is matches over alignment columns, of a read's best alignment; reads that do not align have none, and are counted.
 
+    Args:
+        calls: of the reads.
+        reference: FASTA file, or an index of minimap2.
+        alphabet: their letters.
+        calibration: of the qualities in the tables.
     Raises:
         DataError: the reference cannot be read, or mappy is not installed.
     """
@@ -151,19 +169,21 @@ def evaluate_reads(calls: Iterable[Call], reference: Path) -> tuple[ReadScores, 
     aligner = mappy.Aligner(str(reference), preset="map-ont", k=k, w=10 if k == LONGEST_SEED else 5)
     if not reference.is_file() or not aligner or not aligner.seq_names:
         raise DataError(f"reference={reference}: cannot be read as FASTA or as an index of minimap2, or has no sequence")
-    coverages, tally, reads, bases = list[float](), Tally(), 0, 0
+    coverages, tally, reads, bases = list[float](), Tally(Counts(alphabet, calibration)), 0, 0
     aligned = np.zeros(2, np.int64)  # bases called, bases of the reference
     for call in calls:
         reads, bases = reads + 1, bases + len(call.sequence)
         hit = next((h for h in aligner.map(call.sequence) if h.is_primary), None)
         if hit is None:
             continue
-        part = slice(hit.q_st, hit.q_en)
+        part, backwards = slice(hit.q_st, hit.q_en), hit.strand < 0
         sequence, probabilities = call.sequence[part], call.probabilities[part]
-        if hit.strand < 0:
-            sequence, probabilities = mappy.revcomp(sequence), probabilities[::-1]
-        called, true = spread(sequence, aligner.seq(hit.ctg, hit.r_st, hit.r_en), hit.cigar)
-        tally.add(call.read_id, called, true, hit.r_en - hit.r_st, probabilities)
+        along = mappy.revcomp(sequence) if backwards else sequence
+        called, true = spread(along, aligner.seq(hit.ctg, hit.r_st, hit.r_en), hit.cigar)
+        tally.add(call.read_id, called, true, hit.r_en - hit.r_st, probabilities[::-1] if backwards else probabilities)
+        if backwards:  # the tables tell bases apart, and a base is what passed through the pore
+            called, true = mappy.revcomp(called), mappy.revcomp(true)
+        tally.counts.add(call.read_id, called, true, probabilities)
         coverages.append(len(sequence) / len(call.sequence))
         aligned += len(sequence), hit.r_en - hit.r_st
     scored = ReadScores(

@@ -36,6 +36,9 @@ class Calibration:
         return np.clip(self.slope * raw + self.offset, LEAST_QUALITY, MOST_QUALITY)
 
 
+UNCALIBRATED = Calibration()
+
+
 @dataclass(frozen=True)
 class QualityBin:
     """Called bases of one raw quality.
