@@ -45,14 +45,15 @@ SHOWN = (
 """Numbers of an evaluation, what they are called, and how they are written."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """What `evaluation.json` holds.
 
     Attributes:
         model: its folder.
-        data, split: the data set, where it is evaluated on one.
-        reads_from, reference: the reads, where they are called and aligned.
+        data, split: the data set; None where reads are evaluated.
+        reads_from, reference: the reads and what they are aligned to; None where a data set is evaluated.
+        decoder: of the scores.
         scores: of the basecalls.
         identities: of each chunk or read.
         calibration: fitted on the validation split, where another one is evaluated.
@@ -60,20 +61,21 @@ class Evaluation:
     """
 
     model: str
+    data: str | None
+    split: str | None
+    reads_from: str | None
+    reference: str | None
     decoder: Decoder
     scores: ChunkScores | ReadScores
     identities: list[float]
+    calibration: CalibrationFit | None
     quality: QualityScores
-    data: str | None = None
-    split: str | None = None
-    reads_from: str | None = None
-    reference: str | None = None
-    calibration: CalibrationFit | None = None
 
     def plain(self) -> dict[str, Any]:
         """JSON's values, the scores beside the rest."""
         content = to_json(self)
-        return content | content.pop("scores") | content.pop("quality")
+        scores, quality = content.pop("scores"), content.pop("quality")
+        return content | scores | quality
 
 
 def own_and_data(overrides: list[str]) -> tuple[list[str], list[str]]:
@@ -127,15 +129,15 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation,
         scores, tally = evaluate_chunks(network, dataset, indices, decoder, calibration)
     evaluation = Evaluation(
         model=str(folder),
-        decoder=decoder,
-        scores=scores,
-        identities=tally.identities,
-        quality=quality_scores(tally.quality, calibration),
         data=data,
         split=chosen.split if data else None,
         reads_from=chosen.reads,
         reference=chosen.reference,
+        decoder=decoder,
+        scores=scores,
+        identities=tally.identities,
         calibration=fitted,
+        quality=quality_scores(tally.quality, calibration),
     )
     write_json(output / "evaluation.json", evaluation.plain())
     write_tables(tally.counts, output / "tables")

@@ -263,6 +263,7 @@ def test_a_model_is_evaluated_and_its_qualities_are_fitted(tmp_path, run: Comman
     told = run("evaluate", "model=run", "decoder=greedy")
     facts = json.loads((tmp_path / "run/evaluation/evaluation.json").read_text())
     assert len(facts["identities"]) == facts["chunks"]
+    assert not facts.keys() & {"scores", "quality", "reads_from", "reference"}
     assert facts["identity_mean"] == pytest.approx(np.mean(facts["identities"]), abs=1e-3)
     assert f"{facts['identity_mean']:.2%}" in told.stdout
     assert (tmp_path / "run/evaluation/evaluation.png").stat().st_size > 5000

@@ -181,7 +181,7 @@ class Counts:
 
         Args:
             read_id: of the call.
-            called, true: the columns, `-` for gaps; both without one at their ends.
+            called, true: the columns, `-` for gaps.
             probabilities: float, the network's of the bases called in them; more may follow.
         """
         if not called:
