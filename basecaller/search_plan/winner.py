@@ -19,10 +19,10 @@ from basecaller.errors import StageError
 from basecaller.facts import from_json, to_json
 from basecaller.files import content_digest, read_json, replacing, write_json
 from basecaller.hpo.best import standing
-from basecaller.hpo.code_version import code_version
 from basecaller.hpo.identity import digest
 from basecaller.hpo.storage import open_study
 from basecaller.reporting.contents import Gain, SeedScores, WinnerFacts, WinnerTraining
+from basecaller.runs.code_version import code_version
 from basecaller.scores import HeldOutReads, HeldOutScores
 from basecaller.search_plan.finalists import DEFAULTS, WINNER, Candidates
 from basecaller.settings import settings
@@ -78,7 +78,7 @@ def write_winner(
         val_loss=best.value,
         test=HeldOutScores(**{field.name: getattr(test, field.name) for field in fields(HeldOutScores)}),
         gain=gain(scores[WINNER], scores[DEFAULTS]),
-        facts=WinnerTraining(**{field.name: getattr(best, field.name) for field in fields(WinnerTraining)}),
+        facts=WinnerTraining(**{field.name: best.facts.get(field.name) for field in fields(WinnerTraining)}),
         command=command("train", overrides),
         folder=str(kept),
         study=study_name,
@@ -113,6 +113,10 @@ def _models(stand: Standing) -> dict[str, dict[int, TrialRecord]]:
     }
 
 
+TEST_VERSION = 2
+"""Of `test.json`; a higher number makes trainings be tested again."""
+
+
 def tested(cfg: DictConfig, folder: Path) -> HeldOutReads:
     """Scores a training's best checkpoint on the test split (all of `data.test` where that is a source of its own), by beam
     search, and fits the qualities of its basecalls on the validation split: `calibration.json`.
@@ -129,7 +133,7 @@ def tested(cfg: DictConfig, folder: Path) -> HeldOutReads:
     checked = settings(cfg)
     dataset, split = split_of(checked.data, "test")
     own, _ = split_of(checked.data, "validation")
-    key = digest([content_digest(folder / "best.pt"), dataset.fingerprint, own.fingerprint, code_version()])
+    key = digest([content_digest(folder / "best.pt"), dataset.fingerprint, own.fingerprint, code_version(), TEST_VERSION])
     with suppress(ValueError):  # there is none, or it is not whole
         kept = from_json(_Test, read_json(folder / "test.json"))
         if kept.key == key:
