@@ -23,7 +23,7 @@ from rich.console import Console
 
 from basecaller.calling.caller import Caller
 from basecaller.calling.model import Trained, load_model
-from basecaller.calling.quality import Calibration, mean_quality
+from basecaller.calling.quality import UNCALIBRATED, mean_quality
 from basecaller.commandline import as_typed
 from basecaller.config import compose_config
 from basecaller.data.signal import normalise
@@ -187,7 +187,7 @@ class Basecaller:
         if decoder not in DECODERS:
             raise SettingError(f"decoder={decoder}: must be one of {', '.join(DECODERS)}")
         self.model = model
-        self.quality = model.calibration or Calibration()
+        self.quality = model.calibration or UNCALIBRATED
         self.caller = Caller(model.network, None, batch_size, decoder)
 
     @classmethod

@@ -19,7 +19,7 @@ from basecaller.calling.caller import Caller
 from basecaller.calling.evaluating import evaluate_chunks, evaluate_reads
 from basecaller.calling.files import signals
 from basecaller.calling.model import load_model, split_of
-from basecaller.calling.quality import Calibration, CalibrationFit, QualityScores, calibrate, quality_scores
+from basecaller.calling.quality import UNCALIBRATED, CalibrationFit, QualityScores, calibrate, quality_scores
 from basecaller.calling.tables import write_tables
 from basecaller.commandline import arguments, as_typed, options
 from basecaller.data.dataset import Dataset
@@ -97,7 +97,7 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation,
         raise SettingError("reads and reference: give both, or neither to evaluate on a data set")
     torch.set_num_threads(chosen.threads or cores())
     model = load_model(chosen.model, chosen.device)
-    folder, network, calibration = model.folder, model.network, model.calibration or Calibration()
+    folder, network, calibration = model.folder, model.network, model.calibration or UNCALIBRATED
     output = _output(chosen, folder)
     decoder: Decoder = chosen.decoder  # type: ignore[assignment]
     scores: ChunkScores | ReadScores
