@@ -14,9 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 from basecaller.cli.commands import COMMANDS, Command
 from basecaller.cli.keys import Key, groups_of, keys_of
 from basecaller.config import composed
+from basecaller.loggers.settings import LOGGERS
 
 WIDEST = 100
 """Columns of the text in a wider terminal."""
+
+EVERY_LOGGER = f"logger=[{','.join(LOGGERS)}]"
+"""Composes the defaults of all loggers."""
 
 
 def answer_help(name: str, arguments: list[str]) -> None:
@@ -73,7 +77,7 @@ def _lines(name: str, command: Command, overrides: list[str]) -> Iterator[str]:
         yield from _wrapped(meaning, "      ")
     own = [line for line in overrides if _is_own(line, command)]
     others = [line for line in overrides if line not in own]
-    config = composed(others)
+    config = composed([EVERY_LOGGER, *others])
     if groups := groups_of(command):
         yield ""
         yield "config groups (group=option):"
@@ -102,8 +106,15 @@ def _kind_and_default(key: Key, defaults: dict[str, str]) -> str:
 def _defaults(config: DictConfig) -> dict[str, str]:
     """The values of a config by dotted key, as they are typed."""
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
-    sections = {f"{name}.{key}": value for name, node in plain.items() if isinstance(node, dict) for key, value in node.items()}
-    return {key: _typed(value) for key, value in (plain | sections).items()}
+    return {key: _typed(value) for key, value in _nodes(plain)}
+
+
+def _nodes(node: dict[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    """All sections and values of a config, by dotted key."""
+    for name, value in node.items():
+        yield f"{where}{name}", value
+        if isinstance(value, dict):
+            yield from _nodes(value, f"{where}{name}.")
 
 
 def _typed(value: Any) -> str:

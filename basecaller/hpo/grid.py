@@ -104,7 +104,7 @@ def parse_overrides(lines: Iterable[str], config_loader: Any = None) -> dict[str
 
 
 UNSWEPT = ("experiment", "storage", "output_dir", "plan", "search", "trial", "stage", "device", "threads", "data.folder",
-           "train.resume")  # fmt: skip
+           "train.resume", "logger", "debug", "print_config")  # fmt: skip
 """Keys that cannot be swept: what they set is no part of a training."""
 
 TUNED = ("stage.rate_factor", "stage.candidate")

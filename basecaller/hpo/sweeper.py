@@ -28,9 +28,10 @@ from omegaconf.errors import InterpolationResolutionError
 
 from basecaller.checking import typed
 from basecaller.errors import BasecallerError, SettingError, StageError
-from basecaller.files import remove_lock
+from basecaller.files import remove_lock, write_yaml
 from basecaller.hpo.hydra_private import error_of
 from basecaller.hpo.records import CONCLUSIVE, Outcome, store_study, trials_of
+from basecaller.printing import print_config
 from basecaller.resolving import user_error
 from basecaller.workers import cores
 
@@ -210,11 +211,13 @@ class StageSweeper(Sweeper):
         check_sampler(self.sampler_config, str(choices.get("hydra/sweeper/sampler")))
         space = self.space(arguments)
         config = self.check(space)
+        if config["print_config"]:
+            print_config(self.config)
         stage, experiment = self.config.stage.name, config["experiment"]
         self.folder, self.url = Path(config["output_dir"]), str(self.config.storage)
         from basecaller.hpo.best import conclude_study, standing
         from basecaller.hpo.storage import open_study
-        from basecaller.hpo.urls import without_password
+        from basecaller.hpo.urls import shown_config, without_password
         from basecaller.hpo.verdicts import verdict
 
         asked = stage if config["stage"]["asking"] == 1 else f"{stage}.{config['stage']['asking']}"
@@ -232,6 +235,8 @@ class StageSweeper(Sweeper):
             concluded=None,
             asked=time.time(),  # makes it the current study of its stage
         )
+        place = self.folder / "sweeps" / study.study_name.partition("/")[2]
+        write_yaml(place / "multirun.yaml", shown_config(self.config))
         self.done, self.launches = 0, dict[tuple[str, int], int]()
         if space.is_grid:
             self._walk(study, space)
@@ -243,6 +248,8 @@ class StageSweeper(Sweeper):
         if stand.winner is None:
             reasons = "; ".join(f"{point or 'its one point'}: {outcome}" for point, outcome in stand.failed.items())
             raise StageError(f"stage {stage}: none of its trials gave a value ({reasons}); see the messages above")
+        best = {"best_params": stand.winner.params, "best_value": stand.loss_of(str(stand.conclusion.winner))}
+        write_yaml(place / "optimization_results.yaml", {"name": "optuna", "study": study.study_name, **best})
         if not stand.open:
             conclude_study(study, stand)
         log.info("%s: %s", study.study_name, verdict(stand))

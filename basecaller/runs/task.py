@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from basecaller.config import register_resolvers
@@ -41,21 +42,29 @@ def run_job(cfg: DictConfig) -> float | None:
     """
     hydra = HydraConfig.get()
     with chdir(hydra.runtime.cwd) if hydra.job.chdir else nullcontext():
-        return _train_alone(cfg) if cfg.trial.study is None else _run_trial(hydra_job(cfg))
+        rerun = hydra.mode == RunMode.RUN  # a trial's job outside its sweep
+        return _train_alone(cfg) if cfg.trial.study is None or rerun else _run_trial(hydra_job(cfg))
 
 
 @as_message  # here already: Hydra would print all overrides before the message
 def _train_alone(cfg: DictConfig) -> float:
-    if cfg.stage.name != "none":
+    if cfg.stage.name != "none" and cfg.trial.study is None:
         raise SettingError(
             f"stage={cfg.stage.name} is a sweep: add -m, as in: python -m basecaller.train -m stage={cfg.stage.name}"
         )
     # here: what starts trainings, such as a sweep, starts three times as fast without PyTorch
+    from basecaller.printing import print_config
+    from basecaller.runs.debugging import overfit, profiled
     from basecaller.runs.training import train
 
     job = hydra_job(cfg)
+    debug = job.settings.debug
+    if job.settings.print_config:
+        print_config(job.config)
     use_threads(job.settings.threads)
-    result = train(job)
+    if debug.learned is not None:
+        return overfit(job, debug.learned)
+    result = profiled(job, debug.profile) if debug.profile else train(job)
     log.info("%s", result)
     log.info("in %s", os.path.relpath(job.folder))
     if result.taken_over:
@@ -79,6 +88,9 @@ def check(cfg: DictConfig) -> dict[str, Any]:
         BasecallerError: see `checked_config` and `data.sources.prepare`.
     """
     chosen, config = checked_config(cfg)
+    debug = chosen.debug
+    if debug.learned is not None or debug.profile:
+        raise SettingError(f"debug={debug.name} is for one training: python -m basecaller.train debug={debug.name}")
     pruner_of(chosen.search)
     if chosen.device.startswith("cuda"):
         from basecaller.training.device import check_gpu  # with PyTorch, as above

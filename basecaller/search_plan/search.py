@@ -50,7 +50,7 @@ FINALISTS, HEADLINE = "finalists", "headline"
 """The stages that compare whole configurations, longer trained."""
 
 OWN = ("plan=", "search.workers=", "search.preview=", "search.winner", "search.rounds=", "search.round_budget=",
-       "search.finalist", "search.headline", "search.batch_schedule=")  # fmt: skip
+       "search.finalist", "search.headline", "search.batch_schedule=", "print_config=")  # fmt: skip
 """Overrides that say what a search runs, not what its trials are."""
 
 
