@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read by the import: a training tells nobody of itself
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # seconds, not minutes, where there is no server
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag

@@ -6,14 +6,11 @@ import cProfile
 import logging
 import os
 import pstats
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity
 
-from basecaller.data.sources import prepare
 from basecaller.errors import BasecallerError
 from basecaller.runs.folder import Result
 from basecaller.runs.job import Job
@@ -62,31 +59,54 @@ def overfit(job: Job, learned: float) -> float:
 def profiled(job: Job, kind: str) -> Result:
     """Trains under a profiler, prints what took most time, and writes all of it into the job's folder.
 
+    Profiles from the first point of the learning curve on: what comes before it, such as imports, is no part of the work.
+
     Args:
         job: to train.
         kind: `python` for cProfile, which writes profile.prof; `torch` for torch.profiler, which writes trace.json.
     """
-    data = job.settings.data
-    prepare(data.name, data.source, Path(data.folder))  # is not part of the training
-    with (_python if kind == "python" else _torch)(job.folder):
-        return train(job)
+    profiler = _Python() if kind == "python" else _Torch()
+    begun: list[Point] = []
+
+    def begin(point: Point) -> None:
+        if not begun:
+            profiler.start()
+        begun.append(point)
+
+    try:
+        result = train(job, begin)
+    finally:
+        if begun:
+            profiler.stop()
+    file = profiler.write(job.folder)
+    log.info("profile from update %s on: %s", begun[0].updates, os.path.relpath(file))
+    return result
 
 
-@contextmanager
-def _python(folder: Path) -> Iterator[None]:
-    with cProfile.Profile() as profile:
-        yield
-    pstats.Stats(profile).strip_dirs().sort_stats("tottime").print_stats(ROWS)
-    profile.dump_stats(folder / "profile.prof")
-    log.info("profile: %s; for a picture: pip install snakeviz", os.path.relpath(folder / "profile.prof"))
+class _Python:
+    """cProfile, for Python's functions, native code among them; snakeviz draws profile.prof."""
+
+    def __init__(self) -> None:
+        self.profile = cProfile.Profile()
+        self.start, self.stop = self.profile.enable, self.profile.disable
+
+    def write(self, folder: Path) -> Path:
+        """Prints the table, and writes the rest to a file."""
+        pstats.Stats(self.profile).strip_dirs().sort_stats("tottime").print_stats(ROWS)
+        self.profile.dump_stats(folder / "profile.prof")
+        return folder / "profile.prof"
 
 
-@contextmanager
-def _torch(folder: Path) -> Iterator[None]:
-    gpu = [ProfilerActivity.CUDA] if torch.cuda.is_available() else []
-    with torch.profiler.profile(activities=[ProfilerActivity.CPU, *gpu]) as profile:
-        yield
-    by = "self_cuda_time_total" if gpu else "self_cpu_time_total"
-    print(profile.key_averages().table(sort_by=by, row_limit=ROWS))
-    profile.export_chrome_trace(str(folder / "trace.json"))
-    log.info("trace: %s; open it in https://ui.perfetto.dev", os.path.relpath(folder / "trace.json"))
+class _Torch:
+    """torch.profiler, for PyTorch's operations and GPU kernels; https://ui.perfetto.dev draws trace.json."""
+
+    def __init__(self) -> None:
+        self.gpu = [ProfilerActivity.CUDA] if torch.cuda.is_available() else []
+        self.profile = torch.profiler.profile(activities=[ProfilerActivity.CPU, *self.gpu])
+        self.start, self.stop = self.profile.start, self.profile.stop
+
+    def write(self, folder: Path) -> Path:
+        """Prints the table, and writes the rest to a file."""
+        print(self.profile.key_averages().table(sort_by=f"self_{'cuda' if self.gpu else 'cpu'}_time_total", row_limit=ROWS))
+        self.profile.export_chrome_trace(str(folder / "trace.json"))
+        return folder / "trace.json"

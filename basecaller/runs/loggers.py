@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 from basecaller.errors import one_line
+from basecaller.hpo.urls import HIDDEN
 from basecaller.loggers.training import Logger, Training
 from basecaller.runs.folder import Result
 from basecaller.runs.job import Job
@@ -17,6 +19,9 @@ from basecaller.settings import TRAINING
 from basecaller.training.fit import Point
 
 log = logging.getLogger(__name__)
+
+PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s@]+@")
+"""In a URL that an error names."""
 
 
 class Loggers:
@@ -65,7 +70,8 @@ class Loggers:
         except Exception as error:  # of any package, server or disk
             self.open.pop(name, None)
             log.debug("logger=%s", name, exc_info=True)
-            log.warning("logger=%s: %s; the training goes on without it", name, one_line(str(error)) or type(error).__name__)
+            message = PASSWORD.sub(rf"\1{HIDDEN}@", one_line(str(error))) or type(error).__name__
+            log.warning("logger=%s: %s; the training goes on without it", name, message)
 
 
 @contextmanager
