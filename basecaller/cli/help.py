@@ -12,6 +12,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.cli.commands import COMMANDS, Command
+from basecaller.cli.flags import without_config_dir
 from basecaller.cli.keys import Key, groups_of, keys_of
 from basecaller.config import composed
 from basecaller.loggers.settings import LOGGERS
@@ -30,7 +31,8 @@ def answer_help(name: str, arguments: list[str]) -> None:
         SettingError: the other arguments do not compose to a config.
     """
     if {"-h", "--help"} & set(arguments):
-        print(help_of(name, [argument for argument in arguments if not argument.startswith("-")]))
+        given = without_config_dir(arguments)
+        print(help_of(name, [argument for argument in given if not argument.startswith("-")]))
         sys.exit(0)
 
 

@@ -41,7 +41,7 @@ from basecaller.search_plan.incumbent import (
     settings_of,
     study_stage,
 )
-from basecaller.search_plan.stages import flat_overrides, known_stages, read_stage, run_sweep, unswept
+from basecaller.search_plan.stages import flat_overrides, group_options, read_stage, run_sweep, unswept
 from basecaller.search_plan.winner import write_winner
 from basecaller.settings import general, settings
 from basecaller.workers import divide
@@ -86,7 +86,7 @@ class Search:
         self.plan = [str(name) for name in cfg.plan]
         self.options = general(cfg).search
         self.workers = divide(self.options.workers, str(cfg.device))
-        known = known_stages()
+        known = group_options("stage", self.overrides)
         unknown = [name for name in self.plan if name not in known]
         if unknown or not self.plan:
             raise SettingError(f"plan={self.plan}: {unknown or 'nothing to run'}; stages are {', '.join(known)}")
