@@ -81,7 +81,7 @@ def read_mlflow() -> tuple[list[Points], list[dict[str, Any]]]:
         {key: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, key)] for key in run.data.metrics}
         for run in runs
     ]
-    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
     return points, [run.data.params | run.data.tags for run in runs]
 
 
@@ -163,7 +163,7 @@ def test_a_killed_training_goes_on_in_its_run_and_repeats_no_point(name):
 
 @pytest.mark.parametrize("name", TRACKERS)
 def test_a_training_that_is_begun_anew_leaves_no_point_of_the_first(name, monkeypatch):
-    """As where a GPU takes over a training of a CPU: the checkpoint is not used."""
+    """As where a GPU goes on with what a CPU began: the checkpoint is not used."""
     job = job_of(f"logger={name}")
     with pytest.raises(Killed):
         train(job, killed_after(2))
@@ -173,15 +173,8 @@ def test_a_training_that_is_begun_anew_leaves_no_point_of_the_first(name, monkey
     real = fit.evaluate
     monkeypatch.setattr(fit, "evaluate", lambda *a, **k: (scored := real(*a, **k)) | {"loss": scored["loss"] + 1e-3})
     result = train(job)
-    if name == "mlflow":
-        from mlflow import MlflowClient
-
-        client = MlflowClient(tracking_uri=Path("outputs/tiny/mlruns").resolve().as_uri())
-        killed = [run for run in client.search_runs(["0", client.get_experiment_by_name("tiny").experiment_id])
-                  if run.info.status == "KILLED"]  # fmt: skip
-        client.delete_run(killed[0].info.run_id)
     found, _ = READ[name]()
-    assert_logged(found[-1], result)
+    assert_logged(max(found, key=lambda points: len(points["val/loss"])), result)  # W&B and MLflow keep the first one's run
 
 
 def test_a_result_taken_over_is_not_logged_and_says_so(caplog):
