@@ -110,7 +110,7 @@ def test_a_debug_run_is_kept_apart_from_results(name):
     config = compose_config([f"debug={name}"])
     assert (config.experiment, config.output_dir) == ("debug", "outputs/debug")
     compose_config([f"debug={name}", "experiment=debug-phage"])
-    with pytest.raises(SettingError, match="experiment=phage: a debug run .* experiment=debug-phage"):
+    with pytest.raises(SettingError, match=r"experiment=phage: a debug run .* experiment=debug-phage"):
         compose_config([f"debug={name}", "experiment=phage"])
 
 
