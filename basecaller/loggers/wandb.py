@@ -33,7 +33,7 @@ class Logger:
         self._open(known.get("run"))
 
     def _open(self, run: str | None) -> None:
-        tags, folder = self.training.tags, Path(self.settings.folder)
+        tags, folder = self.training.tags, Path(self.settings.folder).resolve()  # W&B's service has a working folder of its own
         folder.mkdir(parents=True, exist_ok=True)  # W&B would write to a folder for temporary files
         self.id = run or f"{self.training.run_id}-{secrets.token_hex(3)}"
         self.run = wandb.init(
