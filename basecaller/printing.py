@@ -6,7 +6,6 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from rich.console import Console
-from rich.syntax import Syntax
 
 from basecaller.hpo.urls import shown_config
 
@@ -19,6 +18,8 @@ def print_config(config: Any) -> None:
     """
     text, console = OmegaConf.to_yaml(shown_config(OmegaConf.create(config))), Console()
     if console.is_terminal:
+        from rich.syntax import Syntax  # here: every job imports this module, and Pygments takes as long as Hydra's composing
+
         console.print(Syntax(text, "yaml", background_color="default", word_wrap=True))
     else:
         print(text, end="")
