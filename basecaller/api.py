@@ -151,6 +151,8 @@ def _check_single(cfg: DictConfig) -> None:
         raise SettingError(f"stage={cfg.stage.name}: is a sweep; use run_sweep")
     if cfg.trial.study is not None:
         raise SettingError(f"trial.study={cfg.trial.study}: is set by the sweeper; leave it out")
+    if cfg.debug.learned is not None or cfg.debug.profile:
+        raise SettingError(f"debug={cfg.debug.name}: use basecaller train on the command line")
 
 
 @dataclass(frozen=True)

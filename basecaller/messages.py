@@ -75,10 +75,13 @@ def _unknown(key: str, sections: Mapping[str, type]) -> str:
         return "this launcher has no such key; choose one first, as in hydra/launcher=joblib"
     if where not in sections:
         return "unknown key"
+    if where.startswith("logger.") and name in {f.name for f in fields(sections[where])}:
+        return f"this logger is not chosen; add {where.replace('.', '=')}"
     others = [source for source, kind in SOURCES.items() if name in {f.name for f in fields(kind.settings)}]
     if where == "data" and others:
         return f"this source has no such key; it belongs to {' and '.join(f'data={source}' for source in others)}"
-    known = [f.name for f in fields(sections[where])] + ([] if where else [group for group in sections if group])
+    groups = dict.fromkeys(section.partition(".")[0] for section in sections if section)
+    known = [f.name for f in fields(sections[where])] + ([] if where else list(groups))
     close = difflib.get_close_matches(name, known, n=1)
     if close:
         return f"unknown key; did you mean {f'{where}.' if where else ''}{close[0]}?"

@@ -17,6 +17,7 @@ from basecaller.data.splits import SPLITS
 from basecaller.decode import DECODERS
 from basecaller.geometry import Model
 from basecaller.hpo import task
+from basecaller.loggers.settings import LOGGERS
 from basecaller.training.settings import Optimizer, Train
 
 NAME = {"matches": (r"\w[\w.-]*", "letters, digits, '_', '-' and '.', the first a letter or digit"), "longest": 100}
@@ -139,6 +140,7 @@ class Top:
         storage: Any Optuna URL, or journal:///FILE. With a password: storage='${oc.env:NAME}'.
         output_dir: Folder of the experiment.
         plan: Stages that a search runs, in order.
+        print_config: Print the composed config before anything runs, without passwords.
     """
 
     experiment: str = field(metadata=NAME)
@@ -148,15 +150,34 @@ class Top:
     storage: str
     output_dir: str
     plan: tuple[str, ...] = field(metadata={"distinct": True})
+    print_config: bool
+
+
+@dataclass(frozen=True)
+class Debug:
+    """What `conf/debug/*.yaml` sets.
+
+    Attributes:
+        name: Name of the debug run; `none`: no debug run. Set by `debug=...`.
+        learned: Training loss, nats per base, at which the training stops: it has learned its batch by heart. null: never.
+        profile: Profiler of the training. `python` times Python's functions (cProfile); `torch` times PyTorch's operations and
+            GPU kernels (torch.profiler). null: none.
+    """
+
+    name: str = field(metadata=NAME)
+    learned: float | None = field(metadata={"above": 0})
+    profile: str | None = field(metadata={"choices": ("python", "torch")})
 
 
 @dataclass(frozen=True)
 class General(Top):
-    """All that does not describe the training itself."""
+    """All that does not describe the training itself. `logger` has the settings of each chosen logger, by name."""
 
     search: SearchOptions
     stage: Stage
     trial: TrialPlace
+    logger: dict[str, Any]
+    debug: Debug
 
 
 @dataclass(frozen=True)
@@ -277,11 +298,13 @@ SECTIONS: dict[str, type] = {
     "padding": Padding,
     "train": Train,
     "data": DataShared,
-}
+    "debug": Debug,
+} | {f"logger.{name}": kind.settings for name, kind in LOGGERS.items()}
 """The dataclass that describes the keys of each section of `conf/config.yaml`; for those of a source see `source_keys`."""
 
 PATHS = frozenset(
     {"output_dir", "data.folder", "data.pore_model", "train.init"}
+    | {f"logger.{name}.folder" for name in ("csv", "tensorboard", "wandb")}
     | {f"data.{key}" for source in SOURCES.values() for key in source.places}
 )
 """Keys of `conf/config.yaml` whose values are paths; `~` is the home folder there."""

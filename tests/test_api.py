@@ -102,6 +102,7 @@ def test_a_sweep_has_its_winner(folder):
         (lambda: run_training(["optimizer.lr=0.1,0.2"]), "several values are a sweep"),
         (lambda: run_training(["stage=lr_adam"]), "stage=lr_adam: is a sweep; use run_sweep"),
         (lambda: run_training(["trial.study=x"]), "trial.study=x: is set by the sweeper"),
+        (lambda: run_training(["debug=overfit"]), "debug=overfit: use basecaller train"),
         (lambda: run_sweep([*TINY, "optimizer.lr=0.1,-1"]), "optimizer.lr=-1.0: must be above 0"),
         (lambda: run_sweep(["optimizer=adam,none"]), "none: no such option"),
         (lambda: run_search(["plan=[x]"]), "plan=['x']"),

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 import basecaller
 from basecaller.cli.commands import COMMANDS
-from basecaller.cli.help import help_of
+from basecaller.cli.help import EVERY_LOGGER, help_of
 from basecaller.commandline import as_typed, options
 from basecaller.config import compose_config, composed
 from basecaller.errors import SettingError
@@ -204,8 +204,9 @@ COMPUTED = {"data.name", "data.fingerprint"}
 def test_the_help_of_a_command_lists_every_key_with_its_type_default_and_meaning(source):
     shown = help_of("train", [f"data={source}"])
     entries = dict(re.findall(r"^  ([\w.]+): (.*; (?:default .+|required)\n {6}\S.*)", shown, re.MULTILINE))
-    config = OmegaConf.to_container(composed([f"data={source}"]), resolve=False)
-    assert set(entries) == leaves(config) - COMPUTED
+    config = OmegaConf.to_container(composed([f"data={source}", EVERY_LOGGER]), resolve=False)
+    of_loggers = {f"logger.{name}.{key}" for name, node in config.pop("logger").items() for key in node}
+    assert set(entries) == (leaves(config) | of_loggers) - COMPUTED
 
 
 @pytest.mark.parametrize("name", ["basecall", "evaluate", "export"])

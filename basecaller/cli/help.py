@@ -12,14 +12,19 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.cli.commands import COMMANDS, Command
+from basecaller.cli.flags import without_config_dir
 from basecaller.cli.keys import Key, groups_of, keys_of
 from basecaller.config import composed
+from basecaller.loggers.settings import LOGGERS
 
 WIDEST = 100
 """Columns of the text in a wider terminal."""
 
 REQUIRED = "???"
 """In place of a default: the key must be given."""
+
+EVERY_LOGGER = f"logger=[{','.join(LOGGERS)}]"
+"""Composes the defaults of all loggers."""
 
 
 def answer_help(name: str, arguments: list[str]) -> None:
@@ -29,7 +34,8 @@ def answer_help(name: str, arguments: list[str]) -> None:
         SettingError: the other arguments do not compose to a config.
     """
     if {"-h", "--help"} & set(arguments):
-        print(help_of(name, [argument for argument in arguments if not argument.startswith("-")]))
+        given = without_config_dir(arguments)
+        print(help_of(name, [argument for argument in given if not argument.startswith("-")]))
         sys.exit(0)
 
 
@@ -97,7 +103,7 @@ def keys_and_defaults(name: str, overrides: list[str]) -> Iterator[tuple[Key, st
     """
     command = COMMANDS[name]
     own = [line for line in overrides if _is_own(line, command)]
-    config = composed([line for line in overrides if line not in own])
+    config = composed([EVERY_LOGGER, *(line for line in overrides if line not in own)])
     defaults = _values(config) | (_values(composed(own, f"commands/{name}", {"": command.options})) if command.options else {})
     for key in keys_of(command, str(config.data.name)):
         yield key, defaults.get(key.name, "null")
@@ -111,8 +117,15 @@ def _is_own(line: str, command: Command) -> bool:
 def _values(config: DictConfig) -> dict[str, str]:
     """The values of a config by dotted key, as they are typed."""
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
-    sections = {f"{name}.{key}": value for name, node in plain.items() if isinstance(node, dict) for key, value in node.items()}
-    return {key: _typed(value) for key, value in (plain | sections).items()}
+    return {key: _typed(value) for key, value in _nodes(plain)}
+
+
+def _nodes(node: dict[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    """All sections and values of a config, by dotted key."""
+    for name, value in node.items():
+        yield f"{where}{name}", value
+        if isinstance(value, dict):
+            yield from _nodes(value, f"{where}{name}.")
 
 
 def _typed(value: Any) -> str:

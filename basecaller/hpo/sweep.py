@@ -15,7 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from basecaller.errors import BasecallerError, SettingError, StageError
-from basecaller.files import remove_lock
+from basecaller.files import remove_lock, write_yaml
 from basecaller.hpo import queue
 from basecaller.hpo.best import conclude_study, injections, standing
 from basecaller.hpo.designs import EVERY, planned
@@ -29,7 +29,7 @@ from basecaller.hpo.sampling import check_sampler, suggested, unclaimed_ended
 from basecaller.hpo.storage import open_study
 from basecaller.hpo.task import Task
 from basecaller.hpo.trial import JobTrial
-from basecaller.hpo.urls import without_password
+from basecaller.hpo.urls import shown_config, without_password
 from basecaller.hpo.verdicts import verdict
 from basecaller.resolving import user_error
 from basecaller.workers import cores
@@ -153,6 +153,7 @@ class Sweep:
         check_sampler(self.sampler_config, str(choices.get("hydra/sweeper/sampler")))
         space = self.space(arguments)
         context = self.context(space, self.check(space))
+        self.task.begins(self.config)
         stage, self.folder = self.stage, self.place.folder
         asked = stage.name if stage.asking == 1 else f"{stage.name}.{stage.asking}"
         study = open_study(self.place.url, f"{self.place.experiment}/{asked}/{context}")
@@ -169,6 +170,8 @@ class Sweep:
             concluded=None,
             asked=time.time(),  # makes it the current study of its stage
         )
+        files = self.folder / "sweeps" / study.study_name.partition("/")[2]
+        write_yaml(files / "multirun.yaml", shown_config(self.config))
         self.done, self.launches = 0, dict[tuple[str, int], int]()
         if space.is_grid:
             self._walk(study, space)
@@ -180,6 +183,8 @@ class Sweep:
         if stand.winner is None:
             reasons = "; ".join(f"{point or 'its one point'}: {outcome}" for point, outcome in stand.failed.items())
             raise StageError(f"stage {stage.name}: none of its trials gave a value ({reasons}); see the messages above")
+        best = {"best_params": stand.winner.params, "best_value": stand.loss_of(str(stand.conclusion.winner))}
+        write_yaml(files / "optimization_results.yaml", {"name": "optuna", "study": study.study_name, **best})
         if not stand.open:
             conclude_study(study, stand)
         log.info("%s: %s", study.study_name, verdict(stand, self.task.objective))

@@ -127,6 +127,13 @@ class Task(ABC):
         """
         return resolve(config, without=("hydra",))
 
+    def begins(self, config: DictConfig) -> None:  # noqa: B027 - a task without it does nothing here
+        """Called once all points have been checked, before anything is stored.
+
+        Args:
+            config: composed without what is swept.
+        """
+
     def apart(self, values: dict[str, Any]) -> list[Any]:
         """Plain values that keep studies apart though their keys are `ignored`."""
         return []

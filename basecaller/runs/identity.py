@@ -15,6 +15,9 @@ IGNORED = (
     "search",  # how many workers, what comes after the stages
     "stage",  # its question and the factors that its other keys are made from
     "trial",
+    "logger",
+    "debug",  # what it sets is in other keys
+    "print_config",
     "device",
     "threads",
     "train.resume",

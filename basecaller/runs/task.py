@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from basecaller.checking import section
@@ -18,6 +19,7 @@ from basecaller.data.sources import prepare
 from basecaller.entry import as_message
 from basecaller.errors import SettingError
 from basecaller.hpo.task import Place, Task, register_best
+from basecaller.printing import print_config
 from basecaller.runs.findings import warn_once
 from basecaller.runs.identity import IGNORED
 from basecaller.runs.job import Job, checked_config, hydra_job
@@ -42,21 +44,28 @@ def run_job(cfg: DictConfig) -> float | None:
     """
     hydra = HydraConfig.get()
     with chdir(hydra.runtime.cwd) if hydra.job.chdir else nullcontext():
-        return _train_alone(cfg) if cfg.trial.study is None else _run_trial(hydra_job(cfg))
+        rerun = hydra.mode == RunMode.RUN  # a trial's job outside its sweep
+        return _train_alone(cfg) if cfg.trial.study is None or rerun else _run_trial(hydra_job(cfg))
 
 
 @as_message  # here already: Hydra would print all overrides before the message
 def _train_alone(cfg: DictConfig) -> float:
-    if cfg.stage.name != "none":
+    if cfg.stage.name != "none" and cfg.trial.study is None:
         raise SettingError(
             f"stage={cfg.stage.name} is a sweep: add -m, as in: python -m basecaller.train -m stage={cfg.stage.name}"
         )
     # here: what starts trainings, such as a sweep, starts three times as fast without PyTorch
+    from basecaller.runs.debugging import overfit, profiled
     from basecaller.runs.training import train
 
     job = hydra_job(cfg)
+    debug = job.settings.debug
+    if job.settings.print_config:
+        print_config(job.config)
     use_threads(job.settings.threads)
-    result = train(job)
+    if debug.learned is not None:
+        return overfit(job, debug.learned)
+    result = profiled(job, debug.profile) if debug.profile else train(job)
     log.info("%s", result)
     log.info("in %s", os.path.relpath(job.folder))
     if result.taken_over:
@@ -72,7 +81,7 @@ def _run_trial(job: Job) -> float | None:
 
 
 UNSWEPT = ("experiment", "storage", "output_dir", "plan", "search", "trial", "stage", "device", "threads", "data.folder",
-           "train.resume")  # fmt: skip
+           "train.resume", "logger", "debug", "print_config")  # fmt: skip
 """Keys that cannot be swept: what they set is no part of a training."""
 
 TUNED = ("stage.rate_factor", "stage.candidate")
@@ -111,6 +120,9 @@ class Training(Task):
             BasecallerError: see `checked_config` and `data.sources.prepare`.
         """
         chosen, values = checked_config(config)
+        debug = chosen.debug
+        if debug.learned is not None or debug.profile:
+            raise SettingError(f"debug={debug.name} is for one training: python -m basecaller.train debug={debug.name}")
         if chosen.search.pruner is not None:
             from basecaller.hpo.pruning import pruner_of  # here: with Optuna, which a training of its own starts without
 
@@ -123,6 +135,10 @@ class Training(Task):
         check_padding(dataset, chosen.padding, chosen.data.batch_size)
         warn_once(dataset, chosen)
         return values
+
+    def begins(self, config: DictConfig) -> None:
+        if config.print_config:
+            print_config(config)
 
     def apart(self, values: dict[str, Any]) -> list[Any]:
         """A pruner, since it leaves points without a value, and the candidates."""

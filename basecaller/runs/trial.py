@@ -37,7 +37,7 @@ OUTCOMES: tuple[tuple[type[Exception], Outcome], ...] = (
 )
 """How a trial without a value ends, by the error of its training."""
 
-OWN_OVERRIDES = ("trial.", "stage=", "storage=", "threads=", "experiment=")
+OWN_OVERRIDES = ("trial.", "stage=", "storage=", "threads=", "experiment=", "logger", "print_config=")
 """Overrides of a sweep's job that say where and for whom it runs, not what it trains."""
 
 
@@ -122,7 +122,7 @@ def _asked(job: Job) -> dict[str, Any]:
     assert isinstance(written, list)
     return {
         "config": job.config,
-        "choices": {key: choice for key, choice in hydra.runtime.choices.items() if not key.startswith("hydra/")},
+        "choices": {key: choice for key, choice in hydra.runtime.choices.items() if not key.startswith(("hydra/", "logger"))},
         "overrides": [line for line in written if not str(line).lstrip("+").startswith(OWN_OVERRIDES)],
         "folder": os.path.relpath(job.folder),
     }

@@ -42,7 +42,7 @@ from basecaller.search_plan.incumbent import (
     settings_of,
     study_stage,
 )
-from basecaller.search_plan.stages import flat_overrides, known_stages, read_stage, run_sweep, unswept
+from basecaller.search_plan.stages import flat_overrides, group_options, read_stage, run_sweep, unswept
 from basecaller.search_plan.winner import write_winner
 from basecaller.settings import general, settings
 from basecaller.workers import divide
@@ -51,7 +51,7 @@ FINALISTS, HEADLINE = "finalists", "headline"
 """The stages that compare whole configurations, longer trained."""
 
 OWN = ("plan=", "search.workers=", "search.preview=", "search.winner", "search.rounds=", "search.round_budget=",
-       "search.finalist", "search.headline", "search.batch_schedule=")  # fmt: skip
+       "search.finalist", "search.headline", "search.batch_schedule=", "print_config=")  # fmt: skip
 """Overrides that say what a search runs, not what its trials are."""
 
 
@@ -88,7 +88,7 @@ class Search:
         self.plan = [str(name) for name in cfg.plan]
         self.options = general(cfg).search
         self.workers = divide(self.options.workers, str(cfg.device))
-        known = known_stages()
+        known = group_options("stage", self.overrides)
         unknown = [name for name in self.plan if name not in known]
         if unknown or not self.plan:
             raise SettingError(f"plan={self.plan}: {unknown or 'nothing to run'}; stages are {', '.join(known)}")

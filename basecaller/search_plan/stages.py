@@ -34,10 +34,11 @@ def run_sweep(overrides: list[str]) -> str:
         return str(app.multirun("config", run_job, overrides))
 
 
-def known_stages() -> list[str]:
-    """The names in `conf/stage/`."""
+def group_options(group: str, overrides: list[str]) -> list[str]:
+    """The options of a config group, those of folders in `hydra.searchpath` too."""
+    places = [line for line in overrides if line.startswith("hydra.searchpath=")]
     with hydra_app() as app:
-        return list(app.config_loader.get_group_options("stage"))
+        return list(app.config_loader.get_group_options(group, config_name="config", overrides=places))
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,8 @@ class StageFile:
         later = {key: describe(value) for key, value in self.params.items() if "${" in value}
         known = parse_overrides(f"{key}={value}" for key, value in self.params.items() if key not in later)
         asked = parse_overrides(overrides)
-        with hydra_app() as app:
-            keys = Keys(app.config_loader.get_group_options, TASK, self.config)
-            space = read_space(known | asked, keys, sampled=False)
+        keys = Keys(lambda group: group_options(group, overrides), TASK, self.config)
+        space = read_space(known | asked, keys, sampled=False)
         fixed = {key: line.partition("=")[2] for key, line in space.fixed.items()}
         return space, fixed | {key: text for key, text in later.items() if key not in asked}
 

@@ -23,7 +23,7 @@ DECIDES_NOTHING = {
     # these make the data set, whose fingerprint is part of a run's config
     "data.audit", "data.labels", "data.pore", "data.signal", "data.sources", "data.splits",
     # these bring a job to `runs.training._fit`
-    "provenance", "runs.findings", "runs.folder", "runs.job", "hpo.records",
+    "provenance", "runs.findings", "runs.folder", "runs.job", "runs.loggers", "hpo.records",
 }  # fmt: skip
 
 
