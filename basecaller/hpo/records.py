@@ -1,6 +1,7 @@
-"""What a study and a trial keep in the storage. No other file names a user attribute of Optuna.
+"""What a study and a trial keep in the storage. No other file names an attribute of Optuna.
 
-A field of a record has the name of its attribute. What is not stored (yet) is None or empty.
+What a person reads is a user attribute, named as its field: optuna-dashboard shows these. All else is a system attribute, named
+`basecaller:` and its field. What is not stored (yet) is None or empty.
 """
 
 from __future__ import annotations
@@ -20,8 +21,16 @@ if TYPE_CHECKING:
 
     import optuna
 
-FORMAT = 1
+    from basecaller.hpo.optuna_private import Attributes
+
+FORMAT = 2
 """Of the records; it changes when another version could not go on with what is stored."""
+
+USER_FORMAT = 1
+"""The format that had user attributes only. Its records are read from there, and `adopt` makes such a study one of today's."""
+
+OWN = "basecaller:"
+"""How names of system attributes begin: Optuna and its dashboard keep theirs in the same place."""
 
 
 class Outcome(StrEnum):
@@ -86,9 +95,9 @@ class StudyRecord:
         incumbent: the choice that is kept unless another is clearly better, where the question is asked again.
         edges: axes at whose end the winner lies: `lowest` or `highest` by key.
         concluded: the winner; None: look it up.
-        convergence: how many samples each trial needed, for optuna-dashboard.
         skipped: why there was nothing to ask.
         note: what a reader must know of the stage.
+        shown: digest of what optuna-dashboard shows of it, see `reporting.dashboard`.
     """
 
     format: int | None = None
@@ -110,14 +119,14 @@ class StudyRecord:
     incumbent: Any = None
     edges: dict[str, str] = field(default_factory=dict)
     concluded: Concluded | None = None
-    convergence: dict[str, Any] | None = None
     skipped: str = ""
     note: str = ""
+    shown: str = ""
 
     @classmethod
     def of(cls, study: optuna.Study) -> StudyRecord:
-        """Reads a study's record, with one query."""
-        stored = _known(study.user_attrs, _STUDY)
+        """Reads a study's record."""
+        stored = _stored(study)
         for name, kind in (("design", Design), ("concluded", Concluded)):
             if stored.get(name) is not None:
                 stored[name] = kind(**stored[name])
@@ -131,16 +140,31 @@ class StudyRecord:
 
 
 _STUDY = frozenset(each.name for each in dataclasses.fields(StudyRecord))
+_STUDY_READ = frozenset(("question", "skipped", "note"))
+"""What a person reads."""
+
+
+def _stored(study: optuna.Study) -> dict[str, Any]:
+    from basecaller.hpo.optuna_private import study_attributes  # loads Optuna, which readers of this module can do without
+
+    return _known(study_attributes(study), _STUDY)
 
 
 def format_of(study: optuna.Study) -> int | None:
-    """The format that a study was written in; the rest of another format's record cannot be read."""
-    return study.user_attrs.get("format")
+    """The format that a study was written in; the rest of a later format's record cannot be read."""
+    return _stored(study).get("format")
 
 
 def asked_at(study: optuna.Study) -> float:
     """`StudyRecord.asked`, of a study of any format."""
-    return float(study.user_attrs.get("asked", 0.0))
+    return float(_stored(study).get("asked", 0.0))
+
+
+def adopt(study: optuna.Study) -> None:
+    """Makes a study of `USER_FORMAT` one of today's. What it has stays where it is; earlier versions look for the format there,
+    and refuse the study from now on."""
+    store_study(study, format=FORMAT)
+    study.set_user_attr("format", FORMAT)
 
 
 def store_study(study: optuna.Study, **fields: Any) -> None:
@@ -151,12 +175,12 @@ def store_study(study: optuna.Study, **fields: Any) -> None:
     """
     if unknown := fields.keys() - _STUDY:
         raise TypeError(f"a study keeps no {', '.join(sorted(unknown))}")
-    from basecaller.hpo import optuna_private  # loads Optuna, which readers of this module can do without
+    from basecaller.hpo import optuna_private
 
     plain = {name: dataclasses.asdict(v) if isinstance(v, Design | Concluded) else v for name, v in fields.items()}
-    stored = study.user_attrs
+    stored = _stored(study)
     changed = {name: value for name, value in plain.items() if name not in stored or not _same(value, stored[name])}
-    optuna_private.set_study_attributes(study, changed)
+    optuna_private.set_study_attributes(study, _attributes(changed, _STUDY_READ))
 
 
 def _same(value: Any, stored: Any) -> bool:
@@ -186,6 +210,7 @@ class TrialRecord:
         loss_per_read, area_under_curve, identity_mean, identity_floor, updates, samples, seconds, parameters, receptive_field,
             device, path: of the training's metrics and facts, those that are used again.
         versions, commit, data: see `provenance.provenance`.
+        metrics: what else its training measured, and facts of it that nothing uses again.
     """
 
     trial_id: int
@@ -220,13 +245,14 @@ class TrialRecord:
     versions: dict[str, str] | None = None
     commit: str | None = None
     data: str | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, trial: optuna.trial.FrozenTrial) -> TrialRecord:
         """A trial's record; its lists and dicts are the storage's own, not to be changed."""
-        from basecaller.hpo.optuna_private import trial_id
+        from basecaller.hpo.optuna_private import Attributes, trial_id
 
-        stored = _known(trial.user_attrs, _TRIAL)
+        stored = _known(Attributes(trial.user_attrs, trial.system_attrs), _TRIAL)
         if "outcome" in stored:
             stored["outcome"] = Outcome(stored["outcome"])
         state = trial.state.name.lower()
@@ -258,6 +284,10 @@ class TrialRecord:
 
 _OF_OPTUNA = {"trial_id", "number", "state", "value", "params", "ended"}
 _TRIAL = frozenset(each.name for each in dataclasses.fields(TrialRecord)) - _OF_OPTUNA
+_TRIAL_READ = frozenset(
+    ("seed", "outcome", "message", "folder", "taken_over", "identity_mean", "updates", "samples", "seconds", "parameters")
+)
+"""What a person reads: optuna-dashboard has a column for each."""
 
 
 def trials_of(study: optuna.Study, *states: optuna.trial.TrialState) -> list[TrialRecord]:
@@ -278,21 +308,43 @@ def read_trial(study: optuna.Study, trial_id: int) -> TrialRecord:
 
 
 def store_trial(study: optuna.Study, trial_id: int, **fields: Any) -> None:
-    """Stores fields of a trial's record, and what else its training measured, in one commit.
+    """Stores fields of a trial's record, in one commit.
 
     Raises:
         optuna.exceptions.UpdateFinishedTrialError: the trial has ended.
     """
     from basecaller.hpo.optuna_private import write_trial
 
-    write_trial(study, trial_id, fields, {})
+    write_trial(study, trial_id, trial_attributes(fields), {})
 
 
-def queued(entry: Entry) -> dict[str, Any]:
+def trial_attributes(fields: Mapping[str, Any]) -> Attributes:
+    """Where fields of a trial's record are stored.
+
+    Args:
+        fields: what the record has no field for is kept together, in `TrialRecord.metrics`.
+    """
+    known = {name: value for name, value in fields.items() if name in _TRIAL}
+    metrics = {name: value for name, value in fields.items() if name not in _TRIAL}
+    return _attributes(known | ({"metrics": metrics} if metrics else {}), _TRIAL_READ)
+
+
+def queued(entry: Entry) -> Attributes:
     """What a trial keeps from the start, while it waits in the queue."""
-    return {"point": entry[0], "seed": entry[1]}
+    return trial_attributes({"point": entry[0], "seed": entry[1]})
 
 
-def _known(attributes: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    """Optuna's users and its dashboard may keep attributes of their own."""
-    return {name: value for name, value in attributes.items() if name in names}
+# -- where a field is stored
+
+
+def _attributes(fields: Mapping[str, Any], read: frozenset[str]) -> Attributes:
+    from basecaller.hpo.optuna_private import Attributes
+
+    user = {name: value for name, value in fields.items() if name in read}
+    return Attributes(user, {OWN + name: value for name, value in fields.items() if name not in read})
+
+
+def _known(attributes: Attributes, names: frozenset[str]) -> dict[str, Any]:
+    """Fields by name. Optuna's users and its dashboard may keep attributes of their own."""
+    system = {key.removeprefix(OWN): value for key, value in attributes.system.items() if key.startswith(OWN)}
+    return {name: value for name, value in {**attributes.user, **system}.items() if name in names}

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from basecaller.errors import StorageError
-from basecaller.hpo.records import FORMAT, asked_at, format_of, store_study
+from basecaller.hpo.records import FORMAT, USER_FORMAT, adopt, asked_at, format_of, store_study
 from basecaller.hpo.urls import file_of, parsed, reason, scrubbed, without_password
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ BEATS = 10
 
 SQLITE_TIMEOUT = 120.0
 """Seconds that one process waits for another's write to an SQLite file."""
+
+OBJECTIVE = "val_loss (nats per base)"
+"""What optuna-dashboard calls a trial's value."""
 
 
 @lru_cache
@@ -113,6 +116,8 @@ def open_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
     Raises:
         StorageError: see `made_study`; or another version of this program wrote the study.
     """
+    import optuna
+
     study = made_study(url, name, pruner)
     written = format_of(study)
     empty = written is None and not study.get_trials(deepcopy=False)
@@ -120,11 +125,17 @@ def open_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
         written = format_of(study)
     if empty:
         store_study(study, format=FORMAT)
+    elif written == USER_FORMAT:
+        adopt(study)
     elif written != FORMAT:
         raise StorageError(
             f"storage={without_password(url)}: study {name} was written by another version of this program (format "
             f"{written}, this one has {FORMAT}); go on with that version, or use another experiment= or storage="
         )
+    if written != FORMAT:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([OBJECTIVE])
     return study
 
 

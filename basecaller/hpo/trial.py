@@ -13,9 +13,9 @@ from filelock import Timeout
 from optuna.trial import TrialState
 
 from basecaller.files import remove_lock
-from basecaller.hpo.optuna_private import end_trial, heartbeat, storage_of, trial_id_of, write_trial
+from basecaller.hpo.optuna_private import Attributes, end_trial, heartbeat, storage_of, trial_id_of, write_trial
 from basecaller.hpo.queue import CLAIM_TIMEOUT, place, trial_lock
-from basecaller.hpo.records import Outcome, read_trial
+from basecaller.hpo.records import Outcome, read_trial, trial_attributes
 from basecaller.hpo.storage import made_study
 
 REPORTS_EVERY = 1.0
@@ -46,7 +46,7 @@ class JobTrial:
         """
         self.unwritten[step] = self.last = value
         if self.prunes or time.monotonic() - self.written >= REPORTS_EVERY:
-            write_trial(self.study, self.trial_id, {}, self.unwritten)
+            write_trial(self.study, self.trial_id, Attributes(), self.unwritten)
             self.unwritten, self.written = {}, time.monotonic()
         if self.prunes and self.study.pruner.prune(self.study, storage_of(self.study).get_trial(self.trial_id)):
             raise optuna.TrialPruned
@@ -63,7 +63,7 @@ class JobTrial:
         facts |= {"outcome": outcome} | ({"message": message} if message else {})
         state = {Outcome.COMPLETE: TrialState.COMPLETE, Outcome.PRUNED: TrialState.PRUNED}.get(outcome, TrialState.FAIL)
         value = self.last if outcome == Outcome.PRUNED else value
-        end_trial(self.study, self.trial_id, facts, self.unwritten, state, value)
+        end_trial(self.study, self.trial_id, trial_attributes(facts), self.unwritten, state, value)
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def claim(
         asked = record.state == "running" and record.sweeper is not None and record.claimed is None
         waits = record.state == "waiting"
         facts = facts | {"claimed": place(folder)}
-        if (asked or waits) and write_trial(study, key, facts, {}, claim=waits):
+        if (asked or waits) and write_trial(study, key, trial_attributes(facts), {}, claim=waits):
             with heartbeat(study, key):
                 yield JobTrial(study, key, record.point)
             remove_lock(lock)  # only of a trial that has ended
