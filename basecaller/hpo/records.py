@@ -1,7 +1,7 @@
 """What a study and a trial keep in the storage. No other file names an attribute of Optuna.
 
-What a person reads is a user attribute, named as its field: optuna-dashboard shows these. All else is a system attribute, named
-`basecaller:` and its field. What is not stored (yet) is None or empty.
+What a person reads is a user attribute, named as its field: optuna-dashboard shows these. All else lies in system attributes:
+a study has one for each field, a trial one for each time that it is written. What is not stored (yet) is None or empty.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class StudyRecord:
         concluded: the winner; None: look it up.
         skipped: why there was nothing to ask.
         note: what a reader must know of the stage.
-        shown: digest of what optuna-dashboard shows of it, see `reporting.dashboard`.
+        shown: digests of its note and figures in optuna-dashboard, see `reporting.dashboard`.
     """
 
     format: int | None = None
@@ -121,7 +121,7 @@ class StudyRecord:
     concluded: Concluded | None = None
     skipped: str = ""
     note: str = ""
-    shown: str = ""
+    shown: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, study: optuna.Study) -> StudyRecord:
@@ -147,7 +147,9 @@ _STUDY_READ = frozenset(("question", "skipped", "note"))
 def _stored(study: optuna.Study) -> dict[str, Any]:
     from basecaller.hpo.optuna_private import study_attributes  # loads Optuna, which readers of this module can do without
 
-    return _known(study_attributes(study), _STUDY)
+    user, system = study_attributes(study)
+    own = {key.removeprefix(OWN): value for key, value in system.items() if key.startswith(OWN)}
+    return {name: value for name, value in {**user, **own}.items() if name in _STUDY}
 
 
 def format_of(study: optuna.Study) -> int | None:
@@ -180,7 +182,9 @@ def store_study(study: optuna.Study, **fields: Any) -> None:
     plain = {name: dataclasses.asdict(v) if isinstance(v, Design | Concluded) else v for name, v in fields.items()}
     stored = _stored(study)
     changed = {name: value for name, value in plain.items() if name not in stored or not _same(value, stored[name])}
-    optuna_private.set_study_attributes(study, _attributes(changed, _STUDY_READ))
+    user = {name: value for name, value in changed.items() if name in _STUDY_READ}
+    system = {OWN + name: value for name, value in changed.items() if name not in _STUDY_READ}
+    optuna_private.set_study_attributes(study, optuna_private.Attributes(user, system))
 
 
 def _same(value: Any, stored: Any) -> bool:
@@ -210,7 +214,7 @@ class TrialRecord:
         loss_per_read, area_under_curve, identity_mean, identity_floor, updates, samples, seconds, parameters, receptive_field,
             device, path: of the training's metrics and facts, those that are used again.
         versions, commit, data: see `provenance.provenance`.
-        metrics: what else its training measured, and facts of it that nothing uses again.
+        metrics: what else its training measured, which nothing uses again.
     """
 
     trial_id: int
@@ -250,9 +254,12 @@ class TrialRecord:
     @classmethod
     def of(cls, trial: optuna.trial.FrozenTrial) -> TrialRecord:
         """A trial's record; its lists and dicts are the storage's own, not to be changed."""
-        from basecaller.hpo.optuna_private import Attributes, trial_id
+        from basecaller.hpo.optuna_private import trial_id
 
-        stored = _known(Attributes(trial.user_attrs, trial.system_attrs), _TRIAL)
+        parts = [part for key, part in trial.system_attrs.items() if key.startswith(OWN)]
+        own = {name: value for part in parts for name, value in part.items()}
+        stored = {name: value for name, value in {**trial.user_attrs, **own}.items() if name in _TRIAL}
+        stored["metrics"] = {name: value for name, value in own.items() if name not in _TRIAL}
         if "outcome" in stored:
             stored["outcome"] = Outcome(stored["outcome"])
         state = trial.state.name.lower()
@@ -283,11 +290,14 @@ class TrialRecord:
 
 
 _OF_OPTUNA = {"trial_id", "number", "state", "value", "params", "ended"}
-_TRIAL = frozenset(each.name for each in dataclasses.fields(TrialRecord)) - _OF_OPTUNA
+_TRIAL = frozenset(each.name for each in dataclasses.fields(TrialRecord)) - _OF_OPTUNA - {"metrics"}
 _TRIAL_READ = frozenset(
     ("seed", "outcome", "message", "folder", "taken_over", "identity_mean", "updates", "samples", "seconds", "parameters")
 )
 """What a person reads: optuna-dashboard has a column for each."""
+_TRIAL_PARTS = {"point": "queue", "sweeper": "queue"} | dict.fromkeys(("claimed", "config", "choices", "overrides"), "job")
+"""The system attribute that holds a field; all other fields and metrics are in `training`. Each is written once: as the trial is
+queued, claimed, and ended."""
 
 
 def trials_of(study: optuna.Study, *states: optuna.trial.TrialState) -> list[TrialRecord]:
@@ -308,7 +318,7 @@ def read_trial(study: optuna.Study, trial_id: int) -> TrialRecord:
 
 
 def store_trial(study: optuna.Study, trial_id: int, **fields: Any) -> None:
-    """Stores fields of a trial's record, in one commit.
+    """Stores fields of a trial's record, and what else its training measured, in one commit.
 
     Raises:
         optuna.exceptions.UpdateFinishedTrialError: the trial has ended.
@@ -319,32 +329,17 @@ def store_trial(study: optuna.Study, trial_id: int, **fields: Any) -> None:
 
 
 def trial_attributes(fields: Mapping[str, Any]) -> Attributes:
-    """Where fields of a trial's record are stored.
+    """Where fields of a trial's record are stored, and what else its training measured."""
+    from basecaller.hpo.optuna_private import Attributes
 
-    Args:
-        fields: what the record has no field for is kept together, in `TrialRecord.metrics`.
-    """
-    known = {name: value for name, value in fields.items() if name in _TRIAL}
-    metrics = {name: value for name, value in fields.items() if name not in _TRIAL}
-    return _attributes(known | ({"metrics": metrics} if metrics else {}), _TRIAL_READ)
+    user = {name: value for name, value in fields.items() if name in _TRIAL_READ}
+    system: dict[str, dict[str, Any]] = {}
+    for name, value in fields.items():
+        if name not in _TRIAL_READ:
+            system.setdefault(OWN + _TRIAL_PARTS.get(name, "training"), {})[name] = value
+    return Attributes(user, system)
 
 
 def queued(entry: Entry) -> Attributes:
     """What a trial keeps from the start, while it waits in the queue."""
     return trial_attributes({"point": entry[0], "seed": entry[1]})
-
-
-# -- where a field is stored
-
-
-def _attributes(fields: Mapping[str, Any], read: frozenset[str]) -> Attributes:
-    from basecaller.hpo.optuna_private import Attributes
-
-    user = {name: value for name, value in fields.items() if name in read}
-    return Attributes(user, {OWN + name: value for name, value in fields.items() if name not in read})
-
-
-def _known(attributes: Attributes, names: frozenset[str]) -> dict[str, Any]:
-    """Fields by name. Optuna's users and its dashboard may keep attributes of their own."""
-    system = {key.removeprefix(OWN): value for key, value in attributes.system.items() if key.startswith(OWN)}
-    return {name: value for name, value in {**attributes.user, **system}.items() if name in names}
