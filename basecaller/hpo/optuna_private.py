@@ -6,11 +6,12 @@ heartbeats have no public names at all.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
@@ -106,6 +107,33 @@ def set_study_attributes(study: optuna.Study, attributes: Attributes) -> None:
             study._storage.set_study_user_attr(study._study_id, key, value)
         for key, value in attributes.system.items():
             study._storage.set_study_system_attr(study._study_id, key, value)
+
+
+@contextmanager
+def at_once(study: optuna.Study) -> Iterator[optuna.Study]:
+    """A study for a block of code that sets many of its system attributes one by one: they are written when the block ends, in
+    a database in one commit."""
+    kept = _Kept(study._storage)
+    target = copy.copy(study)
+    target._storage = cast(BaseStorage, kept)
+    yield target
+    set_study_attributes(study, Attributes(system=kept.attributes))
+
+
+class _Kept:
+    """A storage that keeps the system attributes which are set of one study, and shows them as if they were written."""
+
+    def __init__(self, storage: BaseStorage) -> None:
+        self.storage, self.attributes = storage, dict[str, Any]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.storage, name)
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        self.attributes[key] = value
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        return self.storage.get_study_system_attrs(study_id) | self.attributes
 
 
 def add_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:

@@ -170,7 +170,7 @@ def adopt(study: optuna.Study) -> None:
 
 
 def store_study(study: optuna.Study, **fields: Any) -> None:
-    """Stores some fields of a study's record, in one commit, and none where they are stored already.
+    """Stores some fields of a study's record, in one commit; those that it has already, stored or by default, are not written.
 
     Raises:
         TypeError: a study keeps no such field.
@@ -180,8 +180,8 @@ def store_study(study: optuna.Study, **fields: Any) -> None:
     from basecaller.hpo import optuna_private
 
     plain = {name: dataclasses.asdict(v) if isinstance(v, Design | Concluded) else v for name, v in fields.items()}
-    stored = _stored(study)
-    changed = {name: value for name, value in plain.items() if name not in stored or not _same(value, stored[name])}
+    before = vars(StudyRecord()) | _stored(study)
+    changed = {name: value for name, value in plain.items() if not _same(value, before[name])}
     user = {name: value for name, value in changed.items() if name in _STUDY_READ}
     system = {OWN + name: value for name, value in changed.items() if name not in _STUDY_READ}
     optuna_private.set_study_attributes(study, optuna_private.Attributes(user, system))
@@ -296,8 +296,8 @@ _TRIAL_READ = frozenset(
 )
 """What a person reads: optuna-dashboard has a column for each."""
 _TRIAL_PARTS = {"point": "queue", "sweeper": "queue"} | dict.fromkeys(("claimed", "config", "choices", "overrides"), "job")
-"""The system attribute that holds a field; all other fields and metrics are in `training`. Each is written once: as the trial is
-queued, claimed, and ended."""
+"""The system attribute that holds a field; all other fields and metrics are in `training`. Each is written once: as the trial
+is queued, claimed, and ended."""
 
 
 def trials_of(study: optuna.Study, *states: optuna.trial.TrialState) -> list[TrialRecord]:

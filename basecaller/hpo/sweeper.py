@@ -56,6 +56,7 @@ class SweeperConfig:
         n_trials: of a sampled space, in total.
         check: dotted name of the function that every point's config is held against before anything is stored. It raises an
             error where the job would, and returns the config as plain values of their keys' types.
+        ended: dotted name of the function that is given the study when the sweep has ended.
     """
 
     _target_: str = "basecaller.hpo.sweeper.StageSweeper"
@@ -64,6 +65,7 @@ class SweeperConfig:
     sampler: Any = None
     n_trials: int = field(default=20, metadata={"least": 1})
     check: str = "basecaller.runs.task.check"
+    ended: str = "basecaller.reporting.dashboard.show_study"
 
 
 STOCK_KEYS = {
@@ -90,14 +92,15 @@ class StageSweeper(Sweeper):
     config: DictConfig
     launcher: Launcher
 
-    def __init__(self, params: DictConfig, sampler: Any, n_trials: int, check: str, **unknown: Any) -> None:
+    def __init__(self, params: DictConfig, sampler: Any, n_trials: int, check: str, ended: str, **unknown: Any) -> None:
         for key in unknown:
             raise SettingError(
-                f"hydra.sweeper.{key}: {STOCK_KEYS.get(key, 'unknown key; known are params, sampler, n_trials, check')}"
+                f"hydra.sweeper.{key}: {STOCK_KEYS.get(key, 'unknown key; known are params, sampler, n_trials, check, ended')}"
             )
         self.params, self.sampler_config = params, sampler
         self.n_trials = typed(SweeperConfig, "n_trials", n_trials, "hydra.sweeper.n_trials")
         self.checked: Callable[[DictConfig], dict[str, Any]] = get_method(check)
+        self.ended = ended
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from basecaller.hpo.composing import OnceComposed
@@ -240,6 +243,7 @@ class StageSweeper(Sweeper):
         stand = standing(study)
         for point, outcome in stand.failed.items():
             log.warning("%s: %s", point, outcome)
+        get_method(self.ended)(study)
         if stand.winner is None:
             reasons = "; ".join(f"{point or 'its one point'}: {outcome}" for point, outcome in stand.failed.items())
             raise StageError(f"stage {stage}: none of its trials gave a value ({reasons}); see the messages above")

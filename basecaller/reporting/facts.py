@@ -12,12 +12,13 @@ from basecaller.config import command
 from basecaller.data.dataset import ALPHABET
 from basecaller.files import read_json
 from basecaller.hpo.best import setting_of, standing
-from basecaller.hpo.contests import optimizers
+from basecaller.hpo.contests import contest_of, optimizers
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study, stages_of
 from basecaller.hpo.verdicts import at_edges, guessing, label, short, shown, verdict
 from basecaller.reporting.contents import (
+    AheadFacts,
     OptimizerFacts,
     PointFacts,
     Provenance,
@@ -147,6 +148,7 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing, asked: dict[str
         seeds=stand.seeds,
         verdict=_verdict_facts(stand),
         edges=edges,
+        ahead=ahead(stand),
         edge_text=at_edges(edges, winner.params) if winner else "",
         guessing=_guessing(stand),
         convergence=convergence(stand),
@@ -178,6 +180,20 @@ def _verdict_facts(stand: Standing) -> VerdictFacts:
         limit=finite(found.limit),
         undecided=[label(stand, point) for point in found.undecided],
     )
+
+
+def ahead(stand: Standing) -> list[AheadFacts]:
+    """By how much the winner of a stage is ahead of each other choice, at whose best point; in the grid's order."""
+    contest, winner = contest_of(stand, stand.measure), stand.conclusion.winner
+    if winner is None:
+        return []
+    found = []
+    for choice in dict.fromkeys(choice for choice in stand.choices.values() if choice != stand.choices[winner]):
+        point = contest.best([choice])
+        gap = None if point is None else contest.gap(point, winner)
+        if point is not None and gap is not None and gap.seeds:
+            found.append(AheadFacts(label(stand, point), gap.mean, finite(gap.low), finite(gap.high), gap.seeds))
+    return found
 
 
 def _guessing(stand: Standing) -> str:
@@ -240,6 +256,7 @@ def point_facts(stand: Standing, point: str, level: float) -> PointFacts:
         error=finite(found.noise / math.sqrt(len(values))) if values and stand.measure == "val_loss" else None,
         seeds=len(values),
         values=values,
+        measured={trial.seed: trial.measured(stand.measure) for trial in trials if trial.seed is not None},
         identity_mean=_mean(t.identity_mean for t in trials),
         loss_per_read=_mean(t.loss_per_read for t in trials),
         updates=_mean(t.updates for t in trials),
