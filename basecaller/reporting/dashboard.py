@@ -113,7 +113,8 @@ def _fixed(stage: StageFacts) -> Iterator[str]:
         bookkeeping = key == "seed" or any(key == name or key.startswith(f"{name}.") for name in IGNORED)
         value = line.partition("=")[2]
         if not bookkeeping and "${" not in value:
-            yield f"{short(key)} {({'true': 'on', 'false': 'off'}).get(value.lower(), value)}"
+            name = short(key.removesuffix(".name").removesuffix(".mode"))  # of a config group
+            yield f"{name} {({'true': 'on', 'false': 'off'}).get(value.lower(), value)}"
 
 
 def _breakable(line: str) -> str:
@@ -256,13 +257,21 @@ def worth_figure(facts: ReportFacts) -> go.Figure:
 
 
 def _lay_out(figure: go.Figure, heading: str, text: str) -> None:
-    """Title, margins and legend: the dashboard gives a figure half of its page, 450 pixels high."""
+    """Title below plotly's buttons, margins and legend: the dashboard gives a figure half of its page, 450 pixels high."""
     lines = [f"<b>{html.escape(line, quote=False)}</b>" for line in textwrap.wrap(heading, 75)]
     lines += [html.escape(line, quote=False) for line in textwrap.wrap(text, 90)]
     figure.update_layout(
         template="none",  # the default one is longer than the figure
-        title={"text": "<br>".join(lines), "font": {"size": 12}, "x": 0.02, "xanchor": "left", "y": 0.98, "yanchor": "top"},
-        margin={"t": 24 + 16 * len(lines), "r": 20, "b": 100, "l": 70},
+        title={
+            "text": "<br>".join(lines),
+            "font": {"size": 12},
+            "x": 0.02,
+            "xanchor": "left",
+            "y": 1,
+            "yanchor": "top",
+            "pad": {"t": 30},
+        },
+        margin={"t": 44 + 16 * len(lines), "r": 20, "b": 100, "l": 70},
         font={"size": 11},
         legend={"orientation": "h", "yref": "container", "y": 0.01, "x": 0},
         hovermode="closest",
