@@ -251,7 +251,7 @@ def worth_figure(facts: ReportFacts) -> go.Figure:
     figure.update_layout(
         xaxis={"title": {"text": axis}, "gridcolor": LINES, "zeroline": False},
         yaxis={"categoryorder": "array", "categoryarray": list(rows.values()), "autorange": "reversed", "automargin": True,
-               "tickfont": {"size": 10}},
+               "dtick": 1, "tickfont": {"size": 9}},
     )  # fmt: skip
     return figure
 
