@@ -299,7 +299,7 @@ def test_a_password_reaches_no_file_log_or_attribute(folder, server, given):
     for path in folder.rglob("*"):
         if path.is_file():
             assert b"sesame" not in path.read_bytes(), path
-    for study in optuna.get_all_study_summaries(server.url):
+    for study in optuna_private.storage_of(current_study(server.url, experiment, "padding")).get_all_studies():
         assert "sesame" not in repr((study.user_attrs, study.system_attrs))
     trials = current_study(server.url, experiment, "padding").trials
     assert len(trials) == 2
