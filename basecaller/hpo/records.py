@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -61,7 +61,7 @@ class Concluded:
 
     Attributes:
         trial: Optuna's id of the winner's trial at the first seed.
-        mean: of its validation loss, nats per base, over so many `seeds`.
+        mean: of its objective, over so many `seeds`.
         asked: `StudyRecord.asked_for` when it was concluded.
     """
 
@@ -97,7 +97,7 @@ class StudyRecord:
         concluded: the winner; None: look it up.
         skipped: why there was nothing to ask.
         note: what a reader must know of the stage.
-        shown: digests of its note and figures in optuna-dashboard, see `reporting.dashboard`.
+        shown: digests of what the application has written for optuna-dashboard, by name.
     """
 
     format: int | None = None
@@ -115,7 +115,7 @@ class StudyRecord:
     design: Design | None = None
     choice: str | None = None
     simple_first: list[Any] | None = None
-    measure: str = "val_loss"
+    measure: str | None = None
     incumbent: Any = None
     edges: dict[str, str] = field(default_factory=dict)
     concluded: Concluded | None = None
@@ -145,7 +145,8 @@ _STUDY_READ = frozenset(("question", "skipped", "note"))
 
 
 def _stored(study: optuna.Study) -> dict[str, Any]:
-    from basecaller.hpo.optuna_private import study_attributes  # loads Optuna, which readers of this module can do without
+    # here, as below: with SQLAlchemy, which the start of `report` does without
+    from basecaller.hpo.optuna_private import study_attributes
 
     user, system = study_attributes(study)
     own = {key.removeprefix(OWN): value for key, value in system.items() if key.startswith(OWN)}
@@ -177,7 +178,7 @@ def store_study(study: optuna.Study, **fields: Any) -> None:
     """
     if unknown := fields.keys() - _STUDY:
         raise TypeError(f"a study keeps no {', '.join(sorted(unknown))}")
-    from basecaller.hpo import optuna_private
+    from basecaller.hpo import optuna_private  # as above
 
     plain = {name: dataclasses.asdict(v) if isinstance(v, Design | Concluded) else v for name, v in fields.items()}
     before = vars(StudyRecord()) | _stored(study)
@@ -199,22 +200,20 @@ class TrialRecord:
     """What a trial keeps, and what Optuna knows of it.
 
     Attributes:
-        trial_id, number, value, params, ended: of Optuna; `value` is the objective, nats per base.
+        trial_id, number, value, params, ended: of Optuna; `value` is the objective.
         state: of Optuna: waiting, running, complete, pruned, fail.
         point, seed: which point of the grid, at which seed.
         sweeper: the lock of the process that asked for a sampled trial.
         claimed: the place (see `queue.place`) of the job that works, or worked, on it.
         outcome, message: how it ended, and why.
-        config: resolved, of the training.
+        config: of the job, resolved.
         choices: of config groups.
         overrides: of the job, without those that say where and for whom it ran.
-        folder: of the training.
-        taken_over: the training had been done before.
-        curve: points of the learning curve, see `training.fit.Point`.
-        loss_per_read, area_under_curve, identity_mean, identity_floor, updates, samples, seconds, parameters, receptive_field,
-            device, path: of the training's metrics and facts, those that are used again.
-        versions, commit, data: see `provenance.provenance`.
-        metrics: what else its training measured, which nothing uses again.
+        folder: of the job.
+        taken_over: the job had been done before.
+        curve: points of the learning curve, as the application writes them.
+        facts: what else the job told, by name; the application knows what. Optuna's users and its dashboard may keep attributes
+            of their own here.
     """
 
     trial_id: int
@@ -235,31 +234,17 @@ class TrialRecord:
     folder: str | None = None
     taken_over: bool | None = None
     curve: list[dict[str, Any]] = field(default_factory=list)
-    loss_per_read: float | None = None
-    area_under_curve: float | None = None
-    identity_mean: float | None = None
-    identity_floor: float | None = None
-    updates: int | None = None
-    samples: int | None = None
-    seconds: float | None = None
-    parameters: int | None = None
-    receptive_field: int | None = None
-    device: str | None = None
-    path: str | None = None
-    versions: dict[str, str] | None = None
-    commit: str | None = None
-    data: str | None = None
-    metrics: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, trial: optuna.trial.FrozenTrial) -> TrialRecord:
         """A trial's record; its lists and dicts are the storage's own, not to be changed."""
-        from basecaller.hpo.optuna_private import trial_id
+        from basecaller.hpo.optuna_private import trial_id  # as above
 
         parts = [part for key, part in trial.system_attrs.items() if key.startswith(OWN)]
-        own = {name: value for part in parts for name, value in part.items()}
-        stored = {name: value for name, value in {**trial.user_attrs, **own}.items() if name in _TRIAL}
-        stored["metrics"] = {name: value for name, value in own.items() if name not in _TRIAL}
+        told = {**trial.user_attrs, **{name: value for part in parts for name, value in part.items()}}
+        stored = {name: value for name, value in told.items() if name in _TRIAL}
+        stored["facts"] = {name: value for name, value in told.items() if name not in _TRIAL}
         if "outcome" in stored:
             stored["outcome"] = Outcome(stored["outcome"])
         state = trial.state.name.lower()
@@ -284,20 +269,18 @@ class TrialRecord:
         """Its outcome; Optuna's state where it has none yet."""
         return str(self.outcome or self.state)
 
-    def measured(self, measure: str = "val_loss") -> float:
-        """What points are compared by: `val_loss`, nats per base, or another field; lower is better."""
-        return float(self.value or 0) if measure == "val_loss" else float(getattr(self, measure))
+    def measured(self, measure: str | None = None) -> float:
+        """What points are compared by: one of the `facts`, or the objective, which no fact needs to repeat; lower is better."""
+        return float(self.facts.get(measure or "", self.value or 0))
 
 
 _OF_OPTUNA = {"trial_id", "number", "state", "value", "params", "ended"}
-_TRIAL = frozenset(each.name for each in dataclasses.fields(TrialRecord)) - _OF_OPTUNA - {"metrics"}
-_TRIAL_READ = frozenset(
-    ("seed", "outcome", "message", "folder", "taken_over", "identity_mean", "updates", "samples", "seconds", "parameters")
-)
-"""What a person reads: optuna-dashboard has a column for each."""
+_TRIAL = frozenset(each.name for each in dataclasses.fields(TrialRecord)) - _OF_OPTUNA - {"facts"}
+_TRIAL_READ = frozenset(("seed", "outcome", "message", "folder", "taken_over"))
+"""What a person reads, besides the facts that a job shows: optuna-dashboard has a column for each."""
 _TRIAL_PARTS = {"point": "queue", "sweeper": "queue"} | dict.fromkeys(("claimed", "config", "choices", "overrides"), "job")
-"""The system attribute that holds a field; all other fields and metrics are in `training`. Each is written once: as the trial
-is queued, claimed, and ended."""
+"""The system attribute that holds a field; all other fields and facts are in `result`. Each is written once: as the trial is
+queued, claimed, and ended."""
 
 
 def trials_of(study: optuna.Study, *states: optuna.trial.TrialState) -> list[TrialRecord]:
@@ -312,31 +295,36 @@ def trials_of(study: optuna.Study, *states: optuna.trial.TrialState) -> list[Tri
 
 def read_trial(study: optuna.Study, trial_id: int) -> TrialRecord:
     """The record of one trial, without reading the others."""
-    from basecaller.hpo.optuna_private import storage_of
+    from basecaller.hpo.optuna_private import storage_of  # as above
 
     return TrialRecord.of(storage_of(study).get_trial(trial_id))
 
 
 def store_trial(study: optuna.Study, trial_id: int, **fields: Any) -> None:
-    """Stores fields of a trial's record, and what else its training measured, in one commit.
+    """Stores fields of a trial's record, and what else its job tells, in one commit.
 
     Raises:
         optuna.exceptions.UpdateFinishedTrialError: the trial has ended.
     """
-    from basecaller.hpo.optuna_private import write_trial
+    from basecaller.hpo.optuna_private import write_trial  # as above
 
     write_trial(study, trial_id, trial_attributes(fields), {})
 
 
-def trial_attributes(fields: Mapping[str, Any]) -> Attributes:
-    """Where fields of a trial's record are stored, and what else its training measured."""
-    from basecaller.hpo.optuna_private import Attributes
+def trial_attributes(fields: Mapping[str, Any], shown: Collection[str] = ()) -> Attributes:
+    """Where fields of a trial's record are stored, and what else its job tells.
 
-    user = {name: value for name, value in fields.items() if name in _TRIAL_READ}
+    Args:
+        fields: by name.
+        shown: names of facts that a person reads.
+    """
+    from basecaller.hpo.optuna_private import Attributes  # as above
+
+    user = {name: value for name, value in fields.items() if name in _TRIAL_READ or name in shown}
     system: dict[str, dict[str, Any]] = {}
     for name, value in fields.items():
-        if name not in _TRIAL_READ:
-            system.setdefault(OWN + _TRIAL_PARTS.get(name, "training"), {})[name] = value
+        if name not in user:
+            system.setdefault(OWN + _TRIAL_PARTS.get(name, "result"), {})[name] = value
     return Attributes(user, system)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 import warnings
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
+from optuna.storages.journal import JournalFileBackend
 
 from basecaller.errors import StorageError
 from basecaller.hpo.records import FORMAT, USER_FORMAT, adopt, asked_at, format_of, store_study
 from basecaller.hpo.urls import file_of, parsed, reason, scrubbed, without_password
-
-if TYPE_CHECKING:
-    import optuna
 
 CREATION_ATTEMPTS = 8
 """How often an empty database is tried when other processes make its tables at the same time."""
@@ -22,9 +22,6 @@ BEATS = 10
 
 SQLITE_TIMEOUT = 120.0
 """Seconds that one process waits for another's write to an SQLite file."""
-
-OBJECTIVE = "val_loss (nats per base)"
-"""What optuna-dashboard calls a trial's value."""
 
 
 @lru_cache
@@ -37,7 +34,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
     Raises:
         StorageError: it cannot be opened.
     """
-    import optuna
+    # here, as below: SQLAlchemy takes longer than all else that --help and messages of errors need
     from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -53,10 +50,8 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
             file.parent.mkdir(parents=True, exist_ok=True)
             url = f"{scheme}:///{file}{url[url.index('?') :] if '?' in url else ''}"
         if scheme == "journal":
-            from optuna.storages.journal import JournalFileBackend
-
             return optuna.storages.JournalStorage(JournalFileBackend(str(file)))
-        from basecaller.hpo.enduring import EnduringStorage, wait_limit
+        from basecaller.hpo.enduring import EnduringStorage, wait_limit  # with SQLAlchemy
 
         if scheme == "sqlite":
             kwargs: dict[str, Any] = {"engine_kwargs": {"connect_args": {"timeout": SQLITE_TIMEOUT}}}
@@ -72,8 +67,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
 
 def _connect(url: str, kwargs: dict[str, Any]) -> optuna.storages.RDBStorage:
     """Optuna's storage. Several processes may find a database empty at once: whose tables come second tries again."""
-    import optuna
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import SQLAlchemyError  # as above
 
     for attempt in range(CREATION_ATTEMPTS):
         try:
@@ -94,8 +88,6 @@ def made_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
     Raises:
         StorageError: the storage cannot be opened or written.
     """
-    import optuna
-
     storage = open_storage(url)
     own: dict[str, Any] = {
         "pruner": pruner or optuna.pruners.NopPruner(),
@@ -116,8 +108,6 @@ def open_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
     Raises:
         StorageError: see `made_study`; or another version of this program wrote the study.
     """
-    import optuna
-
     study = made_study(url, name, pruner)
     written = format_of(study)
     empty = written is None and not study.get_trials(deepcopy=False)
@@ -132,17 +122,19 @@ def open_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
             f"storage={without_password(url)}: study {name} was written by another version of this program (format "
             f"{written}, this one has {FORMAT}); go on with that version, or use another experiment= or storage="
         )
-    if written != FORMAT:
+    return study
+
+
+def name_objective(study: optuna.Study, name: str) -> None:
+    """Sets what optuna-dashboard calls the value of a study's trials."""
+    if study.metric_names != [name]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names([OBJECTIVE])
-    return study
+            study.set_metric_names([name])
 
 
 def current_study(url: str, experiment: str, stage: str) -> optuna.Study | None:
     """The study of a stage that was asked for last in an experiment; None where there is none."""
-    import optuna
-
     storage = open_storage(url)
     prefix = f"{experiment}/{stage}/"
     names = [name for name in optuna.get_all_study_names(storage) if name.startswith(prefix)]
@@ -153,8 +145,6 @@ def current_study(url: str, experiment: str, stage: str) -> optuna.Study | None:
 
 def stages_of(url: str, experiment: str) -> list[str]:
     """The stages of an experiment that were ever asked for."""
-    import optuna
-
     file = file_of(url)
     if file is not None and not file.exists():
         return []  # looking shall not make a file

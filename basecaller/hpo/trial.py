@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,19 +51,22 @@ class JobTrial:
         if self.prunes and self.study.pruner.prune(self.study, storage_of(self.study).get_trial(self.trial_id)):
             raise optuna.TrialPruned
 
-    def end(self, outcome: Outcome, value: float | None = None, message: str = "", **facts: Any) -> None:
+    def end(
+        self, outcome: Outcome, value: float | None = None, message: str = "", shown: Collection[str] = (), **facts: Any
+    ) -> None:
         """Ends the trial.
 
         Args:
             outcome: how.
             value: the objective, of a complete one.
             message: why, where it gave no value.
-            facts: fields of its record, and what else its training measured.
+            shown: names of the facts that a person reads; optuna-dashboard has a column for each.
+            facts: fields of its record, and what else its job tells.
         """
         facts |= {"outcome": outcome} | ({"message": message} if message else {})
         state = {Outcome.COMPLETE: TrialState.COMPLETE, Outcome.PRUNED: TrialState.PRUNED}.get(outcome, TrialState.FAIL)
         value = self.last if outcome == Outcome.PRUNED else value
-        end_trial(self.study, self.trial_id, trial_attributes(facts), self.unwritten, state, value)
+        end_trial(self.study, self.trial_id, trial_attributes(facts, shown), self.unwritten, state, value)
 
 
 @contextmanager

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 
 from basecaller.hpo.best import standing
 from basecaller.hpo.edges import is_ordered
-from basecaller.hpo.identity import IGNORED, digest
+from basecaller.hpo.identity import digest
 from basecaller.hpo.records import StudyRecord, store_study
+from basecaller.hpo.storage import name_objective
 from basecaller.hpo.verdicts import short, shown
 from basecaller.reporting.contents import PointFacts, ReportFacts, StageFacts
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.figures import COLOURS, LOSS
+from basecaller.runs.identity import IGNORED
+from basecaller.schema import OBJECTIVE
 
 if TYPE_CHECKING:
     import optuna
@@ -73,6 +76,7 @@ def _show(study: optuna.Study, stage: StageFacts, worth: go.Figure | None = None
     if now == before:
         return
     with at_once(study) as target:
+        name_objective(target, str(OBJECTIVE))
         if now["note"] != before.get("note"):
             save_note(target, note)
         for name, figure in figures.items():

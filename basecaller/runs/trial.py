@@ -15,8 +15,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from basecaller.errors import DivergedError, InfeasibleError, StorageError, file_problem, one_line
-from basecaller.hpo.pruning import screening_pruner
+from basecaller.hpo.pruning import is_screening, pruner_of
 from basecaller.hpo.records import Outcome
+from basecaller.hpo.storage import open_study
 from basecaller.hpo.trial import JobTrial, claim
 from basecaller.runs.job import Job
 from basecaller.runs.training import train
@@ -36,6 +37,9 @@ OUTCOMES: tuple[tuple[type[Exception], Outcome], ...] = (
 )
 """How a trial without a value ends, by the error of its training."""
 
+SHOWN = ("identity_mean", "updates", "samples", "seconds", "parameters")
+"""Metrics and facts of a training that a person reads."""
+
 OWN_OVERRIDES = ("trial.", "stage=", "storage=", "threads=", "experiment=")
 """Overrides of a sweep's job that say where and for whom it runs, not what it trains."""
 
@@ -52,7 +56,9 @@ def run_trial(job: Job) -> float | None:
     chosen, place = job.settings, job.settings.trial
     assert place.study is not None
     assert place.number is not None
-    pruner, folder = screening_pruner(chosen), Path(chosen.output_dir)
+    pruner, folder = pruner_of(chosen.search.pruner, chosen.search.pruner_args, "search.pruner"), Path(chosen.output_dir)
+    if pruner is not None and not is_screening(open_study(chosen.storage, place.study), chosen.seed):
+        pruner = None
     with claim(chosen.storage, place.study, place.number, folder, _asked(job), pruner) as trial:
         if trial is None:
             log.info("trial %s is another process's", place.number)
@@ -71,9 +77,9 @@ def _run_claimed(trial: JobTrial, job: Job, name: str) -> float | None:
         result = train(job, curve)
         if curve.lost:
             raise curve.lost
-        facts = result.metrics | result.facts
+        facts = result.metrics | result.facts | {"taken_over": result.taken_over}
         points = [asdict(point) for point in result.curve]
-        trial.end(Outcome.COMPLETE, result.metrics["val_loss"], **facts, taken_over=result.taken_over, curve=points)
+        trial.end(Outcome.COMPLETE, result.metrics["val_loss"], shown=SHOWN, **facts, curve=points)
     except StorageError:
         if result:
             log.error("%s: %s; its result is kept in %s", name, result, os.path.relpath(job.folder))
