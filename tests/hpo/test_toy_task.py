@@ -121,6 +121,7 @@ def test_a_stage_runs_by_its_design_and_once_and_the_next_takes_its_winner(caplo
     assert Counter(seed for _, seed in entries(first)) == {1: 12, 2: 6, 3: 3}
     assert "x=4 rate=0.125" not in {point for point, _ in entries(first)}
     assert first.study_name.startswith("toy/first/")
+    assert first.metric_names == ["height (m)"]
     assert "A clear winner: x 2 is better than x " in caplog.text
     assert " m (between " in caplog.text
 

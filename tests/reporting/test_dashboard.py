@@ -174,6 +174,7 @@ def test_a_shorter_figure_leaves_nothing_of_a_longer_one(folder, url, monkeypatc
     assert "long" not in get_note(study)
 
 
+@pytest.mark.slow
 def test_a_sweep_shows_its_study_without_bookkeeping(folder):
     study = sweep("stage=padding", "search.replicates=2")
     assert study.metric_names == [str(OBJECTIVE)]
@@ -198,6 +199,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_finished_search_shows_what_each_question_was_worth_with_each_study(searched, monkeypatch):
     monkeypatch.chdir(searched)
     studies = [current_study(URL, "tiny", name) for name in ("padding", "batch_norm", "headline")]
@@ -240,6 +242,7 @@ def server(searched: Path) -> Iterator[str]:
         process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium in PATH")
 def test_a_browser_shows_figures_and_note(searched, server, tmp_path, monkeypatch):
     monkeypatch.chdir(searched)
