@@ -34,8 +34,8 @@ PATIENCE = 2
 CONTENDERS = 2
 """Points of each choice that run at the second seed."""
 
-MOST = 35 / 3
-"""Runs of a stage with rounds, for each replicate: 35 of a stage with 3."""
+MOST = 40 / 3
+"""Runs of a stage with rounds, for each replicate: 40 of a stage with 3."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,10 @@ def planned(
 
 
 def rounds(choices: Sequence[Hashable], replicates: int, stops: bool = True) -> Design:
-    """The design by rounds: its budget lets the best point of every choice run at `2 * replicates` seeds, up to `MOST` runs a
-    replicate.
+    """The design by rounds: its budget lets the best point of every choice run at `2 * replicates + 1` seeds, up to `MOST` runs
+    a replicate.
 
-    Two choices get two seeds more each, unless they look alike after half of them: that finds more differences than a fixed
+    Two choices get one seed more each, unless they look alike after half of them: that finds more differences than a fixed
     number of seeds, at about the same cost (`docs/conclusions.md`).
 
     Args:
@@ -104,7 +104,7 @@ def rounds(choices: Sequence[Hashable], replicates: int, stops: bool = True) -> 
     sizes = [list(choices).count(choice) for choice in dict.fromkeys(choices)]
     pair = len(sizes) == 2
     search = sum(min(size, PATIENCE + 1) - 1 + min(size, CONTENDERS) - 1 for size in sizes)
-    budget = (2 * replicates + 2 * pair) * len(sizes) + search
+    budget = (2 * replicates + 1 + pair) * len(sizes) + search
     return Design("rounds", min(budget, int(MOST * replicates)), stops, replicates + 1 if pair else 0)
 
 
