@@ -107,6 +107,8 @@ def release_abandoned(
     """Ends the running trials whose process is gone: as `abandoned`, to be done again; as `killed` where this sweep has
     launched them so often that it is they, most likely, that kill their process (of a sampled space: once).
 
+    The caller holds the lock of the study (`study_lock`).
+
     Returns:
         The keys of the entries that are free again.
     """
@@ -134,7 +136,8 @@ def release_abandoned(
             continue
         if trial.entry is not None:
             freed.append(trial.entry)
-        log.warning("trial %d (%s) was left by a process that died; it goes back into the queue", trial.number, trial.point)
+        point = trial.point or "without a point yet"
+        log.warning("trial %d (%s) was left by a process that died; it goes back into the queue", trial.number, point)
     return freed
 
 
@@ -146,7 +149,9 @@ def _is_dead(trial: TrialRecord, lock: FileLock, folder: Path, unheard: set[int]
         of_sweeper = named_lock(folder, trial.sweeper)
         if Path(of_sweeper.lock_file).exists():
             return _is_free(of_sweeper)
-    return trial.trial_id in unheard
+    # a sampler's trial gets its point under the lock of the study, which is held here: its process died between the two
+    pointless = trial.entry is None and trial.sweeper is None and trial.claimed is None
+    return pointless or trial.trial_id in unheard
 
 
 def _is_free(lock: FileLock) -> bool:

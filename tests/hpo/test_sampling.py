@@ -94,6 +94,15 @@ def test_an_interval_without_a_sampler_is_sampled_by_tpe_up_to_its_total(untrain
     assert len(sweep(RATE, "hydra.sweeper.n_trials=4").trials) == 4
 
 
+def test_a_trial_whose_process_died_before_it_had_a_point_is_replaced(untrained, monkeypatch):
+    study = sweep(RATE, "hydra.sweeper.n_trials=2")
+    left = study.ask()
+    monkeypatch.setattr("basecaller.hpo.sweep.time.sleep", lambda _: pytest.fail("waits for a process that is gone"))
+    trials = sweep(RATE, "hydra.sweeper.n_trials=3").trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "COMPLETE", "FAIL", "COMPLETE"]
+    assert trials[left.number].user_attrs["outcome"] == "abandoned"
+
+
 @pytest.mark.parametrize(
     ("interval", "kind"),
     [("data.batch_size=interval(1,8)", int), ("data.batch_size=interval(1.0,8.0)", int), ("train.clip=interval(1,8)", float),
