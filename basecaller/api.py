@@ -23,12 +23,13 @@ from rich.console import Console
 
 from basecaller.calling.caller import Caller
 from basecaller.calling.model import Trained, load_model
-from basecaller.calling.quality import Calibration, mean_quality
+from basecaller.calling.quality import UNCALIBRATED, mean_quality
 from basecaller.commandline import as_typed
 from basecaller.config import compose_config
 from basecaller.data.signal import normalise
 from basecaller.decode import DECODERS, Decoder
 from basecaller.errors import BasecallerError, DataError, SettingError
+from basecaller.facts import to_json
 from basecaller.hpo.best import standing
 from basecaller.hpo.storage import open_storage, open_study
 from basecaller.messages import is_users, readable
@@ -103,7 +104,8 @@ def run_search(overrides: Sequence[str] = (), verbose: bool = False) -> SearchRe
             raise SettingError("search.preview=true: runs nothing; use basecaller search on the command line")
         facts = Search(cfg, lines, Console(markup=False, quiet=not verbose), UNLOGGED).run()
         folder, winner = Path(str(cfg.output_dir)).resolve(), facts.winner
-    return SearchResult(folder, folder / "winner", winner["settings"], winner["test"], winner["gain"]["text"], facts)
+    assert winner is not None  # a search that ends has one
+    return SearchResult(folder, folder / "winner", winner.settings, to_json(winner.test), winner.gain.text, facts)
 
 
 def run_sweep(overrides: Sequence[str]) -> StageFacts:
@@ -185,7 +187,7 @@ class Basecaller:
         if decoder not in DECODERS:
             raise SettingError(f"decoder={decoder}: must be one of {', '.join(DECODERS)}")
         self.model = model
-        self.quality = model.calibration or Calibration()
+        self.quality = model.calibration or UNCALIBRATED
         self.caller = Caller(model.network, None, batch_size, decoder)
 
     @classmethod

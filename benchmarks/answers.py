@@ -132,9 +132,9 @@ def answers(given: list[str], seeds: int, samplers: list[str]) -> dict[str, Any]
         against = gain(scores["search"], scores[name])
         rows.append({
             "name": name, "settings": found[name], "cost": costs[name],
-            "loss": float(np.mean([s["loss"] for s in scores[name].values()])),
-            "identity": float(np.mean([s["identity_mean"] for s in scores[name].values()])),
-            "behind": against["identity_points"], "error": against["error"], "loss_behind": against["loss"],
+            "loss": float(np.mean([s.loss for s in scores[name].values()])),
+            "identity": float(np.mean([s.identity_mean for s in scores[name].values()])),
+            "behind": against.identity_points, "error": against.error, "loss_behind": against.loss,
         })  # fmt: skip
     return {"rows": rows, "seconds": report["seconds"], "trials": trials, "seeds": seeds}
 

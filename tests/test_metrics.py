@@ -30,6 +30,6 @@ def test_summary_shows_the_floor_of_unrelated_sequences():
     rng = np.random.default_rng(0)
     truths = [to_string(rng.integers(1, 5, 300)) for _ in range(20)]
     scored = identity_summary(truths, truths)
-    assert scored["identity_mean"] == scored["identity_median"] == 1.0
-    assert 0.2 < scored["identity_floor"] < 0.65
-    assert scored["length_ratio"] == 1.0
+    assert scored.identity_mean == scored.identity_median == 1.0
+    assert 0.2 < scored.identity_floor < 0.65
+    assert scored.length_ratio == 1.0

@@ -9,8 +9,10 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from basecaller.facts import to_json
 from basecaller.reporting.convergence import Convergence
 from basecaller.reporting.published import Published
+from basecaller.scores import HeldOutScores
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,76 @@ class OptimizerFacts:
 
 
 @dataclass(frozen=True)
+class SeedScores:
+    """Of one training of the headline, on the test split: nats per base, and identity."""
+
+    loss: float
+    identity_mean: float
+    identity_median: float
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What tuning gained over the untuned defaults, see `search_plan.winner.gain`. All but `seeds` and `text` is None where the
+    defaults gave no model.
+
+    Attributes:
+        seeds: at which both gave a model.
+        text: the gain in words.
+        identity_points, error: in hundredths; the standard error.
+        loss: nats per base that the loss is lower.
+        reads: that were tested on.
+        ours, defaults: scores by seed.
+    """
+
+    seeds: list[int]
+    text: str
+    identity_points: float | None = None
+    error: float | None = None
+    loss: float | None = None
+    reads: int | None = None
+    ours: list[SeedScores] | None = None
+    defaults: list[SeedScores] | None = None
+
+
+@dataclass(frozen=True)
+class WinnerTraining:
+    """The training that is kept, see `records.TrialRecord`."""
+
+    updates: int | None
+    samples: int | None
+    seconds: float | None
+    parameters: int | None
+    receptive_field: int | None
+
+
+@dataclass(frozen=True)
+class WinnerFacts:
+    """The winner: what `winner/winner.json` holds.
+
+    Attributes:
+        settings: by override key.
+        val_loss: nats per base.
+        test: scores on the test split.
+        gain: over the untuned defaults.
+        facts: of the training.
+        command: that trains it again.
+        folder: of the model.
+        study, trial: where it was found.
+    """
+
+    settings: dict[str, Any]
+    val_loss: float | None
+    test: HeldOutScores
+    gain: Gain
+    facts: WinnerTraining
+    command: str
+    folder: str
+    study: str
+    trial: int
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Versions, commits, data, devices and paths of all trials, and the command of every stage."""
 
@@ -218,7 +290,7 @@ class ReportFacts:
 
     Attributes:
         data: findings of the audit.
-        winner: `winner/winner.json`; empty before the headline.
+        winner: None before the headline.
         not_run: stages of the plan that were not reached.
         seconds: that the search took.
         trial_seconds: that one worker would have needed for the trials.
@@ -227,7 +299,7 @@ class ReportFacts:
     experiment: str
     command: str
     data: list[str]
-    winner: dict[str, Any]
+    winner: WinnerFacts | None
     stages: list[StageFacts]
     not_run: list[str]
     taken_over: list[TakenOver]
@@ -243,7 +315,8 @@ class ReportFacts:
             dataclasses.replace(stage, points=[dataclasses.replace(point, curves=[]) for point in stage.points])
             for stage in self.stages
         ]
-        content = dataclasses.asdict(dataclasses.replace(self, stages=stages))
+        content = dataclasses.asdict(dataclasses.replace(self, stages=stages, winner=None))
+        content["winner"] = to_json(self.winner) if self.winner else {}
         for stage in content["stages"]:
             for point in stage["points"]:
                 del point["curves"]

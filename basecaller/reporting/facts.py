@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from basecaller.config import command
 from basecaller.data.dataset import ALPHABET
+from basecaller.errors import DataError
+from basecaller.facts import from_json
 from basecaller.files import read_json
 from basecaller.hpo.best import setting_of, standing
 from basecaller.hpo.grid import as_text
@@ -26,6 +28,7 @@ from basecaller.reporting.contents import (
     TakenOver,
     TrialFacts,
     VerdictFacts,
+    WinnerFacts,
 )
 from basecaller.reporting.contests import contest_of, optimizers
 from basecaller.reporting.convergence import convergence, per_cost, reached, same_loss
@@ -78,7 +81,7 @@ def experiment_facts(url: str, experiment: str, folder: Path, plan: list[str], s
         experiment=experiment,
         command=search.get("command", f"python -m basecaller.search experiment={experiment}"),
         data=search.get("data", []),
-        winner=read_json(folder / "winner" / "winner.json") or {},
+        winner=winner_facts(folder),
         stages=stages,
         not_run=[name for name in plan if name not in studies],
         taken_over=taken_over(stages),
@@ -88,6 +91,22 @@ def experiment_facts(url: str, experiment: str, folder: Path, plan: list[str], s
         seconds=search.get("seconds", 0.0),
         trial_seconds=round(sum(t.seconds or 0.0 for stage in stages for t in stage.trials if not t.taken_over), 1),
     )
+
+
+def winner_facts(folder: Path) -> WinnerFacts | None:
+    """The winner of an experiment; None before the headline.
+
+    Args:
+        folder: outputs of the experiment.
+    Raises:
+        DataError: `winner/winner.json` is not what a search writes.
+    """
+    file = folder / "winner" / "winner.json"
+    found = read_json(file)
+    try:
+        return from_json(WinnerFacts, found) if found else None
+    except ValueError as error:
+        raise DataError(f"{file}: {error}; delete it, and the next search writes it again") from error
 
 
 def trial_facts(trial: TrialRecord) -> TrialFacts:

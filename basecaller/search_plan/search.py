@@ -18,13 +18,14 @@ from basecaller.data.batches import padding_question
 from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
 from basecaller.errors import SettingError
+from basecaller.facts import to_json
 from basecaller.files import read_json, write_json
 from basecaller.hpo.best import Winner, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.records import store_study, trials_of
 from basecaller.hpo.storage import open_study
 from basecaller.report import write_report
-from basecaller.reporting.contents import ReportFacts, StageFacts
+from basecaller.reporting.contents import ReportFacts, StageFacts, WinnerFacts
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.terminal import print_report, print_stage
 from basecaller.runs.findings import data_findings
@@ -120,7 +121,7 @@ class Search:
         reported = (read_json(self.folder / "report.json") or {}).get("winner")
         self.console.rule("report")
         self._save(report=False)
-        pages = self.ran or reported != winner
+        pages = self.ran or reported != to_json(winner)
         facts = write_report(self.url, self.experiment, self.folder, self.plan, pages)
         print_report(facts, self.console)
         self.console.print(f"report: {self.folder / 'report.html'}")
@@ -307,7 +308,7 @@ class Search:
             store_study(open_study(self.url, won.study), note=note)
         return candidates.best(name)
 
-    def run_headline(self, candidates: Candidates) -> dict[str, Any]:
+    def run_headline(self, candidates: Candidates) -> WinnerFacts:
         """Trains the winner and the untuned defaults alike, at fresh seeds, and tests both on the test split."""
         budget = self._recipe()
         seeds = [f"seed={int(self.cfg.seed) + 1000}", f"stage.replicates={self.options.headline_seeds}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import gzip
 import json
@@ -24,10 +25,11 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from basecaller.calling.caller import Call, Caller, cut, decode, margin
-from basecaller.calling.evaluating import evaluate_reads, homopolymers, seed_length
+from basecaller.calling.evaluating import evaluate_chunks, evaluate_reads, homopolymers, seed_length
 from basecaller.calling.files import write_alignments, write_fastq
 from basecaller.calling.plain import Plain
 from basecaller.calling.quality import Calibration, calibrate, mean_quality, raw_quality
+from basecaller.calling.tables import event_rates
 from basecaller.config import compose_config
 from basecaller.data.signal import normalise
 from basecaller.decode import greedy
@@ -250,9 +252,13 @@ def test_a_model_is_evaluated_and_its_qualities_are_fitted(tmp_path, run: Comman
     told = run("evaluate", "model=run", "decoder=greedy")
     facts = json.loads((tmp_path / "run/evaluation/evaluation.json").read_text())
     assert len(facts["identities"]) == facts["chunks"]
+    assert not facts.keys() & {"scores", "quality", "reads_from", "reference"}
     assert facts["identity_mean"] == pytest.approx(np.mean(facts["identities"]), abs=1e-3)
     assert f"{facts['identity_mean']:.2%}" in told.stdout
     assert (tmp_path / "run/evaluation/evaluation.png").stat().st_size > 5000
+    with (tmp_path / "run/evaluation/tables/summary.csv").open(newline="", encoding="utf-8") as file:
+        numbers = {row["metric"]: row["value"] for row in csv.DictReader(file)}
+    assert sum(identity > 0 for identity in facts["identities"]) <= int(numbers["alignments"]) <= facts["chunks"]
     assert json.loads((tmp_path / "run/calibration.json").read_text()) == facts["calibration"]
     other = run("evaluate", "model=run", "decoder=greedy", "split=all", "data.simulator_seed=9", *small)
     assert "all split of" in " ".join(other.stdout.split())
@@ -274,26 +280,40 @@ def test_reads_are_evaluated_against_a_reference(model, tmp_path, run: Command, 
     foreign = call("x", "".join("ACGT"[i] for i in RNG.integers(0, 4, 2000)))
     # turned around: the wrong bases lie where the probabilities are low only if these are turned too
     wrong = Call("w", mappy.revcomp("".join(worse)), np.arange(2000), call("", "A" * 2000).probabilities[::-1], 0)
-    facts, tally = evaluate_reads([*exact, wrong, foreign], tmp_path / "genome.fasta")
-    assert (facts["reads"], facts["aligned"]) == (7, 6)
-    assert facts["identities"][:5] == [1.0] * 5
-    assert facts["identities"][5] == pytest.approx(0.95, abs=0.01)
-    assert facts["identity_median"] == 1.0
-    assert facts["length_ratio"] == pytest.approx(1, abs=0.002)
-    assert facts["mismatch_rate"] == pytest.approx(100 / 12_000, abs=0.002)
+    scores, tally = evaluate_reads([*exact, wrong, foreign], tmp_path / "genome.fasta")
+    assert (scores.reads, scores.aligned) == (7, 6)
+    assert tally.read_ids == ["0", "1", "2", "3", "backwards", "w"]
+    assert tally.identities[:5] == [1.0] * 5
+    assert tally.identities[5] == pytest.approx(0.95, abs=0.01)
+    assert scores.identity_median == 1.0
+    assert scores.length_ratio == pytest.approx(1, abs=0.002)
+    assert scores.mismatch_rate == pytest.approx(100 / 12_000, abs=0.002)
     assert tally.quality[20][1] == 0
     assert 90 <= tally.quality[10][1] <= 100
-    lengths = [each["length"] for each in facts["homopolymers"]]
-    assert lengths[:3] == [1, 2, 3]
-    assert facts["homopolymers"][0]["correct"] > 0.95
+    assert [each.length for each in scores.homopolymers][:3] == [1, 2, 3]
+    assert scores.homopolymers[0].correct > 0.95
     poor = np.array(list(genome[2000:4000]))
     at = RNG.random(2000) < 0.3
     poor[at] = RNG.choice(list("ACGT"), at.sum())
-    facts, _ = evaluate_reads([call("poor", "".join(poor))], tmp_path / "genome.fasta")
-    assert facts["read_coverage_mean"] > 0.9  # all of it, where the genome is small enough to look for short matches
+    scores, _ = evaluate_reads([call("poor", "".join(poor))], tmp_path / "genome.fasta")
+    assert scores.read_coverage_mean > 0.9  # all of it, where the genome is small enough to look for short matches
     assert seed_length(3_000_000_000) == 15
     with pytest.raises(DataError, match="cannot be read as FASTA"):
         evaluate_reads(exact, tmp_path / "nothing.fasta")
+
+
+def test_every_chunk_is_scored_under_the_name_of_its_read(dataset):
+    """Chunks are scored in order of their length, which is not theirs."""
+    made, indices = network(), dataset.indices("test")
+    scores, tally = evaluate_chunks(made, dataset, indices, "greedy")
+    _, *errors = event_rates(tally.counts.reads)
+    assert [each.rate for each in errors] == [scores.mismatch_rate, scores.insertion_rate, scores.deletion_rate]
+    alone = {}
+    for index in indices:
+        alone[dataset.read_ids[index].decode()] = evaluate_chunks(made, dataset, np.array([index]), "greedy")[1].alignments[0]
+    assert dict(zip(tally.read_ids, tally.alignments, strict=True)) == alone
+    assert tally.read_ids != list(alone)
+    assert len(set(alone.values())) > 3
 
 
 @pytest.mark.parametrize(
@@ -313,13 +333,13 @@ def test_homopolymers_count_when_their_length_is_called(called, true, expected):
 
 def test_qualities_are_fitted_to_observed_errors():
     fitted = calibrate({raw: [10_000, round(10_000 * 10 ** (-(0.5 * raw + 3) / 10))] for raw in range(2, 30, 2)})
-    assert fitted["slope"] == pytest.approx(0.5, abs=0.02)
-    assert fitted["offset"] == pytest.approx(3, abs=0.3)
-    quality = Calibration(fitted["slope"], fitted["offset"])(np.array([0.9, 0.99]))
+    assert fitted.slope == pytest.approx(0.5, abs=0.02)
+    assert fitted.offset == pytest.approx(3, abs=0.3)
+    quality = fitted.calibration(np.array([0.9, 0.99]))
     assert quality == pytest.approx([8, 13], abs=0.4)
     assert raw_quality(np.array([0.9, 1.0])).round(3).tolist() == [10, 50]
     assert mean_quality(np.array([10.0, 20.0])) == pytest.approx(12.6, abs=0.01)
-    assert calibrate({})["slope"] == 1
+    assert calibrate({}).slope == 1
 
 
 @pytest.mark.parametrize(("batch_norm", "projection"), [(False, False), (True, True)])

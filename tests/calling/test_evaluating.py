@@ -33,7 +33,11 @@ def test_every_chunk_has_its_own_identity(dataset, monkeypatch):
 
     monkeypatch.setattr(evaluating, "decode", call)
     made, indices = network(), dataset.indices("test")
-    together = evaluate_chunks(made, dataset, indices, "greedy")[0]["identities"]
-    alone = [evaluate_chunks(made, dataset, np.array([index]), "greedy")[0]["identities"][0] for index in indices]
-    assert together == alone
-    assert len(set(alone)) > 2
+    _, together = evaluate_chunks(made, dataset, indices, "greedy")
+    alone = [evaluate_chunks(made, dataset, np.array([index]), "greedy")[1].identities for index in indices]
+    read_ids = [read_id.decode() for read_id in dataset.read_ids[indices]]
+    assert sorted(zip(together.read_ids, together.identities, strict=True)) == sorted(
+        (read_id, identity) for read_id, (identity,) in zip(read_ids, alone, strict=True)
+    )
+    assert together.read_ids != read_ids
+    assert len(set(together.identities)) > 2

@@ -9,11 +9,14 @@ from basecaller.calling.quality import (
     FEWEST,
     LEAST_QUALITY,
     MOST_QUALITY,
+    UNCALIBRATED,
     Calibration,
+    QualityBin,
+    QualityScores,
     calibrate,
     calibration_from,
     mean_quality,
-    quality_facts,
+    quality_scores,
     read_calibration,
 )  # fmt: skip
 from basecaller.errors import DataError
@@ -21,11 +24,10 @@ from basecaller.files import write_json
 
 
 def test_too_few_bases_fit_nothing_and_one_quality_only_an_offset():
-    assert calibrate({20: [FEWEST - 1, 1]})["slope"] == 1
-    assert calibrate({20: [FEWEST - 1, 1]})["offset"] == 0
+    assert calibrate({20: [FEWEST - 1, 1]}).calibration == UNCALIBRATED
     alone = calibrate({20: [998, 99]})  # 100 errors in 1000 bases, by the rule of succession
-    assert (alone["slope"], alone["offset"]) == (1, -10)
-    assert alone["bins"] == [{"raw": 20, "bases": 998, "observed": 10.0}]
+    assert (alone.slope, alone.offset) == (1, -10)
+    assert alone.bins == [QualityBin(20, 998, 10.0)]
 
 
 def test_qualities_stay_within_what_is_written():
@@ -39,10 +41,10 @@ def test_the_mean_quality_is_that_of_the_mean_error():
 
 def test_written_qualities_are_compared_with_observed_errors():
     seen = {10: [998, 99], 20: [998, 9], 30: [FEWEST - 1, 1]}  # as it says, but for the last, of too few bases
-    found = quality_facts(seen, Calibration(1.0, 2.0))
-    assert [(each["raw"], each["written"], each["observed"]) for each in found["qualities"]] == [(10, 12, 10), (20, 22, 20)]
-    assert found["quality_error"] == pytest.approx(2)
-    assert quality_facts({}, Calibration()) == {"qualities": [], "quality_error": 0.0}
+    found = quality_scores(seen, Calibration(1.0, 2.0))
+    assert [(each.raw, each.written, each.observed) for each in found.qualities] == [(10, 12, 10), (20, 22, 20)]
+    assert found.quality_error == pytest.approx(2)
+    assert quality_scores({}, Calibration()) == QualityScores([], 0.0)
 
 
 def test_a_calibration_is_read_from_its_file_or_folder(tmp_path):

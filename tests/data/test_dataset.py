@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from basecaller.data import Dataset, simulator
-from basecaller.data.audit import audit
+from basecaller.data.audit import Audit, audit
 from basecaller.data.dataset import Chunk, DatasetWriter
 from basecaller.data.sources import prepare, source_fingerprint
 from basecaller.data.splits import splits_of_reads
 from basecaller.decode import to_string
 from basecaller.errors import DataError
+from basecaller.facts import from_json
 from tests.conftest import SIMULATED
 
 
@@ -202,19 +203,19 @@ def test_simulated_noise_within_a_base_is_that_of_real_reads():
 
 def test_the_audit_counts_what_is_there(dataset):
     facts = audit(dataset)
-    assert sum(split["chunks"] for split in facts["splits"].values()) == len(dataset) == 80
-    assert facts["counts"] == {"reads kept": 80}
-    assert sum(facts["composition"].values()) == pytest.approx(1, abs=1e-3)
-    assert facts["infeasible"]["1"] == 0
-    assert facts["infeasible"]["8"] > 0
-    assert facts["on_both_sides"] == 0
-    assert all(share < 0.1 for share in facts["seen"].values())
-    assert facts["padded"] == 0
-    assert facts["pore"]["fit"]["as given"] > 0.9
-    (line,) = facts["verdict"]
+    assert sum(split.chunks for split in facts.splits.values()) == len(dataset) == 80
+    assert facts.counts == {"reads kept": 80}
+    assert sum(facts.composition.values()) == pytest.approx(1, abs=1e-3)
+    assert facts.infeasible["1"] == 0
+    assert facts.infeasible["8"] > 0
+    assert facts.on_both_sides == 0
+    assert all(share < 0.1 for share in facts.seen.values())
+    assert facts.padded == 0
+    assert facts.pore.fit["as given"] > 0.9
+    (line,) = facts.verdict
     assert line.startswith("51 chunks to train on")
     assert (dataset.folder / "audit.png").stat().st_size > 5000
-    json.dumps(facts)
+    assert from_json(Audit, json.loads((dataset.folder / "audit.json").read_text())) == facts
 
 
 @pytest.mark.slow
@@ -223,10 +224,14 @@ def test_an_audit_of_another_version_is_made_again(tmp_path):
     facts = audit(Dataset(folder))
     kept = json.loads((folder / "audit.json").read_text())
     (folder / "audit.json").write_text(json.dumps({"fingerprint": kept["fingerprint"], "verdict": [], "version": 1}))
-    assert audit(Dataset(folder)) == facts | {key: kept[key] for key in ("fingerprint", "table", "version")}
+    assert audit(Dataset(folder)) == facts
+    (folder / "audit.json").write_text(json.dumps(kept | {"splits": []}))  # damaged
+    assert audit(Dataset(folder)) == facts
+    (folder / "audit.json").write_text(json.dumps(kept | {"verdict": ["kept"], "more": 1}))
+    assert audit(Dataset(folder)).verdict == ["kept"]
 
 
-def made(folder: Path, change: Callable[[Chunk, int], Chunk]) -> dict:
+def made(folder: Path, change: Callable[[Chunk, int], Chunk]) -> Audit:
     """The audit of a data set of simulated reads, each of them changed."""
     chunks = simulator.simulate(dataclasses.replace(SIMULATED, reads=120), Counter())
     with DatasetWriter(folder / "set", {}) as writer:
@@ -268,7 +273,7 @@ def without_g(each: Chunk, i: int) -> Chunk:
 )
 def test_the_verdict_names_what_will_go_wrong(tmp_path, change, words):
     facts = made(tmp_path, change)
-    assert any(words in line for line in facts["verdict"]), facts["verdict"]
+    assert any(words in line for line in facts.verdict), facts.verdict
 
 
 def test_a_genome_on_both_sides_of_a_split_is_called_out(tmp_path):
@@ -281,8 +286,8 @@ def test_a_genome_on_both_sides_of_a_split_is_called_out(tmp_path):
     trained = {sequence[j : j + 16] for sequence in sequences["train"] for j in range(len(sequence) - 15)}
     for split in ("validation", "test"):
         words = [sequence[j : j + 16] for sequence in sequences[split] for j in range(len(sequence) - 15)]
-        assert facts["seen"][split] == pytest.approx(np.mean([word in trained for word in words]), abs=1e-4)
-    assert any("of the sequence of validation" in line and "data.split=position" in line for line in facts["verdict"])
+        assert facts.seen[split] == pytest.approx(np.mean([word in trained for word in words]), abs=1e-4)
+    assert any("of the sequence of validation" in line and "data.split=position" in line for line in facts.verdict)
 
 
 def test_chunks_on_both_sides_of_a_split_are_counted(tmp_path):
@@ -293,5 +298,5 @@ def test_chunks_on_both_sides_of_a_split_are_counted(tmp_path):
         return dataclasses.replace(kept[0], split=each.split) if i % 10 == 0 else each
 
     facts = made(tmp_path, twice)
-    assert facts["on_both_sides"] > 0
-    assert "are in train too" in " ".join(facts["verdict"])
+    assert facts.on_both_sides > 0
+    assert "are in train too" in " ".join(facts.verdict)

@@ -47,10 +47,10 @@ def made(folder: Path, change: Callable[[np.ndarray], np.ndarray], placed: bool)
 )
 def test_mixed_up_labels_are_noticed_and_named(tmp_path, change, way, placed):
     facts = audit(made(tmp_path, change, placed))
-    fit = facts["pore"]["fit"]
-    assert facts["pore"]["placed"] is placed
+    fit = facts.pore.fit
+    assert facts.pore.placed is placed
     assert max(fit, key=lambda key: fit[key]) == way
-    told = [line for line in facts["verdict"] if "fit the R9.4 pore's levels better" in line]
+    told = [line for line in facts.verdict if "fit the R9.4 pore's levels better" in line]
     assert told if way != "as given" else not told
     assert all(f"labels {way} fit" in line for line in told)
 
@@ -105,9 +105,9 @@ def test_a_table_of_ones_own_needs_no_offset(tmp_path, run: Command):
 def test_an_audit_is_of_one_table(tmp_path):
     dataset = made(tmp_path, lambda labels: labels, False)
     own = audit(dataset, Pore("mine", r94().levels))  # where in the k-mer a base lies is found
-    assert own["pore"]["fit"]["as given"] == audit(dataset)["pore"]["fit"]["as given"] > 0.9
+    assert own.pore.fit["as given"] == audit(dataset).pore.fit["as given"] > 0.9
     upside_down = Pore("mine", -r94().levels)
-    assert audit(dataset, upside_down)["pore"]["fit"]["as given"] < 0.3
+    assert audit(dataset, upside_down).pore.fit["as given"] < 0.3
 
 
 def test_levels_are_placed_where_they_fit_best():

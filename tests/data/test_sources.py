@@ -96,7 +96,7 @@ def test_bad_chunks_are_dropped_by_reason(folder):
     lengths[6] = 0
     for name, array in (("chunks", chunks), ("references", references), ("reference_lengths", lengths)):
         np.save(path / f"{name}.npy", array)
-    counts = audit(dataset_of("data=bonito", f"data.path={path}", *SHARES))["counts"]
+    counts = audit(dataset_of("data=bonito", f"data.path={path}", *SHARES)).counts
     assert counts == {
         "chunks kept": 56, "chunks dropped: NaN or infinite values in the signal": 1, "chunks dropped: constant signal": 1,
         "chunks dropped: labels outside the alphabet": 1, "chunks dropped: no labels": 1,
@@ -109,11 +109,11 @@ def test_bad_chunks_are_dropped_by_reason(folder):
 def test_letters_of_ones_own_may_be_rare_but_not_absent(folder):
     path = bonito_directory(folder / "b")
     given = ["data=bonito", f"data.path={path}", "data.alphabet=ACGTM", *SHARES]
-    assert any("M is 0.0% of the bases" in line for line in audit(dataset_of(*given))["verdict"])
+    assert any("M is 0.0% of the bases" in line for line in audit(dataset_of(*given)).verdict)
     references = np.load(path / "references.npy")
     references[::5, 0] = 5
     np.save(path / "references.npy", references)
-    assert not any("of the bases" in line for line in audit(dataset_of(*given))["verdict"])
+    assert not any("of the bases" in line for line in audit(dataset_of(*given)).verdict)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_the_originals_tensors_have_their_labels_mapped(folder, ending):
     for i in (0, 17):
         number = int(dataset.read_ids[i].decode().partition("-")[2])
         assert to_string(dataset.chunk(i)[1]) == reads[number].sequence
-    assert audit(dataset)["counts"]["labels mapped from A G C T"] == 60
+    assert audit(dataset).counts["labels mapped from A G C T"] == 60
 
 
 @pytest.mark.slow
@@ -218,8 +218,8 @@ def test_a_mixture_has_its_sources_in_their_shares(folder):
     assert len(set(validation.tolist())) == len(validation)
     first = dataset.chunk(60)[0]
     assert np.array_equal(first, dataset.parts[1][2].chunk(10)[0])
-    assert "mine: chunks kept" in audit(dataset)["counts"]
-    assert audit(dataset)["shares"] == {"mine": 0.25, "more": 0.75}
+    assert "mine: chunks kept" in audit(dataset).counts
+    assert audit(dataset).shares == {"mine": 0.25, "more": 0.75}
     assert (dataset.folder / "audit.png").exists()
     result = train(resolve_job(compose_config(["data=mixed", sources, *SHARES, *SMALL, "padding=masked"]), folder / "run"))
     assert np.isfinite(result.metrics["val_loss"])
@@ -253,7 +253,8 @@ def test_the_winner_may_be_tested_on_another_source(folder, run: Command):
     result = train(resolve_job(cfg, folder / "run"))
     assert result.facts["chunks"] > 0
     tested = metrics_of_the_test_set(cfg, folder / "run")
-    assert tested["reads"] == 30
+    assert tested.reads == len(tested.identities) == 30
+    assert metrics_of_the_test_set(cfg, folder / "run") == tested  # read from test.json
     told = run("evaluate", "model=run", "decoder=greedy")
     assert f"test split of {prepare(data.test.name, data.test.source, Path(data.folder)).folder}" in " ".join(
         told.stdout.split()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -246,7 +248,7 @@ def test_a_validation_loss_that_is_no_number_is_a_divergence(monkeypatch, folder
     from basecaller.training import fit
 
     real = fit.evaluate
-    monkeypatch.setattr(fit, "evaluate", lambda *given, **kwargs: real(*given, **kwargs) | {"loss": float("nan")})
+    monkeypatch.setattr(fit, "evaluate", lambda *given, **kwargs: replace(real(*given, **kwargs), loss=math.nan))
     for _ in range(2):  # and is not tried again
         with pytest.raises(BasecallerError, match="diverged"):
             sweep("optimizer.lr=0.01,0.1")

@@ -16,7 +16,7 @@ from basecaller.runs.job import resolve_job
 PACKAGE = Path(basecaller.__file__).parent
 
 DECIDES_NOTHING = {
-    "__init__", "errors", "files",
+    "__init__", "errors", "files", "scores",
     "training.progress", "training.settings",  # what is set is part of a run's config
     "training.device", "training.checkpoint",  # the functions that do are listed
     "data.__init__", "training.__init__",

@@ -85,8 +85,8 @@ def test_weights_go_from_one_path_to_the_other(dataset, tmp_path, native):
     indices = dataset.indices("validation")[:4]
     paths = [engine_of(copy.deepcopy(network), native=kind) for kind in ("on", "off")]
     one, other = (evaluate(path, dataset, indices) for path in paths)
-    assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
-    assert one["identity_mean"] == other["identity_mean"]
+    assert one.loss == pytest.approx(other.loss, rel=1e-5)
+    assert one.basecalls == other.basecalls
 
 
 def test_a_native_loss_that_is_not_finite_ends_the_training(dataset, tmp_path, native):

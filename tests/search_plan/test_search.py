@@ -11,7 +11,9 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.config import compose_config
+from basecaller.facts import to_json
 from basecaller.hpo.grid import as_text, parse_overrides
+from basecaller.scores import HeldOutReads, Homopolymers
 from basecaller.search_plan.finalists import Candidates, finalist_candidates, leaves
 from basecaller.search_plan.incumbent import Incumbent, asking_again, neighbours
 from basecaller.search_plan.stages import composed_settings, read_stage
@@ -105,9 +107,13 @@ def test_overrides_say_what_they_were_made_from():
     assert OmegaConf.to_container(config.stage.candidates) == value
 
 
-def scores(loss: float, *identities: float) -> dict:
+def scores(loss: float, *identities: float) -> HeldOutReads:
     named = {f"read{i}": identity for i, identity in enumerate(identities)}
-    return {"loss": loss, "identities": named, "identity_mean": float(np.mean(identities)), "identity_median": 0.5}
+    return HeldOutReads(
+        identity_mean=float(np.mean(identities)), identity_median=0.5, mismatch_rate=0.1, insertion_rate=0.05,
+        deletion_rate=0.05, identity_floor=0.4, length_ratio=1.0, blank_fraction=0.5, chunks=len(named), bases=100, loss=loss,
+        homopolymers=[Homopolymers(1, 10, 0.5)], reads=len(named), identities=named,
+    )  # fmt: skip
 
 
 def test_the_gain_is_paired_by_seed_and_read():
@@ -116,15 +122,19 @@ def test_the_gain_is_paired_by_seed_and_read():
     ours, theirs = (dict(zip([1001, 1002], of, strict=True)) for of in (ours, theirs))
     found = gain(ours, theirs)
     differences = np.array([[10, 10, 5], [10, 6, 10]])
-    assert found["identity_points"] == pytest.approx(differences.mean())
-    assert found["loss"] == pytest.approx(0.25)
+    assert found.identity_points == pytest.approx(differences.mean())
+    assert found.loss == pytest.approx(0.25)
     reads, seeds = differences.mean(0).var(ddof=1) / 3, differences.mean(1).var(ddof=1) / 2
-    assert found["error"] == pytest.approx(math.sqrt(reads + seeds))
-    assert found["text"].startswith("Tuning gained 8.5 ± ")
-    assert gain(theirs, ours)["text"].startswith("Tuning lost 8.5 ± ")
-    assert gain(ours, {1002: theirs[1002]})["seeds"] == [1002]  # at the other seed the defaults failed
-    assert math.isfinite(gain(ours, {1002: theirs[1002]})["error"])
-    assert "not known" in gain(ours, {})["text"]
+    assert found.error == pytest.approx(math.sqrt(reads + seeds))
+    assert found.text.startswith("Tuning gained 8.5 ± ")
+    assert [each.loss for each in found.defaults] == [0.7, 0.9]
+    assert gain(theirs, ours).text.startswith("Tuning lost 8.5 ± ")
+    one = gain(ours, {1002: theirs[1002]})  # at the other seed the defaults failed
+    assert one.seeds == [1002]
+    assert math.isfinite(one.error)
+    none = gain(ours, {})
+    assert to_json(none).keys() == {"seeds", "text"}
+    assert "not known" in none.text
 
 
 def test_the_incumbent_is_a_finalist_with_half_its_rate_too():
