@@ -59,7 +59,7 @@ def show_study(study: optuna.Study) -> None:
 
 def show_search(studies: dict[str, optuna.Study], facts: ReportFacts) -> None:
     """Shows how the studies of a search stand, and once it has its winner, with each of them what all questions were worth."""
-    worth = worth_figure(facts) if facts.winner else None
+    worth = worth_figure(facts.stages, facts.winner.gain.text) if facts.winner else None
     for stage in facts.stages:
         _show(studies[stage.name], stage, worth)
 
@@ -226,11 +226,16 @@ def _hover(stage: StageFacts, point: PointFacts) -> str:
 # -- the figure of the search
 
 
-def worth_figure(facts: ReportFacts) -> go.Figure:
-    """By how much the answer to each question is ahead of the other choices, with an interval for the nearest."""
+def worth_figure(asked: list[StageFacts], gain: str) -> go.Figure:
+    """By how much the answer to each question is ahead of the other choices, with an interval for the nearest.
+
+    Args:
+        asked: the stages of the search.
+        gain: what tuning gained, in words.
+    """
     import plotly.graph_objects as go
 
-    stages = [stage for stage in facts.stages if stage.ahead]
+    stages = [stage for stage in asked if stage.ahead]
     rows = {stage.name: html.escape(f"{stage.name}: {stage.winner_label}", quote=False) for stage in stages}
     others = [(rows[stage.name], other) for stage in stages for other in stage.ahead if other.label != stage.verdict.rival]
     figure = go.Figure()
@@ -249,7 +254,7 @@ def worth_figure(facts: ReportFacts) -> go.Figure:
             marker={"size": 10, "color": colour}, mode="markers",
             name=f"nearest choice, {'clear' if clear else 'not clear'}",
         )  # fmt: skip
-    _lay_out(figure, "What each question was worth", facts.winner.get("gain", {}).get("text", ""))
+    _lay_out(figure, "What each question was worth", gain)
     axis = "nats per base that the answer is ahead<br><sub>bars hold the true lead in 95 of 100 stages; none: one seed</sub>"
     figure.add_vline(x=0, line={"color": GREY, "width": 1})
     figure.update_layout(
