@@ -12,13 +12,14 @@ from basecaller.files import read_json
 from basecaller.hpo.storage import stages_of
 from basecaller.hpo.urls import without_password
 from basecaller.reporting.contents import ReportFacts
+from basecaller.reporting.dashboard import show_search
 from basecaller.reporting.facts import experiment_facts, studies_of
-from basecaller.reporting.pages import save_notes, write_pages
+from basecaller.reporting.pages import write_pages
 from basecaller.reporting.terminal import print_report
 
 
 def write_report(url: str, experiment: str, folder: Path, plan: list[str], pages: bool = True) -> ReportFacts:
-    """Writes an experiment's report pages and its studies' notes.
+    """Writes an experiment's report pages, and what optuna-dashboard shows of it.
 
     Args:
         url: of the storage.
@@ -34,7 +35,7 @@ def write_report(url: str, experiment: str, folder: Path, plan: list[str], pages
     facts = experiment_facts(url, experiment, folder, plan, studies)
     if pages:
         write_pages(facts, folder)
-        save_notes(studies, facts.stages)
+        show_search(studies, facts)
     return facts
 
 

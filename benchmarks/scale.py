@@ -30,7 +30,7 @@ def measure(url: str, folder: Path, sizes: tuple[int, ...]) -> list[dict[str, An
     from basecaller.hpo.designs import HALVING
     from basecaller.hpo.grid import Entry, Point, Space
     from basecaller.hpo.queue import fill, waiting
-    from basecaller.hpo.records import Outcome, queued, store_study
+    from basecaller.hpo.records import Outcome, store_study, trial_attributes
     from basecaller.hpo.storage import open_study
     from basecaller.hpo.task import Place
     from basecaller.hpo.trial import claim
@@ -47,10 +47,11 @@ def measure(url: str, folder: Path, sizes: tuple[int, ...]) -> list[dict[str, An
     for size in sizes:
         new = points(size - len(asked))
         for point in new:
-            attrs = queued((point.key, 1)) | {"outcome": "complete", "choices": {"optimizer": "adam"}}
+            fields = {"point": point.key, "seed": 1, "outcome": "complete", "choices": {"optimizer": "adam"}}
+            user, system = trial_attributes(fields)
             study.add_trial(
                 create_trial(state=TrialState.COMPLETE, value=1.0, params=dict(point.values),
-                             distributions=space.distributions, user_attrs=attrs)
+                             distributions=space.distributions, user_attrs=user, system_attrs=system)
             )  # fmt: skip
         asked += new
         store_study(study, points=[point.key for point in asked])

@@ -146,6 +146,6 @@ class EnduringStorage(DatabaseStorage):
         return connection
 
 
-for _name in (*vars(BaseStorage), "set_study_user_attrs", "add_trials", "write_trial", "end_trial"):
+for _name in (*vars(BaseStorage), "set_study_attributes", "add_trials", "write_trial", "end_trial"):
     if not _name.startswith("_") and callable(getattr(DatabaseStorage, _name, None)):
         setattr(EnduringStorage, _name, _enduring(getattr(DatabaseStorage, _name)))

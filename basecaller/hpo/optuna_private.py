@@ -6,11 +6,12 @@ heartbeats have no public names at all.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
@@ -18,9 +19,11 @@ from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._heartbeat import BaseHeartbeat, BaseHeartbeatThread, get_heartbeat_thread, is_heartbeat_enabled
 from optuna.storages._rdb.models import (
     StudyModel,
+    StudySystemAttributeModel,
     StudyUserAttributeModel,
     TrialIntermediateValueModel,
     TrialModel,
+    TrialSystemAttributeModel,
     TrialUserAttributeModel,
 )
 from optuna.storages._rdb.storage import _create_scoped_session
@@ -83,13 +86,54 @@ def exclusive(study: optuna.Study, key: int) -> AbstractContextManager[None]:
 # -- attributes, many in one commit
 
 
-def set_study_attributes(study: optuna.Study, attributes: Mapping[str, Any]) -> None:
-    """Sets a study's user attributes: in a database all in one commit."""
+class Attributes(NamedTuple):
+    """Of a study or a trial: those that optuna-dashboard shows, and those that it does not."""
+
+    user: Mapping[str, Any] = {}
+    system: Mapping[str, Any] = {}
+
+
+def study_attributes(study: optuna.Study) -> Attributes:
+    """All that is set of a study."""
+    return Attributes(study.user_attrs, study._storage.get_study_system_attrs(study._study_id))
+
+
+def set_study_attributes(study: optuna.Study, attributes: Attributes) -> None:
+    """Sets a study's attributes: in a database all in one commit."""
     if isinstance(study._storage, DatabaseStorage):
-        study._storage.set_study_user_attrs(study._study_id, attributes)
+        study._storage.set_study_attributes(study._study_id, attributes)
     else:
-        for key, value in attributes.items():
+        for key, value in attributes.user.items():
             study._storage.set_study_user_attr(study._study_id, key, value)
+        for key, value in attributes.system.items():
+            study._storage.set_study_system_attr(study._study_id, key, value)
+
+
+@contextmanager
+def at_once(study: optuna.Study) -> Iterator[optuna.Study]:
+    """A study for a block of code that sets many of its system attributes one by one: they are written when the block ends, in
+    a database in one commit."""
+    kept = _Kept(study._storage)
+    target = copy.copy(study)
+    target._storage = cast(BaseStorage, kept)
+    yield target
+    set_study_attributes(study, Attributes(system=kept.attributes))
+
+
+class _Kept:
+    """A storage that keeps the system attributes which are set of one study, and shows them as if they were written."""
+
+    def __init__(self, storage: BaseStorage) -> None:
+        self.storage, self.attributes = storage, dict[str, Any]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.storage, name)
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        self.attributes[key] = value
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        return self.storage.get_study_system_attrs(study_id) | self.attributes
 
 
 def add_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
@@ -101,7 +145,7 @@ def add_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
 
 
 def write_trial(
-    study: optuna.Study, trial_id: int, attributes: Mapping[str, Any], curve: Mapping[int, float], claim: bool = False
+    study: optuna.Study, trial_id: int, attributes: Attributes, curve: Mapping[int, float], claim: bool = False
 ) -> bool:
     """Writes to a trial: in a database all in one commit. See `DatabaseStorage.write_trial`."""
     storage = study._storage
@@ -109,8 +153,10 @@ def write_trial(
         return storage.write_trial(trial_id, attributes, curve, claim)
     if claim and not storage.set_trial_state_values(trial_id, TrialState.RUNNING):
         return False
-    for key, value in attributes.items():
+    for key, value in attributes.user.items():
         storage.set_trial_user_attr(trial_id, key, value)
+    for key, value in attributes.system.items():
+        storage.set_trial_system_attr(trial_id, key, value)
     for step, loss in curve.items():
         storage.set_trial_intermediate_value(trial_id, step, loss)
     return True
@@ -119,7 +165,7 @@ def write_trial(
 def end_trial(
     study: optuna.Study,
     trial_id: int,
-    attributes: Mapping[str, Any],
+    attributes: Attributes,
     curve: Mapping[int, float],
     state: TrialState,
     value: float | None,
@@ -142,20 +188,24 @@ class DatabaseStorage(_CachedStorage):
         """The storage behind the cache."""
         return self._backend
 
-    def set_study_user_attrs(self, study_id: int, attributes: Mapping[str, Any]) -> None:
-        """Sets a study's user attributes in one statement, where the database can.
+    def set_study_attributes(self, study_id: int, attributes: Attributes) -> None:
+        """Sets a study's attributes in one transaction, where the database can.
 
         Raises:
             KeyError: there is no such study.
         """
-        insert = self._insert()
+        insert, owner = self._insert(), {"study_id": study_id}
         if insert is None:
-            for key, value in attributes.items():
+            for key, value in attributes.user.items():
                 self.set_study_user_attr(study_id, key, value)
-        elif attributes:
+            for key, value in attributes.system.items():
+                self.set_study_system_attr(study_id, key, value)
+        elif any(attributes):
             with _create_scoped_session(self._backend.scoped_session) as session:
                 StudyModel.find_or_raise_by_id(study_id, session)
-                session.execute(_upsert(insert, StudyUserAttributeModel, {"study_id": study_id}, attributes))
+                for table, of in zip((StudyUserAttributeModel, StudySystemAttributeModel), attributes, strict=True):
+                    if of:
+                        session.execute(_upsert(insert, table, owner, of))
 
     def add_trials(self, study_id: int, trials: Sequence[FrozenTrial]) -> None:
         """Adds trials, all or none, in one transaction."""
@@ -164,12 +214,12 @@ class DatabaseStorage(_CachedStorage):
             for trial in trials:
                 self._backend._get_prepared_new_trial(study_id, trial, session)
 
-    def write_trial(self, trial_id: int, attributes: Mapping[str, Any], curve: Mapping[int, float], claim: bool) -> bool:
+    def write_trial(self, trial_id: int, attributes: Attributes, curve: Mapping[int, float], claim: bool) -> bool:
         """Writes to a trial in one transaction.
 
         Args:
             trial_id: of the trial.
-            attributes: user attributes.
+            attributes: to set.
             curve: intermediate values by step.
             claim: whether it shall go from waiting to running, too.
         Returns:
@@ -187,7 +237,7 @@ class DatabaseStorage(_CachedStorage):
         return True
 
     def end_trial(
-        self, trial_id: int, attributes: Mapping[str, Any], curve: Mapping[int, float], state: TrialState, value: float | None
+        self, trial_id: int, attributes: Attributes, curve: Mapping[int, float], state: TrialState, value: float | None
     ) -> None:
         """Ends a trial; all that is known of it by then is written in the same transaction. See `write_trial`."""
         with self._updating(trial_id) as (session, trial):
@@ -204,16 +254,19 @@ class DatabaseStorage(_CachedStorage):
             self._backend.check_trial_is_updatable(trial_id, trial.state)
             yield session, trial
 
-    def _note(self, session: Any, trial_id: int, attributes: Mapping[str, Any], curve: Mapping[int, float]) -> None:
+    def _note(self, session: Any, trial_id: int, attributes: Attributes, curve: Mapping[int, float]) -> None:
         insert, owner = self._insert(), {"trial_id": trial_id}
+        tables: Any = list(zip((TrialUserAttributeModel, TrialSystemAttributeModel), attributes, strict=True))
         if insert is None:
-            for key, value in attributes.items():
-                self._backend._set_trial_attr_without_commit(session, TrialUserAttributeModel, trial_id, key, value)
+            for table, of in tables:
+                for key, value in of.items():
+                    self._backend._set_trial_attr_without_commit(session, table, trial_id, key, value)
             for step, value in curve.items():
                 self._backend._set_trial_intermediate_value_without_commit(session, trial_id, step, value)
             return
-        if attributes:
-            session.execute(_upsert(insert, TrialUserAttributeModel, owner, attributes))
+        for table, of in tables:
+            if of:
+                session.execute(_upsert(insert, table, owner, of))
         if curve:
             stored = {step: TrialIntermediateValueModel.intermediate_value_to_stored_repr(loss) for step, loss in curve.items()}
             rows = [

@@ -79,7 +79,8 @@ def fill(study: optuna.Study, space: Space, entries: list[Entry]) -> None:
             state=TrialState.WAITING,
             params=entry.point.values,
             distributions=space.distributions,
-            user_attrs=queued(entry.key),
+            user_attrs=dict(queued(entry.key).user),
+            system_attrs=dict(queued(entry.key).system),
         )
         for entry in entries
         if entry.key not in here

@@ -1,13 +1,14 @@
-"""What a study and a trial keep in the storage. No other file names a user attribute of Optuna.
+"""What a study and a trial keep in the storage. No other file names an attribute of Optuna.
 
-A field of a record has the name of its attribute. What is not stored (yet) is None or empty.
+What a person reads is a user attribute, named as its field: optuna-dashboard shows these. All else lies in system attributes:
+a study has one for each field, a trial one for each time that it is written. What is not stored (yet) is None or empty.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,16 @@ if TYPE_CHECKING:
 
     import optuna
 
-FORMAT = 1
+    from basecaller.hpo.optuna_private import Attributes
+
+FORMAT = 2
 """Of the records; it changes when another version could not go on with what is stored."""
+
+USER_FORMAT = 1
+"""The format that had user attributes only. Its records are read from there, and `adopt` makes such a study one of today's."""
+
+OWN = "basecaller:"
+"""How names of system attributes begin: Optuna and its dashboard keep theirs in the same place."""
 
 
 class Outcome(StrEnum):
@@ -86,9 +95,9 @@ class StudyRecord:
         incumbent: the choice that is kept unless another is clearly better, where the question is asked again.
         edges: axes at whose end the winner lies: `lowest` or `highest` by key.
         concluded: the winner; None: look it up.
-        convergence: how many samples each trial needed, for optuna-dashboard.
         skipped: why there was nothing to ask.
         note: what a reader must know of the stage.
+        shown: digests of what the application has written for optuna-dashboard, by name.
     """
 
     format: int | None = None
@@ -110,14 +119,14 @@ class StudyRecord:
     incumbent: Any = None
     edges: dict[str, str] = field(default_factory=dict)
     concluded: Concluded | None = None
-    convergence: dict[str, Any] | None = None
     skipped: str = ""
     note: str = ""
+    shown: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, study: optuna.Study) -> StudyRecord:
-        """Reads a study's record, with one query."""
-        stored = _known(study.user_attrs, _STUDY)
+        """Reads a study's record."""
+        stored = _stored(study)
         for name, kind in (("design", Design), ("concluded", Concluded)):
             if stored.get(name) is not None:
                 stored[name] = kind(**stored[name])
@@ -131,32 +140,52 @@ class StudyRecord:
 
 
 _STUDY = frozenset(each.name for each in dataclasses.fields(StudyRecord))
+_STUDY_READ = frozenset(("question", "skipped", "note"))
+"""What a person reads."""
+
+
+def _stored(study: optuna.Study) -> dict[str, Any]:
+    # here, as below: with SQLAlchemy, which the start of `report` does without
+    from basecaller.hpo.optuna_private import study_attributes
+
+    user, system = study_attributes(study)
+    own = {key.removeprefix(OWN): value for key, value in system.items() if key.startswith(OWN)}
+    return {name: value for name, value in {**user, **own}.items() if name in _STUDY}
 
 
 def format_of(study: optuna.Study) -> int | None:
-    """The format that a study was written in; the rest of another format's record cannot be read."""
-    return study.user_attrs.get("format")
+    """The format that a study was written in; the rest of a later format's record cannot be read."""
+    return _stored(study).get("format")
 
 
 def asked_at(study: optuna.Study) -> float:
     """`StudyRecord.asked`, of a study of any format."""
-    return float(study.user_attrs.get("asked", 0.0))
+    return float(_stored(study).get("asked", 0.0))
+
+
+def adopt(study: optuna.Study) -> None:
+    """Makes a study of `USER_FORMAT` one of today's. What it has stays where it is; earlier versions look for the format there,
+    and refuse the study from now on."""
+    store_study(study, format=FORMAT)
+    study.set_user_attr("format", FORMAT)
 
 
 def store_study(study: optuna.Study, **fields: Any) -> None:
-    """Stores some fields of a study's record, in one commit, and none where they are stored already.
+    """Stores some fields of a study's record, in one commit; those that it has already, stored or by default, are not written.
 
     Raises:
         TypeError: a study keeps no such field.
     """
     if unknown := fields.keys() - _STUDY:
         raise TypeError(f"a study keeps no {', '.join(sorted(unknown))}")
-    from basecaller.hpo import optuna_private  # here, as below: with SQLAlchemy, which the start of `report` does without
+    from basecaller.hpo import optuna_private  # as above
 
     plain = {name: dataclasses.asdict(v) if isinstance(v, Design | Concluded) else v for name, v in fields.items()}
-    stored = study.user_attrs
-    changed = {name: value for name, value in plain.items() if name not in stored or not _same(value, stored[name])}
-    optuna_private.set_study_attributes(study, changed)
+    before = vars(StudyRecord()) | _stored(study)
+    changed = {name: value for name, value in plain.items() if not _same(value, before[name])}
+    user = {name: value for name, value in changed.items() if name in _STUDY_READ}
+    system = {OWN + name: value for name, value in changed.items() if name not in _STUDY_READ}
+    optuna_private.set_study_attributes(study, optuna_private.Attributes(user, system))
 
 
 def _same(value: Any, stored: Any) -> bool:
@@ -212,8 +241,10 @@ class TrialRecord:
         """A trial's record; its lists and dicts are the storage's own, not to be changed."""
         from basecaller.hpo.optuna_private import trial_id  # as above
 
-        stored = _known(trial.user_attrs, _TRIAL)
-        stored["facts"] = {name: value for name, value in trial.user_attrs.items() if name not in _TRIAL}
+        parts = [part for key, part in trial.system_attrs.items() if key.startswith(OWN)]
+        told = {**trial.user_attrs, **{name: value for part in parts for name, value in part.items()}}
+        stored = {name: value for name, value in told.items() if name in _TRIAL}
+        stored["facts"] = {name: value for name, value in told.items() if name not in _TRIAL}
         if "outcome" in stored:
             stored["outcome"] = Outcome(stored["outcome"])
         state = trial.state.name.lower()
@@ -245,6 +276,11 @@ class TrialRecord:
 
 _OF_OPTUNA = {"trial_id", "number", "state", "value", "params", "ended"}
 _TRIAL = frozenset(each.name for each in dataclasses.fields(TrialRecord)) - _OF_OPTUNA - {"facts"}
+_TRIAL_READ = frozenset(("seed", "outcome", "message", "folder", "taken_over"))
+"""What a person reads, besides the facts that a job shows: optuna-dashboard has a column for each."""
+_TRIAL_PARTS = {"point": "queue", "sweeper": "queue"} | dict.fromkeys(("claimed", "config", "choices", "overrides"), "job")
+"""The system attribute that holds a field; all other fields and facts are in `result`. Each is written once: as the trial is
+queued, claimed, and ended."""
 
 
 def trials_of(study: optuna.Study, *states: optuna.trial.TrialState) -> list[TrialRecord]:
@@ -272,14 +308,26 @@ def store_trial(study: optuna.Study, trial_id: int, **fields: Any) -> None:
     """
     from basecaller.hpo.optuna_private import write_trial  # as above
 
-    write_trial(study, trial_id, fields, {})
+    write_trial(study, trial_id, trial_attributes(fields), {})
 
 
-def queued(entry: Entry) -> dict[str, Any]:
+def trial_attributes(fields: Mapping[str, Any], shown: Collection[str] = ()) -> Attributes:
+    """Where fields of a trial's record are stored, and what else its job tells.
+
+    Args:
+        fields: by name.
+        shown: names of facts that a person reads.
+    """
+    from basecaller.hpo.optuna_private import Attributes  # as above
+
+    user = {name: value for name, value in fields.items() if name in _TRIAL_READ or name in shown}
+    system: dict[str, dict[str, Any]] = {}
+    for name, value in fields.items():
+        if name not in user:
+            system.setdefault(OWN + _TRIAL_PARTS.get(name, "result"), {})[name] = value
+    return Attributes(user, system)
+
+
+def queued(entry: Entry) -> Attributes:
     """What a trial keeps from the start, while it waits in the queue."""
-    return {"point": entry[0], "seed": entry[1]}
-
-
-def _known(attributes: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    """Optuna's users and its dashboard may keep attributes of their own."""
-    return {name: value for name, value in attributes.items() if name in names}
+    return trial_attributes({"point": entry[0], "seed": entry[1]})

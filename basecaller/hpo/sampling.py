@@ -18,7 +18,7 @@ from basecaller.errors import SettingError, StorageError
 from basecaller.hpo.grid import Entry, Point, Space
 from basecaller.hpo.identity import digest
 from basecaller.hpo.optuna_private import beat, storage_of, trial_id
-from basecaller.hpo.records import Outcome, queued, store_study, store_trial, trials_of
+from basecaller.hpo.records import Outcome, store_study, store_trial, trials_of
 
 ALLOWED = ("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*")
 """Where Hydra may take a sampler from."""
@@ -95,7 +95,7 @@ def suggested(study: optuna.Study, space: Space, config: DictConfig | None, swee
         trial = study.ask(space.distributions)
     entry = Entry(Point({key: trial.params[key] for key in space.distributions}), space.seeds[0])
     key = f"{trial.number}: {entry.point.key}"
-    store_trial(study, trial_id(trial), sweeper=sweeper, **queued((key, entry.seed)))
+    store_trial(study, trial_id(trial), sweeper=sweeper, point=key, seed=entry.seed)
     beat(study, trial_id(trial))  # no job has claimed it yet
     return trial, entry
 

@@ -11,7 +11,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 
 from basecaller.errors import StorageError
-from basecaller.hpo.records import FORMAT, asked_at, format_of, store_study
+from basecaller.hpo.records import FORMAT, USER_FORMAT, adopt, asked_at, format_of, store_study
 from basecaller.hpo.urls import file_of, parsed, reason, scrubbed, without_password
 
 CREATION_ATTEMPTS = 8
@@ -115,12 +115,22 @@ def open_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
         written = format_of(study)
     if empty:
         store_study(study, format=FORMAT)
+    elif written == USER_FORMAT:
+        adopt(study)
     elif written != FORMAT:
         raise StorageError(
             f"storage={without_password(url)}: study {name} was written by another version of this program (format "
             f"{written}, this one has {FORMAT}); go on with that version, or use another experiment= or storage="
         )
     return study
+
+
+def name_objective(study: optuna.Study, name: str) -> None:
+    """Sets what optuna-dashboard calls the value of a study's trials."""
+    if study.metric_names != [name]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([name])
 
 
 def current_study(url: str, experiment: str, stage: str) -> optuna.Study | None:

@@ -26,7 +26,7 @@ from basecaller.hpo.identity import digest, value_at, without
 from basecaller.hpo.optuna_private import trial_id
 from basecaller.hpo.records import CONCLUSIVE, Outcome, store_study, trials_of
 from basecaller.hpo.sampling import check_sampler, suggested, unclaimed_ended
-from basecaller.hpo.storage import open_study
+from basecaller.hpo.storage import name_objective, open_study
 from basecaller.hpo.task import Task
 from basecaller.hpo.trial import JobTrial
 from basecaller.hpo.urls import shown_config, without_password
@@ -157,6 +157,7 @@ class Sweep:
         stage, self.folder = self.stage, self.place.folder
         asked = stage.name if stage.asking == 1 else f"{stage.name}.{stage.asking}"
         study = open_study(self.place.url, f"{self.place.experiment}/{asked}/{context}")
+        name_objective(study, str(self.task.objective))
         for key, sources in self.injected.items():
             log.info("%s: %s", key, "; ".join(sources))
         store_study(
@@ -180,6 +181,7 @@ class Sweep:
         stand = standing(study)
         for point, outcome in stand.failed.items():
             log.warning("%s: %s", point, outcome)
+        self.task.ended(study)
         if stand.winner is None:
             reasons = "; ".join(f"{point or 'its one point'}: {outcome}" for point, outcome in stand.failed.items())
             raise StageError(f"stage {stage.name}: none of its trials gave a value ({reasons}); see the messages above")

@@ -10,11 +10,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.resolving import resolve
+
+if TYPE_CHECKING:
+    import optuna
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,10 @@ class Objective:
     unit: str = ""
     others: Mapping[str, str] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """Its name with its unit."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
     def shown(self, value: float) -> str:
         """A value with its unit."""
         return f"{value:.4f} {self.unit}".rstrip()
@@ -146,6 +153,9 @@ class Task(ABC):
     def why_unswept(self, key: str) -> str:
         """Why a key cannot be swept; empty where it can."""
         return ""
+
+    def ended(self, study: optuna.Study) -> None:  # noqa: B027 (nothing to do by default)
+        """Called with the study of a sweep that has ended, with or without a winner, in the sweeper's process."""
 
 
 def register_best(task: Task) -> None:

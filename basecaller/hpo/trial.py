@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from filelock import Timeout
 from optuna.trial import TrialState
 
 from basecaller.files import remove_lock
-from basecaller.hpo.optuna_private import end_trial, heartbeat, storage_of, trial_id_of, write_trial
+from basecaller.hpo.optuna_private import Attributes, end_trial, heartbeat, storage_of, trial_id_of, write_trial
 from basecaller.hpo.queue import CLAIM_TIMEOUT, place, trial_lock
-from basecaller.hpo.records import Outcome, read_trial
+from basecaller.hpo.records import Outcome, read_trial, trial_attributes
 from basecaller.hpo.storage import made_study
 
 REPORTS_EVERY = 1.0
@@ -46,24 +46,27 @@ class JobTrial:
         """
         self.unwritten[step] = self.last = value
         if self.prunes or time.monotonic() - self.written >= REPORTS_EVERY:
-            write_trial(self.study, self.trial_id, {}, self.unwritten)
+            write_trial(self.study, self.trial_id, Attributes(), self.unwritten)
             self.unwritten, self.written = {}, time.monotonic()
         if self.prunes and self.study.pruner.prune(self.study, storage_of(self.study).get_trial(self.trial_id)):
             raise optuna.TrialPruned
 
-    def end(self, outcome: Outcome, value: float | None = None, message: str = "", **facts: Any) -> None:
+    def end(
+        self, outcome: Outcome, value: float | None = None, message: str = "", shown: Collection[str] = (), **facts: Any
+    ) -> None:
         """Ends the trial.
 
         Args:
             outcome: how.
             value: the objective, of a complete one.
             message: why, where it gave no value.
+            shown: names of the facts that a person reads; optuna-dashboard has a column for each.
             facts: fields of its record, and what else its job tells.
         """
         facts |= {"outcome": outcome} | ({"message": message} if message else {})
         state = {Outcome.COMPLETE: TrialState.COMPLETE, Outcome.PRUNED: TrialState.PRUNED}.get(outcome, TrialState.FAIL)
         value = self.last if outcome == Outcome.PRUNED else value
-        end_trial(self.study, self.trial_id, facts, self.unwritten, state, value)
+        end_trial(self.study, self.trial_id, trial_attributes(facts, shown), self.unwritten, state, value)
 
 
 @contextmanager
@@ -99,7 +102,7 @@ def claim(
         asked = record.state == "running" and record.sweeper is not None and record.claimed is None
         waits = record.state == "waiting"
         facts = facts | {"claimed": place(folder)}
-        if (asked or waits) and write_trial(study, key, facts, {}, claim=waits):
+        if (asked or waits) and write_trial(study, key, trial_attributes(facts), {}, claim=waits):
             with heartbeat(study, key):
                 yield JobTrial(study, key, record.point)
             remove_lock(lock)  # only of a trial that has ended

@@ -49,6 +49,7 @@ class PointFacts:
         error: Standard error of the mean, from the noise between seeds.
         seeds: Number of seeds that gave a value.
         values: Value at each seed, nats per base.
+        measured: What the stage compares points by (`StageFacts.measure`) at each seed, nats per base.
         seconds_to_level: Seconds until it reaches the loss at which the winner's nearest rival ends.
         state: `winner`, `complete`, `waiting`, `out (n)` (dropped after n seeds), `not needed`, or how it failed.
         taken_over: Number of its trials whose training had been done before.
@@ -62,6 +63,7 @@ class PointFacts:
     error: float | None
     seeds: int
     values: dict[int, float]
+    measured: dict[int, float]
     identity_mean: float | None
     loss_per_read: float | None
     updates: float | None
@@ -103,6 +105,25 @@ class VerdictFacts:
 
 
 @dataclass(frozen=True)
+class AheadFacts:
+    """By how much the winner of a stage is ahead of another choice, at whose best point.
+
+    Attributes:
+        label: The point's name for a reader.
+        mean: Mean difference in what the stage compares, nats per base.
+        low: Lower end of the interval that holds the true difference in 95 of 100 stages; None with a single seed.
+        high: Upper end of that interval.
+        seeds: Number of seeds that both points share.
+    """
+
+    label: str
+    mean: float
+    low: float | None
+    high: float | None
+    seeds: int
+
+
+@dataclass(frozen=True)
 class StageFacts:
     """A stage: its question, points, winner and verdict.
 
@@ -116,6 +137,7 @@ class StageFacts:
         value: The winner's mean, nats per base.
         trial: Number of the winner's trial at the first seed.
         verdict: How sure the winner is.
+        ahead: By how much the winner is ahead of each other choice.
         points: All points of the grid.
         trials: All trials.
         edges: Axes at whose end the winner lies.
@@ -143,6 +165,7 @@ class StageFacts:
     measure: str
     seeds: list[int]
     verdict: VerdictFacts
+    ahead: list[AheadFacts]
     edges: dict[str, str]
     edge_text: str
     guessing: str

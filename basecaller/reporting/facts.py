@@ -19,6 +19,7 @@ from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study, stages_of
 from basecaller.hpo.verdicts import at_edges, label, short, shown, verdict
 from basecaller.reporting.contents import (
+    AheadFacts,
     OptimizerFacts,
     PointFacts,
     Provenance,
@@ -29,7 +30,7 @@ from basecaller.reporting.contents import (
     VerdictFacts,
     WinnerFacts,
 )
-from basecaller.reporting.contests import optimizers
+from basecaller.reporting.contests import contest_of, optimizers
 from basecaller.reporting.convergence import convergence, per_cost, reached, same_loss
 from basecaller.reporting.guessing import guessing
 from basecaller.reporting.published import against_published, doubt
@@ -168,6 +169,7 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing, asked: dict[str
         seeds=stand.seeds,
         verdict=_verdict_facts(stand),
         edges=edges,
+        ahead=ahead(stand),
         edge_text=at_edges(edges, winner.params) if winner else "",
         guessing=_guessing(stand),
         convergence=convergence(stand),
@@ -199,6 +201,20 @@ def _verdict_facts(stand: Standing) -> VerdictFacts:
         limit=finite(found.limit),
         undecided=[label(stand, point) for point in found.undecided],
     )
+
+
+def ahead(stand: Standing) -> list[AheadFacts]:
+    """By how much the winner of a stage is ahead of each other choice, at whose best point; in the grid's order."""
+    contest, winner = contest_of(stand, stand.measure), stand.conclusion.winner
+    if winner is None:
+        return []
+    found = []
+    for choice in dict.fromkeys(choice for choice in stand.choices.values() if choice != stand.choices[winner]):
+        point = contest.best([choice])
+        gap = None if point is None else contest.gap(point, winner)
+        if point is not None and gap is not None and gap.seeds:
+            found.append(AheadFacts(label(stand, point), gap.mean, finite(gap.low), finite(gap.high), gap.seeds))
+    return found
 
 
 def _guessing(stand: Standing) -> str:
@@ -261,6 +277,7 @@ def point_facts(stand: Standing, point: str, level: float) -> PointFacts:
         error=finite(found.noise / math.sqrt(len(values))) if values and stand.measure in (None, OBJECTIVE.name) else None,
         seeds=len(values),
         values=values,
+        measured={trial.seed: trial.measured(stand.measure) for trial in trials if trial.seed is not None},
         identity_mean=_mean(t.facts.get("identity_mean") for t in trials),
         loss_per_read=_mean(t.facts.get("loss_per_read") for t in trials),
         updates=_mean(t.facts.get("updates") for t in trials),

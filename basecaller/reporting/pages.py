@@ -1,20 +1,14 @@
-"""`report.json`, `report.html` and `report.md`, written from the same facts; and the notes that optuna-dashboard shows."""
+"""`report.json`, `report.html` and `report.md`, written from the same facts."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from basecaller.files import replacing, write_json
 from basecaller.hpo.grid import as_text
-from basecaller.hpo.records import store_study
 from basecaller.hpo.verdicts import short, shown
-from basecaller.reporting.contents import ReportFacts, StageFacts
-
-if TYPE_CHECKING:
-    import optuna
+from basecaller.reporting.contents import ReportFacts
 
 
 def number(value: float | None, form: str = ".4f") -> str:
@@ -65,19 +59,3 @@ def write_pages(facts: ReportFacts, folder: Path) -> Path:
         with replacing(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
     return folder / "report.html"
-
-
-def save_notes(studies: dict[str, optuna.Study], stages: list[StageFacts]) -> None:
-    """Writes question, verdict and command to each study, where optuna-dashboard shows them, and how many samples each
-    trial needed to the level that all reach: that level is known only when all have ended.
-    """
-    from optuna_dashboard import save_note
-
-    for stage in stages:
-        lines = [
-            f"**{stage.question}**", stage.verdict.text, stage.edge_text, stage.guessing, stage.confounding,
-            f"Run it again: `{stage.command}`",
-        ]  # fmt: skip
-        save_note(studies[stage.name], "\n\n".join(line for line in lines if line))
-        convergence = asdict(stage.convergence) if stage.convergence else None
-        store_study(studies[stage.name], convergence=convergence)

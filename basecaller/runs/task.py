@@ -6,7 +6,7 @@ import logging
 import os
 from contextlib import chdir, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -25,6 +25,9 @@ from basecaller.runs.identity import IGNORED
 from basecaller.runs.job import Job, checked_config, hydra_job
 from basecaller.schema import OBJECTIVE, Stage, field_of
 from basecaller.workers import use_threads
+
+if TYPE_CHECKING:
+    import optuna
 
 log = logging.getLogger(__name__)
 
@@ -156,6 +159,12 @@ class Training(Task):
         if key not in TUNED and any(parent in UNSWEPT for parent in parents):
             return f"cannot be swept; {key} is no setting of a training"
         return ""
+
+    def ended(self, study: optuna.Study) -> None:
+        """Shows in optuna-dashboard how the study stands."""
+        from basecaller.reporting.dashboard import show_study  # here: a worker process needs no report
+
+        show_study(study)
 
 
 TASK = Training()

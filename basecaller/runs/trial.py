@@ -37,6 +37,9 @@ OUTCOMES: tuple[tuple[type[Exception], Outcome], ...] = (
 )
 """How a trial without a value ends, by the error of its training."""
 
+SHOWN = ("identity_mean", "updates", "samples", "seconds", "parameters")
+"""Metrics and facts of a training that a person reads."""
+
 OWN_OVERRIDES = ("trial.", "stage=", "storage=", "threads=", "experiment=", "logger", "print_config=")
 """Overrides of a sweep's job that say where and for whom it runs, not what it trains."""
 
@@ -74,9 +77,9 @@ def _run_claimed(trial: JobTrial, job: Job, name: str) -> float | None:
         result = train(job, curve)
         if curve.lost:
             raise curve.lost
-        facts = result.metrics | result.facts
+        facts = result.metrics | result.facts | {"taken_over": result.taken_over}
         points = [asdict(point) for point in result.curve]
-        trial.end(Outcome.COMPLETE, result.metrics["val_loss"], **facts, taken_over=result.taken_over, curve=points)
+        trial.end(Outcome.COMPLETE, result.metrics["val_loss"], shown=SHOWN, **facts, curve=points)
     except StorageError:
         if result:
             log.error("%s: %s; its result is kept in %s", name, result, os.path.relpath(job.folder))

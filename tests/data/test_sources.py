@@ -17,7 +17,7 @@ from basecaller.data.batches import training_batches
 from basecaller.data.sources import prepare
 from basecaller.decode import to_string
 from basecaller.errors import DataError, SettingError
-from basecaller.hpo.records import StudyRecord
+from basecaller.hpo.records import StudyRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.runs.findings import data_findings
 from basecaller.runs.job import resolve_job
@@ -186,7 +186,7 @@ def test_a_search_compares_on_with_masked_where_nothing_can_be_cropped(folder):
     assert record.axes["padding"] == ["masked", "on"]
     search.run()
     study = current_study("sqlite:///outputs/optuna.db", "tiny", "batch_norm")
-    assert {t.user_attrs["choices"]["padding"] for t in study.trials} == {asked.answer["padding"]}
+    assert {t.choices["padding"] for t in trials_of(study)} == {asked.answer["padding"]}
     assert (folder / "outputs/tiny/winner/calibration.json").exists()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from basecaller.hpo.records import trials_of
 from basecaller.hpo.storage import open_study
 from basecaller.runs.task import run_job
 from basecaller.search_plan.stages import hydra_app
@@ -25,7 +26,7 @@ def sweep(*overrides: str) -> optuna.Study:
 
 
 def points(study: optuna.Study, state: TrialState = TrialState.COMPLETE) -> list[str]:
-    return [t.user_attrs["point"] for t in study.get_trials(states=(state,))]
+    return [str(t.point) for t in trials_of(study, state)]
 
 
 def values(study: optuna.Study, key: str) -> list[Any]:

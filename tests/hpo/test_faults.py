@@ -23,8 +23,9 @@ from basecaller.errors import SettingError, StageError, StorageError
 from basecaller.files import write_json
 from basecaller.hpo import optuna_private, queue
 from basecaller.hpo.best import standing
+from basecaller.hpo.optuna_private import Attributes
 from basecaller.hpo.queue import trial_lock
-from basecaller.hpo.records import Outcome
+from basecaller.hpo.records import Outcome, store_study, store_trial, trials_of
 from basecaller.hpo.storage import current_study, open_storage, open_study
 from basecaller.hpo.trial import JobTrial
 from tests.conftest import ON_SERVER, TINY, Command
@@ -90,8 +91,8 @@ def test_the_same_command_started_twice_shares_the_grid(folder, request, kind):
     for process in processes:
         _, errors = process.communicate(timeout=240)
         assert process.returncode == 0, errors
-    trials = current_study(url, "shared", "none").trials
-    assert Counter(t.user_attrs["point"] for t in trials if t.state == TrialState.COMPLETE) == dict.fromkeys(
+    trials = trials_of(current_study(url, "shared", "none"))
+    assert Counter(t.point for t in trials if t.is_complete) == dict.fromkeys(
         (f"optimizer.lr={i / 1000}" for i in range(1, 9)), 1
     )
     assert len(trials) == 8
@@ -121,9 +122,9 @@ def test_a_point_over_which_processes_die_ends_as_killed_and_the_others_go_on(fo
     study = current_study(URL, "tiny", "none")
     assert sorted(points(study)) == ["optimizer.lr=0.001", "optimizer.lr=0.002", "optimizer.lr=0.01"]
     assert standing(study).failed == {"optimizer.lr=0.5": "killed"}
-    died = [t for t in study.trials if t.user_attrs["point"] == "optimizer.lr=0.5"]
+    died = [t for t in trials_of(study) if t.point == "optimizer.lr=0.5"]
     assert len(died) == queue.ATTEMPTS
-    assert "want of memory" in died[-1].user_attrs["message"]
+    assert "want of memory" in died[-1].message
     assert not study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
 
 
@@ -133,8 +134,7 @@ def test_only_deaths_that_one_sweep_has_seen_count_against_a_point(folder):
     key = ("optimizer.lr=0.1", 1)
     for launches, expected in [({}, "abandoned")] * 4 + [({key: 2}, "abandoned"), ({key: 3}, "killed")]:
         left = study.ask()
-        left.set_user_attr("point", key[0])
-        left.set_user_attr("seed", key[1])
+        store_trial(study, optuna_private.trial_id(left), point=key[0], seed=key[1])
         Path(trial_lock(folder / "outputs/tiny", study.study_name, left.number).lock_file).touch()
         queue.release_abandoned(study, folder / "outputs/tiny", launches)
         assert study.trials[left.number].user_attrs["outcome"] == expected
@@ -162,7 +162,7 @@ def test_a_failure_at_a_later_seed_is_tried_again_by_the_next_sweep(monkeypatch)
 @pytest.mark.slow
 def test_another_version_of_the_program_is_refused_and_nothing_changes(folder):
     study = sweep(RATES)
-    study.set_user_attr("format", 99)
+    store_study(study, format=99)
     before = (folder / "outputs/optuna.db").read_bytes()
     with pytest.raises(StorageError, match=r"written by another version of this program \(format 99"):
         sweep(RATES)
@@ -223,11 +223,11 @@ def test_pruned_points_are_shown_and_never_win():
     given = ("stage=lr_adam", "padding=on", "model.batch_norm=true", "stage.extend=0", "train.epochs=2")
     pruning = ("search.pruner=MedianPruner", "+search.pruner_args.n_startup_trials=2", "search.replicates=2")
     study = sweep(*given, *pruning, rates)
-    pruned = study.get_trials(states=(TrialState.PRUNED,))
-    assert "optimizer.lr=1e-05" in [t.user_attrs["point"] for t in pruned]
-    assert all(len(t.intermediate_values) < 4 for t in pruned)
+    assert all(len(t.intermediate_values) < 4 for t in study.get_trials(states=(TrialState.PRUNED,)))
+    pruned = trials_of(study, TrialState.PRUNED)
+    assert "optimizer.lr=1e-05" in [t.point for t in pruned]
     stand = standing(study)
-    assert stand.failed == {t.user_attrs["point"]: "pruned at seed 1" for t in pruned}
+    assert stand.failed == {t.point: "pruned at seed 1" for t in pruned}
     assert stand.conclusion.winner not in (None, *stand.failed)
     assert all(t.state == TrialState.COMPLETE for t in study.trials if t.user_attrs["seed"] == 2)
 
@@ -282,8 +282,8 @@ def test_a_password_reaches_no_file_log_or_attribute(folder, server, call: Comma
     for path in folder.rglob("*"):
         if path.is_file():
             assert b"sesame" not in path.read_bytes(), path
-    for study in optuna.get_all_study_summaries(server.url):
-        assert "sesame" not in repr(study.user_attrs)
+    for study in optuna_private.storage_of(current_study(server.url, experiment, "padding")).get_all_studies():
+        assert "sesame" not in repr((study.user_attrs, study.system_attrs))
     trials = current_study(server.url, experiment, "padding").trials
     assert len(trials) == 2
     assert "sesame" not in repr(trials)
@@ -301,17 +301,19 @@ def test_attributes_are_written_together_and_never_to_a_finished_trial(folder, r
     url = urls[kind]() if kind in urls else request.getfixturevalue("server").url
     study = open_study(url, f"together/{kind}/x")
     key = optuna_private.trial_id(study.ask())
-    optuna_private.write_trial(study, key, {"a": 1, "b": [1.5, None, "x"]}, {25: 2.0})
-    optuna_private.write_trial(study, key, {"b": {"c": float("inf")}, "d": "'"}, {25: 1.5, 50: math.inf})
-    optuna_private.write_trial(study, key, {}, {})
-    assert study.trials[0].user_attrs == {"a": 1, "b": {"c": float("inf")}, "d": "'"}
+    both = {"a": 1, "b": [1.5, None, "x"]}
+    optuna_private.write_trial(study, key, Attributes(both, both), {25: 2.0})
+    changed = {"b": {"c": float("inf")}, "d": "'"}
+    optuna_private.write_trial(study, key, Attributes(changed, changed), {25: 1.5, 50: math.inf})
+    optuna_private.write_trial(study, key, Attributes(), {})
+    assert study.trials[0].user_attrs == study.trials[0].system_attrs == {"a": 1} | changed
     assert study.trials[0].intermediate_values == {25: 1.5, 50: math.inf}
     trial = JobTrial(study, key)
-    trial.end(Outcome.COMPLETE, 0.5, extra=3)
-    assert study.trials[0].user_attrs["extra"] == 3
+    trial.end(Outcome.COMPLETE, 0.5, shown=["updates"], updates=3)
+    assert study.trials[0].user_attrs["updates"] == 3
     assert study.trials[0].value == 0.5
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
-        optuna_private.write_trial(study, key, {"a": 2}, {})
+        optuna_private.write_trial(study, key, Attributes({"a": 2}), {})
     assert study.trials[0].user_attrs["a"] == 1
 
 
@@ -343,6 +345,5 @@ def test_an_answer_lost_on_the_way_back_is_no_failure(folder, monkeypatch, by):
 
 def test_a_study_that_was_never_finished_by_anybody_is_open(folder):
     study = open_study(URL, "tiny/none/x")
-    study.set_user_attr("points", ["a"])
-    study.set_user_attr("seeds", [1])
+    store_study(study, points=["a"], seeds=[1])
     assert standing(study).open == [("a", 1)]

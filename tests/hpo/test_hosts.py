@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from basecaller.hpo.records import trials_of
 from basecaller.hpo.storage import current_study
 from tests.conftest import TINY
 from tests.helpers.postgres import AbsentError, Server, temporary_server
@@ -99,7 +100,7 @@ def test_two_hosts_share_a_grid(hosts, far_server):
         assert process.returncode == 0, errors
     study = current_study(far_server.url, "shared", "none")
     assert Counter(t.user_attrs["outcome"] for t in study.trials) == {"complete": 8}
-    assert len({t.user_attrs["point"] for t in study.trials}) == 8
+    assert len({t.point for t in trials_of(study)}) == 8
     assert all(host.results() for host in hosts)
     assert sum(host.results() for host in hosts) == 8
 
@@ -120,4 +121,4 @@ def test_what_a_lost_host_left_is_done_by_the_other(hosts, far_server):
     assert "was left by a process that died" in errors
     study = current_study(far_server.url, "lost", "none")
     assert Counter(t.user_attrs["outcome"] for t in study.trials) == {"complete": 3, "abandoned": 1}
-    assert len({t.user_attrs["point"] for t in study.trials if t.state.name == "COMPLETE"}) == 3
+    assert len({t.point for t in trials_of(study) if t.is_complete}) == 3

@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from basecaller.errors import BasecallerError
 from basecaller.hpo.best import standing
+from basecaller.hpo.records import StudyRecord
 from basecaller.runs import trial as life
 from basecaller.runs.folder import Result
 from tests.conftest import TINY, Command
@@ -297,7 +298,7 @@ def test_a_settings_own_bound_is_no_edge(monkeypatch, axis, edge):
         return Result({"val_loss": loss}, [], {"updates": 1, "seconds": 0.0, "only_blanks": False})
 
     monkeypatch.setattr(life, "train", train)
-    assert sweep(axis).user_attrs["edges"] == edge
+    assert StudyRecord.of(sweep(axis)).edges == edge
 
 
 @pytest.mark.parametrize("name", ["ünïcode", "2024-11-25_run.1", "x" * 100, "実験"])

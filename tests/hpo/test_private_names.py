@@ -23,7 +23,7 @@ from sqlalchemy import text
 
 import basecaller
 from basecaller.hpo import hydra_private, optuna_private
-from basecaller.hpo.optuna_private import DatabaseStorage, storage_of
+from basecaller.hpo.optuna_private import Attributes, DatabaseStorage, storage_of, study_attributes
 from basecaller.hpo.storage import open_study
 from basecaller.places import conf_dir
 from tests.helpers.sweeping import URL
@@ -63,28 +63,31 @@ def test_a_trial_is_claimed_by_one_process_only(study):
 
 
 def test_attributes_lie_in_tables_with_one_row_for_each_key(study):
-    """All attributes are written in one statement, which overwrites the rows that are there."""
+    """All attributes of a table are written in one statement, which overwrites the rows that are there."""
     study.ask()
+    of_study, of_trial = Attributes({"a": 1, "b": [1.5, None]}, {"c": "x"}), Attributes({"a": {"c": 2}}, {"d": None})
     for _ in range(2):
-        optuna_private.set_study_attributes(study, {"a": 1, "b": [1.5, None]})
-        assert optuna_private.write_trial(study, optuna_private.trial_id_of(study, 0), {"a": {"c": 2}}, {25: 1.5})
-    assert study.user_attrs.items() >= {"a": 1, "b": [1.5, None]}.items(), OPTUNA
-    assert study.trials[0].user_attrs == {"a": {"c": 2}}, OPTUNA
+        optuna_private.set_study_attributes(study, of_study)
+        assert optuna_private.write_trial(study, optuna_private.trial_id_of(study, 0), of_trial, {25: 1.5})
+    assert study_attributes(study).user == of_study.user, OPTUNA
+    assert study_attributes(study).system.items() >= of_study.system.items(), OPTUNA
+    assert Attributes(study.trials[0].user_attrs, study.trials[0].system_attrs) == of_trial, OPTUNA
     assert study.trials[0].intermediate_values == {25: 1.5}, OPTUNA
     storage = storage_of(study)
     assert isinstance(storage, DatabaseStorage)
     with storage.database.engine.connect() as connection:
-        count = connection.execute(text("SELECT count(*) FROM trial_user_attributes")).scalar()
-    assert count == 1, OPTUNA
+        tables = ("trial_user_attributes", "trial_system_attributes")
+        counts = [connection.execute(text(f"SELECT count(*) FROM {table}")).scalar() for table in tables]
+    assert counts == [1, 1], OPTUNA
 
 
 def test_attributes_of_what_is_not_there_are_refused(study):
     storage = storage_of(study)
     assert isinstance(storage, DatabaseStorage)
     with pytest.raises(KeyError):
-        storage.set_study_user_attrs(99, {"a": 1})
+        storage.set_study_attributes(99, Attributes({"a": 1}))
     with pytest.raises(KeyError):
-        storage.write_trial(99, {"a": 1}, {}, claim=False)
+        storage.write_trial(99, Attributes({"a": 1}), {}, claim=False)
 
 
 def test_a_trial_whose_heart_has_stopped_is_silent(beating):

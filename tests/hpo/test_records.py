@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import optuna
@@ -10,6 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 import basecaller
+from basecaller.hpo.best import standing
 from basecaller.hpo.designs import HALVING
 from basecaller.hpo.records import (
     FORMAT,
@@ -17,13 +19,14 @@ from basecaller.hpo.records import (
     Outcome,
     StudyRecord,
     TrialRecord,
+    asked_at,
     queued,
     read_trial,
     store_study,
     store_trial,
     trials_of,
 )
-from basecaller.hpo.storage import open_study
+from basecaller.hpo.storage import made_study, open_study
 from tests.conftest import ON_SERVER
 from tests.helpers.sweeping import URL
 
@@ -56,8 +59,8 @@ def test_what_is_stored_already_is_not_written_again(folder, monkeypatch):
     store_study(study, points=["a"], measure="val_loss")
     written = []
     monkeypatch.setattr("basecaller.hpo.optuna_private.set_study_attributes", lambda study, changed: written.append(changed))
-    store_study(study, points=["a"], measure="val_loss", seeds=[1])
-    assert written == [{"seeds": [1]}]
+    store_study(study, points=["a"], measure="val_loss", seeds=[1], note="x")
+    assert written == [({"note": "x"}, {"basecaller:seeds": [1]})]
 
 
 def test_another_wish_voids_a_conclusion():
@@ -68,7 +71,8 @@ def test_another_wish_voids_a_conclusion():
 
 
 def test_a_trial_gives_back_what_it_keeps(study):
-    study.add_trial(optuna.trial.create_trial(state=TrialState.WAITING, user_attrs=queued(("a", 1))))
+    user, system = queued(("a", 1))
+    study.add_trial(optuna.trial.create_trial(state=TrialState.WAITING, user_attrs=user, system_attrs=system))
     (waiting,) = trials_of(study)
     assert (waiting.entry, waiting.state, waiting.outcome, waiting.standing) == (("a", 1), "waiting", None, "waiting")
     trial = study.ask()
@@ -80,7 +84,8 @@ def test_a_trial_gives_back_what_it_keeps(study):
     assert record == read_trial(study, waiting.trial_id) == TrialRecord.of(study.trials[0])
     assert {name: getattr(record, name) for name in kept} == kept
     assert (record.entry, record.standing, record.is_finished, record.is_complete) == (("a", 1), "pruned", True, False)
-    assert study.trials[0].user_attrs["greedy_identity_mean"] == 0.5
+    assert record.facts == {"greedy_identity_mean": 0.5}
+    assert study.trials[0].user_attrs == {"seed": 1, "folder": "outputs/x", "taken_over": False, "outcome": "pruned"}
 
 
 def test_a_trial_of_somebody_else_belongs_to_no_sweep(study):
@@ -89,8 +94,30 @@ def test_a_trial_of_somebody_else_belongs_to_no_sweep(study):
     assert (record.entry, record.standing, record.measured()) == (None, "complete", 0.5)
 
 
-def test_no_other_file_names_a_user_attribute():
+def test_a_study_of_the_first_format_is_read_and_gone_on_with(folder):
+    """It had user attributes only."""
+    study = made_study(URL, "tiny/padding/x")
+    old = {"format": 1, "asked": 5.0, "question": "Which?", "points": ["a"], "seeds": [1, 2], "design": asdict(HALVING)}
+    for key, value in old.items():
+        study.set_user_attr(key, value)
+    trial = {"point": "a", "seed": 1, "outcome": "complete", "config": {"x": 1}, "blank_fraction": 0.5}
+    study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs=trial))
+    assert StudyRecord.of(study) == StudyRecord(**old | {"design": HALVING})
+    assert asked_at(study) == 5.0
+    assert standing(open_study(URL, study.study_name)).open == [("a", 2)]
+    store_study(study, asked=7.0, seeds=[1])
+    assert StudyRecord.of(open_study(URL, study.study_name)) == StudyRecord(
+        **old | {"design": HALVING, "format": FORMAT, "asked": 7.0, "seeds": [1]}
+    )
+    assert asked_at(study) == 7.0
+    assert study.user_attrs["format"] == FORMAT  # where the earlier version looks, and refuses it
+    (record,) = trials_of(study)
+    assert (record.entry, record.outcome, record.config, record.measured()) == (("a", 1), "complete", {"x": 1}, 0.5)
+    assert record.facts == {"blank_fraction": 0.5}
+
+
+def test_no_other_file_names_an_attribute():
     package = Path(basecaller.__file__).parent
-    naming = re.compile(r"user_attrs?\b(\[|\.get\(|\()")
+    naming = re.compile(r"(user|system)_attrs?\b(\[|\.get\(|\()")
     files = {path.name for path in package.rglob("*.py") if naming.search(path.read_text(encoding="utf-8"))}
     assert files == {"records.py", "optuna_private.py"}  # the second writes what the first names

@@ -14,6 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from basecaller.errors import SettingError
 from basecaller.hpo.best import standing
+from basecaller.hpo.records import StudyRecord, trials_of
 from basecaller.hpo.sampling import check_sampler, sampler_for
 from basecaller.hpo.storage import current_study, open_study
 from tests.conftest import TINY, Command
@@ -41,7 +42,7 @@ def choose(sampler: str, seed: int | None = None) -> list[str]:
 def test_every_sampler_arrives_reproduces_and_goes_on(untrained, sampler):
     given = [*choose(sampler, 7), RATE, "optimizer.weight_decay=interval(0,0.1)"]
     study = sweep(*given, "hydra.sweeper.n_trials=6")
-    assert study.user_attrs["sampler"] == SAMPLERS[sampler]
+    assert StudyRecord.of(study).sampler == SAMPLERS[sampler]
     rates = values(study, "optimizer.lr")
     assert len(set(rates)) == 6
     assert all(1e-4 <= rate <= 1e-1 for rate in rates)
@@ -82,13 +83,13 @@ def test_choices_and_config_groups_are_sampled_too(untrained):
     for key, options in (("optimizer", {"adam", "sgd"}), ("model.batch_norm", {True, False}), ("data.batch_size", {4, 8, 16})):
         assert set(values(study, key)) == options
         assert isinstance(study.trials[0].distributions[key], CategoricalDistribution)
-    assert {t.user_attrs["choices"]["optimizer"] for t in study.trials} == {"adam", "sgd"}
+    assert {t.choices["optimizer"] for t in trials_of(study)} == {"adam", "sgd"}
     assert len(set(values(study, "optimizer.lr"))) == 12
 
 
 def test_an_interval_without_a_sampler_is_sampled_by_tpe_up_to_its_total(untrained):
     study = sweep(RATE, "hydra.sweeper.n_trials=3")
-    assert study.user_attrs["sampler"] == "TPESampler"
+    assert StudyRecord.of(study).sampler == "TPESampler"
     assert len(sweep(RATE, "hydra.sweeper.n_trials=3").trials) == 3
     assert len(sweep(RATE, "hydra.sweeper.n_trials=4").trials) == 4
 

@@ -17,8 +17,9 @@ from optuna.trial import TrialState
 
 from basecaller.errors import DataError, SettingError, StageError, StorageError
 from basecaller.hpo.best import setting_of, standing, winner_of
+from basecaller.hpo.optuna_private import trial_id
 from basecaller.hpo.queue import trial_lock
-from basecaller.hpo.records import trials_of
+from basecaller.hpo.records import StudyRecord, store_study, store_trial, trials_of
 from basecaller.hpo.storage import current_study, open_storage, open_study, without_password
 from basecaller.hpo.task import Place
 from basecaller.reporting.facts import stage_facts
@@ -39,11 +40,18 @@ def test_a_free_hand_grid_runs_every_point_once(folder):
     trial = study.trials[0]
     assert trial.params == {"optimizer": "adam", "optimizer.lr": 0.01}
     assert trial.user_attrs["outcome"] == "complete"
-    assert trial.value == trial.user_attrs["val_loss"] == min(trial.intermediate_values.values())
+    (record, *_) = trials_of(study)
+    assert trial.value == record.facts["val_loss"] == min(trial.intermediate_values.values())
     assert sorted(trial.intermediate_values) == [50, 100]  # hundredths of an epoch
     kept = {"identity_mean", "identity_floor", "blank_fraction", "loss_per_read", "updates", "samples", "parameters",
-            "receptive_field", "seconds", "device", "versions", "data", "curve", "config", "overrides"}  # fmt: skip
-    assert kept <= trial.user_attrs.keys()
+            "receptive_field", "seconds", "device", "versions", "data"}  # fmt: skip
+    assert kept <= record.facts.keys()
+    assert record.curve
+    assert record.config
+    assert record.overrides
+    assert trial.user_attrs.keys() == {
+        "seed", "outcome", "folder", "taken_over", "identity_mean", "updates", "samples", "seconds", "parameters",
+    }  # fmt: skip
     assert (folder / trial.user_attrs["folder"] / "best.pt").exists()
 
 
@@ -77,10 +85,10 @@ def test_winners_are_injected_into_later_stages():
     study = sweep("stage=batch_norm")
     padding = winner_of(PLACE, ["padding"]).trial
     chosen = setting_of(padding, "padding")
-    assert study.user_attrs["fixed"]["padding"] == f"padding={chosen}"
+    assert StudyRecord.of(study).fixed["padding"] == f"padding={chosen}"
     assert {setting_of(t, "padding") for t in trials_of(study)} == {chosen}
     source = f"padding={chosen} from trial {padding.number} of {current_study(URL, 'tiny', 'padding').study_name}"
-    assert study.user_attrs["injected"]["padding"][0].startswith(source)
+    assert StudyRecord.of(study).injected["padding"][0].startswith(source)
     assert {setting_of(t, "optimizer") for t in trials_of(study)} == {"adam"}
 
 
@@ -129,7 +137,7 @@ def test_a_missing_stage_is_named_with_the_command_that_runs_it(folder):
         sweep("stage=batch_norm")
     study = sweep("stage=padding")
     assert winner_of(PLACE, ["padding"]).trial.number == standing(study).winner.number
-    study.set_user_attr("points", [*study.user_attrs["points"], "padding=masked"])
+    store_study(study, points=[*StudyRecord.of(study).points, "padding=masked"])
     with pytest.raises(StageError, match=r"stage padding .*: 1 of its trials are unfinished; finish them with"):
         sweep("stage=batch_norm")
 
@@ -170,8 +178,7 @@ def test_a_failed_point_is_tried_again_by_the_next_sweep(monkeypatch):
 def test_what_a_dead_process_left_goes_back_into_the_queue(folder):
     study = sweep(RATES)
     left = study.ask()  # a trial that runs, whose job is gone: its lock file is there and free
-    left.set_user_attr("point", "optimizer.lr=0.1")
-    left.set_user_attr("seed", 1)
+    store_trial(study, trial_id(left), point="optimizer.lr=0.1", seed=1)
     Path(trial_lock(folder / "outputs/tiny", study.study_name, left.number).lock_file).touch()
     study = sweep("optimizer.lr=0.01,0.001,0.1")
     assert [t.user_attrs["outcome"] for t in study.trials] == ["complete", "complete", "abandoned", "complete"]
@@ -182,15 +189,15 @@ def test_what_a_dead_process_left_goes_back_into_the_queue(folder):
 def test_a_trial_that_another_process_works_on_is_waited_for_not_repeated(folder):
     study = sweep(RATES)
     other = study.ask()
-    other.set_user_attr("point", "optimizer.lr=0.1")
-    other.set_user_attr("seed", 1)
+    store_trial(study, trial_id(other), point="optimizer.lr=0.1", seed=1, config={"optimizer": {"lr": 0.1}})
     lock = trial_lock(folder / "outputs/tiny", study.study_name, other.number)
 
     def finish() -> None:
         with lock:
             held.set()
             time.sleep(1)
-            other.set_user_attr("outcome", "complete")
+            curve = [{"updates": 1, "samples": 1, "seconds": 1.0, "val_loss": 0.5}]
+            store_trial(study, trial_id(other), outcome="complete", curve=curve, area_under_curve=0.5)
             study.tell(other, 0.5)
 
     held = threading.Event()
@@ -271,14 +278,14 @@ def test_a_winner_at_the_edge_makes_the_grid_grow_and_is_called_out(capsys):
     assert points(study)[:4] == [f"optimizer.lr={rate}" for rate in ("0.001", "0.0005", "0.0001", "5e-05")]
     assert points(study)[4:] == ["optimizer.lr=0.002"]
     assert standing(study).open == []
-    assert study.user_attrs["edges"] == {"optimizer.lr": "highest"}
+    assert StudyRecord.of(study).edges == {"optimizer.lr": "highest"}
     assert "a better value may lie beyond" in capsys.readouterr().err
     assert len(sweep("stage=lr_adam", *given).trials) == 5
     assert len(sweep("stage=lr_adam", *given, "optimizer.lr=0.1,0.2").trials) == 7  # the user's own axis is left alone
 
 
 def runs(study: optuna.Study) -> list[tuple[str, int]]:
-    return [(t.user_attrs["point"], t.user_attrs["seed"]) for t in study.get_trials(states=(TrialState.COMPLETE,))]
+    return [(t.point, t.seed) for t in trials_of(study, TrialState.COMPLETE)]
 
 
 FOUR = ("stage=lr_adam", "padding=on", "model.batch_norm=true", "stage.extend=0", "train.validations=1")
@@ -287,9 +294,7 @@ FOUR = ("stage=lr_adam", "padding=on", "model.batch_norm=true", "stage.extend=0"
 @pytest.mark.slow
 def test_the_better_half_runs_at_the_second_seed_and_two_at_the_third():
     study = sweep(*FOUR, "search.replicates=3")
-    first = {
-        point: t.value for t in study.trials for point, seed in [(t.user_attrs["point"], t.user_attrs["seed"])] if seed == 1
-    }
+    first = {t.point: t.value for t in trials_of(study) if t.seed == 1}
     better = sorted(first, key=first.get)[:2]
     assert sorted(runs(study)) == sorted([(p, 1) for p in first] + [(p, s) for p in better for s in (2, 3)])
     stand = standing(study)
@@ -404,7 +409,7 @@ def test_rounds_that_were_killed_end_as_those_that_were_not(monkeypatch):
 def test_the_simpler_choice_is_injected_where_no_difference_shows(monkeypatch):
     sweep("stage=padding", "stage.simple_first=true", "stage.design=halving", "search.replicates=3")
     study = current_study(URL, "tiny", "padding")
-    study.set_user_attr("concluded", None)  # other losses than were measured: conclude anew
+    store_study(study, concluded=None)  # other losses than were measured: conclude anew
     stand = standing(study)
     assert stand.simple_first == ["off", "on"]
     values = {("padding=off", 1): 1.00, ("padding=off", 2): 1.10, ("padding=off", 3): 1.22,

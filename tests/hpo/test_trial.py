@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from basecaller.hpo.records import TrialRecord, queued, trials_of
 from basecaller.hpo.storage import open_study
 from basecaller.hpo.trial import claim
 from basecaller.runs import job as jobs
@@ -24,7 +25,8 @@ JOURNAL = "journal:///outputs/journal.log"
 def waiting(url: str) -> optuna.Study:
     """A study with one trial that waits."""
     study = open_study(url, "tiny/none/x")
-    study.add_trial(optuna.create_trial(state=TrialState.WAITING, user_attrs={"point": "a", "seed": 1}))
+    user, system = queued(("a", 1))
+    study.add_trial(optuna.create_trial(state=TrialState.WAITING, user_attrs=user, system_attrs=system))
     return study
 
 
@@ -36,13 +38,14 @@ def test_a_short_trials_curve_is_written_with_its_end(folder: Path, url):
         for step, loss in CURVE.items():
             trial.report(loss, step)
         assert study.trials[0].intermediate_values == {}
-        trial.end("complete", 1.0, updates=4)
+        trial.end("complete", 1.0, shown=["updates"], updates=4, path="b")
     assert claimed.state == TrialState.RUNNING
-    assert claimed.user_attrs["config"] == {"seed": 1}
-    assert "claimed" in claimed.user_attrs
+    assert TrialRecord.of(claimed).config == {"seed": 1}
+    assert TrialRecord.of(claimed).claimed
     (ended,) = study.trials
     assert (ended.state, ended.value, ended.intermediate_values) == (TrialState.COMPLETE, 1.0, CURVE)
-    assert ended.user_attrs.items() >= {"outcome": "complete", "updates": 4}.items()
+    assert ended.user_attrs == {"seed": 1, "outcome": "complete", "updates": 4}
+    assert TrialRecord.of(ended).facts == {"updates": 4, "path": "b"}
     assert ended.datetime_start <= ended.datetime_complete
 
 
@@ -84,17 +87,17 @@ def test_a_trial_is_written_twice_and_a_claimed_one_is_not_claimed_again(folder:
     event.listen(Engine, "after_cursor_execute", executed)
     event.listen(Engine, "commit", committed)
     try:
-        with claim(URL, study.study_name, 0, folder, {"a": 1, "b": 2}) as trial:
+        with claim(URL, study.study_name, 0, folder, {"folder": "a", "config": {}}) as trial:
             for step, loss in CURVE.items():
                 trial.report(loss, step)
-            trial.end("complete", 1.0, c=3)
-        with claim(URL, study.study_name, 0, folder, {"a": 5}) as again:
+            trial.end("complete", 1.0, shown=["updates"], updates=3, path="b")
+        with claim(URL, study.study_name, 0, folder, {"folder": "c"}) as again:
             assert again is None
     finally:
         event.remove(Engine, "after_cursor_execute", executed)
         event.remove(Engine, "commit", committed)
     assert len(writes) == 2
-    assert study.trials[0].user_attrs["a"] == 1
+    assert study.trials[0].user_attrs["folder"] == "a"
 
 
 @pytest.mark.slow
@@ -102,5 +105,5 @@ def test_a_job_is_resolved_once(monkeypatch):
     real, ids = jobs.run_id, list[str]()
     monkeypatch.setattr(jobs, "run_id", lambda config: ids.append(real(config)) or ids[-1])
     study = sweep("optimizer.lr=0.01,0.001")
-    assert ids == [trial.user_attrs["run_id"] for trial in study.trials]
+    assert ids == [trial.facts["run_id"] for trial in trials_of(study)]
     assert [Path(trial.user_attrs["folder"]).name for trial in study.trials] == ids

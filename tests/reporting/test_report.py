@@ -18,7 +18,8 @@ from rich.console import Console
 
 from basecaller.config import compose_config
 from basecaller.hpo.best import standing
-from basecaller.hpo.designs import HALVING, rounds
+from basecaller.hpo.designs import HALVING, Design, rounds
+from basecaller.hpo.records import StudyRecord, store_study, trial_attributes, trials_of
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.report import write_report
 from basecaller.reporting.contests import Optimizers, asked, optimizers
@@ -97,13 +98,10 @@ def test_a_finished_search_is_told_whole(folder, run: Command):
     assert "padding" in shown
     assert "no better than guessing" in " ".join(re.sub("[│┃]", " ", shown).split())
     assert "report.html" in shown
-    note = current_study(URL, "tiny", "padding")._storage.get_study_system_attrs(
-        current_study(URL, "tiny", "padding")._study_id
-    )
-    assert any("Does zero-padding" in str(value) for value in note.values())
-    study = current_study(URL, "tiny", "padding")
-    assert study.user_attrs["convergence"]["samples"].keys() == {str(t.number) for t in study.trials}
-    assert all("area_under_curve" in t.user_attrs for t in study.trials)
+    trials = trials_of(current_study(URL, "tiny", "padding"))
+    samples = facts["stages"][0]["convergence"]["samples"]
+    assert samples.keys() == {str(trial.number) for trial in trials}
+    assert all(trial.facts["area_under_curve"] for trial in trials)
 
 
 @pytest.mark.slow
@@ -111,8 +109,8 @@ def test_a_running_search_says_what_is_open(folder):
     made = search()
     made.run_stage("padding")
     study = current_study(URL, "tiny", "padding")
-    study.set_user_attr("seeds", [1, 2, 3, 4, 5])
-    study.set_user_attr("design", study.user_attrs["design"] | {"budget": 10, "look": 0})
+    design = dataclasses.replace(StudyRecord.of(study).design, budget=10, look=0)
+    store_study(study, seeds=[1, 2, 3, 4, 5], design=design)
     facts, html, markdown = report(folder)
     assert facts["stages"][0]["state"] == "running"
     assert facts["stages"][0]["open"] == 4
@@ -164,12 +162,8 @@ def study_of(
     """A finished stage with given losses at the seeds 1, 2, ..."""
     study = open_study("sqlite:///:memory:", f"made/{name}/x")
     seeds = list(range(1, 1 + max(map(len, values.values()))))
-    study.set_user_attr("points", list(values))
-    study.set_user_attr("seeds", seeds)
     design = rounds([params[p].get(choice, p) for p in values], 3, stops=False) if choice != "optimizer.lr" else HALVING
-    study.set_user_attr("design", dataclasses.asdict(design))
-    study.set_user_attr("settings", params)
-    study.set_user_attr("choice", choice)
+    store_study(study, points=list(values), seeds=seeds, design=design, settings=params, choice=choice)
     for point, losses in values.items():
         for seed, loss in zip(seeds, losses, strict=False):
             distributions = {
@@ -178,14 +172,14 @@ def study_of(
                 else optuna.distributions.CategoricalDistribution([False, True] if type(value) is bool else ["off", "on"])
                 for key, value in params[point].items()
             }
-            attrs = {"point": point, "seed": seed, "outcome": "complete", "loss_per_read": 60 * loss,
+            fields = {"point": point, "seed": seed, "outcome": "complete", "loss_per_read": 60 * loss,
                      "updates": updates.get(point, 64),
                      "area_under_curve": loss + 0.1, "identity_mean": 0.5, "identity_floor": 0.3,
                      "config": {**config, "optimizer": {"lr": 0.001}},
                      "choices": {"optimizer": optimizer}}  # fmt: skip
-            study.add_trial(
-                optuna.trial.create_trial(params=params[point], distributions=distributions, value=loss, user_attrs=attrs)
-            )
+            user, system = trial_attributes(fields)
+            given = {"params": params[point], "distributions": distributions, "user_attrs": user, "system_attrs": system}
+            study.add_trial(optuna.trial.create_trial(value=loss, **given))
     return study
 
 
@@ -320,7 +314,7 @@ def test_larger_models_want_smaller_rates_where_the_data_say_so(small, large, an
             values[key] = [loss + s + 0.001 * (i % 3) * (size > 20) for i, s in enumerate(SIX[: 6 if best else 2])]
             params[key] = {"model.max_dilation": size, "stage.rate_factor": rate}
     study = study_of(f"dilation{small}{large}", values, params, "model.max_dilation")
-    study.set_user_attr("design", {"kind": "rounds", "budget": 20, "stops": False})
+    store_study(study, design=Design("rounds", budget=20, stops=False))
     assert claims({"dilation": study})["Larger models want smaller rates: a larger dilation."] == answer
 
 
@@ -358,7 +352,7 @@ def test_a_stage_that_asks_about_speed_compares_areas_and_hands_losses_on(folder
     assert stand.conclusion.mean == pytest.approx(min(means.values()))
     facts = stage_facts("batch_norm", study, stand)
     losses = [t.value for t in stand.trials_of(stand.conclusion.winner)]
-    assert facts.value == study.user_attrs["concluded"]["mean"] == pytest.approx(sum(losses) / len(losses))
+    assert facts.value == StudyRecord.of(study).concluded.mean == pytest.approx(sum(losses) / len(losses))
     assert "nats per base of mean loss along the way (area under the curve)" in facts.verdict.text
     assert "may go unseen" in facts.verdict.text or facts.verdict.kind == "clear"
 

@@ -1,0 +1,287 @@
+"""What optuna-dashboard shows of a search: of every study a note and a figure, and of the whole search what each question was
+worth.
+
+They are made from the report's facts at the end of a sweep and with every report, and written where they have changed.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from basecaller.hpo.best import standing
+from basecaller.hpo.edges import is_ordered
+from basecaller.hpo.identity import digest
+from basecaller.hpo.records import StudyRecord, store_study
+from basecaller.hpo.storage import name_objective
+from basecaller.hpo.verdicts import short, shown
+from basecaller.reporting.contents import PointFacts, ReportFacts, StageFacts
+from basecaller.reporting.facts import stage_facts
+from basecaller.reporting.figures import COLOURS, LOSS
+from basecaller.runs.identity import IGNORED
+from basecaller.schema import OBJECTIVE
+
+if TYPE_CHECKING:
+    import optuna
+    import plotly.graph_objects as go
+
+MOST = 16
+"""Choices that a figure has room for: of more, it shows the best."""
+
+MEASURES = {"val_loss": LOSS, "area_under_curve": "mean loss along the way (nats per base)"}
+
+SURE = {
+    "clear": "Choices of equal worth show such a lead in fewer than 5 of 100 stages like this one.",
+    "no difference": "There may be a difference that these seeds cannot show.",
+    "undecided": "Not very: choices of equal worth often look like this. More seeds (stage.replicates) would tell.",
+    "one seed": "Not known: a single seed says nothing of the noise. More seeds (stage.replicates) would tell.",
+    "no contest": "There was nothing to compare with.",
+}
+"""How far a verdict can be trusted, by its kind, see `ranking.Conclusion`."""
+
+MARKS = (
+    "star: the answer; filled: each choice at its best; bars: one standard error, without what a seed does to all points;"
+    "<br>faint: single runs"
+)
+"""What the marks of a study's figure are."""
+
+GREEN, GREY, LINES = COLOURS[2], "#808080", "#e8e8e8"
+
+
+def show_study(study: optuna.Study) -> None:
+    """Shows how a study stands; for a sweep that no search asked for."""
+    name = study.study_name.split("/")[1]
+    _show(study, stage_facts(name, study, standing(study)))
+
+
+def show_search(studies: dict[str, optuna.Study], facts: ReportFacts) -> None:
+    """Shows how the studies of a search stand, and once it has its winner, with each of them what all questions were worth."""
+    worth = worth_figure(facts.stages, facts.winner.gain.text) if facts.winner else None
+    for stage in facts.stages:
+        _show(studies[stage.name], stage, worth)
+
+
+def _show(study: optuna.Study, stage: StageFacts, worth: go.Figure | None = None) -> None:
+    from optuna_dashboard import save_note, save_plotly_graph_object  # half a second, which only the end of a sweep needs
+
+    from basecaller.hpo.optuna_private import at_once
+
+    note, figures = note_of(stage), {"stage": stage_figure(stage), "search": worth}
+    texts = {"note": note} | {name: figure.to_json() for name, figure in figures.items() if figure is not None}
+    before = StudyRecord.of(study).shown
+    now = before | {name: digest(text) for name, text in texts.items()}
+    if now == before:
+        return
+    with at_once(study) as target:
+        name_objective(target, str(OBJECTIVE))
+        if now["note"] != before.get("note"):
+            save_note(target, note)
+        for name, figure in figures.items():
+            if figure is not None and now[name] != before.get(name):
+                save_plotly_graph_object(target, figure, graph_object_id=name)
+        store_study(target, shown=now)
+
+
+# -- the note
+
+
+def note_of(stage: StageFacts) -> str:
+    """Question, answer, how sure that is, what was held fixed, and the command that asks again; in Markdown."""
+    verdict = stage.verdict
+    fixed = "; ".join(_fixed(stage))
+    others = {key: values for key, values in stage.axes.items() if key != stage.choice and len(values) > 1}
+    along = "; ".join(f"{short(key)} {', '.join(map(shown, values))}" for key, values in others.items())
+    sources = [f"- {source}" for of in stage.injected.values() for source in of]
+    told = {
+        "": f"**{stage.question}**" if stage.question else "",
+        "Answer": stage.winner_label,
+        "Asked again": stage.again.get("why", ""),
+        "In detail": verdict.text,
+        "How sure": SURE.get(verdict.kind, "") if not stage.open else f"{stage.open} trials are still open.",
+        "Warnings": " ".join(filter(None, (stage.edge_text, stage.guessing, stage.confounding))),
+        "Note": stage.skipped or stage.note,
+        "Held fixed": fixed and f"{fixed}; at each seed the same initial weights and chunks.",
+        "Tuned along, each choice at its own best": along if stage.choice else "",
+        "Taken from earlier answers": "\n\n" + "\n".join(sources) if sources else "",
+        "Run it again": f"`{_breakable(stage.command)}`",
+    }
+    return "\n\n".join(f"**{name}:** {text}" if name else text for name, text in told.items() if text)
+
+
+def _fixed(stage: StageFacts) -> Iterator[str]:
+    """Settings that all trials share, as people say them; not what follows from a swept key."""
+    for key, line in stage.fixed.items():
+        bookkeeping = key == "seed" or any(key == name or key.startswith(f"{name}.") for name in IGNORED)
+        value = line.partition("=")[2]
+        if not bookkeeping and "${" not in value:
+            name = short(key.removesuffix(".name").removesuffix(".mode"))  # of a config group
+            yield f"{name} {({'true': 'on', 'false': 'off'}).get(value.lower(), value)}"
+
+
+def _breakable(line: str) -> str:
+    """A command that a page can break into lines: a space more in a mapping means the same to Hydra."""
+    return re.sub(r"stage\.studies=\{[^}]*\}", lambda found: found[0].replace(",", ", "), line)
+
+
+# -- the figure of a study
+
+
+def stage_figure(stage: StageFacts) -> go.Figure | None:
+    """What was measured of each choice: the mean with its standard error, a mark for each point of the grid, and single runs as
+    faint dots; above it the verdict. None where nothing was measured.
+    """
+    import plotly.graph_objects as go
+
+    points = [point for point in stage.points if point.measured]
+    if not points:
+        return None
+    labels = _labels(stage, points)
+    best = {label: min((p for p in points if labels[p.point] == label), key=_rank) for label in labels.values()}
+    kept = sorted(best, key=lambda label: _rank(best[label]))[:MOST]
+    points = [point for point in points if labels[point.point] in kept]
+    levels = list(dict.fromkeys(_level(stage, point) for point in points))
+    figure = go.Figure()
+    for number, level in enumerate(levels):
+        of = [point for point in points if _level(stage, point) == level]
+        runs = [(labels[point.point], seed, value) for point in of for seed, value in point.measured.items()]
+        colour = COLOURS[number % len(COLOURS)]
+        figure.add_scatter(
+            x=[label for label, _, _ in runs], y=[round(value, 5) for _, _, value in runs],
+            text=[f"seed {seed}" for _, seed, _ in runs], hoverinfo="text+y",
+            marker={"size": 5, "color": colour, "opacity": 0.3}, mode="markers", offsetgroup=str(number), showlegend=False,
+        )  # fmt: skip
+        symbols = [_symbol(point, best[labels[point.point]]) for point in of]
+        figure.add_scatter(
+            x=[labels[point.point] for point in of], y=[round(_mean(point), 5) for point in of],
+            error_y={"type": "data", "array": [_error(stage, point) for point in of], "thickness": 1.5},
+            text=[_hover(stage, point) for point in of], hoverinfo="text",
+            marker={"size": [14 if symbol == "star" else 8 for symbol in symbols], "symbol": symbols, "color": colour},
+            mode="markers", offsetgroup=str(number), name=level, showlegend=len(levels) > 1,
+        )  # fmt: skip
+    edge = " At the edge of its grid." if stage.edges else ""
+    guessing = " No better than guessing." if stage.guessing else ""
+    _lay_out(figure, stage.question or stage.name, f"{stage.verdict.text}{edge}{guessing}")
+    axis = (short(stage.choice) if stage.choice else "") + (f" (the best {MOST} of {len(best)})" if len(best) > MOST else "")
+    figure.update_layout(
+        scattermode="group",
+        xaxis={"type": "category", "categoryorder": "array", "categoryarray": [label for label in best if label in kept],
+               "title": {"text": f"{axis}<br><sub>{MARKS}</sub>"}, "automargin": True},
+        yaxis={"title": {"text": MEASURES[stage.measure]}, "gridcolor": LINES, "range": _range(points)},
+    )  # fmt: skip
+    return figure
+
+
+def _labels(stage: StageFacts, points: list[PointFacts]) -> dict[str, str]:
+    """The choice of each point as the axis shows it; from small to large where choices have an order."""
+    choices = {p.point: p.settings.get(stage.choice, p.label) if stage.choice else p.label for p in points}
+    if is_ordered(list(choices.values())):
+        choices = dict(sorted(choices.items(), key=lambda pair: pair[1]))
+    return {point: html.escape(shown(choice), quote=False) for point, choice in choices.items()}
+
+
+def _level(stage: StageFacts, point: PointFacts) -> str:
+    """The settings of a point besides its choice."""
+    others = [key for key in stage.axes if key != stage.choice and key in point.settings] if stage.choice else []
+    return html.escape(", ".join(f"{short(key)} {shown(point.settings[key])}" for key in others), quote=False)
+
+
+def _symbol(point: PointFacts, best: PointFacts) -> str:
+    return "star" if point.state == "winner" else "circle" if point is best else "circle-open"
+
+
+def _range(points: list[PointFacts]) -> list[float]:
+    """Of the loss: plotly's own range begins at 0 where marks stand in groups."""
+    values = [value for point in points for value in point.measured.values()]
+    margin = 0.08 * (max(values) - min(values)) or 0.1
+    return [round(min(values) - margin, 5), round(max(values) + margin, 5)]
+
+
+def _mean(point: PointFacts) -> float:
+    return sum(point.measured.values()) / len(point.measured)
+
+
+def _rank(point: PointFacts) -> tuple[bool, int, float]:
+    return point.state != "winner", -len(point.measured), _mean(point)
+
+
+def _error(stage: StageFacts, point: PointFacts) -> float | None:
+    noise = stage.verdict.noise
+    return None if noise is None else round(noise / len(point.measured) ** 0.5, 5)
+
+
+def _hover(stage: StageFacts, point: PointFacts) -> str:
+    error = _error(stage, point)
+    lines = [
+        " ".join(f"{short(key)} {shown(value)}" for key, value in point.settings.items()),
+        f"{_mean(point):.4f}" + (f" ± {error:.4f}" if error else "") + f" nats per base, {len(point.measured)} seed(s)",
+        *([f"identity {point.identity_mean:.1%}"] if point.identity_mean is not None else []),
+        point.state,
+    ]
+    return "<br>".join(html.escape(line, quote=False) for line in lines)
+
+
+# -- the figure of the search
+
+
+def worth_figure(asked: list[StageFacts], gain: str) -> go.Figure:
+    """By how much the answer to each question is ahead of the other choices, with an interval for the nearest.
+
+    Args:
+        asked: the stages of the search.
+        gain: what tuning gained, in words.
+    """
+    import plotly.graph_objects as go
+
+    stages = [stage for stage in asked if stage.ahead]
+    rows = {stage.name: html.escape(f"{stage.name}: {stage.winner_label}", quote=False) for stage in stages}
+    others = [(rows[stage.name], other) for stage in stages for other in stage.ahead if other.label != stage.verdict.rival]
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[round(other.mean, 4) for _, other in others], y=[row for row, _ in others], name="other choices",
+        text=[html.escape(other.label, quote=False) for _, other in others], hoverinfo="text+x",
+        marker={"size": 7, "symbol": "circle-open", "color": GREY}, mode="markers",
+    )  # fmt: skip
+    for clear, colour in ((True, GREEN), (False, COLOURS[1])):
+        of = [stage.verdict for stage in stages if (stage.verdict.kind == "clear") == clear]
+        figure.add_scatter(
+            x=[verdict.margin and round(verdict.margin, 4) for verdict in of],
+            y=[rows[stage.name] for stage in stages if stage.verdict in of],
+            error_x={"type": "data", "array": [verdict.limit and round(verdict.limit, 4) for verdict in of]},
+            text=[html.escape(verdict.rival or "", quote=False) for verdict in of], hoverinfo="text+x",
+            marker={"size": 10, "color": colour}, mode="markers",
+            name=f"nearest choice, {'clear' if clear else 'not clear'}",
+        )  # fmt: skip
+    _lay_out(figure, "What each question was worth", gain)
+    axis = "nats per base that the answer is ahead<br><sub>bars hold the true lead in 95 of 100 stages; none: one seed</sub>"
+    figure.add_vline(x=0, line={"color": GREY, "width": 1})
+    figure.update_layout(
+        xaxis={"title": {"text": axis}, "gridcolor": LINES, "zeroline": False},
+        yaxis={"categoryorder": "array", "categoryarray": list(rows.values()), "autorange": "reversed", "automargin": True,
+               "dtick": 1, "tickfont": {"size": 9}},
+    )  # fmt: skip
+    return figure
+
+
+def _lay_out(figure: go.Figure, heading: str, text: str) -> None:
+    """Title below plotly's buttons, margins and legend: the dashboard gives a figure half of its page, 450 pixels high."""
+    lines = [f"<b>{html.escape(line, quote=False)}</b>" for line in textwrap.wrap(heading, 75)]
+    lines += [html.escape(line, quote=False) for line in textwrap.wrap(text, 90)]
+    figure.update_layout(
+        template="none",  # the default one is longer than the figure
+        title={
+            "text": "<br>".join(lines),
+            "font": {"size": 12},
+            "x": 0.02,
+            "xanchor": "left",
+            "y": 1,
+            "yanchor": "top",
+            "pad": {"t": 42},
+        },
+        margin={"t": 56 + 16 * len(lines), "r": 20, "b": 100, "l": 70},
+        font={"size": 11},
+        legend={"orientation": "h", "yref": "container", "y": 0.01, "x": 0},
+        hovermode="closest",
+    )
