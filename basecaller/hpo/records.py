@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Of the records; it changes when another version could not go on with what is stored."""
 
+STEPS = 100
+"""Of Optuna's for a whole `training.fit.Point.progress`: Optuna counts in whole numbers."""
+
 
 class Outcome(StrEnum):
     """How a trial ended."""
@@ -171,8 +174,9 @@ class TrialRecord:
     """What a trial keeps, and what Optuna knows of it.
 
     Attributes:
-        trial_id, number, value, params, ended: of Optuna; `value` is the objective, nats per base.
+        trial_id, number, value, params, ended, started: of Optuna; `value` is the objective, nats per base.
         state: of Optuna: waiting, running, complete, pruned, fail.
+        progress: of the last point of the curve that Optuna was told, see `training.fit.Point`; 0 before the first.
         point, seed: which point of the grid, at which seed.
         sweeper: the lock of the process that asked for a sampled trial.
         claimed: the place (see `queue.place`) of the job that works, or worked, on it.
@@ -194,6 +198,8 @@ class TrialRecord:
     value: float | None
     params: dict[str, Any]
     ended: datetime | None
+    started: datetime | None = None
+    progress: float = 0.0
     point: str | None = None
     seed: int | None = None
     sweeper: str | None = None
@@ -229,8 +235,10 @@ class TrialRecord:
         stored = _known(trial.user_attrs, _TRIAL)
         if "outcome" in stored:
             stored["outcome"] = Outcome(stored["outcome"])
-        state = trial.state.name.lower()
-        return cls(trial_id(trial), trial.number, state, trial.value, trial.params, trial.datetime_complete, **stored)
+        return cls(
+            trial_id(trial), trial.number, trial.state.name.lower(), trial.value, trial.params, trial.datetime_complete,
+            trial.datetime_start, max(trial.intermediate_values, default=0) / STEPS, **stored,
+        )  # fmt: skip
 
     @property
     def entry(self) -> Entry | None:
@@ -256,7 +264,7 @@ class TrialRecord:
         return float(self.value or 0) if measure == "val_loss" else float(getattr(self, measure))
 
 
-_OF_OPTUNA = {"trial_id", "number", "state", "value", "params", "ended"}
+_OF_OPTUNA = {"trial_id", "number", "state", "value", "params", "ended", "started", "progress"}
 _TRIAL = frozenset(each.name for each in dataclasses.fields(TrialRecord)) - _OF_OPTUNA
 
 

@@ -12,6 +12,9 @@ from typing import Any
 from basecaller.reporting.convergence import Convergence
 from basecaller.reporting.published import Published
 
+RUNNING, STOPPED, FINISHED = "running", "stopped", "finished"
+"""States of a search. One that was killed is stored as running: nobody was left to say that it is not."""
+
 
 @dataclass(frozen=True)
 class TrialFacts:

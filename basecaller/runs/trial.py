@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from basecaller.errors import DivergedError, InfeasibleError, StorageError, file_problem, one_line
 from basecaller.hpo.pruning import screening_pruner
-from basecaller.hpo.records import Outcome
+from basecaller.hpo.records import STEPS, Outcome
 from basecaller.hpo.trial import JobTrial, claim
 from basecaller.runs.job import Job
 from basecaller.runs.training import train
@@ -105,7 +105,7 @@ class _Curve:
     def __call__(self, point: Point) -> None:
         if self.lost is None:
             try:
-                self.trial.report(point.val_loss, round(100 * point.progress))
+                self.trial.report(point.val_loss, round(STEPS * point.progress))
             except StorageError as error:
                 log.warning("%s", error)
                 self.lost = error
