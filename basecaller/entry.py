@@ -93,13 +93,6 @@ def _set_up_streams() -> None:
     logging.getLogger("basecaller").setLevel(logging.INFO)
 
 
-class LineFormatter(logging.Formatter):
-    """Clears what is left of a terminal's line after each message: the progress of a search may stand there."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return super().format(record) + ("\x1b[K" if sys.stderr.isatty() else "")
-
-
 def _unraisable(raised: sys.UnraisableHookArgs) -> None:
     if not isinstance(raised.exc_value, OSError):
         sys.__unraisablehook__(raised)

@@ -75,6 +75,26 @@ class PointFacts:
 
 
 @dataclass(frozen=True)
+class ChoiceFacts:
+    """A choice of a stage, judged by its best point.
+
+    Attributes:
+        label: its name for a reader.
+        wins: whether it is the winner's.
+        difference: by how much it is worse than the winner, mean over shared seeds, nats per base of what the stage
+            measures; negative where it is better.
+        error: one standard error of that, from the seeds that both share.
+        seeds: how many these are.
+    """
+
+    label: str
+    wins: bool
+    difference: float | None
+    error: float | None
+    seeds: int
+
+
+@dataclass(frozen=True)
 class VerdictFacts:
     """A stage's conclusion, see `ranking.Conclusion`; points are told by their names for a reader."""
 
@@ -107,6 +127,7 @@ class StageFacts:
         same_loss: the loss that the winner and its nearest rival both reach.
         edge_text, guessing, confounding, per_cost: what else a reader must know, in words; empty where there is nothing.
         again: why it was asked again, and what changed; empty where it was asked once.
+        choices: what the stage asked about, in order; empty where every point is a choice of its own.
         question, skipped, note, choice, measure, seeds, axes, fixed, injected: see `records.StudyRecord`.
     """
 
@@ -134,6 +155,7 @@ class StageFacts:
     confounding: str
     per_cost: str
     points: list[PointFacts]
+    choices: list[ChoiceFacts]
     axes: dict[str, list[Any]]
     fixed: dict[str, str]
     injected: dict[str, list[str]]
@@ -179,6 +201,8 @@ class ReportFacts:
     """An experiment.
 
     Attributes:
+        state: of the search, see `RUNNING`.
+        progress: how far it was when it last said so; empty where it has ended.
         data: findings of the audit.
         winner: `winner/winner.json`; empty before the headline.
         not_run: stages of the plan that were not reached.
@@ -198,6 +222,13 @@ class ReportFacts:
     provenance: Provenance
     seconds: float
     trial_seconds: float
+    state: str
+    progress: str
+
+    @property
+    def headline(self) -> StageFacts | None:
+        """The stage in which the winner and the untuned defaults were trained alike."""
+        return next((stage for stage in self.stages if self.winner and stage.study == self.winner["study"]), None)
 
     def plain(self) -> dict[str, Any]:
         """What `report.json` holds: all but the learning curves, which lie in every run's `metrics.csv`."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
@@ -16,13 +16,12 @@ from basecaller.hpo.designs import most_runs, rung_size
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.search_plan.budget import longer
-from basecaller.search_plan.forecast import Planned, Training, seconds_left
+from basecaller.search_plan.forecast import RECENT, Planned, Training, seconds_left
 from basecaller.search_plan.incumbent import RATE
 from basecaller.search_plan.preview import estimate, most_trials, sizes, testing_seconds, training_seconds
 
 if TYPE_CHECKING:
     import optuna
-    from omegaconf import DictConfig
 
     from basecaller.search_plan.search import Search
 
@@ -99,6 +98,7 @@ class Agenda:
         self.tallies: list[Tally] = []
         self.parts: dict[int, Training] = {}
         self.shares: dict[int, float] = {}
+        self.cached: tuple[tuple[Any, ...], list[Planned]] | None = None
 
     def ask(self, stage: str, name: str) -> None:
         """A question begins: that of a stage, kept under a name such as `padding.2`."""
@@ -112,10 +112,14 @@ class Agenda:
         """The question has ended; its study is this one."""
         now, tally = time.time(), Tally.of(open_study(self.search.url, study))
         if mine := self._of_this_run(tally):
+            self.wall += now - self._begun(mine)
             self.mine += mine
-            self.wall += now - self.closed_at
         self.tallies.append(tally)
         self.closed_at = now
+
+    def _begun(self, trials: list[TrialRecord]) -> float:
+        """Since when workers are busy with a question: those of the first must start before its trials do."""
+        return self.closed_at if self.mine else min(trial.started.timestamp() for trial in trials if trial.started)
 
     def _of_this_run(self, tally: Tally) -> list[TrialRecord]:
         """The trials that were trained since the question was asked; of a search that goes on, most were before."""
@@ -129,11 +133,11 @@ class Agenda:
         """
         now, current = time.time(), None if ended else self._current()
         tallies = [*self.tallies, *([current] if current else [])]
-        trained = sorted((trial for each in tallies for trial in each.trained), key=lambda trial: str(trial.ended))
-        measured = [Training(self._cost(trial), trial.seconds or 0.0) for trial in trained]
+        latest = sorted((trial for each in tallies for trial in each.trained), key=lambda trial: str(trial.ended))[-RECENT:]
+        measured = [Training(self._cost(trial), trial.seconds or 0.0) for trial in latest]
         if current:
             measured += self._under_way(current, now)
-        planned = list(self._ahead(current, ended, now))
+        planned = [*self._asked_now(current, ended, now), *self._to_come(current is None, ended)]
         at_once, pause = self._pace(current, now)
         done = sum(each.ended for each in tallies)
         return State(
@@ -152,8 +156,10 @@ class Agenda:
 
     def _pace(self, current: Tally | None, now: float) -> tuple[int, float]:
         """How many trainings run side by side, and the seconds between two of a worker."""
-        mine, running = self.mine + (self._of_this_run(current) if current else []), current.running if current else []
-        wall = self.wall + (now - self.closed_at if current else 0.0)
+        running = current.running if current else []
+        here = [*self._of_this_run(current), *running] if current else []
+        mine = self.mine + here[: len(here) - len(running)]
+        wall = self.wall + (now - self._begun(here) if here else 0.0)
         busy = math.fsum([*(trial.seconds or 0.0 for trial in mine), *(min(_age(trial, now), wall) for trial in running)])
         at_once = max(self.search.workers.count, round(busy / wall) if wall else 0)  # other processes may share the work
         return at_once, max(0.0, wall * at_once - busy) / len(mine) if mine else 0.0
@@ -170,41 +176,56 @@ class Agenda:
 
     # -- what is to come
 
-    def _ahead(self, current: Tally | None, ended: bool, now: float) -> Iterator[Planned]:
-        """The trainings that are still to run, in order."""
-        search, options = self.search, self.search.options
+    @property
+    def _share(self) -> float:
+        """Of the trials that a question has at most, those that are trained."""
         asked = [tally for tally in self.tallies if tally.trained]
-        share = sum(len(tally.trained) for tally in asked) / sum(tally.most for tally in asked) if asked else SHARE
+        return sum(len(tally.trained) for tally in asked) / sum(tally.most for tally in asked) if asked else SHARE
+
+    def _asked_now(self, current: Tally | None, ended: bool, now: float) -> Iterator[Planned]:
+        """What is left of the question that is asked now."""
         if current:
-            likely = 1.0 if self.stage in (FINALISTS, HEADLINE) else share
-            costs = [self._cost(trial) for trial in (*current.trained, *current.running) if trial.config]
+            share = 1.0 if self.stage in (FINALISTS, HEADLINE) else self._share
+            costs = [self._cost(trial) for trial in (*current.trained, *current.running)[-RECENT:] if trial.config]
             spent = fmean(_age(trial, now) for trial in current.running) if current.running else 0.0
             cost = fmean(costs) if costs else self._cost_of(self.stage)
-            yield Planned(max(current.open, likely * current.most - current.ended), cost, spent)
-        elif self.stage in search.files and not ended and (search.round, self.stage) not in self._known():
-            yield Planned(share * most_trials(search, self.stage)[0], self._cost_of(self.stage))
-        if self.stage not in (FINALISTS, HEADLINE):
-            for stage in self._first_round():
-                yield Planned(share * most_trials(search, stage)[0], self._cost_of(stage))
+            yield Planned(max(current.open, share * current.most - current.ended), cost, spent)
+        elif self.stage in self.search.files and not ended and (self.search.round, self.stage) not in self._known():
+            yield self._question(self.stage)
+
+    def _question(self, stage: str) -> Planned:
+        return Planned(self._share * most_trials(self.search, stage)[0], self._cost_of(stage))
+
+    def _to_come(self, unasked: bool, ended: bool) -> list[Planned]:
+        """What follows the question that is asked now, as it was known when that began.
+
+        Args:
+            unasked: its sweep has not stored it yet.
+            ended: it has ended.
+        """
+        key = (len(self.tallies), self.name, unasked, ended)
+        if self.cached is None or self.cached[0] != key:
+            self.cached = key, list(self._following(unasked and not ended))
+        return self.cached[1]
+
+    def _following(self, unasked: bool) -> Iterator[Planned]:
+        search, options = self.search, self.search.options
+        order = (FINALISTS, HEADLINE)
+        here = order.index(self.stage) + 1 - unasked if self.stage in order else 0
+        if self.stage not in order:
+            yield from (self._question(stage) for stage in self._first_round())
             cost = self._of_incumbent(longer(search.cfg, search.dataset, options.round_budget))
             for stage, likely in self._later_rounds():
-                yield Planned(likely * share * most_trials(search, stage)[0], cost)
+                yield Planned(likely * self._share * most_trials(search, stage)[0], cost)
         if search.finished_before and self._known():
             return
-        if options.finalists > 1 and self._is_ahead(FINALISTS, current, ended):
+        if options.finalists > 1 and here == 0:
             cost = self._of_incumbent(longer(search.cfg, search.dataset, options.finalist_budget))
             for rung in range(options.finalist_seeds):
                 yield Planned(rung_size(options.finalists, rung), cost)
-        if self._is_ahead(HEADLINE, current, ended):
+        if here < len(order):
             final = OmegaConf.merge(search.cfg.train, search.cfg.search.winner.get("train", {}))
-            best = search.incumbent.settings if search.incumbent else {}
-            yield Planned(2 * options.headline_seeds, fmean([estimate(search, best, final), estimate(search, {}, final)]))
-
-    def _is_ahead(self, stage: str, current: Tally | None, ended: bool) -> bool:
-        """Whether all of a stage that ends a search is still to run."""
-        order = (FINALISTS, HEADLINE)
-        here = order.index(self.stage) if self.stage in order else -1
-        return order.index(stage) > here or (self.stage == stage and current is None and not ended)
+            yield Planned(2 * options.headline_seeds, fmean([estimate(search, self._best, final), estimate(search, {}, final)]))
 
     def _testing(self) -> list[Planned]:
         """The winner's test, one model after the other, which runs beside nothing."""
@@ -254,14 +275,18 @@ class Agenda:
     def _cost_of(self, stage: str) -> float:
         """The mean estimate for the trials of a stage, around the best settings so far."""
         file, space = self.search.files[stage], self.search.spaces[stage]
-        best = self.search.incumbent.settings if self.search.incumbent else {}
-        known = {key: value for key, value in best.items() if "${" in file.params.get(key, "${")}
+        known = {key: value for key, value in self._best.items() if "${" in file.params.get(key, "${")}
         return fmean(estimate(self.search, known | point.values) for point in space.points())
 
     def _of_incumbent(self, lines: list[str]) -> float:
         """The estimate for a longer training of the best settings so far."""
-        train: DictConfig = OmegaConf.merge(self.search.cfg, OmegaConf.from_dotlist(lines)).train
-        return estimate(self.search, self.search.incumbent.settings if self.search.incumbent else {}, train)
+        train = OmegaConf.merge({"train": self.search.cfg.train}, OmegaConf.from_dotlist(lines)).train
+        return estimate(self.search, self._best, train)
+
+    @property
+    def _best(self) -> dict[str, Any]:
+        """The best settings so far; those of the config before there are any."""
+        return self.search.incumbent.settings if self.search.incumbent else {}
 
 
 def _age(trial: TrialRecord, now: float) -> float:

@@ -15,6 +15,7 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
+from basecaller.files import write_json
 from basecaller.search_plan.agenda import Agenda, State
 
 if TYPE_CHECKING:
@@ -27,13 +28,13 @@ DRAWN_EVERY, TOLD_EVERY = 2.0, 60.0
 
 
 def in_words(state: State, now: datetime) -> str:
-    """How far a search is, and when it will end."""
+    """How far a search is and, once a trial has ended, when the search will."""
+    trials = f"{state.ended:,} of about {state.expected:,} trials, {state.running} running"
+    if not state.ended:
+        return trials
     end = now + timedelta(seconds=state.left)
     day = "" if end.date() == now.date() else f"{end:%a} "
-    return (
-        f"{state.ended:,} of about {state.expected:,} trials, {state.running} running; "
-        f"ends about {day}{end:%H:%M}, in {_rounded(state.left)}"
-    )
+    return f"{trials}; ends about {day}{end:%H:%M}, in {_rounded(state.left)}"
 
 
 def _rounded(seconds: float) -> str:
@@ -103,6 +104,7 @@ class Progress:
             log.debug("how far the search is", exc_info=True)
             return
         self.told = now
+        write_json(self.agenda.search.folder / "progress.json", {"text": line})  # for the report
         if self.drawn:
             self._draw(line)
         else:
