@@ -21,6 +21,7 @@ from basecaller.hpo.storage import current_study, open_study, stages_of
 from basecaller.hpo.verdicts import at_edges, guessing, label, short, shown, verdict
 from basecaller.reporting.contents import (
     FINISHED,
+    RUNNING,
     STOPPED,
     ChoiceFacts,
     OptimizerFacts,
@@ -76,6 +77,7 @@ def experiment_facts(url: str, experiment: str, folder: Path, plan: list[str], s
     search = read_json(folder / "search.json") or {}
     history = {entry["name"]: entry for entry in search.get("history", [])}
     stages = [stage_facts(name, study, stands[name], history.get(name)) for name, study in studies.items()]
+    state = search.get("state", FINISHED if (folder / "winner" / "winner.json").exists() else STOPPED)
     return ReportFacts(
         experiment=experiment,
         command=search.get("command", f"python -m basecaller.search experiment={experiment}"),
@@ -89,8 +91,8 @@ def experiment_facts(url: str, experiment: str, folder: Path, plan: list[str], s
         provenance=provenance(studies, stages),
         seconds=search.get("seconds", 0.0),
         trial_seconds=round(sum(t.seconds or 0.0 for stage in stages for t in stage.trials if not t.taken_over), 1),
-        progress=str((read_json(folder / "progress.json") or {}).get("text", "")),
-        state=search.get("state", FINISHED if (folder / "winner" / "winner.json").exists() else STOPPED),
+        state=state,
+        progress=(read_json(folder / "progress.json") or {}).get("text", "") if state == RUNNING else "",
     )
 
 

@@ -100,11 +100,11 @@ class Progress:
             return
         try:
             line = in_words(self.agenda.state(ended), datetime.now())
+            write_json(self.agenda.search.folder / "progress.json", {"text": line})  # for the report
         except Exception:  # a storage that is away for a while ends no search: whoever trains tells
             log.debug("how far the search is", exc_info=True)
             return
         self.told = now
-        write_json(self.agenda.search.folder / "progress.json", {"text": line})  # for the report
         if self.drawn:
             self._draw(line)
         else:
