@@ -222,13 +222,14 @@ def overview(stages: list[StageFacts]) -> str | None:
     shown = [(name, value, error) for name, value, error in won if value is not None]
     if len(shown) < 2:
         return None
-    figure, axes = _figure(height=2.6)
+    many = len(shown) > 10
+    figure, axes = _figure(height=3.2 if many else 2.6)
     axes.errorbar(
         [name for name, _, _ in shown], [value for _, value, _ in shown], yerr=[_bars(error) for _, _, error in shown],
         marker="o", color=COLOURS[0], capsize=3, linestyle=":",
     )  # fmt: skip
     axes.set_ylabel(LOSS)
-    axes.tick_params(axis="x", rotation=30)
+    axes.tick_params(axis="x", rotation=90 if many else 30)
     axes.margins(x=0.05, y=0.15)
     losses = ", ".join(f"{name} {value:.4f}" for name, value, _ in shown)
     return _svg(figure, f"The winner's loss after each stage, nats per base: {losses}")
