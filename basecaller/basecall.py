@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from basecaller.calling.caller import Caller
 from basecaller.calling.files import reads_in, signals, write_alignments, write_fastq
 from basecaller.calling.model import Trained, load_model
-from basecaller.calling.quality import Calibration, calibration_from
+from basecaller.calling.quality import UNCALIBRATED, calibration_from
 from basecaller.commandline import arguments, options
 from basecaller.data.dataset import ALPHABET
 from basecaller.data.pod5 import pod5_files
@@ -92,7 +92,7 @@ def _call_files(
 ) -> dict[str, Any]:
     """Calls the files whose output is not there yet; the folder's lock is held. Returns what `basecall` does."""
     root = Path(chosen.reads) if Path(chosen.reads).is_dir() else Path(chosen.reads).parent
-    quality = model.calibration or Calibration()
+    quality = model.calibration or UNCALIBRATED
     counts = Counter(dict.fromkeys(COUNTED, 0))
     started = time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -6,7 +6,7 @@ On a data set it also fits the qualities that `basecaller basecall` writes: on v
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,21 @@ from rich.console import Console
 from rich.table import Table
 
 from basecaller.calling.caller import Caller
-from basecaller.calling.evaluating import Tally, evaluate_chunks, evaluate_reads
+from basecaller.calling.evaluating import evaluate_chunks, evaluate_reads
 from basecaller.calling.files import signals
 from basecaller.calling.model import load_model, split_of
-from basecaller.calling.quality import Calibration, calibrate, quality_facts
+from basecaller.calling.quality import UNCALIBRATED, CalibrationFit, QualityScores, calibrate, quality_scores
+from basecaller.calling.tables import write_tables
 from basecaller.commandline import arguments, as_typed, options
 from basecaller.data.dataset import Dataset
 from basecaller.data.pod5 import pod5_files
+from basecaller.decode import Decoder
 from basecaller.entry import as_message
 from basecaller.errors import SettingError
+from basecaller.facts import to_json
 from basecaller.files import check_writable, replacing, write_json
 from basecaller.schema import EvaluateOptions
+from basecaller.scores import ChunkScores, ReadScores
 from basecaller.training.fit import choose
 from basecaller.workers import cores
 
@@ -41,6 +45,39 @@ SHOWN = (
 """Numbers of an evaluation, what they are called, and how they are written."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What `evaluation.json` holds.
+
+    Attributes:
+        model: its folder.
+        data, split: the data set; None where reads are evaluated.
+        reads_from, reference: the reads and what they are aligned to; None where a data set is evaluated.
+        decoder: of the scores.
+        scores: of the basecalls.
+        identities: of each chunk or read.
+        calibration: fitted on the validation split, where another one is evaluated.
+        quality: of the qualities that the model writes.
+    """
+
+    model: str
+    data: str | None
+    split: str | None
+    reads_from: str | None
+    reference: str | None
+    decoder: Decoder
+    scores: ChunkScores | ReadScores
+    identities: list[float]
+    calibration: CalibrationFit | None
+    quality: QualityScores
+
+    def plain(self) -> dict[str, Any]:
+        """JSON's values, the scores beside the rest."""
+        content = to_json(self)
+        scores, quality = content.pop("scores"), content.pop("quality")
+        return content | scores | quality
+
+
 def own_and_data(overrides: list[str]) -> tuple[list[str], list[str]]:
     """The overrides that are this command's own, and those that choose the data set."""
     own = {f.name for f in fields(EvaluateOptions)}
@@ -48,11 +85,11 @@ def own_and_data(overrides: list[str]) -> tuple[list[str], list[str]]:
     return mine, [line for line in overrides if line not in mine]
 
 
-def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> dict[str, Any]:
-    """Evaluates a model, and writes `evaluation.json` and its figure.
+def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation, Path]:
+    """Evaluates a model, and writes `evaluation.json`, its figure, and the tables of benchmarks.
 
     Returns:
-        What is in the file.
+        What `evaluation.json` holds, and its folder.
     Raises:
         BasecallerError: the model, the data or a setting cannot be used.
     """
@@ -60,38 +97,52 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> dict[str, Any]:
         raise SettingError("reads and reference: give both, or neither to evaluate on a data set")
     torch.set_num_threads(chosen.threads or cores())
     model = load_model(chosen.model, chosen.device)
-    folder, network, calibration = model.folder, model.network, model.calibration or Calibration()
+    folder, network, calibration = model.folder, model.network, model.calibration or UNCALIBRATED
     output = _output(chosen, folder)
-    decoder: Any = chosen.decoder
+    decoder: Decoder = chosen.decoder  # type: ignore[assignment]
+    scores: ChunkScores | ReadScores
+    fitted, data = None, None
     if chosen.reads is not None and chosen.reference is not None:
         caller = Caller(network, None, 16, decoder)
         counts = Counter[str]()
         files = pod5_files(chosen.reads, "reads")
         calls = (call for file in files for call in caller.calls(signals(file, counts, model.rna)))
-        facts, tally = evaluate_reads(calls, Path(chosen.reference))
-        facts = {"model": str(folder), "reads_from": chosen.reads, "reference": chosen.reference, "decoder": decoder, **facts}
+        scores, tally = evaluate_reads(calls, Path(chosen.reference), network.alphabet, calibration)
     else:
-        data = model.data(overrides)
+        settings = model.data(overrides)
 
-        def evaluated(split: str) -> tuple[Dataset, dict[str, Any], Tally]:
-            dataset, name = split_of(data, split)
+        def chunks_of(split: str) -> tuple[Dataset, np.ndarray]:
+            dataset, name = split_of(settings, split)
             indices = choose(dataset, name, None, network.settings.stride, 1.0)
             if chosen.limit is not None:
                 indices = np.random.default_rng(0).permutation(indices)[: chosen.limit]
-            return dataset, *evaluate_chunks(network, dataset, indices, decoder)
+            return dataset, indices
 
-        dataset, facts, tally = evaluated(chosen.split)
-        facts = {"model": str(folder), "data": str(dataset.folder), "split": chosen.split, "decoder": decoder, **facts}
+        dataset, indices = chunks_of(chosen.split)
+        data = str(dataset.folder)
         if chosen.split != "validation":
-            _, _, held = evaluated("validation")
-            facts["calibration"] = calibrate(held.quality)
-            calibration = Calibration.of(facts["calibration"])
+            _, held = evaluate_chunks(network, *chunks_of("validation"), decoder)
+            fitted = calibrate(held.quality)
+            calibration = fitted.calibration
             if not overrides:  # on the data that it was trained for
-                write_json((output if chosen.output else folder) / "calibration.json", facts["calibration"])
-    facts |= quality_facts(tally.quality, calibration)
-    write_json(output / "evaluation.json", facts)
-    draw(facts, output / "evaluation.png")
-    return facts | {"output": str(output)}
+                write_json((output if chosen.output else folder) / "calibration.json", to_json(fitted))
+        scores, tally = evaluate_chunks(network, dataset, indices, decoder, calibration)
+    evaluation = Evaluation(
+        model=str(folder),
+        data=data,
+        split=chosen.split if data else None,
+        reads_from=chosen.reads,
+        reference=chosen.reference,
+        decoder=decoder,
+        scores=scores,
+        identities=tally.identities,
+        calibration=fitted,
+        quality=quality_scores(tally.quality, calibration),
+    )
+    write_json(output / "evaluation.json", evaluation.plain())
+    write_tables(tally.counts, output / "tables")
+    draw(evaluation, output / "evaluation.png")
+    return evaluation, output
 
 
 def _output(chosen: EvaluateOptions, model: Path) -> Path:
@@ -112,58 +163,62 @@ def _output(chosen: EvaluateOptions, model: Path) -> Path:
     return output
 
 
-def draw(facts: dict[str, Any], path: Path) -> None:
+def draw(evaluation: Evaluation, path: Path) -> None:
     """The histogram of identities, qualities against observed errors, and homopolymers."""
     from matplotlib.figure import Figure  # here: it would add a fifth to the time that the command takes to start
 
     figure = Figure(figsize=(13.2, 3.4), layout="constrained")
     identity, quality, homopolymer = figure.subplots(1, 3)
-    identity.hist(facts["identities"], bins=np.linspace(0, 1, 51), color="#0072B2")
-    identity.set(xlabel="identity", ylabel="reads" if "reads" in facts else "chunks")
-    raw, written, observed = ([each[key] for each in facts["qualities"]] for key in ("raw", "written", "observed"))
-    quality.plot(raw, observed, "o", markersize=4, color="#0072B2", label="observed here")
-    quality.plot(raw, written, color="#D55E00", label="written to FASTQ")
+    identity.hist(evaluation.identities, bins=np.linspace(0, 1, 51), color="#0072B2")
+    identity.set(xlabel="identity", ylabel="reads" if evaluation.data is None else "chunks")
+    bins = evaluation.quality.qualities
+    raw = [each.raw for each in bins]
+    quality.plot(raw, [each.observed for each in bins], "o", markersize=4, color="#0072B2", label="observed here")
+    quality.plot(raw, [each.written for each in bins], color="#D55E00", label="written to FASTQ")
     quality.plot(raw, raw, ":", color="#999999", label="the network's own")
     quality.set(xlabel="quality by the network's probability (phred)", ylabel="quality (phred)")
     quality.legend(frameon=False)
-    runs = facts["homopolymers"]
-    homopolymer.bar([each["length"] for each in runs], [each["correct"] for each in runs], color="#0072B2")
+    runs = evaluation.scores.homopolymers
+    homopolymer.bar([each.length for each in runs], [each.correct for each in runs], color="#0072B2")
     homopolymer.set(xlabel="homopolymer length (8: and longer)", ylabel="called with their length", ylim=(0, 1))
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=120)
 
 
-def render(facts: dict[str, Any], console: Console) -> None:
+def render(evaluation: Evaluation, output: Path, console: Console) -> None:
     """The numbers as tables."""
-    of = f"{facts['split']} split of {facts['data']}" if "split" in facts else f"{facts['reads_from']}, {facts['reference']}"
-    table = Table("", f"{facts['decoder']}", title=f"{facts['model']}, {of}", title_justify="left")
+    scores, of_chunks = evaluation.scores, evaluation.data is not None
+    of = f"{evaluation.split} split of {evaluation.data}" if of_chunks else f"{evaluation.reads_from}, {evaluation.reference}"
+    table = Table("", f"{evaluation.decoder}", title=f"{evaluation.model}, {of}", title_justify="left")
+    numbers = vars(scores) | {"quality_error": evaluation.quality.quality_error}
     for key in ("chunks", "reads", "aligned", "bases"):
-        if key in facts:
-            table.add_row(key, f"{facts[key]:,}")
+        if key in numbers:
+            table.add_row(key, f"{numbers[key]:,}")
     for key, name, form in SHOWN:
-        if key in facts:
-            table.add_row(name, format(facts[key], form))
+        if key in numbers:
+            table.add_row(name, format(numbers[key], form))
     console.print(table)
-    if facts["homopolymers"]:
-        runs = Table("homopolymer", *(str(each["length"]) for each in facts["homopolymers"]))
-        runs.add_row("how many", *(f"{each['count']:,}" for each in facts["homopolymers"]))
-        runs.add_row("called with their length", *(f"{each['correct']:.1%}" for each in facts["homopolymers"]))
+    if scores.homopolymers:
+        runs = Table("homopolymer", *(str(each.length) for each in scores.homopolymers))
+        runs.add_row("how many", *(f"{each.count:,}" for each in scores.homopolymers))
+        runs.add_row("called with their length", *(f"{each.correct:.1%}" for each in scores.homopolymers))
         console.print(runs)
     definition = (
         "Identity by Bonito's definition: matches over the columns of a local alignment (gap open 8, extend 4), 0 where less "
-        "than half of the chunk aligns." if "chunks" in facts else
+        "than half of the chunk aligns." if of_chunks else
         "Identity: matches over the columns of minimap2's best alignment of each read; reads that do not align are left out."
     )  # fmt: skip
     console.print(definition)
-    if facts["length_ratio"] == 0 and not facts.get("bases" if "reads_from" in facts else "aligned"):
-        console.print(f"{facts['model']} calls nothing but blanks: it has learned nothing; train it longer", style="bold")
-    console.print(f"in {facts['output']}")
+    if scores.length_ratio == 0 and not (isinstance(scores, ReadScores) and scores.bases):
+        console.print(f"{evaluation.model} calls nothing but blanks: it has learned nothing; train it longer", style="bold")
+    console.print(f"in {output}")
 
 
 @as_message
 def main() -> None:
     own, data = own_and_data(arguments("evaluate"))
-    render(evaluate(options("evaluate", own, EvaluateOptions), as_typed(data)), Console(highlight=False))
+    evaluation, output = evaluate(options("evaluate", own, EvaluateOptions), as_typed(data))
+    render(evaluation, output, Console(highlight=False))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,12 @@ from basecaller.hpo.sweeper import STOCK_KEYS
 from basecaller.resolving import user_error
 from basecaller.schema import SECTIONS
 
+NOT_HERE = STOCK_KEYS | {
+    "study_name": "studies are named by experiment, stage and settings; use experiment=NAME",
+    "storage": "use storage=URL",
+}
+"""Keys of Hydra's own sweepers that the sweeper does not have, and what to do here."""
+
 NOISE = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "You may also")
 """Beginnings of lines that tell a user nothing."""
 
@@ -61,8 +67,8 @@ def _unreadable(line: str) -> str:
 def _unknown(key: str, sections: Mapping[str, type]) -> str:
     """What to say of a key that no config has."""
     where, _, name = key.rpartition(".")
-    if where == "hydra.sweeper" and name in STOCK_KEYS:
-        return STOCK_KEYS[name]
+    if where == "hydra.sweeper" and name in NOT_HERE:
+        return NOT_HERE[name]
     if where == "hydra.sweeper.sampler":
         return "this sampler has no such key; choose one first, as in hydra/sweeper/sampler=tpe"
     if where == "hydra.launcher":

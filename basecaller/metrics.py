@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import parasail
 
+from basecaller.scores import ErrorRates, IdentitySummary
+
 GAP_OPEN, GAP_EXTEND, MIN_COVERAGE = 8, 4, 0.5
 """Bonito's `accuracy`: local alignment with parasail's `dnafull` matrix and these gap costs; 0 below half coverage."""
 
@@ -68,38 +70,34 @@ def align(call: str, truth: str, alphabet: str = "ACGT") -> Alignment:
     return Alignment.of(called, true, len(truth))
 
 
-def error_rates(alignments: list[Alignment]) -> dict[str, float]:
-    """`identity_mean`, `identity_median`: fractions over alignments, 0 where there are none. `mismatch_rate`, `insertion_rate`,
-    `deletion_rate`: fractions of all their columns."""
+def error_rates(alignments: list[Alignment]) -> ErrorRates:
+    """Identity and error rates of many alignments."""
     identities = [a.identity for a in alignments] or [0.0]
     total = max(1, sum(a.columns for a in alignments))
-    return {
-        "identity_mean": float(np.mean(identities)),
-        "identity_median": float(np.median(identities)),
-        "mismatch_rate": sum(a.mismatches for a in alignments) / total,
-        "insertion_rate": sum(a.insertions for a in alignments) / total,
-        "deletion_rate": sum(a.deletions for a in alignments) / total,
-    }
+    return ErrorRates(
+        identity_mean=float(np.mean(identities)),
+        identity_median=float(np.median(identities)),
+        mismatch_rate=sum(a.mismatches for a in alignments) / total,
+        insertion_rate=sum(a.insertions for a in alignments) / total,
+        deletion_rate=sum(a.deletions for a in alignments) / total,
+    )
 
 
 def identity_summary(
     calls: list[str], truths: list[str], alphabet: str = "ACGT", alignments: list[Alignment] | None = None
-) -> dict[str, float]:
+) -> IdentitySummary:
     """Identity and error rates of many basecalls.
 
     Args:
         calls, truths: one string for each read.
         alphabet: their letters.
         alignments: of each call to its truth, where they are known.
-    Returns:
-        What `error_rates` gives. `length_ratio`: bases called over true bases. `identity_floor`: the mean identity of the same
-        calls with the truth of another read, what unrelated sequences score.
     """
     if alignments is None:
         alignments = [align(call, truth, alphabet) for call, truth in zip(calls, truths, strict=True)]
     floor = [align(call, truth, alphabet).identity for call, truth in zip(calls, truths[1:] + truths[:1], strict=True)]
-    return {
-        **error_rates(alignments),
-        "identity_floor": float(np.mean(floor)) if len(calls) > 1 else 0.0,
-        "length_ratio": sum(map(len, calls)) / max(1, sum(map(len, truths))),
-    }
+    return IdentitySummary(
+        **vars(error_rates(alignments)),
+        identity_floor=float(np.mean(floor)) if len(calls) > 1 else 0.0,
+        length_ratio=sum(map(len, calls)) / max(1, sum(map(len, truths))),
+    )

@@ -6,17 +6,18 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from basecaller.calling.caller import Call, decode
-from basecaller.calling.quality import raw_quality
-from basecaller.data.dataset import Dataset
+from basecaller.calling.quality import UNCALIBRATED, Calibration, raw_quality
+from basecaller.calling.tables import Counts
+from basecaller.data.dataset import ALPHABET, Dataset
 from basecaller.decode import Decoder
 from basecaller.errors import DataError
 from basecaller.metrics import Alignment, columns, error_rates, identity_summary
 from basecaller.network import RawCTCNet
+from basecaller.scores import ChunkScores, Homopolymers, ReadScores
 from basecaller.training.engine import engine_of
 from basecaller.training.evaluate import scored_batches, targets_of
 
@@ -32,15 +33,29 @@ class Tally:
     """What is counted over many calls.
 
     Attributes:
+        read_ids, alignments: of each call.
         quality: raw phred, rounded -> [bases, errors], of the called bases inside alignments.
         runs: length of a homopolymer of the truth -> [how many, how many called with their length].
+        counts: for the tables of benchmarks.
     """
 
+    counts: Counts
+    read_ids: list[str] = field(default_factory=list)
+    alignments: list[Alignment] = field(default_factory=list)
     quality: dict[int, list[int]] = field(default_factory=dict)
     runs: dict[int, list[int]] = field(default_factory=dict)
 
-    def add(self, called: str, true: str, probabilities: np.ndarray) -> None:
-        """Counts the columns of an alignment, `-` for gaps, and the network's probabilities of the bases called in them."""
+    def add(self, read_id: str, called: str, true: str, length: int, probabilities: np.ndarray) -> None:
+        """Counts an alignment.
+
+        Args:
+            read_id: of the call.
+            called, true: its columns, `-` for gaps.
+            length: of the whole truth.
+            probabilities: float, the network's of the bases called in it.
+        """
+        self.read_ids.append(read_id)
+        self.alignments.append(Alignment.of(called, true, length))
         raw = iter(np.rint(raw_quality(probabilities)).astype(int).tolist())
         for letter, right in zip(called, true, strict=True):
             if letter != "-":
@@ -51,6 +66,16 @@ class Tally:
             entry = self.runs.setdefault(min(length, LONGEST_RUN), [0, 0])
             entry[0] += 1
             entry[1] += correct
+
+    @property
+    def identities(self) -> list[float]:
+        """Of each call."""
+        return [round(alignment.identity, 4) for alignment in self.alignments]
+
+    @property
+    def homopolymers(self) -> list[Homopolymers]:
+        """By length."""
+        return [Homopolymers(n, of, right / of) for n, (of, right) in sorted(self.runs.items())]
 
 
 def homopolymers(called: str, true: str) -> list[tuple[int, bool]]:
@@ -80,57 +105,59 @@ def homopolymers(called: str, true: str) -> list[tuple[int, bool]]:
 
 
 def evaluate_chunks(
-    network: RawCTCNet, dataset: Dataset, indices: np.ndarray, decoder: Decoder
-) -> tuple[dict[str, Any], Tally]:
+    network: RawCTCNet, dataset: Dataset, indices: np.ndarray, decoder: Decoder, calibration: Calibration = UNCALIBRATED
+) -> tuple[ChunkScores, Tally]:
     """A model on chunks whose sequences are known.
 
+    Args:
+        network: of the model.
+        dataset, indices: the chunks.
+        decoder: of the scores.
+        calibration: of the qualities in the tables.
     Returns:
-        `loss` (nats per base), what `metrics.identity_summary` gives, `identities` of the chunks, `blank_fraction`, and
-        `homopolymers`: length, how many, share called with their length. And the tally.
+        Its scores, and the tally, which has the chunks in order of length.
     """
     alphabet = network.alphabet
     if dataset.alphabet != alphabet:
         raise DataError(f"{dataset.folder}: its letters are {dataset.alphabet}, the model's {alphabet}")
-    calls, truths, alignments, tally = list[str](), list[str](), list[Alignment](), Tally()
+    calls, truths, tally = list[str](), list[str](), Tally(Counts(alphabet, calibration))
     nats, bases, blanks, frames = 0.0, 0, 0, 0
-    for batch, loss, scores, valid in scored_batches(engine_of(network), dataset, indices):
+    for rows, batch, loss, scores, valid in scored_batches(engine_of(network), dataset, indices):
         nats += loss
         bases += len(batch.targets)
         probabilities = scores.float().softmax(2).cpu().numpy()
-        for row, n, truth in zip(probabilities, valid, targets_of(batch, alphabet), strict=True):
-            call = decode("", row[:n], decoder, alphabet, 0)
+        for index, row, n, truth in zip(rows, probabilities, valid, targets_of(batch, alphabet), strict=True):
+            call = decode(dataset.read_ids[index].decode(), row[:n], decoder, alphabet, 0)
             called, true, first = columns(call.sequence, truth, alphabet)
-            tally.add(called, true, call.probabilities[first:])
-            alignments.append(Alignment.of(called, true, len(truth)))
+            tally.add(call.read_id, called, true, len(truth), call.probabilities[first:])
+            tally.counts.add(call.read_id, called, true, call.probabilities[first:])
             calls.append(call.sequence)
             truths.append(truth)
             blanks += int((row[:n].argmax(1) == 0).sum())
             frames += n
-    return {
-        "chunks": len(indices),
-        "bases": bases,
-        "loss": nats / bases,
-        **identity_summary(calls, truths, alphabet, alignments),
-        "blank_fraction": blanks / frames,
-        "homopolymers": run_table(tally),
-        "identities": [round(alignment.identity, 4) for alignment in alignments],
-    }, tally
+    scored = ChunkScores(
+        **vars(identity_summary(calls, truths, alphabet, tally.alignments)),
+        blank_fraction=blanks / frames,
+        chunks=len(indices),
+        bases=bases,
+        loss=nats / bases,
+        homopolymers=tally.homopolymers,
+    )
+    return scored, tally
 
 
-def run_table(tally: Tally) -> list[dict[str, Any]]:
-    """Homopolymers by length: how many there were, and the share called with their length."""
-    return [{"length": n, "count": of, "correct": right / of} for n, (of, right) in sorted(tally.runs.items())]
-
-
-def evaluate_reads(calls: Iterable[Call], reference: Path) -> tuple[dict[str, Any], Tally]:
+def evaluate_reads(
+    calls: Iterable[Call], reference: Path, alphabet: str = ALPHABET, calibration: Calibration = UNCALIBRATED
+) -> tuple[ReadScores, Tally]:
     """Basecalled reads against a reference, by minimap2's alignments.
 
     Identity is matches over alignment columns, of a read's best alignment; reads that do not align have none, and are counted.
 
-    Returns:
-        `reads`, `aligned`, `bases`, what `metrics.error_rates` gives, `length_ratio` (bases called over those of the reference,
-        of what aligns), `read_coverage_mean` (the mean share of a read that aligns), `homopolymers`, and `identities` of the
-        reads. And the tally.
+    Args:
+        calls: of the reads.
+        reference: FASTA file, or an index of minimap2.
+        alphabet: their letters.
+        calibration: of the qualities in the tables.
     Raises:
         DataError: the reference cannot be read, or mappy is not installed.
     """
@@ -142,32 +169,33 @@ def evaluate_reads(calls: Iterable[Call], reference: Path) -> tuple[dict[str, An
     aligner = mappy.Aligner(str(reference), preset="map-ont", k=k, w=10 if k == LONGEST_SEED else 5)
     if not reference.is_file() or not aligner or not aligner.seq_names:
         raise DataError(f"reference={reference}: cannot be read as FASTA or as an index of minimap2, or has no sequence")
-    alignments, coverages, tally, reads, bases = list[Alignment](), list[float](), Tally(), 0, 0
+    coverages, tally, reads, bases = list[float](), Tally(Counts(alphabet, calibration)), 0, 0
     aligned = np.zeros(2, np.int64)  # bases called, bases of the reference
     for call in calls:
         reads, bases = reads + 1, bases + len(call.sequence)
         hit = next((h for h in aligner.map(call.sequence) if h.is_primary), None)
         if hit is None:
             continue
-        part = slice(hit.q_st, hit.q_en)
+        part, backwards = slice(hit.q_st, hit.q_en), hit.strand < 0
         sequence, probabilities = call.sequence[part], call.probabilities[part]
-        if hit.strand < 0:
-            sequence, probabilities = mappy.revcomp(sequence), probabilities[::-1]
-        called, true = spread(sequence, aligner.seq(hit.ctg, hit.r_st, hit.r_en), hit.cigar)
-        tally.add(called, true, probabilities)
-        alignments.append(Alignment.of(called, true, hit.r_en - hit.r_st))
+        along = mappy.revcomp(sequence) if backwards else sequence
+        called, true = spread(along, aligner.seq(hit.ctg, hit.r_st, hit.r_en), hit.cigar)
+        tally.add(call.read_id, called, true, hit.r_en - hit.r_st, probabilities[::-1] if backwards else probabilities)
+        if backwards:  # the tables tell bases apart, and a base is what passed through the pore
+            called, true = mappy.revcomp(called), mappy.revcomp(true)
+        tally.counts.add(call.read_id, called, true, probabilities)
         coverages.append(len(sequence) / len(call.sequence))
         aligned += len(sequence), hit.r_en - hit.r_st
-    return {
-        "reads": reads,
-        "aligned": len(alignments),
-        "bases": bases,
-        **error_rates(alignments),
-        "length_ratio": float(aligned[0] / max(1, aligned[1])),
-        "read_coverage_mean": float(np.mean(coverages)) if coverages else 0.0,
-        "homopolymers": run_table(tally),
-        "identities": [round(a.identity, 4) for a in alignments],
-    }, tally
+    scored = ReadScores(
+        **vars(error_rates(tally.alignments)),
+        reads=reads,
+        aligned=len(tally.alignments),
+        bases=bases,
+        length_ratio=float(aligned[0] / max(1, aligned[1])),
+        read_coverage_mean=float(np.mean(coverages)) if coverages else 0.0,
+        homopolymers=tally.homopolymers,
+    )
+    return scored, tally
 
 
 def seed_length(bases: int) -> int:

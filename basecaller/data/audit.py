@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich import box
@@ -13,8 +13,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from basecaller.data.dataset import ALPHABET, Dataset
-from basecaller.data.pore import Pore, fit, r94
+from basecaller.data.pore import Pore, Ways, fit, r94
 from basecaller.data.splits import SPLITS
+from basecaller.facts import from_json, to_json
 from basecaller.files import read_json, replacing, write_json
 
 VERSION = 2
@@ -44,49 +45,123 @@ FEW = 300
 LEAST_FIT = 0.4
 """Correlation below which another pore is taken to be at work, and nothing is said."""
 
-Facts = dict[str, Any]
+
+@dataclass(frozen=True)
+class SplitSizes:
+    """How much of a data set is in a split."""
+
+    chunks: int
+    reads: int
+    samples: int
+    bases: int
 
 
-def audit(dataset: Dataset, pore: Pore | None = None) -> Facts:
-    """Counts, distributions and problems of a data set, as plain values; kept beside it, since it never changes.
+@dataclass(frozen=True)
+class Histogram:
+    """`edges` has one value more than `counts`."""
+
+    edges: list[float]
+    counts: list[int]
+
+
+@dataclass(frozen=True)
+class PoreFit:
+    """How well labels fit the levels of a pore.
+
+    Attributes:
+        name: of the pore's table.
+        placed: labels had to be placed, since the data set does not say where bases start.
+        fit: see `pore.fit`.
+    """
+
+    name: str
+    placed: bool
+    fit: Ways
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What training has of chunks that are held out.
+
+    Attributes:
+        on_both_sides: how many of these chunks training has too, by content.
+        seen: by name, the share of their stretches of `WORD` bases that occur in training, on the same strand.
+    """
+
+    on_both_sides: int
+    seen: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Audit(Seen):
+    """Counts, distributions and problems of a data set: what `audit.json` holds.
+
+    Attributes:
+        fingerprint: of the data set.
+        table: digest of the pore's.
+        version: see `VERSION`.
+        counts: reads and chunks kept and dropped, by reason.
+        splits: sizes by split.
+        samples_per_chunk, bases_per_chunk, samples_per_base, level: minimum, quartiles and maximum.
+        histograms: of these four, by name.
+        composition: share of each base.
+        infeasible: chunks too dense for CTC, by stride.
+        padded: share of chunks that end in a constant.
+        pore: None where the letters are not the table's.
+        shares: of a mixture's sources; None where there is one source.
+        verdict: what will go wrong, and what to change.
+    """
+
+    fingerprint: str
+    table: str
+    version: int
+    counts: dict[str, int]
+    splits: dict[str, SplitSizes]
+    samples_per_chunk: list[float]
+    bases_per_chunk: list[float]
+    samples_per_base: list[float]
+    level: list[float]
+    histograms: dict[str, Histogram]
+    composition: dict[str, float]
+    infeasible: dict[str, int]
+    padded: float
+    pore: PoreFit | None
+    shares: dict[str, float] | None
+    verdict: list[str]
+
+
+def audit(dataset: Dataset, pore: Pore | None = None) -> Audit:
+    """Looks at a data set. What it finds is kept beside the data set, since it never changes.
 
     Args:
         dataset: to look at.
         pore: the table that labels are held against; None: R9.4's.
-    Returns:
-        `counts` (reads and chunks kept and dropped, by reason), `splits` (chunks, reads, samples, bases of each),
-        `samples_per_chunk`, `bases_per_chunk`, `samples_per_base` and `level` (minimum, quartiles, maximum), `histograms` of
-        these (edges, counts), `composition` (share of each base), `infeasible` (chunks too dense for CTC, by stride),
-        `on_both_sides` (chunks of validation and test that training has too, by content), `seen` (of each of these splits, the
-        share of its stretches of 16 bases that occur in training, on the same strand), `padded` (share of chunks that end in
-        a constant), `pore` (the table's name, whether labels had to be placed, and `fit`: see `pore.fit`; absent where the
-        letters are not the table's), `shares` of a mixture's sources, and `verdict`: what will go wrong, and what to change.
     """
-    cache = dataset.folder / "audit.json"
-    known = read_json(cache)
-    pore = pore or r94()
-    made_of = {"fingerprint": dataset.fingerprint, "table": pore.digest, "version": VERSION}
-    if known and {key: known.get(key) for key in made_of} == made_of:
-        return known
+    cache, pore = dataset.folder / "audit.json", pore or r94()
+    with suppress(ValueError):  # there is none, or it is of another program
+        known = from_json(Audit, read_json(cache))
+        if (known.fingerprint, known.table, known.version) == (dataset.fingerprint, pore.digest, VERSION):
+            return known
     facts = _facts(dataset, pore)
-    facts["verdict"] = verdict(facts)
+    facts = replace(facts, verdict=verdict(facts))
     with suppress(OSError):  # it saves time only, and the data set may be where nothing can be written
-        write_json(cache, facts | made_of)
+        write_json(cache, to_json(facts))
     draw(facts, dataset.folder / "audit.png")
-    return read_json(cache) or facts
+    return facts
 
 
-def _facts(dataset: Dataset, pore: Pore) -> Facts:
+def _facts(dataset: Dataset, pore: Pore) -> Audit:
+    """An audit without its verdict."""
     ways = fit(dataset, pore)
     splits = {}
     for split in SPLITS:
         indices = dataset.indices(split)
-        splits[split] = {
-            "chunks": len(indices),
-            "reads": len(np.unique(dataset.read_ids[indices])),
-            "samples": int(dataset.lengths[indices].sum()),
-            "bases": int(dataset.target_lengths[indices].sum()),
-        }
+        splits[split] = SplitSizes(
+            chunks=len(indices),
+            reads=len(np.unique(dataset.read_ids[indices])),
+            samples=int(dataset.lengths[indices].sum()),
+            bases=int(dataset.target_lengths[indices].sum()),
+        )
     bases = dataset.label_counts
     everything = np.arange(len(dataset))
     some = np.sort(np.random.default_rng(0).permutation(everything)[:LOOKED_AT])
@@ -98,35 +173,45 @@ def _facts(dataset: Dataset, pore: Pore) -> Facts:
         "level": np.concatenate(signals),
     }
     padded = [len(signal) > FLAT and bool((signal[-FLAT:] == signal[-1]).all()) for signal in signals]
-    return {
-        "counts": dict(dataset.meta.get("counts", {})),
-        "splits": splits,
-        **{key: [round(float(q), 2) for q in np.percentile(values, [0, 25, 50, 75, 100])] for key, values in spread.items()},
-        "histograms": {key: _histogram(values) for key, values in spread.items()},
-        "composition": dict(zip(dataset.alphabet, (bases / bases.sum()).round(4).tolist(), strict=True)),
-        "infeasible": {str(stride): len(dataset.infeasible(everything, stride)) for stride in STRIDES},
-        **seen_in_training(dataset, {split: (dataset, dataset.indices(split)) for split in ("validation", "test")}),
-        "padded": round(float(np.mean(padded)), 4),
-        **({"shares": shares} if (shares := getattr(dataset, "shares", None)) else {}),
-        **({"pore": {"name": pore.name, "placed": not dataset.has_starts, "fit": ways}} if ways else {}),
-    }
+    held = seen_in_training(dataset, {split: (dataset, dataset.indices(split)) for split in ("validation", "test")})
+    return Audit(
+        **vars(held),
+        fingerprint=dataset.fingerprint,
+        table=pore.digest,
+        version=VERSION,
+        counts=dict(dataset.meta.get("counts", {})),
+        splits=splits,
+        samples_per_chunk=_quartiles(spread["samples_per_chunk"]),
+        bases_per_chunk=_quartiles(spread["bases_per_chunk"]),
+        samples_per_base=_quartiles(spread["samples_per_base"]),
+        level=_quartiles(spread["level"]),
+        histograms={key: _histogram(values) for key, values in spread.items()},
+        composition=dict(zip(dataset.alphabet, (bases / bases.sum()).round(4).tolist(), strict=True)),
+        infeasible={str(stride): len(dataset.infeasible(everything, stride)) for stride in STRIDES},
+        padded=round(float(np.mean(padded)), 4),
+        pore=PoreFit(pore.name, not dataset.has_starts, ways) if ways else None,
+        shares=getattr(dataset, "shares", None) or None,
+        verdict=[],
+    )
 
 
-def _histogram(values: np.ndarray) -> dict[str, list[float]]:
+def _quartiles(values: np.ndarray) -> list[float]:
+    """Minimum, quartiles and maximum."""
+    return [round(float(q), 2) for q in np.percentile(values, [0, 25, 50, 75, 100])]
+
+
+def _histogram(values: np.ndarray) -> Histogram:
     low, high = np.percentile(values, [0.5, 99.5])
     counts, edges = np.histogram(np.clip(values, low, high), 40)
-    return {"edges": [round(float(edge), 4) for edge in edges], "counts": counts.tolist()}
+    return Histogram([round(float(edge), 4) for edge in edges], counts.tolist())
 
 
-def seen_in_training(dataset: Dataset, held: dict[str, tuple[Dataset, np.ndarray]]) -> Facts:
+def seen_in_training(dataset: Dataset, held: dict[str, tuple[Dataset, np.ndarray]]) -> Seen:
     """What a data set's training split has of chunks that are held out.
 
     Args:
         dataset: that trains.
         held: by name, a data set and its chunks that are held out, int64 [n].
-    Returns:
-        `on_both_sides`: how many of these chunks are in training too. `seen`: by name, the share of their stretches of `WORD`
-        bases that are.
     """
     base = 1 + len(dataset.alphabet)
     digests, words = list[bytes](), dict[str, np.ndarray]()
@@ -143,10 +228,10 @@ def seen_in_training(dataset: Dataset, held: dict[str, tuple[Dataset, np.ndarray
             own = _words(labels, base)
             places = np.minimum(np.searchsorted(asked, own), len(asked) - 1)
             known[places[asked[places] == own]] = True
-    return {
-        "on_both_sides": sum(digest in trained for digest in digests),
-        "seen": {name: round(float(known[np.searchsorted(asked, own)].mean()), 4) for name, own in words.items() if len(own)},
-    }
+    return Seen(
+        on_both_sides=sum(digest in trained for digest in digests),
+        seen={name: round(float(known[np.searchsorted(asked, own)].mean()), 4) for name, own in words.items() if len(own)},
+    )
 
 
 def leaks(seen: dict[str, float]) -> list[str]:
@@ -175,62 +260,60 @@ def _words(labels: np.ndarray, base: int) -> np.ndarray:
     return words
 
 
-def verdict(facts: Facts, only_tested: bool = False) -> list[str]:
+def verdict(facts: Audit, only_tested: bool = False) -> list[str]:
     """What will go wrong in training on a data set, and what to change; nothing where nothing will.
 
     Args:
-        facts: see `audit`.
+        facts: of the data set.
         only_tested: nothing of it trains, so that its splits mean nothing.
     """
     found = [] if only_tested else _of_splits(facts)
-    if facts["padded"] > 0.01:
+    if facts.padded > 0.01:
         found.append(
-            f"{facts['padded']:.1%} of the chunks end in a constant, as arrays that were filled up do: the network would learn "
+            f"{facts.padded:.1%} of the chunks end in a constant, as arrays that were filled up do: the network would learn "
             "to call nothing there; cut them to their signal"
         )
-    low, _, median, _, high = facts["level"]
+    low, _, median, _, high = facts.level
     if abs(median) > 1 or high - low > 200 or high - low < 0.5:
         found.append(
             f"signal levels run from {low:g} to {high:g} with median {median:g}: not normalised, (x - median) / (1.4826 MAD) "
             "is expected; keep raw counts as whole numbers, or normalise them"
         )
-    per_base = facts["samples_per_base"][2]
+    per_base = facts.samples_per_base[2]
     if not 3 <= per_base <= 60:
         found.append(f"{per_base:g} samples for a base (median): labels and signals do not seem to belong together")
-    for base, share in facts["composition"].items():
+    for base, share in facts.composition.items():
         if share < 0.02 and (base in ALPHABET or not share):  # letters of one's own may be rare, as modified bases are
             found.append(f"{base} is {share:.1%} of the bases: is the alphabet, or the order of its labels, another one?")
-    if "pore" in facts:
-        found += _misfit(facts["pore"])
+    if facts.pore is not None:
+        found += _misfit(facts.pore)
     return found
 
 
-def _of_splits(facts: Facts) -> list[str]:
+def _of_splits(facts: Audit) -> list[str]:
     """What is wrong with what trains, validates and tests."""
     found = []
-    chunks = facts["splits"]["train"]["chunks"]
+    chunks = facts.splits["train"].chunks
     if chunks < FEW:
         found.append(
             f"{chunks} chunks to train on: a network learns so few by heart; add reads, or take a smaller data.validation"
         )
-    held = sum(facts["splits"][split]["chunks"] for split in ("validation", "test"))
-    if facts["on_both_sides"]:
+    held = sum(facts.splits[split].chunks for split in ("validation", "test"))
+    if facts.on_both_sides:
         found.append(
-            f"{facts['on_both_sides']:,} of {held:,} chunks of validation and test are in train too: scores would be too good; "
+            f"{facts.on_both_sides:,} of {held:,} chunks of validation and test are in train too: scores would be too good; "
             "leave repeated reads out, or use data.split=position"
         )
-    return found + leaks(facts["seen"])
+    return found + leaks(facts.seen)
 
 
-def _misfit(pore: dict[str, Any]) -> list[str]:
+def _misfit(pore: PoreFit) -> list[str]:
     """What is to be said where labels fit a pore's levels better in another way than as they are given."""
-    ways = pore["fit"]
+    ways = pore.fit
     best = max(ways, key=lambda way: ways[way])
-    if ways[best] < LEAST_FIT or ways[best] < ways["as given"] + MARGIN[pore["placed"]]:
+    if ways[best] < LEAST_FIT or ways[best] < ways["as given"] + MARGIN[pore.placed]:
         return []
-    fitting = (
-        f"fit the {pore['name']} pore's levels better (correlation {ways[best]:.2f}) than as given ({ways['as given']:.2f})"
-    )
+    fitting = f"fit the {pore.name} pore's levels better (correlation {ways[best]:.2f}) than as given ({ways['as given']:.2f})"
     if best.startswith("shifted"):
         return [
             f"labels {best} {fitting}: usual for a basecaller's move table, and then it costs a base or two at the ends of "
@@ -239,10 +322,10 @@ def _misfit(pore: dict[str, Any]) -> list[str]:
     return [f"labels {best} {fitting}: check strand, direction and order of the labels"]
 
 
-def infeasible_at(facts: Facts, stride: int, tolerated: float) -> str:
+def infeasible_at(facts: Audit, stride: int, tolerated: float) -> str:
     """What is to be said of a stride at which too many targets do not fit; empty where it may be."""
-    total = sum(split["chunks"] for split in facts["splits"].values())
-    count = facts["infeasible"].get(str(stride), 0)
+    total = sum(split.chunks for split in facts.splits.values())
+    count = facts.infeasible.get(str(stride), 0)
     if count <= tolerated * total:
         return ""
     return f"model.stride={stride}: {count:,} of {total:,} targets have more labels than frames; use a smaller one"
@@ -253,14 +336,14 @@ NAMES = {"samples_per_chunk": "samples/chunk", "bases_per_chunk": "bases/chunk",
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
-def draw(facts: Facts, path: Path) -> None:
+def draw(facts: Audit, path: Path) -> None:
     """The histograms as a PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 5.4), layout="constrained")
     for axes, (key, name) in zip(figure.subplots(2, 2).flat, NAMES.items(), strict=True):
-        histogram = facts["histograms"][key]
-        axes.stairs(histogram["counts"], histogram["edges"], fill=True, color="#0072B2")
+        histogram = facts.histograms[key]
+        axes.stairs(histogram.counts, histogram.edges, fill=True, color="#0072B2")
         axes.set(xlabel=name, ylabel="chunks" if key != "level" else "samples")
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=110)
@@ -270,28 +353,28 @@ def render(dataset: Dataset, pore: Pore | None = None, only_tested: bool = False
     """The audit as tables for a terminal; see `verdict`."""
     facts = audit(dataset, pore)
     counts = Table("kept and dropped", "number", box=box.SIMPLE_HEAD)
-    for reason, number in sorted(facts["counts"].items(), key=lambda item: ("dropped" in item[0], item[0])):
+    for reason, number in sorted(facts.counts.items(), key=lambda item: ("dropped" in item[0], item[0])):
         counts.add_row(reason, f"{number:,}")
     splits = Table("split", "reads", "chunks", "samples", "bases", box=box.SIMPLE_HEAD)
-    for split, sizes in facts["splits"].items():
-        splits.add_row(split, *(f"{sizes[k]:,}" for k in ("reads", "chunks", "samples", "bases")))
+    for split, sizes in facts.splits.items():
+        splits.add_row(split, *(f"{size:,}" for size in (sizes.reads, sizes.chunks, sizes.samples, sizes.bases)))
     spread = Table("", "minimum", "25 %", "median", "75 %", "maximum", "histogram", box=box.SIMPLE_HEAD)
     for key, name in NAMES.items():
-        heights = np.array(facts["histograms"][key]["counts"], float).reshape(10, 4).sum(1)
+        heights = np.array(facts.histograms[key].counts, float).reshape(10, 4).sum(1)
         bars = "".join(BLOCKS[round(8 * height / heights.max())] for height in heights)
-        spread.add_row(name, *(f"{q:g}" for q in facts[key]), bars)
+        spread.add_row(name, *(f"{q:g}" for q in getattr(facts, key)), bars)
     rest = Table(show_header=False, box=box.SIMPLE_HEAD)
-    rest.add_row("base composition", "  ".join(f"{base} {share:.1%}" for base, share in facts["composition"].items()))
-    dense = "  ".join(f"{stride}: {number:,}" for stride, number in facts["infeasible"].items())
+    rest.add_row("base composition", "  ".join(f"{base} {share:.1%}" for base, share in facts.composition.items()))
+    dense = "  ".join(f"{stride}: {number:,}" for stride, number in facts.infeasible.items())
     rest.add_row("too dense for CTC, by stride", dense)
-    rest.add_row("on both sides of a split", f"{facts['on_both_sides']:,}")
-    rest.add_row("sequence that train has too", "  ".join(f"{split} {share:.1%}" for split, share in facts["seen"].items()))
-    if "shares" in facts:
-        rest.add_row("share of each source", "  ".join(f"{name} {share:.0%}" for name, share in facts["shares"].items()))
-    if "pore" in facts:
-        told = "  ".join(f"{way}: {value:.2f}" for way, value in facts["pore"]["fit"].items())
-        placed = ", labels placed" if facts["pore"]["placed"] else ""
-        rest.add_row(f"correlation with {facts['pore']['name']}{placed}", told)
+    rest.add_row("on both sides of a split", f"{facts.on_both_sides:,}")
+    rest.add_row("sequence that train has too", "  ".join(f"{split} {share:.1%}" for split, share in facts.seen.items()))
+    if facts.shares:
+        rest.add_row("share of each source", "  ".join(f"{name} {share:.0%}" for name, share in facts.shares.items()))
+    if facts.pore is not None:
+        told = "  ".join(f"{way}: {value:.2f}" for way, value in facts.pore.fit.items())
+        placed = ", labels placed" if facts.pore.placed else ""
+        rest.add_row(f"correlation with {facts.pore.name}{placed}", told)
     rest.add_row("fingerprint", dataset.fingerprint)
     lines = [f"! {line}" for line in verdict(facts, only_tested)] or ["nothing found that would spoil a training"]
     return Group(str(dataset.folder), counts, splits, spread, rest, *lines)

@@ -45,7 +45,7 @@ def _shown(text: str) -> str:
 
 def parsed(text: str) -> URL | None:
     """A URL in its parts; None where it has no such parts, or parts of its password are taken for others."""
-    from sqlalchemy import make_url
+    from sqlalchemy import make_url  # here: every command imports this module, and few URLs need to be read
     from sqlalchemy.exc import ArgumentError
 
     try:

@@ -9,8 +9,10 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from basecaller.facts import to_json
 from basecaller.reporting.convergence import Convergence
 from basecaller.reporting.published import Published
+from basecaller.scores import HeldOutScores
 
 RUNNING, STOPPED, FINISHED = "running", "stopped", "finished"
 """States of a search. One that was killed is stored as running: nobody was left to say that it is not."""
@@ -43,15 +45,17 @@ class PointFacts:
     """A point of a stage: means over its seeds.
 
     Attributes:
-        point, label: its key, and its name for a reader.
-        settings: what was swept, and the learning rate.
-        mean, error: nats per base; the standard error comes from the noise between seeds.
-        seeds: how many gave a value.
-        values: nats per base by seed.
-        seconds_to_level: until it reaches the loss at which the winner's nearest rival ends.
-        state: see `facts.state_of`.
-        taken_over: how many of its trainings had been done before.
-        curves: learning curves, by seed; not in `report.json`.
+        point: Its key.
+        label: Its name for a reader.
+        settings: Swept settings, and the learning rate.
+        mean: Mean of what the stage measures, nats per base.
+        error: Standard error of the mean, from the noise between seeds.
+        seeds: Number of seeds that gave a value.
+        values: Value at each seed, nats per base.
+        seconds_to_level: Seconds until it reaches the loss at which the winner's nearest rival ends.
+        state: `winner`, `complete`, `waiting`, `out (n)` (dropped after n seeds), `not needed`, or how it failed.
+        taken_over: Number of its trials whose training had been done before.
+        curves: Learning curves, by seed; not in `report.json`.
     """
 
     point: str
@@ -96,7 +100,16 @@ class ChoiceFacts:
 
 @dataclass(frozen=True)
 class VerdictFacts:
-    """A stage's conclusion, see `ranking.Conclusion`; points are told by their names for a reader."""
+    """A stage's conclusion, see `ranking.Conclusion`. Points are given by their labels.
+
+    Attributes:
+        kind: `clear`, `no difference`, `undecided`, `one seed`, `no contest` or `failed`.
+        text: The verdict in sentences.
+        rival: The nearest other choice.
+        margin: The rival's mean minus the winner's, nats per base; negative if the winner is kept for its simplicity.
+        error: Standard error of the margin.
+        undecided: The best point of every choice that noise cannot separate from the best.
+    """
 
     kind: str
     text: str
@@ -117,18 +130,25 @@ class StageFacts:
     """A stage: its question, points, winner and verdict.
 
     Attributes:
-        name: with its asking, as in `padding.2`.
+        name: Name, with the number of its asking, as in `padding.2`.
+        study: Name of its study in the storage.
+        question: The question in words.
         state: `running`, `failed` or `complete`.
-        open: how many trials it still wants.
-        winner: the winner's settings.
-        value: its mean loss, nats per base.
-        trial: number of its trial at the first seed.
-        edges: axes at whose end it lies.
-        same_loss: the loss that the winner and its nearest rival both reach.
-        edge_text, guessing, confounding, per_cost: what else a reader must know, in words; empty where there is nothing.
-        again: why it was asked again, and what changed; empty where it was asked once.
-        choices: what the stage asked about, in order; empty where every point is a choice of its own.
-        question, skipped, note, choice, measure, seeds, axes, fixed, injected: see `records.StudyRecord`.
+        open: Number of trials that it still needs.
+        winner: The winner's settings.
+        value: The winner's mean, nats per base.
+        trial: Number of the winner's trial at the first seed.
+        verdict: How sure the winner is.
+        points: All points of the grid.
+        trials: All trials.
+        edges: Axes at whose end the winner lies.
+        edge_text: What that means, in words.
+        guessing: Says so if the winner is no better than guessing; else empty.
+        same_loss: The loss that the winner and its nearest rival both reach.
+        confounding: Says what else differs between the points, such as updates; else empty.
+        per_cost: Says which choice is best at equal updates and at equal time, if these differ between points; else empty.
+        again: Why the question was asked again, and what changed; empty if it was asked once.
+        choices: What the stage asked about, in order; empty if every point is a choice of its own.
     """
 
     name: str
@@ -185,6 +205,76 @@ class OptimizerFacts:
 
 
 @dataclass(frozen=True)
+class SeedScores:
+    """Of one training of the headline, on the test split: nats per base, and identity."""
+
+    loss: float
+    identity_mean: float
+    identity_median: float
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What tuning gained over the untuned defaults, see `search_plan.winner.gain`. All but `seeds` and `text` is None where the
+    defaults gave no model.
+
+    Attributes:
+        seeds: at which both gave a model.
+        text: the gain in words.
+        identity_points, error: in hundredths; the standard error.
+        loss: nats per base that the loss is lower.
+        reads: that were tested on.
+        ours, defaults: scores by seed.
+    """
+
+    seeds: list[int]
+    text: str
+    identity_points: float | None = None
+    error: float | None = None
+    loss: float | None = None
+    reads: int | None = None
+    ours: list[SeedScores] | None = None
+    defaults: list[SeedScores] | None = None
+
+
+@dataclass(frozen=True)
+class WinnerTraining:
+    """The training that is kept, see `records.TrialRecord`."""
+
+    updates: int | None
+    samples: int | None
+    seconds: float | None
+    parameters: int | None
+    receptive_field: int | None
+
+
+@dataclass(frozen=True)
+class WinnerFacts:
+    """The winner: what `winner/winner.json` holds.
+
+    Attributes:
+        settings: by override key.
+        val_loss: nats per base.
+        test: scores on the test split.
+        gain: over the untuned defaults.
+        facts: of the training.
+        command: that trains it again.
+        folder: of the model.
+        study, trial: where it was found.
+    """
+
+    settings: dict[str, Any]
+    val_loss: float | None
+    test: HeldOutScores
+    gain: Gain
+    facts: WinnerTraining
+    command: str
+    folder: str
+    study: str
+    trial: int
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Versions, commits, data, devices and paths of all trials, and the command of every stage."""
 
@@ -204,7 +294,7 @@ class ReportFacts:
         state: of the search, see `RUNNING`.
         progress: how far it was when it last said so; empty where it has ended.
         data: findings of the audit.
-        winner: `winner/winner.json`; empty before the headline.
+        winner: None before the headline.
         not_run: stages of the plan that were not reached.
         seconds: that the search took.
         trial_seconds: that one worker would have needed for the trials.
@@ -213,7 +303,7 @@ class ReportFacts:
     experiment: str
     command: str
     data: list[str]
-    winner: dict[str, Any]
+    winner: WinnerFacts | None
     stages: list[StageFacts]
     not_run: list[str]
     taken_over: list[TakenOver]
@@ -228,7 +318,7 @@ class ReportFacts:
     @property
     def headline(self) -> StageFacts | None:
         """The stage in which the winner and the untuned defaults were trained alike."""
-        return next((stage for stage in self.stages if self.winner and stage.study == self.winner["study"]), None)
+        return next((stage for stage in self.stages if self.winner and stage.study == self.winner.study), None)
 
     def plain(self) -> dict[str, Any]:
         """What `report.json` holds: all but the learning curves, which lie in every run's `metrics.csv`."""
@@ -236,7 +326,8 @@ class ReportFacts:
             dataclasses.replace(stage, points=[dataclasses.replace(point, curves=[]) for point in stage.points])
             for stage in self.stages
         ]
-        content = dataclasses.asdict(dataclasses.replace(self, stages=stages))
+        content = dataclasses.asdict(dataclasses.replace(self, stages=stages, winner=None))
+        content["winner"] = to_json(self.winner) if self.winner else {}
         for stage in content["stages"]:
             for point in stage["points"]:
                 del point["curves"]

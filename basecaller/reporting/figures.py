@@ -8,17 +8,18 @@ import json
 import logging
 import math
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, wraps
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from basecaller.hpo.contests import asked
 from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.verdicts import short
 from basecaller.reporting.contents import ChoiceFacts, PointFacts, StageFacts
+from basecaller.reporting.contests import asked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,28 +31,41 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 LOSS = "val. loss (nats per base)"
 
 
+STYLE: Any = {
+    "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "path",
+    "svg.hashsalt": "basecaller", "axes.grid": True, "grid.alpha": 0.25,
+}  # fmt: skip
+"""Matplotlib's settings while a figure is drawn."""
+
+Given = ParamSpec("Given")
+Drawn = TypeVar("Drawn")
+
+
+def _styled(draw: Callable[Given, Drawn]) -> Callable[Given, Drawn]:
+    """Draws with `STYLE`; a notebook's own settings stay."""
+
+    @wraps(draw)
+    def drawn(*args: Given.args, **kwargs: Given.kwargs) -> Drawn:
+        import matplotlib as mpl  # here: the pages import this module where nothing may be drawn
+
+        logging.getLogger("matplotlib").setLevel(logging.WARNING)
+        with mpl.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
 def _figure(width: float = 6.4, height: float = 3.6) -> tuple[Figure, Axes]:
-    import matplotlib as mpl
+    from matplotlib.figure import Figure  # without pyplot: a notebook keeps its backend and settings
 
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
-
-    mpl.rcParams.update({
-        "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "path",
-        "svg.hashsalt": "basecaller", "axes.grid": True, "grid.alpha": 0.25,
-    })  # fmt: skip
-    figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
-    return figure, axes
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
 
 
 def _svg(figure: Figure, title: str) -> str:
     """A figure as an element for a page, with what it shows in words for those who cannot see it."""
-    from matplotlib import pyplot as plt
-
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    plt.close(figure)
     head, drawing = file.getvalue()[file.getvalue().index("<svg") :].split(">", 1)
     return f'{head} role="img" aria-label="{escape(title)}"><title>{escape(title)}</title>{drawing}'
 
@@ -86,6 +100,7 @@ class _Drawing:
 
 
 @lru_cache(maxsize=256)  # a search writes its report after every stage: what has not changed is not drawn again
+@_styled
 def _drawn(drawing: _Drawing) -> tuple[str, str] | None:
     stage, stages = drawing.stage, drawing.stages
     measured = [point for point in stage.points if point.mean is not None]
@@ -216,6 +231,7 @@ def _dots(name: str, points: list[PointFacts]) -> tuple[str, str]:
     return _svg(figure, f"Loss of every point. {_ranking(name, points)}"), caption
 
 
+@_styled
 def overview(stages: list[StageFacts]) -> str | None:
     """The search at a glance: the winner's loss after every stage; None where none has one."""
     won = [(s.name, s.value, next((p.error for p in s.points if p.state == "winner"), None)) for s in stages]
@@ -275,6 +291,7 @@ def _choices(stage: StageFacts, reach: tuple[float, float]) -> str:
 
 
 @lru_cache(maxsize=256)
+@_styled
 def _drawn_choices(choices: str, name: str, kind: str, reach: tuple[float, float]) -> str:
     found = [ChoiceFacts(**choice) for choice in json.loads(choices)]
     figure, axes = _figure(3.3, 0.65 + 0.24 * len(found))
@@ -307,6 +324,7 @@ def learning(stage: StageFacts) -> str | None:
 
 
 @lru_cache(maxsize=4)
+@_styled
 def _drawn_learning(drawing: _Drawing) -> str:
     told = []
     figure, axes = _figure()

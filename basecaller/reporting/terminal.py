@@ -84,13 +84,13 @@ def print_report(facts: ReportFacts, console: Console) -> None:
     console.print(table)
     winner = facts.winner
     if winner:
-        test = winner["test"]
+        test = winner.test
         console.print(
-            f"test identity {test['identity_mean']:.1%} mean, {test['identity_median']:.1%} median (unrelated "
-            f"{test['identity_floor']:.1%}), loss {test['loss']:.4f} nats/base"
+            f"test identity {test.identity_mean:.1%} mean, {test.identity_median:.1%} median (unrelated "
+            f"{test.identity_floor:.1%}), loss {test.loss:.4f} nats/base"
         )
-        console.print(winner["gain"]["text"])
-        console.print(winner["command"], style="dim", soft_wrap=True)
+        console.print(winner.gain.text)
+        console.print(winner.command, style="dim", soft_wrap=True)
     else:
         console.print("no winner yet")
     for line in facts.data:

@@ -49,7 +49,7 @@ def data_findings(chosen: Settings) -> list[str]:
         tested = prepare(data.test.name, data.test.source, folder)
         if tested.alphabet != dataset.alphabet:
             raise DataError(f"data.test: its letters are {tested.alphabet}, those to train on {dataset.alphabet}")
-        seen = seen_in_training(dataset, {"data.test": (tested, np.arange(len(tested)))})["seen"]
+        seen = seen_in_training(dataset, {"data.test": (tested, np.arange(len(tested)))}).seen
         of_test = [f"data.test: {line}" for line in _findings(tested, chosen, only_tested=True)] + leaks(seen)
         for line in of_test:
             log.warning(line)

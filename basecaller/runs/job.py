@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from basecaller.data.sources import source_fingerprint
 from basecaller.errors import DataError
 from basecaller.files import content_digest
-from basecaller.hpo.identity import run_id
 from basecaller.hpo.urls import without_password
+from basecaller.runs.identity import run_id
 from basecaller.schema import typed_config
 from basecaller.settings import Settings, settings_and_values
 

@@ -1,4 +1,4 @@
-"""What Hydra runs for `python -m basecaller.train`: one training, or the trials of a sweep."""
+"""What Hydra runs for `python -m basecaller.train`, one training or the trials of a sweep, and what the sweeper knows of it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from basecaller.checking import section
 from basecaller.config import register_resolvers
 from basecaller.data.batches import check_padding
 from basecaller.data.sources import prepare
 from basecaller.entry import as_message
 from basecaller.errors import SettingError
-from basecaller.hpo.pruning import pruner_of
+from basecaller.hpo.task import Place, Task, register_best
 from basecaller.runs.findings import warn_once
+from basecaller.runs.identity import IGNORED
 from basecaller.runs.job import Job, checked_config, hydra_job
+from basecaller.schema import OBJECTIVE, Stage, field_of
 from basecaller.workers import use_threads
 
 log = logging.getLogger(__name__)
@@ -27,8 +30,6 @@ log = logging.getLogger(__name__)
 # set anew for every job, of all loggers below them.
 for name in ("hydra", "hydra_plugins", "torch"):
     logging.getLogger(name).setLevel(logging.WARNING)
-
-register_resolvers()  # here too: a worker process imports what it runs, and no more
 
 
 def run_job(cfg: DictConfig) -> float | None:
@@ -70,21 +71,83 @@ def _run_trial(job: Job) -> float | None:
     return run_trial(job)
 
 
-def check(cfg: DictConfig) -> dict[str, Any]:
-    """Holds a config against all that can be known before it is trained: settings, data set, GPU.
+UNSWEPT = ("experiment", "storage", "output_dir", "plan", "search", "trial", "stage", "device", "threads", "data.folder",
+           "train.resume")  # fmt: skip
+"""Keys that cannot be swept: what they set is no part of a training."""
 
-    Returns:
-        The config's plain values, see `Job.config`.
-    Raises:
-        BasecallerError: see `checked_config` and `data.sources.prepare`.
-    """
-    chosen, config = checked_config(cfg)
-    pruner_of(chosen.search)
-    if chosen.device.startswith("cuda"):
-        from basecaller.training.device import check_gpu  # with PyTorch, as above
+TUNED = ("stage.rate_factor", "stage.candidate")
+"""Keys among them that can: other settings are computed from them."""
 
-        check_gpu(chosen.device)
-    dataset = prepare(chosen.data.name, chosen.data.source, Path(chosen.data.folder))
-    check_padding(dataset, chosen.padding, chosen.data.batch_size)
-    warn_once(dataset, chosen)
-    return config
+
+STEPS = 100
+"""Steps of Optuna for each unit of `training.fit.Point.progress`: Optuna counts in whole numbers."""
+
+
+class Training(Task):
+    """Trainings, as the sweeper sees them; `conf/hydra/sweeper/basecaller.yaml` names it."""
+
+    ignored = IGNORED
+    objective = OBJECTIVE
+
+    def place(self, config: DictConfig) -> Place:
+        experiment = str(config.experiment)
+        return Place(
+            url=str(config.storage),
+            experiment=experiment,
+            folder=Path(config.output_dir),
+            command=f"python -m basecaller.train -m stage={{stage}} experiment={experiment}",
+            studies=config.stage.studies or {},
+            workers=config.search.workers,
+        )
+
+    def stage(self, config: DictConfig) -> Stage:
+        return section(Stage, config.stage, "stage")
+
+    def trial_overrides(self, study: str, number: int) -> list[str]:
+        return [f"trial.study='{study}'", f"trial.number={number}"]
+
+    def check(self, config: DictConfig) -> dict[str, Any]:
+        """Holds a config against all that can be known before it is trained: settings, data set, GPU.
+
+        Returns:
+            The config's plain values, see `Job.config`.
+        Raises:
+            BasecallerError: see `checked_config` and `data.sources.prepare`.
+        """
+        chosen, values = checked_config(config)
+        if chosen.search.pruner is not None:
+            from basecaller.hpo.pruning import pruner_of  # here: with Optuna, which a training of its own starts without
+
+            pruner_of(chosen.search.pruner, chosen.search.pruner_args, "search.pruner")
+        if chosen.device.startswith("cuda"):
+            from basecaller.training.device import check_gpu  # with PyTorch, as above
+
+            check_gpu(chosen.device)
+        dataset = prepare(chosen.data.name, chosen.data.source, Path(chosen.data.folder))
+        check_padding(dataset, chosen.padding, chosen.data.batch_size)
+        warn_once(dataset, chosen)
+        return values
+
+    def apart(self, values: dict[str, Any]) -> list[Any]:
+        """A pruner, since it leaves points without a value, and the candidates."""
+        search, candidates = values["search"], values["stage"]["candidates"]
+        pruner = [search["pruner"], search["pruner_args"]] if search["pruner"] else []
+        return [*pruner, candidates] if candidates else pruner
+
+    def field_of(self, key: str, config: DictConfig) -> tuple[type, str] | None:
+        return field_of(key, str(config.data.name))
+
+    def why_unswept(self, key: str) -> str:
+        parents = [".".join(key.split(".")[:n]) for n in range(1, key.count(".") + 2)]
+        if key == "stage":
+            return "one stage at a time; python -m basecaller.search 'plan=[...]' runs several"
+        if key not in TUNED and any(parent in UNSWEPT for parent in parents):
+            return f"cannot be swept; {key} is no setting of a training"
+        return ""
+
+
+TASK = Training()
+
+# here too: a worker process imports what it runs, and no more
+register_resolvers()
+register_best(TASK)

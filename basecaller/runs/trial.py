@@ -15,10 +15,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from basecaller.errors import DivergedError, InfeasibleError, StorageError, file_problem, one_line
-from basecaller.hpo.pruning import screening_pruner
-from basecaller.hpo.records import STEPS, Outcome
+from basecaller.hpo.pruning import is_screening, pruner_of
+from basecaller.hpo.records import Outcome
+from basecaller.hpo.storage import open_study
 from basecaller.hpo.trial import JobTrial, claim
 from basecaller.runs.job import Job
+from basecaller.runs.task import STEPS
 from basecaller.runs.training import train
 from basecaller.training.fit import Point
 
@@ -52,7 +54,9 @@ def run_trial(job: Job) -> float | None:
     chosen, place = job.settings, job.settings.trial
     assert place.study is not None
     assert place.number is not None
-    pruner, folder = screening_pruner(chosen), Path(chosen.output_dir)
+    pruner, folder = pruner_of(chosen.search.pruner, chosen.search.pruner_args, "search.pruner"), Path(chosen.output_dir)
+    if pruner is not None and not is_screening(open_study(chosen.storage, place.study), chosen.seed):
+        pruner = None
     with claim(chosen.storage, place.study, place.number, folder, _asked(job), pruner) as trial:
         if trial is None:
             log.info("trial %s is another process's", place.number)

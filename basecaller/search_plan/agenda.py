@@ -15,6 +15,7 @@ from basecaller.hpo.best import standing
 from basecaller.hpo.designs import most_runs, rung_size
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
+from basecaller.runs.task import STEPS
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.forecast import RECENT, Planned, Training, seconds_left
 from basecaller.search_plan.incumbent import RATE
@@ -61,7 +62,7 @@ class Tally:
             max(len(ended), most_runs(stand.design, list(stand.choices.values()), len(stand.seeds))),
             len(stand.open),
             len(ended),
-            [trial for trial in ended if trial.seconds and not trial.taken_over],
+            [trial for trial in ended if _seconds(trial) and not trial.taken_over],
             [trial for trial in trials if trial.state == "running"],
         )
 
@@ -134,7 +135,7 @@ class Agenda:
         now, current = time.time(), None if ended else self._current()
         tallies = [*self.tallies, *([current] if current else [])]
         latest = sorted((trial for each in tallies for trial in each.trained), key=lambda trial: str(trial.ended))[-RECENT:]
-        measured = [Training(self._cost(trial), trial.seconds or 0.0) for trial in latest]
+        measured = [Training(self._cost(trial), _seconds(trial)) for trial in latest]
         if current:
             measured += self._under_way(current, now)
         planned = [*self._asked_now(current, ended, now), *self._to_come(current is None, ended)]
@@ -160,7 +161,7 @@ class Agenda:
         here = [*self._of_this_run(current), *running] if current else []
         mine = self.mine + here[: len(here) - len(running)]
         wall = self.wall + (now - self._begun(here) if here else 0.0)
-        busy = math.fsum([*(trial.seconds or 0.0 for trial in mine), *(min(_age(trial, now), wall) for trial in running)])
+        busy = math.fsum([*(_seconds(trial) for trial in mine), *(min(_age(trial, now), wall) for trial in running)])
         at_once = max(self.search.workers.count, round(busy / wall) if wall else 0)  # other processes may share the work
         return at_once, max(0.0, wall * at_once - busy) / len(mine) if mine else 0.0
 
@@ -168,7 +169,7 @@ class Agenda:
         """Of each running training the part up to the latest point of its curve, measured when that is first seen."""
         for trial in current.running:
             train = trial.config.get("train")
-            share = trial.progress / (train["epochs"] if train["budget"] == "epochs" else 1) if train else 0.0
+            share = trial.step / STEPS / (train["epochs"] if train["budget"] == "epochs" else 1) if train else 0.0
             if share > self.shares.get(trial.number, 0.0):
                 self.shares[trial.number] = share
                 self.parts[trial.number] = Training(share * self._cost(trial), _age(trial, now))
@@ -269,7 +270,7 @@ class Agenda:
 
     def _cost(self, trial: TrialRecord) -> float:
         """The estimate for a trial's training, by its own config."""
-        config, path = trial.config, "torch" if str(trial.path).startswith("torch") else "native"
+        config, path = trial.config, "torch" if str(trial.facts.get("path")).startswith("torch") else "native"
         return training_seconds(config["model"], config["train"], config["data"]["batch_size"], sizes(self.search), path)
 
     def _cost_of(self, stage: str) -> float:
@@ -287,6 +288,11 @@ class Agenda:
     def _best(self) -> dict[str, Any]:
         """The best settings so far; those of the config before there are any."""
         return self.search.incumbent.settings if self.search.incumbent else {}
+
+
+def _seconds(trial: TrialRecord) -> float:
+    """What a trial's training has taken; 0 where it gave none."""
+    return float(trial.facts.get("seconds") or 0.0)
 
 
 def _age(trial: TrialRecord, now: float) -> float:

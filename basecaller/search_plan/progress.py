@@ -49,7 +49,7 @@ class Progress:
     """Tells how far a search is, while it trains or tests.
 
     On a terminal the cursor waits at the beginning of the line, so that what is printed next, here or by a worker, takes its
-    place.
+    place. A search that prints nothing draws no line.
 
     Args:
         search: of which.
@@ -58,7 +58,7 @@ class Progress:
     def __init__(self, search: Search) -> None:
         self.agenda = Agenda(search)
         self.console = Console(stderr=True, markup=False, highlight=False)
-        self.drawn = self.console.is_terminal and not self.console.is_dumb_terminal
+        self.drawn = self.console.is_terminal and not self.console.is_dumb_terminal and not search.console.quiet
         self.told = 0.0
 
     @contextmanager

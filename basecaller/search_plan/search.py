@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,17 +19,18 @@ from basecaller.data.batches import padding_question
 from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
 from basecaller.errors import SettingError
+from basecaller.facts import to_json
 from basecaller.files import read_json, write_json
-from basecaller.hpo.best import standing, winner_of
+from basecaller.hpo.best import Winner, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.records import store_study, trials_of
 from basecaller.hpo.storage import open_study
 from basecaller.report import write_report
-from basecaller.reporting.contents import FINISHED, RUNNING, STOPPED, StageFacts
+from basecaller.reporting.contents import FINISHED, RUNNING, STOPPED, ReportFacts, StageFacts, WinnerFacts
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.terminal import print_report, print_stage
 from basecaller.runs.findings import data_findings
-from basecaller.runs.task import check
+from basecaller.runs.task import TASK
 from basecaller.search_plan.agenda import FINALISTS, HEADLINE
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.finalists import INCUMBENT, Candidates, finalist_candidates
@@ -69,12 +70,13 @@ class Search:
         cfg: composed from the overrides.
         overrides: the user's, passed on to every stage.
         console: where tables are printed.
+        of_hydra: overrides of Hydra itself for every sweep; they are neither shown nor stored.
     Raises:
         SettingError: the plan names a stage that does not exist.
     """
 
-    def __init__(self, cfg: DictConfig, overrides: list[str], console: Console) -> None:
-        self.cfg, self.console = cfg, console
+    def __init__(self, cfg: DictConfig, overrides: list[str], console: Console, of_hydra: Sequence[str] = ()) -> None:
+        self.cfg, self.console, self.of_hydra = cfg, console, of_hydra
         self.typed, self.started = overrides, time.monotonic()
         self.overrides = [line for line in overrides if not line.startswith(OWN)]
         self.given = set(parse_overrides(unswept(self.overrides)))
@@ -104,22 +106,24 @@ class Search:
 
     # -- the whole
 
-    def run(self) -> None:
+    def run(self) -> ReportFacts:
         """Runs what the search still misses, and writes the report after every step that ran something.
 
+        Returns:
+            The facts of the report.
         Raises:
             BasecallerError: a setting is invalid or the data cannot be used; nothing was stored.
         """
-        check(self.cfg)
+        TASK.check(self.cfg)
         self._save(report=not (self.folder / "report.html").exists())
         try:
-            self._run()
+            return self._run()
         except BaseException:
             with suppress(OSError):  # what ended the search is told, not this
                 self._save(report=False, state=STOPPED)
             raise
 
-    def _run(self) -> None:
+    def _run(self) -> ReportFacts:
         self.first_round()
         for number in range(2, self.options.rounds + 1):
             if not self.later_round(number):
@@ -129,9 +133,11 @@ class Search:
         reported = read_json(self.folder / "report.json") or {}
         self.console.rule("report")
         self._save(report=False, state=FINISHED)
-        pages = self.ran or reported.get("winner") != winner or reported.get("state") != FINISHED
-        print_report(write_report(self.url, self.experiment, self.folder, self.plan, pages), self.console)
+        pages = self.ran or reported.get("winner") != to_json(winner) or reported.get("state") != FINISHED
+        facts = write_report(self.url, self.experiment, self.folder, self.plan, pages)
+        print_report(facts, self.console)
         self.console.print(f"report: {self.folder / 'report.html'}")
+        return facts
 
     def first_round(self) -> None:
         """Asks the plan's questions as the method has them. A question whose networks had learned nothing is asked again as
@@ -190,14 +196,16 @@ class Search:
         """The stage of a contest whose winner won it."""
         if len(contest) == 1:
             return contest[0]
+        won = self._winner_of(contest).study.study_name
+        return next(name for name in contest if self.latest[name].study == won)
+
+    def _winner_of(self, contest: list[str]) -> Winner:
         studies = {name: asked.study for name, asked in self.latest.items()}
-        won = winner_of(self.url, self.experiment, contest, studies).study.study_name
-        return next(name for name in contest if studies[name] == won)
+        return winner_of(dataclasses.replace(TASK.place(self.cfg), studies=studies), contest)
 
     def _take(self, contest: list[str]) -> None:
         """Makes the winner of a contest the incumbent."""
-        studies = {name: asked.study for name, asked in self.latest.items()}
-        won = winner_of(self.url, self.experiment, contest, studies)
+        won = self._winner_of(contest)
         self.incumbent = Incumbent(settings_of(won.trial, self.keys), won.study.study_name, won.trial.number, won.mean)
 
     def _stale(self, name: str, budget: list[str]) -> str:
@@ -269,7 +277,7 @@ class Search:
         self.console.print(command("train", overrides, multirun=True), style="dim", soft_wrap=True)
         before = time.time()
         with self.progress.asking(name, study_stage(name, asking)):
-            study_name = run_sweep([*self.workers.overrides, *overrides])
+            study_name = run_sweep([*self.of_hydra, *self.workers.overrides, *overrides])
         self.progress.agenda.close(study_name)
         study = open_study(self.url, study_name)
         store_study(study, skipped=skipped, note="" if skipped else note)
@@ -315,7 +323,7 @@ class Search:
             store_study(open_study(self.url, won.study), note=note)
         return candidates.best(name)
 
-    def run_headline(self, candidates: Candidates) -> dict[str, Any]:
+    def run_headline(self, candidates: Candidates) -> WinnerFacts:
         """Trains the winner and the untuned defaults alike, at fresh seeds, and tests both on the test split."""
         budget = self._recipe()
         seeds = [f"seed={int(self.cfg.seed) + 1000}", f"stage.replicates={self.options.headline_seeds}"]

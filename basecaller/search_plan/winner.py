@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from omegaconf import DictConfig
@@ -14,11 +16,14 @@ from rich.console import Console
 
 from basecaller.config import command
 from basecaller.errors import StageError
+from basecaller.facts import from_json, to_json
 from basecaller.files import content_digest, read_json, replacing, write_json
 from basecaller.hpo.best import standing
-from basecaller.hpo.code_version import code_version
 from basecaller.hpo.identity import digest
 from basecaller.hpo.storage import open_study
+from basecaller.reporting.contents import Gain, SeedScores, WinnerFacts, WinnerTraining
+from basecaller.runs.code_version import code_version
+from basecaller.scores import HeldOutReads, HeldOutScores
 from basecaller.search_plan.finalists import DEFAULTS, WINNER, Candidates
 from basecaller.settings import settings
 
@@ -33,9 +38,21 @@ TRAINING = ("model", "optimizer", "padding", "data.batch_size", "train.")
 """How overrides begin that say how a network is made and trained, but not on what."""
 
 
+@dataclass(frozen=True)
+class _Test:
+    """What `test.json` holds.
+
+    Attributes:
+        key: digest of checkpoint, data and code.
+    """
+
+    key: str
+    scores: HeldOutReads
+
+
 def write_winner(
     cfg: DictConfig, url: str, study_name: str, candidates: Candidates, longer: list[str], console: Console
-) -> dict[str, Any]:
+) -> WinnerFacts:
     """Tests the trainings of the headline, keeps the winner's best one in `winner/`, and writes `winner/winner.json`.
 
     Args:
@@ -58,26 +75,26 @@ def write_winner(
             with replacing(kept / name) as partial:
                 shutil.copyfile(source / name, partial)
     overrides = [*candidates.given, *candidates.lines(WINNER), *longer, f"seed={seed}"]
-    content: dict[str, Any] = {
-        "settings": dict(sorted(candidates.settings[WINNER].items())),
-        "val_loss": best.value,
-        "test": {key: value for key, value in scores[WINNER][seed].items() if key != "identities"},
-        "gain": gain(scores[WINNER], scores[DEFAULTS], candidates),
-        "facts": {key: getattr(best, key) for key in ("updates", "samples", "seconds", "parameters", "receptive_field")},
-        "command": command("train", overrides),
-        "folder": str(kept),
-        "study": study_name,
-        "trial": best.number,
-    }
-    write_json(kept / "winner.json", content)
-    test, gained = content["test"], content["gain"]
-    console.print(
-        f"test, {test['chunks']:,} chunks that no stage has seen, of {test['reads']:,} reads: loss {test['loss']:.4f} "
-        f"nats/base, identity mean {test['identity_mean']:.1%}, median {test['identity_median']:.1%} (unrelated sequences "
-        f"{test['identity_floor']:.1%})"
+    test = scores[WINNER][seed]
+    facts = WinnerFacts(
+        settings=dict(sorted(candidates.settings[WINNER].items())),
+        val_loss=best.value,
+        test=HeldOutScores(**{field.name: getattr(test, field.name) for field in fields(HeldOutScores)}),
+        gain=gain(scores[WINNER], scores[DEFAULTS], candidates),
+        facts=WinnerTraining(**{field.name: best.facts.get(field.name) for field in fields(WinnerTraining)}),
+        command=command("train", overrides),
+        folder=str(kept),
+        study=study_name,
+        trial=best.number,
     )
-    console.print(gained["text"])
-    return content
+    write_json(kept / "winner.json", to_json(facts))
+    console.print(
+        f"test, {test.chunks:,} chunks that no stage has seen, of {test.reads:,} reads: loss {test.loss:.4f} "
+        f"nats/base, identity mean {test.identity_mean:.1%}, median {test.identity_median:.1%} (unrelated sequences "
+        f"{test.identity_floor:.1%})"
+    )
+    console.print(facts.gain.text)
+    return facts
 
 
 def _folder(trial: TrialRecord) -> Path:
@@ -99,15 +116,15 @@ def _models(stand: Standing) -> dict[str, dict[int, TrialRecord]]:
     }
 
 
-def tested(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+TEST_VERSION = 2
+"""Of `test.json`; a higher number makes trainings be tested again."""
+
+
+def tested(cfg: DictConfig, folder: Path) -> HeldOutReads:
     """Scores a training's best checkpoint on the test split (all of `data.test` where that is a source of its own), by beam
     search, and fits the qualities of its basecalls on the validation split: `calibration.json`.
 
     The result is kept in `test.json`, and read from there while checkpoint, data and code are the same.
-
-    Returns:
-        See `calling.evaluating.evaluate_chunks`; also how many `chunks` there are, of how many `reads`, and `identities`: the
-        mean identity of each read by its id.
     """
     from basecaller.calling.evaluating import evaluate_chunks
     from basecaller.calling.model import split_of
@@ -119,24 +136,25 @@ def tested(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     checked = settings(cfg)
     dataset, split = split_of(checked.data, "test")
     own, _ = split_of(checked.data, "validation")
-    key = digest([content_digest(folder / "best.pt"), dataset.fingerprint, own.fingerprint, code_version()])
-    found = read_json(folder / "test.json")
-    if found and found["key"] == key:
-        return dict(found["scores"])
+    key = digest([content_digest(folder / "best.pt"), dataset.fingerprint, own.fingerprint, code_version(), TEST_VERSION])
+    with suppress(ValueError):  # there is none, or it is not whole
+        kept = from_json(_Test, read_json(folder / "test.json"))
+        if kept.key == key:
+            return kept.scores
     network = load_network(folder / "best.pt").to(choose_device(checked.device))
     stride, tolerated = network.settings.stride, checked.train.infeasible
     indices = choose(dataset, split, None, stride, tolerated)
-    scores, _ = evaluate_chunks(network, dataset, indices, "beam")
-    read_ids = dataset.read_ids[indices]
+    scores, tally = evaluate_chunks(network, dataset, indices, "beam")
     identities = dict[str, list[float]]()
-    for read, identity in zip(read_ids, scores["identities"], strict=True):
-        identities.setdefault(read.decode(), []).append(identity)
-    scores |= {"reads": len(identities), "identities": {read: float(np.mean(of)) for read, of in identities.items()}}
+    for read, identity in zip(tally.read_ids, tally.identities, strict=True):
+        identities.setdefault(read, []).append(identity)
+    of_reads = {read: float(np.mean(of)) for read, of in identities.items()}
+    test = _Test(key, HeldOutReads(**vars(scores), reads=len(of_reads), identities=of_reads))
     validation = choose(own, "validation", checked.train.validation_chunks, stride, tolerated)
     _, tally = evaluate_chunks(network, own, validation, "beam")
-    write_json(folder / "calibration.json", calibrate(tally.quality))
-    write_json(folder / "test.json", {"key": key, "scores": scores})
-    return scores
+    write_json(folder / "calibration.json", to_json(calibrate(tally.quality)))
+    write_json(folder / "test.json", to_json(test))
+    return test.scores
 
 
 def defaults_in_words(given: Sequence[str]) -> str:
@@ -147,7 +165,7 @@ def defaults_in_words(given: Sequence[str]) -> str:
     return f"the untuned defaults with your {', '.join(own)}" if len(own) < 4 else "the untuned defaults with what you set"
 
 
-def gain(ours: Mapping[int, dict[str, Any]], theirs: Mapping[int, dict[str, Any]], candidates: Candidates) -> dict[str, Any]:
+def gain(ours: Mapping[int, HeldOutReads], theirs: Mapping[int, HeldOutReads], candidates: Candidates) -> Gain:
     """What tuning gained: identity and loss of two settings at the same seeds, on the same test reads.
 
     The standard error has two parts: between reads (of the mean over seeds), and between seeds (of the mean over reads).
@@ -159,15 +177,15 @@ def gain(ours: Mapping[int, dict[str, Any]], theirs: Mapping[int, dict[str, Any]
     defaults = defaults_in_words(candidates.given)
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
-        return {"seeds": [], "text": f"What tuning gained is not known: {defaults} gave no model."}
-    reads = list(ours[seeds[0]]["identities"])
-    of_read = np.array([[ours[s]["identities"][r] - theirs[s]["identities"][r] for r in reads] for s in seeds])
+        return Gain([], f"What tuning gained is not known: {defaults} gave no model.")
+    reads = list(ours[seeds[0]].identities)
+    of_read = np.array([[ours[s].identities[r] - theirs[s].identities[r] for r in reads] for s in seeds])
     by_seed = of_read.mean(1)
     between_reads = of_read.mean(0).var(ddof=1) / len(reads) if len(reads) > 1 else math.nan
     between_seeds = by_seed.var(ddof=1) / len(seeds) if len(seeds) > 1 else math.nan
     points, error = 100 * float(by_seed.mean()), 100 * math.sqrt(np.nansum([between_reads, between_seeds]))
-    loss = float(np.mean([theirs[s]["loss"] - ours[s]["loss"] for s in seeds]))
-    before, after = (float(np.mean([of[s]["identity_mean"] for s in seeds])) for of in (theirs, ours))
+    loss = float(np.mean([theirs[s].loss - ours[s].loss for s in seeds]))
+    before, after = (float(np.mean([of[s].identity_mean for s in seeds])) for of in (theirs, ours))
     noise = "; ± is one standard error" if len(seeds) > 1 else ", so that ±, one standard error, is of reads alone"
     text = (
         f"Tuning changed nothing: {defaults} are the best settings found, with an identity of {after:.1%}."
@@ -177,9 +195,5 @@ def gain(ours: Mapping[int, dict[str, Any]], theirs: Mapping[int, dict[str, Any]
         f"{'lower' if loss >= 0 else 'higher'} ({len(reads):,} reads that no stage has seen, {len(seeds)} new "
         f"seed{'s' if len(seeds) > 1 else ''}{noise})."
     )
-    kept = ("loss", "identity_mean", "identity_median")
-    return {
-        "identity_points": points, "error": error, "loss": loss, "seeds": seeds, "reads": len(reads), "text": text,
-        "ours": [{key: ours[s][key] for key in kept} for s in seeds],
-        "defaults": [{key: theirs[s][key] for key in kept} for s in seeds],
-    }  # fmt: skip
+    by = [[SeedScores(of[s].loss, of[s].identity_mean, of[s].identity_median) for s in seeds] for of in (ours, theirs)]
+    return Gain(seeds, text, points, error, loss, len(reads), *by)

@@ -277,10 +277,10 @@ class _Run:
         """Validates, adds a point to the curve, and saves it all."""
         state, parts = self.state, self.recipe.train.validations
         before = time.perf_counter()
-        scored = evaluate(self.engine, self.dataset, self.validation, decoder=None)
-        if not np.isfinite(scored["loss"]):
-            raise DivergedError(state.updates, scored["loss"], "validation loss")
-        best = all(scored["loss"] < point.val_loss for point in state.curve)
+        scored = evaluate(self.engine, self.dataset, self.validation, basecall=False)
+        if not np.isfinite(scored.loss):
+            raise DivergedError(state.updates, scored.loss, "validation loss")
+        best = all(scored.loss < point.val_loss for point in state.curve)
         state.seconds += time.perf_counter() - before
         rate = float(self.schedule.get_last_lr()[0])
         point = Point(
@@ -289,7 +289,7 @@ class _Run:
             reads=state.reads,
             samples=state.samples,
             train_loss=train_loss,
-            val_loss=scored["loss"],
+            val_loss=scored.loss,
             progress=int(self.progress() * parts + ROUNDING) / parts,
             lr=rate,
             seconds=round(state.seconds, 3),
@@ -325,7 +325,13 @@ def fit(
     best = checkpoint.load(recipe.folder / "best.pt")
     network.load_state_dict(best["network"])
     scored = evaluate(run.engine, dataset, run.validation)
-    metrics = {"val_loss": scored.pop("loss"), **scored, "area_under_curve": area_under(run.state.curve)}
+    assert scored.basecalls is not None
+    metrics = {
+        "val_loss": scored.loss,
+        "loss_per_read": scored.loss_per_read,
+        **vars(scored.basecalls),
+        "area_under_curve": area_under(run.state.curve),
+    }
     size = network.settings
     facts = {
         "parameters": sum(p.numel() for p in network.parameters()),
@@ -340,6 +346,6 @@ def fit(
         "path": str(run.path),
         "precision": run.path.precision,
         "threads": torch.get_num_threads(),
-        "only_blanks": scored["blank_fraction"] == 1.0,
+        "only_blanks": scored.basecalls.blank_fraction == 1.0,
     }
     return Outcome(metrics, run.state.curve, facts)

@@ -1,0 +1,420 @@
+"""The tables that benchmarks of basecallers publish, counted over alignments of calls to true sequences.
+
+The measures are those of Pagès-Gallego and de Ridder, "Comprehensive benchmark and architectural analysis of deep learning
+models for nanopore sequencing basecalling", Genome Biology 24:71 (2023), as their programs compute them (`src/evaluation.py`
+and `src/report.py` of github.com/marcpaga/nanopore_benchmark, called the benchmark here). Docstrings say where a table differs.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, field, fields
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from basecaller.calling.quality import MOST_QUALITY, UNCALIBRATED, Calibration
+from basecaller.files import replacing
+
+LEAST_RUN = 5
+"""Bases of a homopolymer that counts as one, gaps aside."""
+
+BANDWIDTH, STEP = 0.2, 0.01
+"""Of the Gaussian kernel that smooths reads' mean qualities, and of the grid that the overlap is summed on; phred."""
+
+GAP = ord("-")
+
+
+@dataclass(frozen=True)
+class ReadRow:
+    """An alignment: a row of `reads.csv`.
+
+    Attributes:
+        read_id: of the read, or of the read that a chunk is of.
+        matches, mismatches, insertions, deletions: columns of the alignment.
+        match_rate: matches over all columns.
+        quality: mean phred of the bases in the alignment, as FASTQ has it.
+        quality_right, quality_wrong: of those that match, and of mismatches and insertions; NaN where there are none.
+    """
+
+    read_id: str
+    matches: int
+    mismatches: int
+    insertions: int
+    deletions: int
+    match_rate: float
+    quality: float
+    quality_right: float
+    quality_wrong: float
+
+
+@dataclass(frozen=True)
+class EventRow:
+    """An event: a row of `events.csv`.
+
+    Attributes:
+        event: match, mismatch, insertion or deletion.
+        count: columns of all alignments.
+        rate: of all columns.
+        mean, lower_quartile, median, upper_quartile: of the rates of the alignments, each by itself.
+    """
+
+    event: str
+    count: int
+    rate: float
+    mean: float
+    lower_quartile: float
+    median: float
+    upper_quartile: float
+
+
+@dataclass(frozen=True)
+class HomopolymerRow:
+    """A base: a row of `homopolymers.csv`; see `homopolymer_counts`.
+
+    Attributes:
+        base: of the homopolymers, or `all`.
+        homopolymers: how many.
+        bases: true bases in them.
+        errors: bases missing, wrong or too many.
+        error_rate: errors over bases; NaN where there are none.
+    """
+
+    base: str
+    homopolymers: int
+    bases: int
+    errors: int
+    error_rate: float
+
+
+@dataclass(frozen=True)
+class QualityRow:
+    """A quality: a row of `qualities.csv`.
+
+    Attributes:
+        quality: phred, as FASTQ has it.
+        right, wrong: called bases of this quality that match, and that are mismatches or insertions.
+        share_of_right, share_of_wrong: of all right, and of all wrong bases.
+    """
+
+    quality: int
+    right: int
+    wrong: int
+    share_of_right: float
+    share_of_wrong: float
+
+
+@dataclass(frozen=True)
+class AucRow:
+    """The best alignments by quality: a row of `auc.csv`.
+
+    Attributes:
+        fraction: of all alignments.
+        match_rate: mean over these.
+        quality: least mean quality among them, phred.
+    """
+
+    fraction: float
+    match_rate: float
+    quality: float
+
+
+@dataclass(frozen=True)
+class SignatureRow:
+    """What happens to a base between its neighbours: a row of `signatures.csv`; see `signatures`.
+
+    Attributes:
+        context: the base between the called bases beside it. It is the called one; of a deletion, the true one.
+        event: match, mismatch, insertion or deletion.
+        true: the true base; `-` of an insertion.
+        count: how often.
+        rate: of all events in this context; NaN where there are none.
+    """
+
+    context: str
+    event: str
+    true: str
+    count: int
+    rate: float
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """A number: a row of `summary.csv`."""
+
+    metric: str
+    value: float
+
+
+@dataclass
+class Counts:
+    """What the tables are made of, counted alignment by alignment.
+
+    Attributes:
+        alphabet: the letters of calls and truth; a truth's other letters (as N) match nothing and have no signature.
+        calibration: by which qualities are written.
+        reads: a row for each alignment that has a column.
+        qualities: int64 [2, phreds], right and wrong bases by quality.
+        homopolymers: int64 [letters, 3], see `homopolymer_counts`.
+        signatures: int64 [letters, letters + 1, letters + 1, letters], see `signature_counts`.
+    """
+
+    alphabet: str = "ACGT"
+    calibration: Calibration = UNCALIBRATED
+    reads: list[ReadRow] = field(default_factory=list)
+    qualities: np.ndarray = field(init=False)
+    homopolymers: np.ndarray = field(init=False)
+    signatures: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        n = len(self.alphabet)
+        self.qualities = np.zeros((2, round(MOST_QUALITY) + 1), np.int64)
+        self.homopolymers = np.zeros((n, 3), np.int64)
+        self.signatures = np.zeros((n, n + 1, n + 1, n), np.int64)
+
+    def add(self, read_id: str, called: str, true: str, probabilities: np.ndarray) -> None:
+        """Counts an alignment, in the direction in which the read was called.
+
+        Args:
+            read_id: of the call.
+            called, true: the columns, `-` for gaps.
+            probabilities: float, the network's of the bases called in them; more may follow.
+        """
+        if not called:
+            return
+        top, bottom = (np.frombuffer(row.encode(), np.uint8) for row in (called, true))
+        bases = top != GAP
+        right = (top == bottom)[bases]
+        quality = np.rint(self.calibration(probabilities[: len(right)])).astype(np.int64)
+        matches, insertions, deletions = int(right.sum()), true.count("-"), called.count("-")
+        self.reads.append(
+            ReadRow(
+                read_id,
+                matches,
+                len(called) - matches - insertions - deletions,
+                insertions,
+                deletions,
+                matches / len(called),
+                _mean(quality),
+                _mean(quality[right]),
+                _mean(quality[~right]),
+            )
+        )
+        for row, of in enumerate((right, ~right)):
+            self.qualities[row] += np.bincount(quality[of], minlength=self.qualities.shape[1])
+        self.homopolymers += homopolymer_counts(top, bottom, self.alphabet)
+        self.signatures += signature_counts(top, bottom, self.alphabet)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else math.nan
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else math.nan
+
+
+def homopolymer_counts(called: np.ndarray, true: np.ndarray, alphabet: str) -> np.ndarray:
+    """Homopolymers of an alignment's truth, their bases and the errors in them, by letter: int64 [letters, 3].
+
+    A homopolymer is a stretch of columns with one true base or none, and at least `LEAST_RUN` times that base. An error is a
+    true base that is not called as it is, or the same base inserted; another inserted base is no error here. This is
+    `homopolymer_errors` of the benchmark.
+
+    Args:
+        called, true: uint8 [columns], letters and `-`.
+        alphabet: the letters.
+    """
+    counts = np.zeros((len(alphabet), 3), np.int64)
+    for row, letter in zip(counts, alphabet.encode(), strict=True):
+        of_letter = true == letter
+        ends = np.flatnonzero(np.diff(of_letter | (true == GAP), prepend=False, append=False)).reshape(-1, 2)
+        wrong = (of_letter & (called != letter)) | ((true == GAP) & (called == letter))
+        bases, errors = (np.diff(np.append(0, np.cumsum(of))[ends], axis=1)[:, 0] for of in (of_letter, wrong))
+        long = bases >= LEAST_RUN
+        row[:] = long.sum(), bases[long].sum(), errors[long].sum()
+    return counts
+
+
+def signature_counts(called: np.ndarray, true: np.ndarray, alphabet: str) -> np.ndarray:
+    """Columns of an alignment by what is called before them, in them and after them, and what is true in them: int64
+    [letters before, letters or gap called, letters or gap true, letters after]; a gap is the last index.
+
+    Before and after are the nearest called bases (`error_profile` of the benchmark). Leaves out columns that have none on one
+    side, and columns whose true base is not in the alphabet.
+
+    Args:
+        called, true: uint8 [columns], letters and `-`.
+        alphabet: the letters.
+    """
+    n = len(alphabet)
+    index = np.full(256, -1)
+    index[np.frombuffer(alphabet.encode(), np.uint8)] = np.arange(n)
+    index[GAP] = n
+    here, truth = index[called], index[true]
+    bases = here[here < n]
+    after = np.cumsum(here < n)  # place of the next called base among all called ones
+    before = after - (here < n) - 1
+    inside = (before >= 0) & (after < len(bases)) & (truth >= 0)
+    codes = (bases[before[inside]], here[inside], truth[inside], bases[after[inside]])
+    shape = (n, n + 1, n + 1, n)
+    return np.bincount(np.ravel_multi_index(codes, shape), minlength=math.prod(shape)).reshape(shape)
+
+
+def event_rates(reads: Sequence[ReadRow]) -> list[EventRow]:
+    """Rates of matches, mismatches, insertions and deletions: columns over all columns, of all alignments together and of each
+    (`count_abs_counts` and `event_rates` of the benchmark, which counts the two columns at the ends of an alignment as columns,
+    but not as matches)."""
+    counts = np.array([(r.matches, r.mismatches, r.insertions, r.deletions) for r in reads], np.int64).reshape(-1, 4)
+    rates = counts / counts.sum(1, keepdims=True)
+    rows = []
+    for event, count, of in zip(("match", "mismatch", "insertion", "deletion"), counts.sum(0).tolist(), rates.T, strict=True):
+        low, middle, high = np.percentile(of, [25, 50, 75]).tolist() if len(of) else [math.nan] * 3
+        rows.append(EventRow(event, count, _ratio(count, int(counts.sum())), _mean(of), low, middle, high))
+    return rows
+
+
+def homopolymer_errors(counts: np.ndarray, alphabet: str) -> list[HomopolymerRow]:
+    """Error rate in homopolymers by base, and of all: errors over true bases (`homopolymer_errorrate_A` and so on of the
+    benchmark).
+
+    Args:
+        counts: int64 [letters, 3], see `homopolymer_counts`.
+        alphabet: the letters.
+    """
+    names, numbers = [*alphabet, "all"], [*counts.tolist(), counts.sum(0).tolist()]
+    return [
+        HomopolymerRow(name, count, bases, errors, _ratio(errors, bases))
+        for name, (count, bases, errors) in zip(names, numbers, strict=True)
+    ]
+
+
+def quality_distributions(counts: np.ndarray) -> list[QualityRow]:
+    """How the qualities of right and of wrong bases are distributed; qualities that no base has are left out.
+
+    Args:
+        counts: int64 [2, phreds], right and wrong bases.
+    """
+    right, wrong = counts.sum(1).tolist()
+    return [
+        QualityRow(quality, int(a), int(b), _ratio(a, right), _ratio(b, wrong))
+        for quality, (a, b) in enumerate(counts.T.tolist())
+        if a or b
+    ]
+
+
+def overlap_of_bases(rows: Sequence[QualityRow]) -> float:
+    """Overlap of the qualities of right and wrong bases, from 0, where a quality tells one from the other, to 1, where it says
+    nothing: the sum over qualities of the smaller share. NaN where there are no right or no wrong bases.
+
+    This is the overlapping coefficient of two distributions (Inman and Bradley, Communications in Statistics 18:3851, 1989).
+    """
+    shares = np.array([(row.share_of_right, row.share_of_wrong) for row in rows])
+    return float(shares.min(1).sum()) if rows else math.nan
+
+
+def overlap_of_reads(reads: Sequence[ReadRow]) -> float:
+    """Overlap of two distributions over reads, from 0 to 1: the mean quality of a read's right bases, and that of its wrong
+    ones. NaN where there are none.
+
+    It is the area under the lower of two densities, each smoothed by a Gaussian kernel (`calculate_phredq_overlap` of the
+    benchmark, which looks for the point where they cross: the same where there is one).
+    """
+    means = [np.array([getattr(read, name) for read in reads], float) for name in ("quality_right", "quality_wrong")]
+    right, wrong = (of[~np.isnan(of)] for of in means)
+    if not len(right) or not len(wrong):
+        return math.nan
+    kernel = np.exp(-0.5 * (np.arange(-5 * BANDWIDTH, 5 * BANDWIDTH + STEP / 2, STEP) / BANDWIDTH) ** 2)
+    cells = round(MOST_QUALITY / STEP) + 1
+    densities = [
+        np.convolve(np.bincount(np.rint(of / STEP).astype(np.int64), minlength=cells) / len(of), kernel / kernel.sum())
+        for of in (right, wrong)
+    ]
+    return float(np.minimum(*densities).sum())
+
+
+def auc_curve(reads: Sequence[ReadRow]) -> list[AucRow]:
+    """Mean match rate of the best alignments by mean quality, for every fraction of them (`calculate_auc` of the benchmark,
+    which takes every tenth)."""
+    best_first = sorted(reads, key=lambda read: -read.quality)
+    means = np.cumsum([read.match_rate for read in best_first]) / np.arange(1, len(reads) + 1)
+    return [
+        AucRow((i + 1) / len(reads), float(mean), read.quality)
+        for i, (mean, read) in enumerate(zip(means, best_first, strict=True))
+    ]
+
+
+def auc(curve: Sequence[AucRow]) -> float:
+    """Area under match rate against fraction, by the trapezoid rule; 1 where all is right. NaN where there is no point.
+
+    The curve is level before its first point. The benchmark's area begins at that point, and is less than 1 even where all is
+    right.
+    """
+    if not curve:
+        return math.nan
+    fractions = [0.0, *(row.fraction for row in curve)]
+    rates = [curve[0].match_rate, *(row.match_rate for row in curve)]
+    return float(np.trapezoid(rates, fractions))
+
+
+def signatures(counts: np.ndarray, alphabet: str) -> list[SignatureRow]:
+    """What happens in each context of three bases (`calculate_signatures` of the benchmark, which counts mismatches twice in
+    the total that its rates are of).
+
+    Args:
+        counts: int64, see `signature_counts`.
+        alphabet: the letters.
+    """
+    n, rows = len(alphabet), list[SignatureRow]()
+    for before, base, after in product(range(n), repeat=3):
+        of_base = [
+            ("match" if true == base else "mismatch", alphabet[true], counts[before, base, true, after]) for true in range(n)
+        ]
+        of_base.append(("insertion", "-", counts[before, base, n, after]))
+        of_base.append(("deletion", alphabet[base], counts[before, n, base, after]))
+        total = sum(int(count) for _, _, count in of_base)
+        context = alphabet[before] + alphabet[base] + alphabet[after]
+        rows += [SignatureRow(context, event, true, int(count), _ratio(int(count), total)) for event, true, count in of_base]
+    return rows
+
+
+def summary(counts: Counts) -> list[SummaryRow]:
+    """The numbers that benchmarks compare models by (`singlevalues` of the benchmark)."""
+    events, curve = event_rates(counts.reads), auc_curve(counts.reads)
+    homopolymers = homopolymer_errors(counts.homopolymers, counts.alphabet)
+    return [
+        SummaryRow("alignments", len(counts.reads)),
+        *(SummaryRow(f"{row.event}_rate", row.rate) for row in events),
+        *(SummaryRow(f"homopolymer_error_rate_{row.base}", row.error_rate) for row in homopolymers),
+        SummaryRow("phredq_overlap", overlap_of_reads(counts.reads)),
+        SummaryRow("phredq_overlap_of_bases", overlap_of_bases(quality_distributions(counts.qualities))),
+        SummaryRow("auc", auc(curve)),
+    ]
+
+
+def write_tables(counts: Counts, folder: Path) -> None:
+    """Writes all tables as CSV files, whose columns are the rows' attributes; NaN is empty."""
+    tables: dict[str, tuple[type, Sequence[Any]]] = {
+        "summary": (SummaryRow, summary(counts)),
+        "events": (EventRow, event_rates(counts.reads)),
+        "homopolymers": (HomopolymerRow, homopolymer_errors(counts.homopolymers, counts.alphabet)),
+        "qualities": (QualityRow, quality_distributions(counts.qualities)),
+        "auc": (AucRow, auc_curve(counts.reads)),
+        "signatures": (SignatureRow, signatures(counts.signatures, counts.alphabet)),
+        "reads": (ReadRow, counts.reads),
+    }
+    for name, (kind, rows) in tables.items():
+        with replacing(folder / f"{name}.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(column.name for column in fields(kind))
+            writer.writerows([_cell(value) for value in astuple(row)] for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return "" if math.isnan(value) else f"{value:.6g}"
