@@ -35,7 +35,7 @@ def write_report(
         folder: its outputs.
         plan: the stages that the search runs.
         pages: False: they are up to date, and the notes too.
-        notes: False: somebody else writes them.
+        notes: False: leave the notes to the search.
     Returns:
         The facts that they are made from.
     """

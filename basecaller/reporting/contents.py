@@ -15,7 +15,7 @@ from basecaller.reporting.published import Published
 from basecaller.scores import HeldOutScores
 
 RUNNING, STOPPED, FINISHED = "running", "stopped", "finished"
-"""States of a search. One that was killed is stored as running: nobody was left to say that it is not."""
+"""States of a search. A search that was killed stays stored as running, since it could not record its end."""
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,15 @@ class PointFacts:
 
 @dataclass(frozen=True)
 class ChoiceFacts:
-    """A choice of a stage, judged by its best point.
+    """A choice of a stage, represented by its best point.
 
     Attributes:
-        label: its name for a reader.
-        wins: whether it is the winner's.
-        difference: by how much it is worse than the winner, mean over shared seeds, nats per base of what the stage
-            measures; negative where it is better.
-        error: one standard error of that, from the seeds that both share.
-        seeds: how many these are.
+        label: Its name for a reader.
+        wins: Whether it is the winner's choice.
+        difference: Its mean minus the winner's over shared seeds, nats per base of what the stage measures; negative if it is
+            better.
+        error: Standard error of the difference, from the shared seeds.
+        seeds: Number of shared seeds.
     """
 
     label: str
@@ -292,7 +292,7 @@ class ReportFacts:
 
     Attributes:
         state: of the search, see `RUNNING`.
-        progress: how far it was when it last said so; empty where it has ended.
+        progress: how far it was when it last wrote that; empty if it has ended.
         data: findings of the audit.
         winner: None before the headline.
         not_run: stages of the plan that were not reached.

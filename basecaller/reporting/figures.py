@@ -1,5 +1,5 @@
-"""Figures as SVG. Of a stage: learning curves, loss against rate, or a heat map, whichever its grid asks for. Of the search:
-what each question was worth, how the winner learned, and the winner's loss after every stage."""
+"""Figures as SVG. A stage has learning curves, loss against rate, or a heat map, depending on its grid. The search has: what
+each question was worth, how the winner learned, and the winner's loss after every stage."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _figure(width: float = 6.4, height: float = 3.6) -> tuple[Figure, Axes]:
 
 
 def _svg(figure: Figure, title: str) -> str:
-    """A figure as an element for a page, with what it shows in words for those who cannot see it."""
+    """A figure as an element of a page, with a description for screen readers."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     head, drawing = file.getvalue()[file.getvalue().index("<svg") :].split(">", 1)
@@ -71,7 +71,7 @@ def _svg(figure: Figure, title: str) -> str:
 
 
 def apart(svg: str, number: int) -> str:
-    """A figure whose names are told from those of a page's other figures."""
+    """A figure with ids that no other figure of the page has."""
     return re.sub(r'(\bid="|url\(#|href="#)', rf"\1f{number}-", svg)
 
 
@@ -318,7 +318,7 @@ def _drawn_choices(choices: str, name: str, kind: str, reach: tuple[float, float
 
 
 def learning(stage: StageFacts) -> str | None:
-    """How the winner and the untuned defaults learned, trained alike; None where no curve is known."""
+    """How the winner and the untuned defaults learned, trained alike; None if no curve is known."""
     points = [point for point in stage.points if any(point.curves)]
     return _drawn_learning(_Drawing.of(replace(stage, points=points), [])) if points else None
 

@@ -20,7 +20,7 @@ FILES = {
     "/report.md": ("report.md", "text/plain"),
     "/report.json": ("report.json", "application/json"),
 }
-"""What is served: the report, and nothing else of its folder."""
+"""What is served: the report, and nothing else from its folder."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -31,7 +31,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         name, kind = FILES.get(self.path.partition("?")[0], ("", ""))
         host = self.headers.get("Host", "").rpartition(":")[0]
-        if host not in (HOST, "localhost"):  # a page of the web that has its own name lead here
+        if host not in (HOST, "localhost"):  # a web page whose own host name resolves to loopback (DNS rebinding)
             return self.send_error(HTTPStatus.FORBIDDEN)
         file = self.folder / name
         if not name or not file.is_file():
@@ -46,7 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def log_message(self, format: str, *args: object) -> None:
-        """Says nothing of each request."""
+        """Logs no requests."""
 
 
 @contextmanager
@@ -54,12 +54,12 @@ def serving(folder: Path, port: int) -> Iterator[str]:
     """Serves the report of a folder on loopback, to this machine alone.
 
     Args:
-        folder: of the experiment.
-        port: 0: any that is free.
+        folder: Folder of the experiment.
+        port: Port to listen on; 0 for any free one.
     Yields:
         The address.
     Raises:
-        SettingError: the port is taken, or not for this user.
+        SettingError: The port is in use, or this user may not listen on it.
     """
     try:
         server = ThreadingHTTPServer((HOST, port), partial(_Handler, folder))

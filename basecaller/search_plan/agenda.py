@@ -1,4 +1,4 @@
-"""What a search has run and what it still has to run, as far as that can be known: its expected end is made from it."""
+"""What a search has run and what it still has to run, as far as that can be known; the forecast of its end uses both."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ FINALISTS, HEADLINE = "finalists", "headline"
 """The stages that compare whole configurations, longer trained."""
 
 SHARE = 0.8
-"""Of the trials that a question has at most, those that are trained, before a question of the search has told."""
+"""Share of a question's most possible trials that are trained, assumed until the first question has ended."""
 
 LIKELY = 0.5
-"""Share of the questions that each round after the second asks again."""
+"""Share of the questions that each round after the second is assumed to ask again."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Tally:
     """The trials of one question.
 
     Attributes:
-        most: how many it may have.
-        open: how many it wants now.
-        ended: how many have ended.
-        trained: those of them that were trained, not taken over from earlier ones.
-        running: those under way.
+        most: Number that it can have.
+        open: Number that it needs now.
+        ended: Number that have ended.
+        trained: Ended trials that were trained, not taken over from earlier ones.
+        running: Trials that run now.
     """
 
     most: int
@@ -72,9 +72,9 @@ class State:
     """How far a search is.
 
     Attributes:
-        ended, running: trials.
-        expected: trials in all.
-        left: seconds until the end, as expected.
+        ended, running: Numbers of trials.
+        expected: Expected number of trials in all.
+        left: Expected seconds until the end.
     """
 
     ended: int
@@ -87,7 +87,7 @@ class Agenda:
     """What a search has run and still has to run.
 
     Args:
-        search: of which.
+        search: The search.
     """
 
     def __init__(self, search: Search) -> None:
@@ -102,7 +102,12 @@ class Agenda:
         self.cached: tuple[tuple[Any, ...], list[Planned]] | None = None
 
     def ask(self, stage: str, name: str) -> None:
-        """A question begins: that of a stage, kept under a name such as `padding.2`."""
+        """A question begins.
+
+        Args:
+            stage: Name of its stage.
+            name: Name under which its study is kept, such as `padding.2`.
+        """
         now = time.time()
         if not self.name:
             self.closed_at = now  # what came before was no training: the data was made
@@ -110,7 +115,11 @@ class Agenda:
         self.parts, self.shares = {}, {}
 
     def close(self, study: str) -> None:
-        """The question has ended; its study is this one."""
+        """The question has ended.
+
+        Args:
+            study: Name of its study.
+        """
         now, tally = time.time(), Tally.of(open_study(self.search.url, study))
         if mine := self._of_this_run(tally):
             self.wall += now - self._begun(mine)
@@ -119,11 +128,11 @@ class Agenda:
         self.closed_at = now
 
     def _begun(self, trials: list[TrialRecord]) -> float:
-        """Since when workers are busy with a question: those of the first must start before its trials do."""
+        """When workers began with a question. For the first one this is its first trial, since workers need time to start."""
         return self.closed_at if self.mine else min(trial.started.timestamp() for trial in trials if trial.started)
 
     def _of_this_run(self, tally: Tally) -> list[TrialRecord]:
-        """The trials that were trained since the question was asked; of a search that goes on, most were before."""
+        """The trials that were trained since the question was asked; if a search is continued, most are older."""
         return [trial for trial in tally.trained if trial.ended and trial.ended.timestamp() >= self.asked_at]
 
     def state(self, ended: bool = False) -> State:
@@ -149,7 +158,7 @@ class Agenda:
         )
 
     def _current(self) -> Tally | None:
-        """Of the question that is asked now; None until its sweep has stored it."""
+        """Tally of the current question; None until its sweep has stored it."""
         study = current_study(self.search.url, self.search.experiment, self.name)
         if study is None or StudyRecord.of(study).asked < self.asked_at:
             return None
@@ -166,7 +175,7 @@ class Agenda:
         return at_once, max(0.0, wall * at_once - busy) / len(mine) if mine else 0.0
 
     def _under_way(self, current: Tally, now: float) -> list[Training]:
-        """Of each running training the part up to the latest point of its curve, measured when that is first seen."""
+        """The finished part of each running training, up to the latest point of its curve, timed when that point is first seen."""
         for trial in current.running:
             train = trial.config.get("train")
             share = trial.step / STEPS / (train["epochs"] if train["budget"] == "epochs" else 1) if train else 0.0
@@ -179,12 +188,12 @@ class Agenda:
 
     @property
     def _share(self) -> float:
-        """Of the trials that a question has at most, those that are trained."""
+        """Share of a question's most possible trials that are trained."""
         asked = [tally for tally in self.tallies if tally.trained]
         return sum(len(tally.trained) for tally in asked) / sum(tally.most for tally in asked) if asked else SHARE
 
     def _asked_now(self, current: Tally | None, ended: bool, now: float) -> Iterator[Planned]:
-        """What is left of the question that is asked now."""
+        """What is left of the current question."""
         if current:
             share = 1.0 if self.stage in (FINALISTS, HEADLINE) else self._share
             costs = [self._cost(trial) for trial in (*current.trained, *current.running)[-RECENT:] if trial.config]
@@ -198,7 +207,7 @@ class Agenda:
         return Planned(self._share * most_trials(self.search, stage)[0], self._cost_of(stage))
 
     def _to_come(self, unasked: bool, ended: bool) -> list[Planned]:
-        """What follows the question that is asked now, as it was known when that began.
+        """What follows the current question, as it was known when that question began.
 
         Args:
             unasked: its sweep has not stored it yet.

@@ -1,4 +1,4 @@
-"""When a search will end, from how long its trainings have taken and from what it still has to run."""
+"""When a search will end: computed from the times of its trainings so far and from what it still has to run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 RECENT = 30
-"""Trainings that the machine's speed is taken from, the latest ones: its load changes, and later trainings are longer."""
+"""Number of latest trainings that give the machine's speed: its load changes, and later trainings are longer."""
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class Training:
     """A training that has run, or a part of one.
 
     Attributes:
-        cost: seconds that `preview.estimate` expects of it, or of that part.
-        seconds: what it took.
+        cost: Seconds that `preview.estimate` predicts for it, or for that part.
+        seconds: Seconds that it took.
     """
 
     cost: float
@@ -25,12 +25,12 @@ class Training:
 
 @dataclass(frozen=True)
 class Planned:
-    """Trainings to come that wait for each other only where there are too few workers.
+    """A group of future trainings that can all run side by side, given enough workers.
 
     Attributes:
-        count: how many are expected; may be a fraction.
-        cost: seconds that `preview.estimate` expects of each.
-        spent: seconds that those under way have run already, on average; 0 where none has begun.
+        count: Expected number; may be a fraction.
+        cost: Seconds that `preview.estimate` predicts for each.
+        spent: Mean seconds that running ones have taken so far; 0 if none has begun.
     """
 
     count: float
@@ -39,7 +39,7 @@ class Planned:
 
 
 def slowness(trained: Sequence[Training]) -> float:
-    """Seconds of a training for each second of the estimate; 1 where nothing was measured."""
+    """Seconds of a training per second of its estimate; 1 if nothing was measured."""
     latest = [each for each in trained[-RECENT:] if each.cost > 0 and each.seconds > 0]
     return math.fsum(each.seconds for each in latest) / math.fsum(each.cost for each in latest) if latest else 1.0
 
@@ -48,10 +48,10 @@ def seconds_left(planned: Iterable[Planned], trained: Sequence[Training], at_onc
     """Seconds until all that is planned has ended.
 
     Args:
-        planned: in their order; one group begins when the one before has ended.
-        trained: what has run so far, in the order in which it ended.
-        at_once: trainings that run side by side.
-        pause: seconds of a worker between two trainings.
+        planned: Groups in order; a group begins when the one before it has ended.
+        trained: Trainings that have run so far, in the order in which they ended.
+        at_once: Number of trainings that run side by side.
+        pause: Seconds that a worker needs between two trainings.
     """
     speed, total = slowness(trained), 0.0
     for group in planned:

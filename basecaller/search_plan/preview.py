@@ -24,10 +24,10 @@ SPEED = {"native": 13e6, "torch": 2.6e6}
 """Signal samples times residual blocks that one core trains in a second, at 32 channels and stride 4."""
 
 SAMPLES_PER_BASE = 10.2
-"""Of simulated reads, on average."""
+"""Mean of simulated reads."""
 
 DECODING = 2e5
-"""Signal samples that one core decodes in a second, by beam search."""
+"""Signal samples that one core decodes per second, by beam search."""
 
 
 def preview(search: Search, console: Console) -> None:
@@ -93,7 +93,7 @@ class Sizes:
 
 @lru_cache(maxsize=1)
 def sizes(search: Search) -> Sizes:
-    """Of the data of a search; simulated reads need not be made for it."""
+    """Sizes of a search's data; simulated reads are not made for it."""
     data = search.cfg.data
     if data.name.startswith("simulated"):
         counts = [round(data.reads * share) for share in (1 - data.validation - data.test, data.validation, data.test)]

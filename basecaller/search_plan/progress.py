@@ -1,4 +1,4 @@
-"""How far a search is: a line that stays at the bottom of a terminal, elsewhere a line in the log now and then."""
+"""How far a search is: a line that stays at the bottom of a terminal, or a line in the log once a minute."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DRAWN_EVERY, TOLD_EVERY = 2.0, 60.0
 
 
 def in_words(state: State, now: datetime) -> str:
-    """How far a search is and, once a trial has ended, when the search will."""
+    """How far a search is and, once a trial has ended, when the search will end."""
     trials = f"{state.ended:,} of about {state.expected:,} trials, {state.running} running"
     if not state.ended:
         return trials
@@ -38,7 +38,7 @@ def in_words(state: State, now: datetime) -> str:
 
 
 def _rounded(seconds: float) -> str:
-    """A time to come as people say it."""
+    """A duration for a reader."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return "less than a minute"
@@ -46,13 +46,13 @@ def _rounded(seconds: float) -> str:
 
 
 class Progress:
-    """Tells how far a search is, while it trains or tests.
+    """Shows how far a search is, while it trains or tests.
 
     On a terminal the cursor waits at the beginning of the line, so that what is printed next, here or by a worker, takes its
     place. A search that prints nothing draws no line.
 
     Args:
-        search: of which.
+        search: The search.
     """
 
     def __init__(self, search: Search) -> None:
@@ -63,7 +63,7 @@ class Progress:
 
     @contextmanager
     def asking(self, stage: str, name: str) -> Iterator[None]:
-        """Tells it while a question is asked, that of a stage, kept under a name such as `padding.2`."""
+        """Shows it while a question is asked; see `Agenda.ask` for the names."""
         self.agenda.ask(stage, name)
         self.told = 0.0  # a line at the start of each
         with self._shown(ended=False):
@@ -71,7 +71,7 @@ class Progress:
 
     @contextmanager
     def testing(self) -> Iterator[None]:
-        """Tells it after the last question, while models are tested."""
+        """Shows it after the last question, while models are tested."""
         with self._shown(ended=True):
             yield
 
@@ -101,7 +101,7 @@ class Progress:
         try:
             line = in_words(self.agenda.state(ended), datetime.now())
             write_json(self.agenda.search.folder / "progress.json", {"text": line})  # for the report
-        except Exception:  # a storage that is away for a while ends no search: whoever trains tells
+        except Exception:  # a storage that is away for a while does not end the search; the trainings report it
             log.debug("how far the search is", exc_info=True)
             return
         self.told = now

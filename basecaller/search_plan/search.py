@@ -119,7 +119,7 @@ class Search:
         try:
             return self._run()
         except BaseException:
-            with suppress(OSError):  # what ended the search is told, not this
+            with suppress(OSError):  # the error that ended the search is reported, not this one
                 self._save(report=False, state=STOPPED)
             raise
 

@@ -35,7 +35,7 @@ MODEL_FILES = ("best.pt", "config.yaml", "metrics.csv", "result.json", "calibrat
 """What makes a training's folder a model that can be called with."""
 
 TRAINING = ("model", "optimizer", "padding", "data.batch_size", "train.")
-"""How overrides begin that say how a network is made and trained, but not on what."""
+"""Prefixes of overrides that set the network and its training, but not its data."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def tested(cfg: DictConfig, folder: Path) -> HeldOutReads:
 
 
 def defaults_in_words(given: Sequence[str]) -> str:
-    """The untuned defaults, with what the user has set of the training in them; that is the winner's too."""
+    """The untuned defaults in words, with the settings of the training that the user gave; the winner has these too."""
     own = [line for line in given if line.startswith(TRAINING)]
     if not own:
         return "the untuned defaults"
