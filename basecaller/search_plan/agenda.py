@@ -175,7 +175,7 @@ class Agenda:
         return at_once, max(0.0, wall * at_once - busy) / len(mine) if mine else 0.0
 
     def _under_way(self, current: Tally, now: float) -> list[Training]:
-        """The finished part of each running training, up to the latest point of its curve, timed when that point is first seen."""
+        """The finished part of each running training, up to the curve's latest point; timed when that point is first seen."""
         for trial in current.running:
             train = trial.config.get("train")
             share = trial.step / STEPS / (train["epochs"] if train["budget"] == "epochs" else 1) if train else 0.0

@@ -111,6 +111,15 @@ def test_what_is_to_come_shrinks_to_nothing(tmp_path: Path, monkeypatch):
     assert again.progress.agenda.state().expected == 0
 
 
+def test_a_search_that_prints_nothing_draws_no_line(tmp_path: Path, monkeypatch):
+    """So a script that calls `run_search` keeps its terminal to itself."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("TERM", "xterm")
+    drawn = [Search(compose_config(COMMAND), COMMAND, Console(quiet=quiet)).progress.drawn for quiet in (True, False)]
+    assert drawn == [False, True]
+
+
 def test_a_log_has_a_line_at_the_start_of_each_stage(tmp_path: Path):
     done = subprocess.run(
         [sys.executable, "-m", "basecaller.search", *COMMAND], cwd=tmp_path, capture_output=True, text=True, check=True
