@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from basecaller.hpo.records import trials_of
 from basecaller.hpo.storage import open_study
 from basecaller.hpo.trial import claim
 from basecaller.runs import job as jobs
@@ -65,6 +66,8 @@ def test_a_pruner_sees_every_point_at_once(folder: Path, url):
     with claim(url, study.study_name, 0, folder, {}, pruner) as trial:
         trial.report(1.5, 25)
         assert study.trials[0].intermediate_values == {25: 1.5}
+        (record,) = trials_of(study)
+        assert (record.step, record.started) == (25, study.trials[0].datetime_start)
         with pytest.raises(optuna.TrialPruned):
             trial.report(1.25, 50)
         trial.end("pruned")
