@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,10 +35,16 @@ def _run_id(*, _root_: DictConfig) -> str:
     return resolved_for_folder(_root_).run_id
 
 
+def _line_end() -> str:
+    """The resolver `${line_end:}`: clears what is left of a terminal's line, where the progress of a search may stand."""
+    return "\x1b[K" if sys.stderr.isatty() else ""
+
+
 def register_resolvers() -> None:
     """Makes the resolvers known to OmegaConf; again is no harm."""
     OmegaConf.register_resolver("rate", scaled_rate, replace=True)
     OmegaConf.register_resolver("run_id", _run_id, replace=True)
+    OmegaConf.register_resolver("line_end", _line_end, replace=True)
 
 
 register_resolvers()

@@ -1,24 +1,33 @@
 """`basecaller report`: a finished or running search as a page, `outputs/<experiment>/report.html`."""
 
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
 
-from basecaller.commandline import arguments, as_typed
+from basecaller.commandline import arguments, as_typed, options
 from basecaller.config import compose_config
 from basecaller.entry import as_message
 from basecaller.errors import StageError
 from basecaller.files import read_json
 from basecaller.hpo.storage import stages_of
 from basecaller.hpo.urls import without_password
-from basecaller.reporting.contents import ReportFacts
+from basecaller.reporting.contents import RUNNING, ReportFacts
 from basecaller.reporting.dashboard import show_search
 from basecaller.reporting.facts import experiment_facts, studies_of
 from basecaller.reporting.pages import write_pages
+from basecaller.reporting.serving import serving
 from basecaller.reporting.terminal import print_report
+from basecaller.schema import ReportOptions
 
 
-def write_report(url: str, experiment: str, folder: Path, plan: list[str], pages: bool = True) -> ReportFacts:
+def write_report(
+    url: str, experiment: str, folder: Path, plan: list[str], pages: bool = True, notes: bool = True
+) -> ReportFacts:
     """Writes an experiment's report pages, and what optuna-dashboard shows of it.
 
     Args:
@@ -26,7 +35,8 @@ def write_report(url: str, experiment: str, folder: Path, plan: list[str], pages
         experiment: its name.
         folder: its outputs.
         plan: the stages that the search runs.
-        pages: False: they are up to date.
+        pages: False: they are up to date, and the notes too.
+        notes: False: leave the notes to the search.
     Returns:
         The facts that they are made from.
     """
@@ -35,13 +45,31 @@ def write_report(url: str, experiment: str, folder: Path, plan: list[str], pages
     facts = experiment_facts(url, experiment, folder, plan, studies)
     if pages:
         write_pages(facts, folder)
-        show_search(studies, facts)
+        if notes:
+            show_search(studies, facts)
     return facts
+
+
+def watch(url: str, experiment: str, folder: Path, plan: list[str], every: float) -> ReportFacts:
+    """Writes the pages again and again while the search runs, and once more when it has ended.
+
+    Args:
+        url, experiment, folder, plan: see `write_report`.
+        every: seconds from one writing to the next.
+    """
+    while True:
+        facts = write_report(url, experiment, folder, plan, notes=False)
+        if facts.state != RUNNING:
+            return facts
+        time.sleep(every)
 
 
 @as_message
 def main() -> None:
-    cfg = compose_config(as_typed(arguments("report")))
+    overrides, own = arguments("report"), {f.name for f in fields(ReportOptions)}
+    mine = [line for line in overrides if line.partition("=")[0] in own]
+    chosen = options("report", mine, ReportOptions)
+    cfg = compose_config(as_typed([line for line in overrides if line not in mine]))
     folder = Path(cfg.output_dir)
     if not stages_of(str(cfg.storage), str(cfg.experiment)):
         raise StageError(
@@ -49,7 +77,16 @@ def main() -> None:
             f"python -m basecaller.search experiment={cfg.experiment}"
         )
     plan = (read_json(folder / "search.json") or {}).get("plan", list(cfg.plan))
-    facts = write_report(str(cfg.storage), str(cfg.experiment), folder, plan)
+    search = str(cfg.storage), str(cfg.experiment), folder, plan
+    if chosen.watch or chosen.serve is not None:
+        with ExitStack() as stack:
+            address = (
+                str(folder / "report.html") if chosen.serve is None else stack.enter_context(serving(folder, chosen.serve))
+            )
+            print(f"{address}, written every {chosen.every:g} seconds until the search has ended; Ctrl-C ends this", flush=True)
+            facts = watch(*search, chosen.every)
+    else:
+        facts = write_report(*search)
     print_report(facts, Console(markup=False))
     print(folder / "report.html")
 

@@ -288,6 +288,22 @@ class ExportOptions:
     limit: int = field(metadata={"least": 1})
 
 
+@dataclass(frozen=True)
+class ReportOptions:
+    """What `conf/commands/report.yaml` sets.
+
+    Attributes:
+        watch: Write the report again and again while the search runs; it ends with the search. The page in a browser follows.
+        every: Seconds from one writing to the next.
+        serve: Port of this machine on which to serve the page while it is watched, for the browser's http://127.0.0.1:PORT/.
+            0: any that is free. null: none.
+    """
+
+    watch: bool
+    every: float = field(metadata={"least": 1})
+    serve: int | None = field(metadata={"least": 0, "below": 65536})
+
+
 SECTIONS: dict[str, type] = {
     "": Top,
     "search": SearchOptions,

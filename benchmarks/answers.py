@@ -35,7 +35,7 @@ from basecaller.hpo.grid import parse_overrides
 from basecaller.hpo.records import TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.search_plan.budget import longer
-from basecaller.search_plan.finalists import SCHEDULE, Candidates
+from basecaller.search_plan.finalists import DEFAULTS, SCHEDULE, WINNER, Candidates
 from basecaller.search_plan.incumbent import settings_of
 from basecaller.search_plan.stages import composed_settings, flat_overrides, run_sweep
 from basecaller.search_plan.winner import gain, tested
@@ -129,7 +129,8 @@ def answers(given: list[str], seeds: int, samplers: list[str]) -> dict[str, Any]
     scores = {name: {s: tested(cfg, folder) for s, folder in zip(numbers, of, strict=True)} for name, of in folders.items()}
     rows = []
     for name in found:
-        against = gain(scores["search"], scores[name])
+        pair = Candidates({WINNER: ours, DEFAULTS: found[name]}, tuple(given))
+        against = gain(scores["search"], scores[name], pair)
         rows.append({
             "name": name, "settings": found[name], "cost": costs[name],
             "loss": float(np.mean([s.loss for s in scores[name].values()])),

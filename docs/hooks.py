@@ -53,7 +53,8 @@ def keys_page() -> Iterator[str]:
     yield "## search, train, report, prepare"
     yield ""
     used = _listed(COMMANDS["report"].uses)
-    yield f"`search` and `train` take all of these keys, `report` takes {used}, `prepare` those of `data`."
+    yield f"`search` and `train` take all of these keys, `report` takes {used} and [its own](#report),"
+    yield "`prepare` those of `data`."
     yield ""
     every = keys_and_defaults("train", [])
     pairs = [(key, default) for key, default in every if key.kind is DataShared or _section(key) != "data"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from basecaller.schema import BasecallOptions, EvaluateOptions, ExportOptions
+from basecaller.schema import BasecallOptions, EvaluateOptions, ExportOptions, ReportOptions
 
 EVERY = ("",)
 """All keys of `conf/config.yaml`."""
@@ -59,8 +59,9 @@ COMMANDS = {
     ),
     "report": Command(
         "Write the report of a finished or running search, and print the short version.",
-        ("", "experiment=phage"),
+        ("", "experiment=phage", "watch=true", "serve=8000"),
         "It writes report.html, report.md and report.json to output_dir.",
+        options=ReportOptions,
         uses=("experiment", "storage", "output_dir", "plan"),
         flags=HELP,
     ),

@@ -200,8 +200,9 @@ class TrialRecord:
     """What a trial keeps, and what Optuna knows of it.
 
     Attributes:
-        trial_id, number, value, params, ended: of Optuna; `value` is the objective.
+        trial_id, number, value, params, ended, started: of Optuna; `value` is the objective.
         state: of Optuna: waiting, running, complete, pruned, fail.
+        step: of the last point of the curve that Optuna was told; 0 before the first.
         point, seed: which point of the grid, at which seed.
         sweeper: the lock of the process that asked for a sampled trial.
         claimed: the place (see `queue.place`) of the job that works, or worked, on it.
@@ -222,6 +223,8 @@ class TrialRecord:
     value: float | None
     params: dict[str, Any]
     ended: datetime | None
+    started: datetime | None = None
+    step: int = 0
     point: str | None = None
     seed: int | None = None
     sweeper: str | None = None
@@ -247,8 +250,10 @@ class TrialRecord:
         stored["facts"] = {name: value for name, value in told.items() if name not in _TRIAL}
         if "outcome" in stored:
             stored["outcome"] = Outcome(stored["outcome"])
-        state = trial.state.name.lower()
-        return cls(trial_id(trial), trial.number, state, trial.value, trial.params, trial.datetime_complete, **stored)
+        return cls(
+            trial_id(trial), trial.number, trial.state.name.lower(), trial.value, trial.params, trial.datetime_complete,
+            trial.datetime_start, max(trial.intermediate_values, default=0), **stored,
+        )  # fmt: skip
 
     @property
     def entry(self) -> Entry | None:
@@ -274,7 +279,7 @@ class TrialRecord:
         return float(self.facts.get(measure or "", self.value or 0))
 
 
-_OF_OPTUNA = {"trial_id", "number", "state", "value", "params", "ended"}
+_OF_OPTUNA = {"trial_id", "number", "state", "value", "params", "ended", "started", "step"}
 _TRIAL = frozenset(each.name for each in dataclasses.fields(TrialRecord)) - _OF_OPTUNA - {"facts"}
 _TRIAL_READ = frozenset(("seed", "outcome", "message", "folder", "taken_over"))
 """What a person reads, besides the facts that a job shows: optuna-dashboard has a column for each."""

@@ -14,6 +14,9 @@ from basecaller.reporting.convergence import Convergence
 from basecaller.reporting.published import Published
 from basecaller.scores import HeldOutScores
 
+RUNNING, STOPPED, FINISHED = "running", "stopped", "finished"
+"""States of a search. A search that was killed stays stored as running, since it could not record its end."""
+
 
 @dataclass(frozen=True)
 class TrialFacts:
@@ -75,6 +78,26 @@ class PointFacts:
     state: str
     taken_over: int
     curves: list[list[dict[str, Any]]] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ChoiceFacts:
+    """A choice of a stage, represented by its best point.
+
+    Attributes:
+        label: Its name for a reader.
+        wins: Whether it is the winner's choice.
+        difference: Its mean minus the winner's over shared seeds, nats per base of what the stage measures; negative if it is
+            better.
+        error: Standard error of the difference, from the shared seeds.
+        seeds: Number of shared seeds.
+    """
+
+    label: str
+    wins: bool
+    difference: float | None
+    error: float | None
+    seeds: int
 
 
 @dataclass(frozen=True)
@@ -147,6 +170,7 @@ class StageFacts:
         confounding: Says what else differs between the points, such as updates; else empty.
         per_cost: Says which choice is best at equal updates and at equal time, if these differ between points; else empty.
         again: Why the question was asked again, and what changed; empty if it was asked once.
+        choices: What the stage asked about, in order; empty if every point is a choice of its own.
     """
 
     name: str
@@ -174,6 +198,7 @@ class StageFacts:
     confounding: str
     per_cost: str
     points: list[PointFacts]
+    choices: list[ChoiceFacts]
     axes: dict[str, list[Any]]
     fixed: dict[str, str]
     injected: dict[str, list[str]]
@@ -289,6 +314,8 @@ class ReportFacts:
     """An experiment.
 
     Attributes:
+        state: of the search, see `RUNNING`.
+        progress: how far it was when it last wrote that; empty if it has ended.
         data: findings of the audit.
         winner: None before the headline.
         not_run: stages of the plan that were not reached.
@@ -308,6 +335,13 @@ class ReportFacts:
     provenance: Provenance
     seconds: float
     trial_seconds: float
+    state: str
+    progress: str
+
+    @property
+    def headline(self) -> StageFacts | None:
+        """The stage in which the winner and the untuned defaults were trained alike."""
+        return next((stage for stage in self.stages if self.winner and stage.study == self.winner.study), None)
 
     def plain(self) -> dict[str, Any]:
         """What `report.json` holds: all but the learning curves, which lie in every run's `metrics.csv`."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 RATE = "optimizer.lr"
 
+TOO_FEW = "fewer than two optimizers were tried to the end"
+
 
 @dataclass(frozen=True)
 class Gap:
@@ -142,7 +144,7 @@ def optimizers(stands: Mapping[str, Standing]) -> Optimizers | str:
             askings.setdefault(asked(name)[1], {})[optimizer] = name, stand
     several = [number for number, of in askings.items() if len(of) > 1]
     if not several:
-        return "fewer than two optimizers were tried to the end"
+        return TOO_FEW
     found = askings[max(several)]
     if len({_setting(stand) for _, stand in found.values()}) > 1:
         return "the optimizers were tried under different settings"

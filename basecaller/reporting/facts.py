@@ -14,12 +14,18 @@ from basecaller.errors import DataError
 from basecaller.facts import from_json
 from basecaller.files import read_json
 from basecaller.hpo.best import setting_of, standing
+from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.grid import as_text
+from basecaller.hpo.ranking import against, mean_of
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study, stages_of
 from basecaller.hpo.verdicts import at_edges, label, short, shown, verdict
 from basecaller.reporting.contents import (
+    FINISHED,
+    RUNNING,
+    STOPPED,
     AheadFacts,
+    ChoiceFacts,
     OptimizerFacts,
     PointFacts,
     Provenance,
@@ -77,6 +83,7 @@ def experiment_facts(url: str, experiment: str, folder: Path, plan: list[str], s
     search = read_json(folder / "search.json") or {}
     history = {entry["name"]: entry for entry in search.get("history", [])}
     stages = [stage_facts(name, study, stands[name], history.get(name)) for name, study in studies.items()]
+    state = search.get("state", FINISHED if (folder / "winner" / "winner.json").exists() else STOPPED)
     return ReportFacts(
         experiment=experiment,
         command=search.get("command", f"python -m basecaller.search experiment={experiment}"),
@@ -90,6 +97,8 @@ def experiment_facts(url: str, experiment: str, folder: Path, plan: list[str], s
         provenance=provenance(studies, stages),
         seconds=search.get("seconds", 0.0),
         trial_seconds=round(sum(t.seconds or 0.0 for stage in stages for t in stage.trials if not t.taken_over), 1),
+        state=state,
+        progress=(read_json(folder / "progress.json") or {}).get("text", "") if state == RUNNING else "",
     )
 
 
@@ -177,6 +186,7 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing, asked: dict[str
         confounding=" ".join(filter(None, (confounded, mixed_paths(trials)))),
         per_cost=per_cost(stand) if confounded else "",
         points=points,
+        choices=choice_facts(stand),
         axes=record.axes,
         fixed=record.fixed,
         injected=record.injected,
@@ -215,6 +225,26 @@ def ahead(stand: Standing) -> list[AheadFacts]:
         if point is not None and gap is not None and gap.seeds:
             found.append(AheadFacts(label(stand, point), gap.mean, finite(gap.low), finite(gap.high), gap.seeds))
     return found
+
+
+def choice_facts(stand: Standing) -> list[ChoiceFacts]:
+    """The choices of a stage held against its winner, each by its best point of those with the most seeds."""
+    found = stand.conclusion
+    if stand.choice is None or found.winner is None:
+        return []
+    values = {point: of for point, of in stand.values(stand.seeds).items() if of}
+    leaders: dict[Any, str] = {}
+    for point in sorted(values, key=lambda point: (-len(values[point]), mean_of(values[point]))):
+        leaders.setdefault(stand.choices[point], point)
+    leaders[stand.choices[found.winner]] = found.winner
+    choices = [choice for choice in dict.fromkeys(stand.choices.values()) if choice in leaders]
+    facts = []
+    for choice in sorted(choices) if is_ordered(choices) else choices:
+        wins = leaders[choice] == found.winner
+        difference, error, shared = against(values, leaders[choice], found.winner, found.noise if found.freedom else 0.0)
+        known = not wins and found.freedom and shared
+        facts.append(ChoiceFacts(shown(choice), wins, difference if shared else None, finite(error) if known else None, shared))
+    return facts
 
 
 def _guessing(stand: Standing) -> str:

@@ -1,4 +1,5 @@
-"""Figures of a stage as SVG: learning curves, loss against rate, or a heat map, whichever its grid asks for."""
+"""Figures as SVG. A stage has learning curves, loss against rate, or a heat map, depending on its grid. The search has: what
+each question was worth, how the winner learned, and the winner's loss after every stage."""
 
 from __future__ import annotations
 
@@ -6,14 +7,19 @@ import io
 import json
 import logging
 import math
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache, wraps
+from html import escape
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from basecaller.hpo.edges import is_ordered
-from basecaller.reporting.contents import PointFacts, StageFacts
+from basecaller.hpo.verdicts import short
+from basecaller.reporting.contents import ChoiceFacts, PointFacts, StageFacts
+from basecaller.reporting.contests import asked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +37,23 @@ STYLE: Any = {
 }  # fmt: skip
 """Matplotlib's settings while a figure is drawn."""
 
+Given = ParamSpec("Given")
+Drawn = TypeVar("Drawn")
+
+
+def _styled(draw: Callable[Given, Drawn]) -> Callable[Given, Drawn]:
+    """Draws with `STYLE`; a notebook's own settings stay."""
+
+    @wraps(draw)
+    def drawn(*args: Given.args, **kwargs: Given.kwargs) -> Drawn:
+        import matplotlib as mpl  # here: the pages import this module where nothing may be drawn
+
+        logging.getLogger("matplotlib").setLevel(logging.WARNING)
+        with mpl.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
 
 def _figure(width: float = 6.4, height: float = 3.6) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure  # without pyplot: a notebook keeps its backend and settings
@@ -39,10 +62,17 @@ def _figure(width: float = 6.4, height: float = 3.6) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _svg(figure: Figure) -> str:
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()[text.getvalue().index("<svg") :]
+def _svg(figure: Figure, title: str) -> str:
+    """A figure as an element of a page, with a description for screen readers."""
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    head, drawing = file.getvalue()[file.getvalue().index("<svg") :].split(">", 1)
+    return f'{head} role="img" aria-label="{escape(title)}"><title>{escape(title)}</title>{drawing}'
+
+
+def apart(svg: str, number: int) -> str:
+    """A figure with ids that no other figure of the page has."""
+    return re.sub(r'(\bid="|url\(#|href="#)', rf"\1f{number}-", svg)
 
 
 def figure_of(stage: StageFacts, stages: list[StageFacts]) -> tuple[str, str] | None:
@@ -70,15 +100,9 @@ class _Drawing:
 
 
 @lru_cache(maxsize=256)  # a search writes its report after every stage: what has not changed is not drawn again
+@_styled
 def _drawn(drawing: _Drawing) -> tuple[str, str] | None:
-    import matplotlib as mpl
-
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    with mpl.rc_context(STYLE):
-        return _draw(drawing.stage, drawing.stages)
-
-
-def _draw(stage: StageFacts, stages: list[StageFacts]) -> tuple[str, str] | None:
+    stage, stages = drawing.stage, drawing.stages
     measured = [point for point in stage.points if point.mean is not None]
     if not measured:
         return None
@@ -90,8 +114,8 @@ def _draw(stage: StageFacts, stages: list[StageFacts]) -> tuple[str, str] | None
         same = [other for other in stages if [k for k, v in other.axes.items() if len(v) > 1] == [key]]
         return _against(key, stage, same)
     if len(measured) <= len(COLOURS) and any(any(point.curves) for point in measured):
-        return _curves(measured)
-    return _dots(measured)
+        return _curves(stage.name, measured)
+    return _dots(stage.name, measured)
 
 
 def _measured(points: list[PointFacts]) -> list[tuple[PointFacts, float]]:
@@ -103,7 +127,13 @@ def _bars(error: float | None) -> float:
     return error if error is not None else 0.0
 
 
-def _curves(points: list[PointFacts]) -> tuple[str, str]:
+def _ranking(name: str, points: list[PointFacts]) -> str:
+    """A figure of losses in words, the best point first."""
+    ranked = sorted(_measured(points), key=lambda pair: pair[1])[:5]
+    return f"{name}: {', '.join(f'{point.label} {mean:.4f}' for point, mean in ranked)} nats per base"
+
+
+def _curves(name: str, points: list[PointFacts]) -> tuple[str, str]:
     figure, axes = _figure()
     for colour, point in zip(COLOURS, points, strict=False):
         curves = [curve for curve in point.curves if curve]
@@ -115,7 +145,8 @@ def _curves(points: list[PointFacts]) -> tuple[str, str]:
     axes.set_xlabel("signal seen (thousand samples)")
     axes.set_ylabel(LOSS)
     axes.legend(frameon=False)
-    return _svg(figure), "Learning curves: line, the mean over seeds; band, from the best seed to the worst."
+    caption = "Learning curves: line, the mean over seeds; band, from the best seed to the worst."
+    return _svg(figure, f"Learning curves. {_ranking(name, points)}"), caption
 
 
 def _against(key: str, stage: StageFacts, stages: list[StageFacts]) -> tuple[str, str]:
@@ -140,7 +171,8 @@ def _against(key: str, stage: StageFacts, stages: list[StageFacts]) -> tuple[str
     axes.set_xlabel("learning rate" if key == "optimizer.lr" else key)
     axes.set_ylabel(LOSS)
     axes.legend(frameon=False)
-    return _svg(figure), "Star: a stage's winner. Bars: one standard error of the mean, from the noise between seeds."
+    caption = "Star: a stage's winner. Bars: one standard error of the mean, from the noise between seeds."
+    return _svg(figure, f"Loss against {short(key)}. {_ranking(stage.name, stage.points)}"), caption
 
 
 def _heat_map(stage: StageFacts, keys: list[str]) -> tuple[str, str]:
@@ -173,7 +205,8 @@ def _heat_map(stage: StageFacts, keys: list[str]) -> tuple[str, str]:
     axes.set_xlabel(names.get(keys[1], keys[1]))
     axes.set_ylabel(names.get(keys[0], keys[0]))
     figure.colorbar(image, label=LOSS)
-    return _svg(figure), "Mean over seeds; ± one standard error where a point ran at more than one. Framed: the winner."
+    caption = "Mean over seeds; ± one standard error where a point ran at more than one. Framed: the winner."
+    return _svg(figure, f"Loss by {short(keys[0])} and {short(keys[1])}. {_ranking(stage.name, stage.points)}"), caption
 
 
 def _frame(i: int, j: int) -> Any:
@@ -182,7 +215,7 @@ def _frame(i: int, j: int) -> Any:
     return Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, fill=False, edgecolor="#D55E00", linewidth=2.5)
 
 
-def _dots(points: list[PointFacts]) -> tuple[str, str]:
+def _dots(name: str, points: list[PointFacts]) -> tuple[str, str]:
     ranked = sorted(_measured(points), key=lambda pair: pair[1], reverse=True)[-30:]
     figure, axes = _figure(height=1 + 0.28 * len(ranked))
     for i, (point, mean) in enumerate(ranked):
@@ -194,21 +227,117 @@ def _dots(points: list[PointFacts]) -> tuple[str, str]:
         )  # fmt: skip
     axes.set_yticks(range(len(ranked)), [point.label for point, _ in ranked])
     axes.set_xlabel(LOSS)
-    return _svg(figure), "Grey: single seeds. Diamond: their mean, with one standard error; orange, the winner."
+    caption = "Grey: single seeds. Diamond: their mean, with one standard error; orange, the winner."
+    return _svg(figure, f"Loss of every point. {_ranking(name, points)}"), caption
 
 
+@_styled
 def overview(stages: list[StageFacts]) -> str | None:
     """The search at a glance: the winner's loss after every stage; None where none has one."""
     won = [(s.name, s.value, next((p.error for p in s.points if p.state == "winner"), None)) for s in stages]
     shown = [(name, value, error) for name, value, error in won if value is not None]
     if len(shown) < 2:
         return None
-    figure, axes = _figure(height=2.6)
+    many = len(shown) > 10
+    figure, axes = _figure(height=3.2 if many else 2.6)
     axes.errorbar(
         [name for name, _, _ in shown], [value for _, value, _ in shown], yerr=[_bars(error) for _, _, error in shown],
         marker="o", color=COLOURS[0], capsize=3, linestyle=":",
     )  # fmt: skip
     axes.set_ylabel(LOSS)
-    axes.tick_params(axis="x", rotation=30)
+    axes.tick_params(axis="x", rotation=90 if many else 30)
     axes.margins(x=0.05, y=0.15)
-    return _svg(figure)
+    losses = ", ".join(f"{name} {value:.4f}" for name, value, _ in shown)
+    return _svg(figure, f"The winner's loss after each stage, nats per base: {losses}")
+
+
+# -- the questions side by side
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One asking of a question.
+
+    Attributes:
+        stage: its facts.
+        asking: 1 for the first.
+        figure: the choices against the winner.
+    """
+
+    stage: StageFacts
+    asking: int
+    figure: str
+
+
+def questions(stages: list[StageFacts]) -> list[list[Panel]]:
+    """Small multiples: a row for each question that had a choice, with a panel for each asking, on one scale."""
+    rows: dict[str, list[StageFacts]] = {}
+    for stage in stages:
+        if len(stage.choices) > 1:
+            rows.setdefault(asked(stage.name)[0], []).append(stage)
+    return [[Panel(stage, asked(stage.name)[1], _choices(stage, _reach(of))) for stage in of] for of in rows.values()]
+
+
+def _reach(stages: list[StageFacts]) -> tuple[float, float]:
+    """The ends of an axis on which all choices of some stages lie."""
+    known = [(c.difference, _bars(c.error)) for stage in stages for c in stage.choices if c.difference is not None]
+    low, high = min(d - e for d, e in known), max(d + e for d, e in known)
+    margin = 0.06 * (high - low) or 1e-3
+    return min(low, 0.0) - margin, max(high, 0.0) + margin
+
+
+def _choices(stage: StageFacts, reach: tuple[float, float]) -> str:
+    return _drawn_choices(json.dumps([asdict(choice) for choice in stage.choices]), stage.name, stage.verdict.kind, reach)
+
+
+@lru_cache(maxsize=256)
+@_styled
+def _drawn_choices(choices: str, name: str, kind: str, reach: tuple[float, float]) -> str:
+    found = [ChoiceFacts(**choice) for choice in json.loads(choices)]
+    figure, axes = _figure(3.3, 0.65 + 0.24 * len(found))
+    axes.axvline(0, color="#777777", linewidth=1)
+    told = []
+    for place, choice in enumerate(reversed(found)):
+        if choice.difference is None:
+            continue
+        axes.errorbar(
+            choice.difference, place, xerr=choice.error, marker="D" if choice.wins else "o", markersize=6 if choice.wins else 5,
+            capsize=3, linestyle="", color=COLOURS[1] if choice.wins else COLOURS[0],
+        )  # fmt: skip
+    for choice in found:
+        if choice.difference is not None and not choice.wins:
+            error = "" if choice.error is None else f" plus or minus {choice.error:.4f}"
+            told.append(f"{choice.label} {choice.difference:+.4f}{error}")
+    axes.set_yticks(range(len(found)), [choice.label for choice in reversed(found)])
+    axes.set_xlim(*reach)
+    axes.set_ylim(-0.6, len(found) - 0.4)
+    axes.locator_params(axis="x", nbins=4)
+    axes.grid(visible=False, axis="y")
+    winner = next((choice.label for choice in found if choice.wins), "")
+    return _svg(figure, f"{name}, {kind}: the winner is {winner}; against it {', '.join(told)} nats per base")
+
+
+def learning(stage: StageFacts) -> str | None:
+    """How the winner and the untuned defaults learned, trained alike; None if no curve is known."""
+    points = [point for point in stage.points if any(point.curves)]
+    return _drawn_learning(_Drawing.of(replace(stage, points=points), [])) if points else None
+
+
+@lru_cache(maxsize=4)
+@_styled
+def _drawn_learning(drawing: _Drawing) -> str:
+    told = []
+    figure, axes = _figure()
+    for colour, point in zip(COLOURS, drawing.stage.points, strict=False):
+        name = "untuned defaults" if point.label.endswith("defaults") else "winner"
+        curves = [curve for curve in point.curves if curve]
+        length = min(map(len, curves))
+        samples = np.array([curves[0][i]["samples"] for i in range(length)]) / 1e6
+        for key, style, what in (("val_loss", "-", "validation"), ("train_loss", ":", "training")):
+            losses = np.array([[p[key] for p in curve[:length]] for curve in curves]).mean(0)
+            axes.plot(samples, losses, style, color=colour, marker="o", markersize=3, label=f"{name}, {what}")
+            told.append(f"{name}, {what}: {losses[0]:.3f} to {losses[-1]:.3f}")
+    axes.set_xlabel("signal seen (million samples)")
+    axes.set_ylabel("loss (nats per base)")
+    axes.legend(frameon=False, fontsize=9)
+    return _svg(figure, f"Learning curves of the winner and the untuned defaults, nats per base. {'; '.join(told)}")

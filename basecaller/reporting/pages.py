@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from datetime import datetime
 from pathlib import Path
 
 from basecaller.files import replacing, write_json
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.verdicts import short, shown
-from basecaller.reporting.contents import ReportFacts
+from basecaller.reporting.contents import RUNNING, ReportFacts
+
+REFRESH = 10
+"""Seconds after which the page of a search that runs loads itself again."""
 
 
 def number(value: float | None, form: str = ".4f") -> str:
@@ -29,18 +34,26 @@ def duration(seconds: float | None) -> str:
 
 
 def write_pages(facts: ReportFacts, folder: Path) -> Path:
-    """Writes `report.json`, `report.md` and `report.html`, each whole or not at all.
+    """Writes `report.json`, `report.md` and `report.html`, each whole or not at all. While a search runs, its page loads itself
+    again every `REFRESH` seconds.
 
     Returns:
         The HTML page.
     """
     import jinja2
+    from markupsafe import Markup
 
-    from basecaller.reporting.figures import figure_of, overview
+    from basecaller.reporting.figures import apart, figure_of, learning, overview, questions
 
     write_json(folder / "report.json", facts.plain())
-    figures = {stage.name: figure_of(stage, facts.stages) for stage in facts.stages}
-    glance = overview(facts.stages)
+    headline, count = facts.headline, itertools.count()
+    drawn = {
+        "figures": {stage.name: None if stage is headline else figure_of(stage, facts.stages) for stage in facts.stages},
+        "overview": overview(facts.stages),
+        "questions": questions(facts.stages),
+        "learning": headline and learning(headline),
+        "refresh": REFRESH if facts.state == RUNNING else None,
+    }
     loader = jinja2.PackageLoader("basecaller.reporting")
     environment = jinja2.Environment(
         loader=loader,
@@ -53,9 +66,10 @@ def write_pages(facts: ReportFacts, folder: Path) -> Path:
         "number": number, "duration": duration, "shown": shown, "typed": as_text, "short": short,
         "percent": lambda value: number(value, ".1%"), "count": lambda value: number(value, ",.0f"),
     }  # fmt: skip
-    environment.globals |= {"with_error": with_error}
+    environment.filters["drawn"] = lambda svg: Markup(apart(svg, next(count)))
+    environment.globals |= {"with_error": with_error, "now": datetime.now}
     for name in ("report.md", "report.html"):
-        text = environment.get_template(f"{name}.j2").render(vars(facts), figures=figures, overview=glance)
+        text = environment.get_template(f"{name}.j2").render(vars(facts), **drawn)
         with replacing(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
     return folder / "report.html"

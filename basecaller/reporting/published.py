@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from basecaller.hpo.verdicts import short, shown
-from basecaller.reporting.contests import Contest, asked, contest_of, finished, optimizers
+from basecaller.reporting.contests import TOO_FEW, Contest, asked, contest_of, finished, optimizers
 
 if TYPE_CHECKING:
     from basecaller.hpo.best import Standing
     from basecaller.reporting.contents import StageFacts
+
+SOURCES = ("rawctcnet", "simulated", "simulated_hard")
+"""Sources of data of the published run's pore, by `data.name`."""
 
 OPTIMIZERS = {"lr_adam": "Adam", "lr_adamax": "Adamax", "lr_adagrad": "Adagrad"}
 
@@ -90,10 +93,31 @@ class Claim:
 
 @dataclass(frozen=True)
 class Published:
-    """The published table with our numbers beside it, and its conclusions with our answers."""
+    """The published table with our numbers beside it, and its conclusions with our answers.
+
+    Attributes:
+        rows, claims: all of the published run.
+        comparable: whether ours is of the published run's pore.
+    """
 
     rows: list[Row]
     claims: list[Claim]
+    comparable: bool
+
+    @property
+    def known_rows(self) -> list[Row]:
+        """Those that our run has a number for."""
+        return [row for row in self.rows if row.seeds]
+
+    @property
+    def known_claims(self) -> list[Claim]:
+        """Those whose stages our run has finished."""
+        return [claim for claim in self.claims if claim.why not in NOT_ASKED]
+
+    @property
+    def applies(self) -> bool:
+        """Whether a reader of our run has a use for it."""
+        return self.comparable and bool(self.known_rows or self.known_claims)
 
 
 def against_published(stands: dict[str, Standing], stages: list[StageFacts]) -> Published:
@@ -118,7 +142,12 @@ def against_published(stands: dict[str, Standing], stages: list[StageFacts]) -> 
         _batch_size(latest.get("batch_size")),
         *(_rates(text, latest.get(stage)) for stage, text in LARGER.items()),
     ]  # fmt: skip
-    return Published(rows, claims)
+    return Published(rows, claims, any(map(_is_of_its_pore, stands.values())))
+
+
+def _is_of_its_pore(stand: Standing) -> bool:
+    """Whether a stage's reads are of R9.4, as the published run's were: its own tensors, or simulated ones."""
+    return stand.winner is not None and stand.winner.config.get("data", {}).get("name") in SOURCES
 
 
 def latest_asked(stages: Iterable[str]) -> dict[str, str]:
@@ -165,6 +194,7 @@ def _with_ours(row: Row, stand: Standing | None, settings: dict[str, Any]) -> Ro
 
 UNTOLD = "cannot tell"
 NOT_RUN = "the stage was not run, or not to its end"
+NOT_ASKED = (NOT_RUN, TOO_FEW)
 
 LARGER = {
     "dilation": "Larger models want smaller rates: a larger dilation.",

@@ -91,6 +91,10 @@ TUNED = ("stage.rate_factor", "stage.candidate")
 """Keys among them that can: other settings are computed from them."""
 
 
+STEPS = 100
+"""Steps of Optuna for each unit of `training.fit.Point.progress`: Optuna counts in whole numbers."""
+
+
 class Training(Task):
     """Trainings, as the sweeper sees them; `conf/hydra/sweeper/basecaller.yaml` names it."""
 

@@ -20,6 +20,7 @@ from basecaller.hpo.records import Outcome
 from basecaller.hpo.storage import open_study
 from basecaller.hpo.trial import JobTrial, claim
 from basecaller.runs.job import Job
+from basecaller.runs.task import STEPS
 from basecaller.runs.training import train
 from basecaller.training.fit import Point
 
@@ -111,7 +112,7 @@ class _Curve:
     def __call__(self, point: Point) -> None:
         if self.lost is None:
             try:
-                self.trial.report(point.val_loss, round(100 * point.progress))
+                self.trial.report(point.val_loss, round(STEPS * point.progress))
             except StorageError as error:
                 log.warning("%s", error)
                 self.lost = error

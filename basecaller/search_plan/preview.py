@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from basecaller.data.splits import SPLITS
 from basecaller.geometry import dilations
 from basecaller.hpo.designs import most_runs, planned
 from basecaller.settings import settings
@@ -21,7 +24,10 @@ SPEED = {"native": 13e6, "torch": 2.6e6}
 """Signal samples times residual blocks that one core trains in a second, at 32 channels and stride 4."""
 
 SAMPLES_PER_BASE = 10.2
-"""Of simulated reads, on average."""
+"""Mean of simulated reads."""
+
+DECODING = 2e5
+"""Signal samples that one core decodes per second, by beam search."""
 
 
 def preview(search: Search, console: Console) -> None:
@@ -40,11 +46,7 @@ def preview(search: Search, console: Console) -> None:
             table.caption = f"and up to {file.stage.extend} more beyond the edge of the grid, if the winner lies there"
         console.print(table)
         console.print("  ".join(f"{k}={v}" for k, v in fixed.items()), style="dim")
-        if space.seeds:
-            seeds, runs = len(space.seeds), len(points) * len(space.seeds)
-        else:
-            design, choices, seeds = planned(str(file.stage.design), space.axes, file.choice, int(file.stage.replicates))
-            runs = most_runs(design, choices, seeds)
+        runs, seeds = most_trials(search, name)
         if seeds > 1:
             console.print(f"{len(points)} points, {runs} trials at most over {seeds} seeds", style="dim")
         total, seconds = total + runs, seconds + runs * float(np.mean(costs))
@@ -74,23 +76,36 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.1f} minutes"
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """What an estimate needs of the data.
+
+    Attributes:
+        samples: of a chunk, on average.
+        training, validation, testing: how many chunks there are of each.
+    """
+
+    samples: float
+    training: int
+    validation: int
+    testing: int
+
+
 @lru_cache(maxsize=1)
-def sizes(search: Search) -> tuple[tuple[float, int, int], str]:
-    """What an estimate needs of the data, and how it trains; the same for all of a search."""
-    return _sizes(search), _path(search)
-
-
-def _sizes(search: Search) -> tuple[float, int, int]:
-    """Samples of a chunk on average, and how many chunks train and validate; simulated reads need not be made for it."""
+def sizes(search: Search) -> Sizes:
+    """Sizes of a search's data; simulated reads are not made for it."""
     data = search.cfg.data
     if data.name.startswith("simulated"):
-        samples = SAMPLES_PER_BASE * (data.min_bases + data.max_bases) / 2
-        return samples, round(data.reads * (1 - data.validation - data.test)), round(data.reads * data.validation)
+        counts = [round(data.reads * share) for share in (1 - data.validation - data.test, data.validation, data.test)]
+        return Sizes(SAMPLES_PER_BASE * (data.min_bases + data.max_bases) / 2, *counts)
     dataset = search.dataset
-    return float(np.mean(dataset.lengths)), len(dataset.indices("train")), len(dataset.indices("validation"))
+    training, validation, testing = (len(dataset.indices(split)) for split in SPLITS)
+    return Sizes(float(np.mean(dataset.lengths)), training, validation, testing)
 
 
+@lru_cache(maxsize=1)
 def _path(search: Search) -> str:
+    """How its trainings are computed, see `SPEED`."""
     from basecaller.training.device import choose_device  # torch starts slowly
     from basecaller.training.engine import choose_path
 
@@ -99,7 +114,16 @@ def _path(search: Search) -> str:
     return "native" if str(path).startswith("native") else "torch"
 
 
-def estimate(search: Search, chosen: dict[str, Any], train: Any = None) -> float:
+def most_trials(search: Search, name: str) -> tuple[int, int]:
+    """How many trials a stage of the plan has at most, unless its grid grows, and over how many seeds."""
+    file, space = search.files[name], search.spaces[name]
+    if space.seeds:
+        return len(space.points()) * len(space.seeds), len(space.seeds)
+    design, choices, seeds = planned(str(file.stage.design), space.axes, file.choice, int(file.stage.replicates))
+    return most_runs(design, choices, seeds), seeds
+
+
+def estimate(search: Search, chosen: Mapping[str, Any], train: Any = None) -> float:
     """Seconds of one training on one worker.
 
     Args:
@@ -107,16 +131,40 @@ def estimate(search: Search, chosen: dict[str, Any], train: Any = None) -> float
         chosen: its settings by key; those that an earlier stage decides are taken from the config.
         train: its `train` section, where it is not the search's.
     """
-    cfg, train = search.cfg, train or search.cfg.train
 
     def number(key: str) -> float:
         value = str(chosen.get(key, "<default>"))
-        return float(OmegaConf.select(cfg, key) if value.startswith("<") else value)
+        return float(OmegaConf.select(search.cfg, key) if value.startswith("<") else value)
 
-    blocks = len(dilations(int(number("model.max_dilation")), int(number("model.stacks"))))
-    (samples, there, validating), path = sizes(search)
-    chunks = train.epochs * min(train.chunks or there, there)
-    validation = train.epochs * train.validations * min(train.validation_chunks or validating, validating) / 3  # no backward
-    overhead = 1 + 2 / number("data.batch_size") if path == "torch" else 1  # PyTorch's small batches keep a core less busy
-    width = (cfg.model.channels / 32) ** 1.5 * 4 / cfg.model.stride
-    return float((chunks * overhead + validation) * samples * blocks * width / SPEED[path])
+    model = {key: number(f"model.{key}") for key in ("max_dilation", "stacks", "channels", "stride")}
+    return training_seconds(model, train or search.cfg.train, number("data.batch_size"), sizes(search), _path(search))
+
+
+def training_seconds(model: Mapping[str, Any], train: Mapping[str, Any], batch: float, data: Sizes, path: str) -> float:
+    """Seconds of one training on one core of the machine that `SPEED` was measured on.
+
+    Args:
+        model, train: sections of its config.
+        batch: chunks in a batch.
+        data: that it trains on.
+        path: how it is computed, a key of `SPEED`.
+    """
+    blocks = len(dilations(int(model["max_dilation"]), int(model["stacks"])))
+    there = min(train["chunks"] or data.training, data.training)
+    chunks = {
+        "epochs": train["epochs"] * there,
+        "updates": train["updates"] * batch,
+        "samples": train["samples"] / data.samples,
+    }[train["budget"]]
+    validated = min(train["validation_chunks"] or data.validation, data.validation)
+    validation = train["validations"] * chunks / there * validated / 3  # no backward
+    overhead = 1 + 2 / batch if path == "torch" else 1  # PyTorch's small batches keep a core less busy
+    width = (model["channels"] / 32) ** 1.5 * 4 / model["stride"]
+    return float((chunks * overhead + validation) * data.samples * blocks * width / SPEED[path])
+
+
+def testing_seconds(search: Search) -> float:
+    """Seconds in which one model is tested on the test split, by beam search on one core."""
+    data = sizes(search)
+    chunks = data.testing + min(search.cfg.train.validation_chunks or data.validation, data.validation)
+    return chunks * data.samples / DECODING

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,11 +26,12 @@ from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.records import store_study, trials_of
 from basecaller.hpo.storage import open_study
 from basecaller.report import write_report
-from basecaller.reporting.contents import ReportFacts, StageFacts, WinnerFacts
+from basecaller.reporting.contents import FINISHED, RUNNING, STOPPED, ReportFacts, StageFacts, WinnerFacts
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.terminal import print_report, print_stage
 from basecaller.runs.findings import data_findings
 from basecaller.runs.task import TASK
+from basecaller.search_plan.agenda import FINALISTS, HEADLINE
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.finalists import INCUMBENT, Candidates, finalist_candidates
 from basecaller.search_plan.incumbent import (
@@ -42,13 +44,11 @@ from basecaller.search_plan.incumbent import (
     settings_of,
     study_stage,
 )
+from basecaller.search_plan.progress import Progress
 from basecaller.search_plan.stages import flat_overrides, group_options, read_stage, run_sweep, unswept
 from basecaller.search_plan.winner import write_winner
 from basecaller.settings import general, settings
 from basecaller.workers import divide
-
-FINALISTS, HEADLINE = "finalists", "headline"
-"""The stages that compare whole configurations, longer trained."""
 
 OWN = ("plan=", "search.workers=", "search.preview=", "search.winner", "search.rounds=", "search.round_budget=",
        "search.finalist", "search.headline", "search.batch_schedule=", "print_config=")  # fmt: skip
@@ -84,7 +84,10 @@ class Search:
             raise SettingError("stage: a search runs the stages of its plan; give them as in 'plan=[padding,lr_adam]'")
         self.url, self.experiment = str(cfg.storage), str(cfg.experiment)
         self.folder = Path(cfg.output_dir)
-        self.seconds_before = float((read_json(self.folder / "search.json") or {}).get("seconds", 0))
+        before = read_json(self.folder / "search.json") or {}
+        self.seconds_before = float(before.get("seconds", 0))
+        self.finished_before = before.get("state") == FINISHED
+        self.answered_before = [(of["round"], of["stage"], of["study"]) for of in before.get("history", [])]
         self.plan = [str(name) for name in cfg.plan]
         self.options = general(cfg).search
         self.workers = divide(self.options.workers, str(cfg.device))
@@ -98,7 +101,8 @@ class Search:
         self.history: list[Asked] = []
         self.axes: dict[str, list[Any]] = {}
         self.incumbent: Incumbent | None = None
-        self.ran = False
+        self.ran, self.round = False, 1
+        self.progress = Progress(self)
 
     # -- the whole
 
@@ -112,16 +116,24 @@ class Search:
         """
         TASK.check(self.cfg)
         self._save(report=not (self.folder / "report.html").exists())
+        try:
+            return self._run()
+        except BaseException:
+            with suppress(OSError):  # the error that ended the search is reported, not this one
+                self._save(report=False, state=STOPPED)
+            raise
+
+    def _run(self) -> ReportFacts:
         self.first_round()
         for number in range(2, self.options.rounds + 1):
             if not self.later_round(number):
                 break
         candidates = self.run_finalists()
         winner = self.run_headline(candidates)
-        reported = (read_json(self.folder / "report.json") or {}).get("winner")
+        reported = read_json(self.folder / "report.json") or {}
         self.console.rule("report")
-        self._save(report=False)
-        pages = self.ran or reported != to_json(winner)
+        self._save(report=False, state=FINISHED)
+        pages = self.ran or reported.get("winner") != to_json(winner) or reported.get("state") != FINISHED
         facts = write_report(self.url, self.experiment, self.folder, self.plan, pages)
         print_report(facts, self.console)
         self.console.print(f"report: {self.folder / 'report.html'}")
@@ -149,6 +161,7 @@ class Search:
         """Asks again, with more chunks, what was asked under other settings than the incumbent's; returns whether an answer
         changed."""
         budget, changed = longer(self.cfg, self.dataset, self.options.round_budget), False
+        self.round = number
         self.console.rule(f"round {number}", style="bold")
         for contest in self.contests():
             name = self._holder(contest)
@@ -263,7 +276,9 @@ class Search:
             self.console.print(f"skipped: {note}" if skipped else note, style="bold")
         self.console.print(command("train", overrides, multirun=True), style="dim", soft_wrap=True)
         before = time.time()
-        study_name = run_sweep([*self.of_hydra, *self.workers.overrides, *overrides])
+        with self.progress.asking(name, study_stage(name, asking)):
+            study_name = run_sweep([*self.of_hydra, *self.workers.overrides, *overrides])
+        self.progress.agenda.close(study_name)
         study = open_study(self.url, study_name)
         store_study(study, skipped=skipped, note="" if skipped else note)
         facts = stage_facts(study_stage(name, asking), study, standing(study))
@@ -313,7 +328,8 @@ class Search:
         budget = self._recipe()
         seeds = [f"seed={int(self.cfg.seed) + 1000}", f"stage.replicates={self.options.headline_seeds}"]
         facts = self._compare(HEADLINE, [*budget, *seeds], candidates)
-        return write_winner(self.cfg, self.url, facts.study, candidates, budget, self.console)
+        with self.progress.testing():
+            return write_winner(self.cfg, self.url, facts.study, candidates, budget, self.console)
 
     def _recipe(self) -> list[str]:
         """How the winner trains; what the user says of the optimizer stays."""
@@ -342,7 +358,7 @@ class Search:
         """See `runs.findings.data_findings`."""
         return data_findings(settings(self.cfg))
 
-    def _save(self, report: bool) -> None:
+    def _save(self, report: bool, state: str = RUNNING) -> None:
         """Keeps what was asked and answered in `search.json`; writes the report too."""
         seconds = self.seconds_before + time.monotonic() - self.started
         content = {
@@ -351,6 +367,7 @@ class Search:
             "history": [dataclasses.asdict(asked) | {"name": asked.name} for asked in self.history],
             "data": self.findings,
             "seconds": round(seconds, 1),
+            "state": state,
         }
         write_json(self.folder / "search.json", content)
         if report:

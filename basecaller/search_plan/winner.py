@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 MODEL_FILES = ("best.pt", "config.yaml", "metrics.csv", "result.json", "calibration.json")
 """What makes a training's folder a model that can be called with."""
+
+TRAINING = ("model", "optimizer", "padding", "data.batch_size", "train.")
+"""Prefixes of overrides that set the network and its training, but not its data."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def write_winner(
         settings=dict(sorted(candidates.settings[WINNER].items())),
         val_loss=best.value,
         test=HeldOutScores(**{field.name: getattr(test, field.name) for field in fields(HeldOutScores)}),
-        gain=gain(scores[WINNER], scores[DEFAULTS]),
+        gain=gain(scores[WINNER], scores[DEFAULTS], candidates),
         facts=WinnerTraining(**{field.name: best.facts.get(field.name) for field in fields(WinnerTraining)}),
         command=command("train", overrides),
         folder=str(kept),
@@ -154,17 +157,27 @@ def tested(cfg: DictConfig, folder: Path) -> HeldOutReads:
     return test.scores
 
 
-def gain(ours: Mapping[int, HeldOutReads], theirs: Mapping[int, HeldOutReads]) -> Gain:
+def defaults_in_words(given: Sequence[str]) -> str:
+    """The untuned defaults in words, with the settings of the training that the user gave; the winner has these too."""
+    own = [line for line in given if line.startswith(TRAINING)]
+    if not own:
+        return "the untuned defaults"
+    return f"the untuned defaults with your {', '.join(own)}" if len(own) < 4 else "the untuned defaults with what you set"
+
+
+def gain(ours: Mapping[int, HeldOutReads], theirs: Mapping[int, HeldOutReads], candidates: Candidates) -> Gain:
     """What tuning gained: identity and loss of two settings at the same seeds, on the same test reads.
 
     The standard error has two parts: between reads (of the mean over seeds), and between seeds (of the mean over reads).
 
     Args:
         ours, theirs: scores by seed, see `tested`.
+        candidates: the settings that were trained: the winner's and the untuned defaults.
     """
+    defaults = defaults_in_words(candidates.given)
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
-        return Gain([], "What tuning gained is not known: the untuned defaults gave no model.")
+        return Gain([], f"What tuning gained is not known: {defaults} gave no model.")
     reads = list(ours[seeds[0]].identities)
     of_read = np.array([[ours[s].identities[r] - theirs[s].identities[r] for r in reads] for s in seeds])
     by_seed = of_read.mean(1)
@@ -175,8 +188,10 @@ def gain(ours: Mapping[int, HeldOutReads], theirs: Mapping[int, HeldOutReads]) -
     before, after = (float(np.mean([of[s].identity_mean for s in seeds])) for of in (theirs, ours))
     noise = "; ± is one standard error" if len(seeds) > 1 else ", so that ±, one standard error, is of reads alone"
     text = (
-        f"Tuning {'gained' if points >= 0 else 'lost'} {abs(points):.1f} ± {error:.1f} points of identity over the untuned "
-        f"defaults, trained alike: {before:.1%} to {after:.1%}, loss {abs(loss):.4f} nats per base "
+        f"Tuning changed nothing: {defaults} are the best settings found, with an identity of {after:.1%}."
+        if candidates.settings[WINNER] == candidates.settings[DEFAULTS]
+        else f"Tuning {'gained' if points >= 0 else 'lost'} {abs(points):.1f} ± {error:.1f} points of identity over "
+        f"{defaults}, trained alike: {before:.1%} to {after:.1%}, loss {abs(loss):.4f} nats per base "
         f"{'lower' if loss >= 0 else 'higher'} ({len(reads):,} reads that no stage has seen, {len(seeds)} new "
         f"seed{'s' if len(seeds) > 1 else ''}{noise})."
     )

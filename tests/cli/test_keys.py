@@ -14,7 +14,7 @@ def names(command: str, source: str = "simulated") -> set[str]:
 
 
 def test_each_command_has_the_keys_that_it_uses():
-    assert names("report") == {"experiment", "storage", "output_dir", "plan"}
+    assert names("report") == {"experiment", "storage", "output_dir", "plan", "watch", "every", "serve"}
     assert names("prepare") == {name for name in names("train") if name.startswith("data.")}
     assert names("search") == names("train")
     assert {"model", "reads", "output"} <= names("basecall")

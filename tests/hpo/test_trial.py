@@ -68,6 +68,8 @@ def test_a_pruner_sees_every_point_at_once(folder: Path, url):
     with claim(url, study.study_name, 0, folder, {}, pruner) as trial:
         trial.report(1.5, 25)
         assert study.trials[0].intermediate_values == {25: 1.5}
+        (record,) = trials_of(study)
+        assert (record.step, record.started) == (25, study.trials[0].datetime_start)
         with pytest.raises(optuna.TrialPruned):
             trial.report(1.25, 50)
         trial.end("pruned")

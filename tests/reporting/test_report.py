@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import re
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from html import unescape
+from html.parser import HTMLParser
 from pathlib import Path
 from types import MappingProxyType
 from xml.etree import ElementTree
@@ -16,16 +20,19 @@ import optuna
 import pytest
 from rich.console import Console
 
+import basecaller.report
 from basecaller.config import compose_config
+from basecaller.errors import SettingError
 from basecaller.hpo.best import standing
 from basecaller.hpo.designs import HALVING, Design, rounds
 from basecaller.hpo.records import StudyRecord, store_study, trial_attributes, trials_of
 from basecaller.hpo.storage import current_study, open_study
-from basecaller.report import write_report
+from basecaller.report import watch, write_report
 from basecaller.reporting.contests import Optimizers, asked, optimizers
 from basecaller.reporting.convergence import convergence, loss_at, reached
-from basecaller.reporting.facts import optimizer_facts, stage_facts
+from basecaller.reporting.facts import choice_facts, optimizer_facts, stage_facts
 from basecaller.reporting.published import LOSSES, against_published, latest_asked
+from basecaller.reporting.serving import serving
 from basecaller.runs.task import run_job
 from basecaller.search_plan.search import Search
 from basecaller.search_plan.stages import hydra_app
@@ -83,7 +90,8 @@ def test_a_finished_search_is_told_whole(folder, run: Command):
     assert winner["gain"]["text"] in markdown
     taken = [t for stage in facts["stages"] for t in stage["trials"] if t["taken_over"]]
     assert len(facts["taken_over"]) == len(taken) >= 2  # padding's winner is half of the batch-norm stage
-    assert len(figures(html)) == 1 + len(facts["stages"])
+    asked_of_choices = [stage for stage in facts["stages"] if len(stage["choices"]) > 1]
+    assert len(figures(html)) == len(asked_of_choices) + 2 + len(PLAN)  # how the winner learned, and the chain
     assert "http://" not in html.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     )
@@ -379,3 +387,176 @@ def test_a_point_that_never_learns_does_not_set_the_level_of_convergence():
     assert found.level == 1.3
     assert list(found.samples.values()).count(None) == 1
     assert "to a loss of 1.3000 224 against 280 samples (difference 56" in found.text
+
+
+def test_every_choice_is_held_against_the_winner_over_the_seeds_that_both_have():
+    values = {"off": [1.0, 1.1, 1.2], "on": [1.1, 1.3, 1.2], "masked": [1.5]}
+    params = {name: {"padding": 1.0 + place} for place, name in enumerate(values)}
+    study = study_of("choices", values, params, "padding")
+    off, on, masked = choice_facts(standing(study))
+    assert (off.label, off.wins, off.difference, off.error) == ("1", True, 0.0, None)
+    assert (on.difference, on.seeds) == (pytest.approx(0.1), 3)
+    assert on.error >= 0.1 / math.sqrt(3) - 1e-9  # of the differences 0.1, 0.2, 0
+    assert (masked.difference, masked.seeds) == (pytest.approx(0.5), 1)
+    assert masked.error > on.error  # at one seed less is known
+    alone = study_of("choices at one seed", {"off": [1.0], "on": [1.1]}, {"off": params["off"], "on": params["on"]}, "padding")
+    assert [choice.error for choice in choice_facts(standing(alone))] == [None, None]
+
+
+class Page(HTMLParser):
+    """What a page is made of: its elements in order with their attributes, those of each one's own, and what is wrong."""
+
+    VOID = frozenset({"meta", "br", "link", "input", "img", "hr"})
+    OPTIONAL = frozenset({"tr", "td", "th", "p"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None], tuple[str, ...]]] = []
+        self.text: list[tuple[str, str]] = []
+        self.feed(text)
+        assert not [tag for tag in self.open if tag not in self.OPTIONAL]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        closes = {"td": ("td", "th"), "th": ("td", "th"), "tr": ("td", "th", "tr")}.get(tag, ())
+        while self.open and self.open[-1] in closes:
+            self.open.pop()
+        self.elements.append((tag, dict(attrs), tuple(self.open)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs), tuple(self.open)))
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.open[-1] != tag:
+            assert self.open[-1] in self.OPTIONAL, (tag, self.open)
+            self.open.pop()
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self.open and data.strip():
+            self.text.append((self.open[-1], data.strip()))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes, _ in self.elements if name == tag]
+
+
+def contrast(a: str, b: str) -> float:
+    """Of two colours, by the Web Content Accessibility Guidelines 2.2."""
+
+    def luminance(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+        parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    light, dark = sorted((luminance(a), luminance(b)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_the_page_reads_on_a_phone_on_paper_and_aloud(folder):
+    search("search.finalists=3", "search.finalist_budget=2").run()
+    facts, html, _ = report(folder)
+    page = Page(html)
+    assert page.all("html") == [{"lang": "en"}]
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all("meta")
+    assert not any(meta.get("http-equiv") == "refresh" for meta in page.all("meta"))  # it has ended
+    headings = [int(tag[1]) for tag, _, _ in page.elements if tag in ("h1", "h2", "h3", "h4")]
+    assert headings[0] == 1
+    assert headings.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(headings))
+    ids = [attributes["id"] for _, attributes, _ in page.elements if attributes.get("id")]
+    assert len(ids) == len(set(ids))
+    assert {link["href"][1:] for link in page.all("a")} <= set(ids)
+    tables = [(number, around) for number, (tag, _, around) in enumerate(page.elements) if tag == "table"]
+    assert len(tables) >= len(facts["stages"]) + 1
+    for number, around in tables:
+        assert around[-1] == "div"
+        box = page.elements[number - 1][1]
+        assert (box["class"], box["tabindex"], box["role"]) == ("wide", "0", "region")  # scrolls by itself, with keys too
+        assert box["aria-label"]
+        assert page.elements[number + 1][0] == "caption"
+    assert all(th.get("scope") in ("col", "row") for th in page.all("th"))
+    drawings = page.all("svg")
+    assert len(drawings) == len(re.findall("<svg", html))
+    assert all(svg["role"] == "img" and svg["aria-label"] for svg in drawings)
+    assert len([1 for tag, _, around in page.elements if tag == "title" and around[-1] == "svg"]) == len(drawings)
+    assert "@media print" in html
+    colours = dict(re.findall(r"--(\w+): (#\w+)", html))
+    for ink, paper in itertools.product(("ink", "soft", "blue", "orange"), ("paper", "tint")):
+        assert contrast(colours[ink], colours[paper]) >= 4.5
+    assert all(contrast(colours["ink"], colours[paper]) >= 7 for paper in ("good", "bad"))
+    assert ("h2", "What each question was worth") in page.text
+    assert ("h2", "How the winner learned") in page.text
+    labels = [svg["aria-label"] for svg in drawings]
+    told = next(label for label in labels if label.startswith("padding, "))
+    (loser,) = [choice for stage in facts["stages"][:1] for choice in stage["choices"] if not choice["wins"]]
+    assert f"{loser['label']} {loser['difference']:+.4f}" in told
+    assert any("untuned defaults, validation" in label for label in labels)
+
+
+def test_the_published_run_is_shown_only_where_ours_is_of_its_pore_and_stages(folder):
+    def applies(study: optuna.Study, name: str = "padding") -> bool:
+        return against_published({name: standing(study)}, [stage_facts(name, study, standing(study))]).applies
+
+    ours = pair("of its pore", 1.0, 1.0, config={"data": {"name": "simulated"}})
+    assert applies(ours)
+    assert not applies(ours, "schedule")  # it has no such stage
+    assert not applies(pair("of another", 1.0, 1.0, config={"data": {"name": "pod5"}}))
+    shown = against_published({"padding": standing(ours)}, [stage_facts("padding", ours, standing(ours))])
+    assert [claim.text for claim in shown.known_claims] == ["Zero-padding brings little to no benefit: turn it off."]
+    assert shown.known_rows == []
+
+
+def test_a_watched_report_follows_the_search_and_ends_with_it(folder, monkeypatch):
+    made = search()
+    made._save(report=False)
+    made.run_stage("padding")
+    where, seen = folder / "outputs/tiny", []
+
+    def slept(seconds: float) -> None:
+        seen.append(seconds)
+        page = (where / "report.html").read_text()
+        assert '<meta http-equiv="refresh" content="10">' in page
+        assert "The search runs: 2 of about" in page or len(seen) > 1
+        assert 'id="padding"' in page
+        if len(seen) == 2:
+            made._save(report=False, state="finished")
+
+    (where / "progress.json").write_text('{"text": "2 of about 30 trials, 0 running"}')
+    monkeypatch.setattr(basecaller.report.time, "sleep", slept)
+    facts = watch(URL, "tiny", where, PLAN, 3.0)
+    assert seen == [3.0, 3.0]
+    assert facts.state == "finished"
+    assert 'http-equiv="refresh"' not in (where / "report.html").read_text()
+
+
+def test_a_search_that_fails_ends_the_watching(folder, monkeypatch):
+    made = search()
+    monkeypatch.setattr(made, "first_round", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        made.run()
+    assert json.loads((folder / "outputs/tiny/search.json").read_text())["state"] == "stopped"
+
+
+def test_a_report_is_served_on_loopback_and_nothing_else(tmp_path):
+    (tmp_path / "report.html").write_text("the page ü", encoding="utf-8")
+    (tmp_path / "search.json").write_text("{}")
+    with serving(tmp_path, 0) as address:
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
+        with urllib.request.urlopen(address) as answer:
+            assert answer.read().decode() == "the page ü"
+            assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+        for path, headers, code in (
+            ("search.json", {}, 404),
+            ("../report.html", {}, 404),
+            ("report.md", {}, 404),  # not there
+            ("", {"Host": "evil.example"}, 403),
+        ):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(urllib.request.Request(address + path, headers=headers))
+            assert refused.value.code == code
+        port = int(address.rstrip("/").rpartition(":")[2])
+        with pytest.raises(SettingError, match=f"serve={port}"), serving(tmp_path, port):
+            pass

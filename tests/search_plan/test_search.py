@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -116,11 +117,31 @@ def scores(loss: float, *identities: float) -> HeldOutReads:
     )  # fmt: skip
 
 
+TUNED = Candidates({"winner": SETTINGS, "defaults": SETTINGS | {"padding": "on"}}, ("data.reads=300",))
+
+
+def test_the_gain_says_what_it_is_over():
+    ours, theirs = {1001: scores(0.5, 0.8, 0.9)}, {1001: scores(0.7, 0.7, 0.8)}
+    assert "over the untuned defaults, trained alike" in gain(ours, theirs, TUNED).text  # what it trains on is no setting
+    given = ("experiment=x", "data.reads=300", "optimizer=sgd", "data.batch_size=2")
+    text = gain(ours, theirs, dataclasses.replace(TUNED, given=given)).text
+    assert "over the untuned defaults with your optimizer=sgd, data.batch_size=2, trained alike" in text
+    many = ("optimizer=sgd", "model.stacks=4", "padding=on", "train.clip=1")
+    assert "the untuned defaults with what you set" in gain(ours, theirs, dataclasses.replace(TUNED, given=many)).text
+    same = Candidates({"winner": SETTINGS, "defaults": SETTINGS}, ())
+    text = gain(ours, ours, same).text
+    assert text == "Tuning changed nothing: the untuned defaults are the best settings found, with an identity of 85.0%."
+    assert (
+        "the untuned defaults with your optimizer=sgd gave no model"
+        in gain(ours, {}, dataclasses.replace(TUNED, given=("optimizer=sgd",))).text
+    )
+
+
 def test_the_gain_is_paired_by_seed_and_read():
     ours = [scores(0.5, 0.8, 0.9, 0.7), scores(0.6, 0.82, 0.88, 0.74)]
     theirs = [scores(0.7, 0.7, 0.8, 0.65), scores(0.9, 0.72, 0.82, 0.64)]
     ours, theirs = (dict(zip([1001, 1002], of, strict=True)) for of in (ours, theirs))
-    found = gain(ours, theirs)
+    found = gain(ours, theirs, TUNED)
     differences = np.array([[10, 10, 5], [10, 6, 10]])
     assert found.identity_points == pytest.approx(differences.mean())
     assert found.loss == pytest.approx(0.25)
@@ -128,11 +149,11 @@ def test_the_gain_is_paired_by_seed_and_read():
     assert found.error == pytest.approx(math.sqrt(reads + seeds))
     assert found.text.startswith("Tuning gained 8.5 ± ")
     assert [each.loss for each in found.defaults] == [0.7, 0.9]
-    assert gain(theirs, ours).text.startswith("Tuning lost 8.5 ± ")
-    one = gain(ours, {1002: theirs[1002]})  # at the other seed the defaults failed
+    assert gain(theirs, ours, TUNED).text.startswith("Tuning lost 8.5 ± ")
+    one = gain(ours, {1002: theirs[1002]}, TUNED)  # at the other seed the defaults failed
     assert one.seeds == [1002]
     assert math.isfinite(one.error)
-    none = gain(ours, {})
+    none = gain(ours, {}, TUNED)
     assert to_json(none).keys() == {"seeds", "text"}
     assert "not known" in none.text
 

@@ -1,0 +1,309 @@
+"""What a search has run and what it still has to run, as far as that can be known; the forecast of its end uses both."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from basecaller.hpo.best import standing
+from basecaller.hpo.designs import most_runs, rung_size
+from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
+from basecaller.hpo.storage import current_study, open_study
+from basecaller.runs.task import STEPS
+from basecaller.search_plan.budget import longer
+from basecaller.search_plan.forecast import RECENT, Planned, Training, seconds_left
+from basecaller.search_plan.incumbent import RATE
+from basecaller.search_plan.preview import estimate, most_trials, sizes, testing_seconds, training_seconds
+
+if TYPE_CHECKING:
+    import optuna
+
+    from basecaller.search_plan.search import Search
+
+FINALISTS, HEADLINE = "finalists", "headline"
+"""The stages that compare whole configurations, longer trained."""
+
+SHARE = 0.8
+"""Share of a question's most possible trials that are trained, assumed until the first question has ended."""
+
+LIKELY = 0.5
+"""Share of the questions that each round after the second is assumed to ask again."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The trials of one question.
+
+    Attributes:
+        most: Number that it can have.
+        open: Number that it needs now.
+        ended: Number that have ended.
+        trained: Ended trials that were trained, not taken over from earlier ones.
+        running: Trials that run now.
+    """
+
+    most: int
+    open: int
+    ended: int
+    trained: list[TrialRecord]
+    running: list[TrialRecord]
+
+    @classmethod
+    def of(cls, study: optuna.Study) -> Tally:
+        trials, stand = [trial for trial in trials_of(study) if trial.entry], standing(study)
+        ended = [trial for trial in trials if trial.is_finished]
+        return cls(
+            max(len(ended), most_runs(stand.design, list(stand.choices.values()), len(stand.seeds))),
+            len(stand.open),
+            len(ended),
+            [trial for trial in ended if _seconds(trial) and not trial.taken_over],
+            [trial for trial in trials if trial.state == "running"],
+        )
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a search is.
+
+    Attributes:
+        ended, running: Numbers of trials.
+        expected: Expected number of trials in all.
+        left: Expected seconds until the end.
+    """
+
+    ended: int
+    running: int
+    expected: int
+    left: float
+
+
+class Agenda:
+    """What a search has run and still has to run.
+
+    Args:
+        search: The search.
+    """
+
+    def __init__(self, search: Search) -> None:
+        self.search = search
+        self.stage = self.name = ""
+        self.asked_at = self.closed_at = time.time()
+        self.wall = 0.0
+        self.mine: list[TrialRecord] = []
+        self.tallies: list[Tally] = []
+        self.parts: dict[int, Training] = {}
+        self.shares: dict[int, float] = {}
+        self.cached: tuple[tuple[Any, ...], list[Planned]] | None = None
+
+    def ask(self, stage: str, name: str) -> None:
+        """A question begins.
+
+        Args:
+            stage: Name of its stage.
+            name: Name under which its study is kept, such as `padding.2`.
+        """
+        now = time.time()
+        if not self.name:
+            self.closed_at = now  # what came before was no training: the data was made
+        self.stage, self.name, self.asked_at = stage, name, now
+        self.parts, self.shares = {}, {}
+
+    def close(self, study: str) -> None:
+        """The question has ended.
+
+        Args:
+            study: Name of its study.
+        """
+        now, tally = time.time(), Tally.of(open_study(self.search.url, study))
+        if mine := self._of_this_run(tally):
+            self.wall += now - self._begun(mine)
+            self.mine += mine
+        self.tallies.append(tally)
+        self.closed_at = now
+
+    def _begun(self, trials: list[TrialRecord]) -> float:
+        """When workers began with a question. For the first one this is its first trial, since workers need time to start."""
+        return self.closed_at if self.mine else min(trial.started.timestamp() for trial in trials if trial.started)
+
+    def _of_this_run(self, tally: Tally) -> list[TrialRecord]:
+        """The trials that were trained since the question was asked; if a search is continued, most are older."""
+        return [trial for trial in tally.trained if trial.ended and trial.ended.timestamp() >= self.asked_at]
+
+    def state(self, ended: bool = False) -> State:
+        """How far the search is now.
+
+        Args:
+            ended: the question has been closed.
+        """
+        now, current = time.time(), None if ended else self._current()
+        tallies = [*self.tallies, *([current] if current else [])]
+        latest = sorted((trial for each in tallies for trial in each.trained), key=lambda trial: str(trial.ended))[-RECENT:]
+        measured = [Training(self._cost(trial), _seconds(trial)) for trial in latest]
+        if current:
+            measured += self._under_way(current, now)
+        planned = [*self._asked_now(current, ended, now), *self._to_come(current is None, ended)]
+        at_once, pause = self._pace(current, now)
+        done = sum(each.ended for each in tallies)
+        return State(
+            done,
+            len(current.running) if current else 0,
+            done + math.ceil(math.fsum(group.count for group in planned)),
+            seconds_left([*planned, *self._testing()], measured, at_once, pause),
+        )
+
+    def _current(self) -> Tally | None:
+        """Tally of the current question; None until its sweep has stored it."""
+        study = current_study(self.search.url, self.search.experiment, self.name)
+        if study is None or StudyRecord.of(study).asked < self.asked_at:
+            return None
+        return Tally.of(study)
+
+    def _pace(self, current: Tally | None, now: float) -> tuple[int, float]:
+        """How many trainings run side by side, and the seconds between two of a worker."""
+        running = current.running if current else []
+        here = [*self._of_this_run(current), *running] if current else []
+        mine = self.mine + here[: len(here) - len(running)]
+        wall = self.wall + (now - self._begun(here) if here else 0.0)
+        busy = math.fsum([*(_seconds(trial) for trial in mine), *(min(_age(trial, now), wall) for trial in running)])
+        at_once = max(self.search.workers.count, round(busy / wall) if wall else 0)  # other processes may share the work
+        return at_once, max(0.0, wall * at_once - busy) / len(mine) if mine else 0.0
+
+    def _under_way(self, current: Tally, now: float) -> list[Training]:
+        """The finished part of each running training, up to the curve's latest point; timed when that point is first seen."""
+        for trial in current.running:
+            train = trial.config.get("train")
+            share = trial.step / STEPS / (train["epochs"] if train["budget"] == "epochs" else 1) if train else 0.0
+            if share > self.shares.get(trial.number, 0.0):
+                self.shares[trial.number] = share
+                self.parts[trial.number] = Training(share * self._cost(trial), _age(trial, now))
+        return [self.parts[trial.number] for trial in current.running if trial.number in self.parts]
+
+    # -- what is to come
+
+    @property
+    def _share(self) -> float:
+        """Share of a question's most possible trials that are trained."""
+        asked = [tally for tally in self.tallies if tally.trained]
+        return sum(len(tally.trained) for tally in asked) / sum(tally.most for tally in asked) if asked else SHARE
+
+    def _asked_now(self, current: Tally | None, ended: bool, now: float) -> Iterator[Planned]:
+        """What is left of the current question."""
+        if current:
+            share = 1.0 if self.stage in (FINALISTS, HEADLINE) else self._share
+            costs = [self._cost(trial) for trial in (*current.trained, *current.running)[-RECENT:] if trial.config]
+            spent = fmean(_age(trial, now) for trial in current.running) if current.running else 0.0
+            cost = fmean(costs) if costs else self._cost_of(self.stage)
+            yield Planned(max(current.open, share * current.most - current.ended), cost, spent)
+        elif self.stage in self.search.files and not ended and (self.search.round, self.stage) not in self._known():
+            yield self._question(self.stage)
+
+    def _question(self, stage: str) -> Planned:
+        return Planned(self._share * most_trials(self.search, stage)[0], self._cost_of(stage))
+
+    def _to_come(self, unasked: bool, ended: bool) -> list[Planned]:
+        """What follows the current question, as it was known when that question began.
+
+        Args:
+            unasked: its sweep has not stored it yet.
+            ended: it has ended.
+        """
+        key = (len(self.tallies), self.name, unasked, ended)
+        if self.cached is None or self.cached[0] != key:
+            self.cached = key, list(self._following(unasked and not ended))
+        return self.cached[1]
+
+    def _following(self, unasked: bool) -> Iterator[Planned]:
+        search, options = self.search, self.search.options
+        order = (FINALISTS, HEADLINE)
+        here = order.index(self.stage) + 1 - unasked if self.stage in order else 0
+        if self.stage not in order:
+            yield from (self._question(stage) for stage in self._first_round())
+            cost = self._of_incumbent(longer(search.cfg, search.dataset, options.round_budget))
+            for stage, likely in self._later_rounds():
+                yield Planned(likely * self._share * most_trials(search, stage)[0], cost)
+        if search.finished_before and self._known():
+            return
+        if options.finalists > 1 and here == 0:
+            cost = self._of_incumbent(longer(search.cfg, search.dataset, options.finalist_budget))
+            for rung in range(options.finalist_seeds):
+                yield Planned(rung_size(options.finalists, rung), cost)
+        if here < len(order):
+            final = OmegaConf.merge(search.cfg.train, search.cfg.search.winner.get("train", {}))
+            yield Planned(2 * options.headline_seeds, fmean([estimate(search, self._best, final), estimate(search, {}, final)]))
+
+    def _testing(self) -> list[Planned]:
+        """The winner's test, one model after the other, which runs beside nothing."""
+        return [Planned(1, 2 * self.search.options.headline_seeds * testing_seconds(self.search))]
+
+    def _first_round(self) -> Iterator[str]:
+        """Stages that the first round has not asked yet, and those that it will ask again: their networks had learned
+        nothing, and a later stage shows a rate at which they do."""
+        search, known = self.search, self._known()
+        if search.round > 1:
+            return
+        asked = {self.stage, *search.latest}
+        yield from (name for name in search.plan if name not in asked and (1, name) not in known)
+        guessed = [name for name, of in search.latest.items() if of.guessing and name != self.stage]
+        rates = [contest for contest in search.contests() if search.files[contest[0]].choice == RATE]
+        asked_twice = {of.stage for of in search.history if of.asking > 1} | {self.stage}
+        again = [*guessed, *(contest[0] for contest in rates if guessed and not asked_twice & set(contest))]
+        yield from (name for name in again if not known)
+
+    def _later_rounds(self) -> Iterator[tuple[str, float]]:
+        """Stages that later rounds will ask again, and how likely that is; of several that ask one question, one."""
+        search, known = self.search, self._known()
+        contests = list(search.contests())
+        for number in range(max(2, search.round), search.options.rounds + 1):
+            asked = {of.stage for of in search.history if of.round == number}
+            if number == search.round:
+                asked.add(self.stage)
+            last = max((place for place, contest in enumerate(contests) if asked & set(contest)), default=-1)
+            for contest in contests[last + 1 :]:
+                if not any((number, name) in known for name in contest):
+                    yield contest[0], LIKELY ** (number - 2)
+
+    def _known(self) -> set[tuple[int, str]]:
+        """Rounds and stages that this search had answered when it was started, as long as it goes the same way again."""
+        search = self.search
+        before = search.answered_before
+        same = all(asked.study == study for asked, (_, _, study) in zip(search.history, before, strict=False))
+        return {(number, stage) for number, stage, _ in before} if same else set()
+
+    # -- what it costs
+
+    def _cost(self, trial: TrialRecord) -> float:
+        """The estimate for a trial's training, by its own config."""
+        config, path = trial.config, "torch" if str(trial.facts.get("path")).startswith("torch") else "native"
+        return training_seconds(config["model"], config["train"], config["data"]["batch_size"], sizes(self.search), path)
+
+    def _cost_of(self, stage: str) -> float:
+        """The mean estimate for the trials of a stage, around the best settings so far."""
+        file, space = self.search.files[stage], self.search.spaces[stage]
+        known = {key: value for key, value in self._best.items() if "${" in file.params.get(key, "${")}
+        return fmean(estimate(self.search, known | point.values) for point in space.points())
+
+    def _of_incumbent(self, lines: list[str]) -> float:
+        """The estimate for a longer training of the best settings so far."""
+        train = OmegaConf.merge({"train": self.search.cfg.train}, OmegaConf.from_dotlist(lines)).train
+        return estimate(self.search, self._best, train)
+
+    @property
+    def _best(self) -> dict[str, Any]:
+        """The best settings so far; those of the config before there are any."""
+        return self.search.incumbent.settings if self.search.incumbent else {}
+
+
+def _seconds(trial: TrialRecord) -> float:
+    """What a trial's training has taken; 0 where it gave none."""
+    return float(trial.facts.get("seconds") or 0.0)
+
+
+def _age(trial: TrialRecord, now: float) -> float:
+    """Seconds since a trial was claimed."""
+    return max(0.0, now - trial.started.timestamp()) if trial.started else 0.0
