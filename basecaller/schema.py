@@ -84,6 +84,8 @@ class SearchOptions:
         finalist_budget: Length of a finalist's training, in trials of the first round.
         finalist_seeds: Seeds for the best finalists.
         batch_schedule: `train.batch_schedule` of one of the finalists. null: no such finalist.
+        contenders: How many of the best finalists train as long as the winner, at a seed of their own; the best of them is the
+            winner. 1: the best finalist is.
         headline_seeds: New seeds at which the winner and the untuned defaults are trained alike and tested.
         winner: Settings of these last trainings that differ from those of a trial.
     """
@@ -99,6 +101,7 @@ class SearchOptions:
     finalist_budget: int = field(metadata={"least": 1})
     finalist_seeds: int = field(metadata={"least": 1})
     batch_schedule: tuple[int, ...] | None
+    contenders: int = field(metadata={"least": 1})
     headline_seeds: int = field(metadata={"least": 1})
     winner: dict[str, Any]
 

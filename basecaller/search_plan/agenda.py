@@ -17,6 +17,7 @@ from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.runs.task import STEPS
 from basecaller.search_plan.budget import longer
+from basecaller.search_plan.finalists import contenders
 from basecaller.search_plan.forecast import RECENT, Planned, Training, seconds_left
 from basecaller.search_plan.incumbent import RATE
 from basecaller.search_plan.preview import estimate, most_trials, sizes, testing_seconds, training_seconds
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from basecaller.search_plan.search import Search
 
-FINALISTS, HEADLINE = "finalists", "headline"
+FINALISTS, CONTENDERS, HEADLINE = "finalists", "contenders", "headline"
 """The stages that compare whole configurations, longer trained."""
 
 SHARE = 0.8
@@ -195,7 +196,7 @@ class Agenda:
     def _asked_now(self, current: Tally | None, ended: bool, now: float) -> Iterator[Planned]:
         """What is left of the current question."""
         if current:
-            share = 1.0 if self.stage in (FINALISTS, HEADLINE) else self._share
+            share = 1.0 if self.stage in (FINALISTS, CONTENDERS, HEADLINE) else self._share
             costs = [self._cost(trial) for trial in (*current.trained, *current.running)[-RECENT:] if trial.config]
             spent = fmean(_age(trial, now) for trial in current.running) if current.running else 0.0
             cost = fmean(costs) if costs else self._cost_of(self.stage)
@@ -220,7 +221,7 @@ class Agenda:
 
     def _following(self, unasked: bool) -> Iterator[Planned]:
         search, options = self.search, self.search.options
-        order = (FINALISTS, HEADLINE)
+        order = (FINALISTS, CONTENDERS, HEADLINE)
         here = order.index(self.stage) + 1 - unasked if self.stage in order else 0
         if self.stage not in order:
             yield from (self._question(stage) for stage in self._first_round())
@@ -233,8 +234,10 @@ class Agenda:
             cost = self._of_incumbent(longer(search.cfg, search.dataset, options.finalist_budget))
             for rung in range(options.finalist_seeds):
                 yield Planned(rung_size(options.finalists, rung), cost)
+        final = OmegaConf.merge(search.cfg.train, search.cfg.search.winner.get("train", {}))
+        if contenders(options) > 1 and here < 2:
+            yield Planned(contenders(options), estimate(search, self._best, final))
         if here < len(order):
-            final = OmegaConf.merge(search.cfg.train, search.cfg.search.winner.get("train", {}))
             yield Planned(2 * options.headline_seeds, fmean([estimate(search, self._best, final), estimate(search, {}, final)]))
 
     def _testing(self) -> list[Planned]:

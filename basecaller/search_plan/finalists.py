@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from basecaller.config import compose_config
 from basecaller.hpo.best import setting_of
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.verdicts import short, shown
+from basecaller.schema import SearchOptions
 from basecaller.search_plan.incumbent import RATE, Asked, Incumbent
 from basecaller.search_plan.stages import StageFile, composed_settings
 
@@ -57,6 +58,10 @@ class Candidates:
             *(f"{key}='${{stage.candidates.${{stage.candidate}}.{key}}}'" for key in varied),
         ]
 
+    def some(self, names: Iterable[str]) -> Candidates:
+        """Some of them."""
+        return Candidates({name: self.settings[name] for name in names}, self.given)
+
     def best(self, name: str) -> Candidates:
         """One of them as the winner, and the untuned defaults."""
         return Candidates({WINNER: self.settings[name], DEFAULTS: self.settings[DEFAULTS]}, self.given)
@@ -79,6 +84,11 @@ def leaves(overrides: list[str], keys: list[str]) -> dict[str, Any]:
         else:
             found[key] = value
     return found
+
+
+def contenders(options: SearchOptions) -> int:
+    """How many finalists train as long as the winner; 1: none does before the headline."""
+    return min(options.contenders, options.finalists)
 
 
 def finalist_candidates(

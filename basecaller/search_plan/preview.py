@@ -15,6 +15,7 @@ from rich.table import Table
 from basecaller.data.splits import SPLITS
 from basecaller.geometry import dilations
 from basecaller.hpo.designs import most_runs, planned
+from basecaller.search_plan.finalists import contenders
 from basecaller.settings import settings
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def preview(search: Search, console: Console) -> None:
         )
     final = OmegaConf.merge(search.cfg.train, cfg.winner.train)
     cost = estimate(search, {}, final)
+    if (count := contenders(search.options)) > 1:
+        table.add_row(f"the best {count} finalists, trained like the winner", _minutes(count * cost / workers))
     seeds = int(cfg.headline_seeds)
     table.add_row(f"headline: the winner and the defaults, {seeds} seed(s) each", _minutes(2 * seeds * cost / workers))
     console.print(table)

@@ -31,9 +31,9 @@ from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.terminal import print_report, print_stage
 from basecaller.runs.findings import data_findings
 from basecaller.runs.task import TASK
-from basecaller.search_plan.agenda import FINALISTS, HEADLINE
+from basecaller.search_plan.agenda import CONTENDERS, FINALISTS, HEADLINE
 from basecaller.search_plan.budget import longer
-from basecaller.search_plan.finalists import INCUMBENT, Candidates, finalist_candidates
+from basecaller.search_plan.finalists import INCUMBENT, Candidates, contenders, finalist_candidates
 from basecaller.search_plan.incumbent import (
     RATE,
     Asked,
@@ -51,7 +51,7 @@ from basecaller.settings import general, settings
 from basecaller.workers import divide
 
 OWN = ("plan=", "search.workers=", "search.preview=", "search.winner", "search.rounds=", "search.round_budget=",
-       "search.finalist", "search.headline", "search.batch_schedule=", "print_config=")  # fmt: skip
+       "search.finalist", "search.contenders=", "search.headline", "search.batch_schedule=", "print_config=")  # fmt: skip
 """Overrides that say what a search runs, not what its trials are."""
 
 
@@ -299,7 +299,8 @@ class Search:
     # -- finalists and headline
 
     def run_finalists(self) -> Candidates:
-        """Trains the incumbent, the nearest other choices and the untuned defaults for longer.
+        """Trains the incumbent, the nearest other choices and the untuned defaults for longer; where the search has contenders,
+        the best of them then train as long as the winner will.
 
         Returns:
             The best of them, and the untuned defaults.
@@ -321,7 +322,29 @@ class Search:
             note = f"{name} did not win in short trials, and is ahead of the incumbent when it {longer_by}"
             self.console.print(f"{note}.")
             store_study(open_study(self.url, won.study), note=note)
-        return candidates.best(name)
+        return candidates.best(self.run_contenders(candidates, won) if contenders(options) > 1 else name)
+
+    def run_contenders(self, candidates: Candidates, finalists: StageFacts) -> str:
+        """Trains the best finalists as the winner will be, at a seed that the headline does not use.
+
+        Long trainings see a chunk many times: what learns fastest is not always what generalises best.
+
+        Returns:
+            The name of the best.
+        """
+        best = dict[float, str]()  # two with the same loss, to the bit, are one training
+        for point in finalists.points:
+            if point.mean is not None:
+                best.setdefault(point.mean, str(point.settings["stage.candidate"]))
+        names = [best[mean] for mean in sorted(best)][: contenders(self.options)]
+        own = [*self._recipe(), f"seed={int(self.cfg.seed) + 2000}", "stage.replicates=1"]
+        won = self._compare(CONTENDERS, own, candidates.some(names))
+        name = str(won.winner["stage.candidate"])
+        if name != names[0]:
+            note = f"{name} was not the best finalist, and is ahead of {names[0]} when it trains as long as the winner"
+            self.console.print(f"{note}.")
+            store_study(open_study(self.url, won.study), note=note)
+        return name
 
     def run_headline(self, candidates: Candidates) -> WinnerFacts:
         """Trains the winner and the untuned defaults alike, at fresh seeds, and tests both on the test split."""

@@ -167,13 +167,13 @@ def test_the_incumbent_is_a_finalist_with_half_its_rate_too():
 def test_a_search_asks_again_compares_finalists_and_repeats_nothing(tmp_path: Path, run: Command):
     command = [*TINY, "padding=off", "data.reads=120", "train.chunks=20", "plan=[batch_norm,lr_adam]", "search.workers=1",
                "stage.extend=0", "search.finalist_budget=2", "search.round_budget=2", "search.rounds=2",
-               "search.finalists=6", "search.headline_seeds=2"]  # fmt: skip
+               "search.finalists=6", "search.contenders=2", "search.headline_seeds=2"]  # fmt: skip
     shown = run("search", *command).stdout
     where = tmp_path / "outputs/tiny"
     facts = json.loads((where / "report.json").read_text())
     names = [stage["name"] for stage in facts["stages"]]
     assert names[:2] == ["batch_norm", "lr_adam"]
-    assert names[-2:] == ["finalists", "headline"]
+    assert names[-3:] == ["finalists", "contenders", "headline"]
     assert {"batch_norm.2", "lr_adam.2"} <= set(names)
     assert "asked again: " in shown
     stages = {stage["name"]: stage for stage in facts["stages"]}
@@ -182,6 +182,11 @@ def test_a_search_asks_again_compares_finalists_and_repeats_nothing(tmp_path: Pa
         assert bool(stage["again"]) == (name.count(".") == 1)
     finalists = {point["settings"]["stage.candidate"] for point in stages["finalists"]["points"]}
     assert {"incumbent", "defaults"} <= finalists
+    best = {point["settings"]["stage.candidate"]: point["mean"] for point in stages["contenders"]["points"]}
+    assert len(best) == 2
+    assert set(best) <= finalists
+    assert stages["contenders"]["winner"]["stage.candidate"] == min(best, key=best.get)
+    assert {t["seed"] for t in stages["contenders"]["trials"]} == {2001}
     headline = stages["headline"]
     assert {t["seed"] for t in headline["trials"]} == {1001, 1002}
     assert len({t["updates"] for t in headline["trials"] if "winner" in t["point"]}) == 1  # alike at every seed
