@@ -59,7 +59,7 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> dict[str, Any]:
     if (chosen.reads is None) != (chosen.reference is None):
         raise SettingError("reads and reference: give both, or neither to evaluate on a data set")
     torch.set_num_threads(chosen.threads or cores())
-    model = load_model(chosen.model, chosen.device)
+    model = load_model(chosen.model, chosen.device, chosen.networks)
     folder, network, calibration = model.folder, model.network, model.calibration or Calibration()
     output = _output(chosen, folder)
     decoder: Any = chosen.decoder
@@ -75,7 +75,7 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> dict[str, Any]:
 
         def evaluated(split: str) -> tuple[Dataset, dict[str, Any], Tally]:
             dataset, name = split_of(data, split)
-            indices = choose(dataset, name, None, network.settings.stride, 1.0)
+            indices = choose(dataset, name, None, network.stride, 1.0)
             if chosen.limit is not None:
                 indices = np.random.default_rng(0).permutation(indices)[: chosen.limit]
             return dataset, *evaluate_chunks(network, dataset, indices, decoder)

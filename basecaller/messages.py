@@ -72,6 +72,8 @@ def _unknown(key: str, sections: Mapping[str, type]) -> str:
     others = [source for source, kind in SOURCES.items() if name in {f.name for f in fields(kind.settings)}]
     if where == "data" and others:
         return f"this source has no such key; it belongs to {' and '.join(f'data={source}' for source in others)}"
+    if where == "model" and name in {f.name for f in fields(sections[where])}:
+        return "this network has no such key; it is RawCTCNet's. --help with your model=... lists those that there are"
     known = [f.name for f in fields(sections[where])] + ([] if where else [group for group in sections if group])
     close = difflib.get_close_matches(name, known, n=1)
     if close:

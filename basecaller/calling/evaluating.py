@@ -16,7 +16,7 @@ from basecaller.data.dataset import Dataset
 from basecaller.decode import Decoder
 from basecaller.errors import DataError
 from basecaller.metrics import Alignment, columns, error_rates, identity_summary
-from basecaller.network import RawCTCNet
+from basecaller.networks.base import Network
 from basecaller.training.engine import engine_of
 from basecaller.training.evaluate import scored_batches, targets_of
 
@@ -79,9 +79,7 @@ def homopolymers(called: str, true: str) -> list[tuple[int, bool]]:
     return found
 
 
-def evaluate_chunks(
-    network: RawCTCNet, dataset: Dataset, indices: np.ndarray, decoder: Decoder
-) -> tuple[dict[str, Any], Tally]:
+def evaluate_chunks(network: Network, dataset: Dataset, indices: np.ndarray, decoder: Decoder) -> tuple[dict[str, Any], Tally]:
     """A model on chunks whose sequences are known.
 
     Returns:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from basecaller.cli.commands import COMMANDS, Command
 from basecaller.cli.keys import Key, groups_of, keys_of
 from basecaller.config import composed
+from basecaller.networks.named import kind_of
 
 WIDEST = 100
 """Columns of the text in a wider terminal."""
@@ -81,7 +82,8 @@ def _lines(name: str, command: Command, overrides: list[str]) -> Iterator[str]:
     defaults = _defaults(config) | (
         _defaults(composed(own, f"commands/{name}", {"": command.options})) if command.options else {}
     )
-    for section, keys in groupby(keys_of(command, str(config.data.name)), lambda key: key.name.rpartition(".")[0]):
+    model = kind_of(config.model, config.networks)
+    for section, keys in groupby(keys_of(command, str(config.data.name), model), lambda key: key.name.rpartition(".")[0]):
         yield ""
         yield f"{section or 'general'}:"
         for key in keys:

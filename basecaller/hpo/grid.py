@@ -14,6 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from basecaller.checking import rules_of, type_of
 from basecaller.errors import SettingError
+from basecaller.geometry import Model
 from basecaller.schema import field_of, typed_setting
 
 PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_][\w./-]*", re.IGNORECASE | re.ASCII)
@@ -103,8 +104,8 @@ def parse_overrides(lines: Iterable[str], config_loader: Any = None) -> dict[str
     return by_key
 
 
-UNSWEPT = ("experiment", "storage", "output_dir", "plan", "search", "trial", "stage", "device", "threads", "data.folder",
-           "train.resume")  # fmt: skip
+UNSWEPT = ("experiment", "storage", "output_dir", "plan", "search", "trial", "stage", "device", "threads", "networks",
+           "data.folder", "train.resume")  # fmt: skip
 """Keys that cannot be swept: what they set is no part of a training."""
 
 TUNED = ("stage.rate_factor", "stage.candidate")
@@ -118,19 +119,21 @@ class Keys:
     Attributes:
         group_options: the options of a config group; empty for a key that is none.
         source: `data.name`.
+        model: dataclass that describes the `model` section.
     """
 
     group_options: Callable[[str], list[str]]
     source: str
+    model: type = Model
 
     def kind(self, key: str) -> type | None:
         """The type of a key's values; None for config groups, and where nothing describes the key."""
-        found = None if self.group_options(key) else field_of(key, self.source)
+        found = None if self.group_options(key) else field_of(key, self.source, self.model)
         return type_of(*found)[0] if found else None
 
     def rules(self, key: str) -> Mapping[str, Any]:
         """The rules of a key's values; see `checking.RULES`."""
-        found = field_of(key, self.source)
+        found = field_of(key, self.source, self.model)
         return rules_of(*found) if found else {}
 
     def typed(self, key: str, value: Any) -> Any:
@@ -144,7 +147,7 @@ class Keys:
             if value not in options:
                 raise SettingError(f"{key}={value}: no such option; there are {', '.join(options)}")
             return value
-        return value if isinstance(value, str) and "${" in value else typed_setting(key, value, self.source)
+        return value if isinstance(value, str) and "${" in value else typed_setting(key, value, self.source, self.model)
 
     def allows(self, key: str, value: Any) -> bool:
         """Whether a key can have a value."""

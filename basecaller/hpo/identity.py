@@ -16,6 +16,7 @@ IGNORED = (
     "search",  # how many workers, what comes after the stages
     "stage",  # its question and the factors that its other keys are made from
     "trial",
+    "networks",  # what may be imported; the network's code is told by model.code
     "device",
     "threads",
     "train.resume",

@@ -139,9 +139,11 @@ class StageSweeper(Sweeper):
     def space(self, arguments: list[str]) -> Space:
         """The stage's grid merged with the command line, by key; the command line wins."""
         from basecaller.hpo.grid import Keys, parse_overrides, read_space
+        from basecaller.networks.named import kind_of
 
         loader = self.hydra_context.config_loader
-        self.keys = Keys(cache(loader.get_group_options), str(self.config.data.name))
+        kind = kind_of(self.config.model, self.config.networks)
+        self.keys = Keys(cache(loader.get_group_options), str(self.config.data.name), kind)
         command_line = parse_overrides(arguments, loader)
         own = parse_overrides(self._params(set(command_line), self.keys), loader)
         overrides = own | command_line

@@ -15,6 +15,7 @@ from basecaller.errors import DataError
 from basecaller.files import content_digest
 from basecaller.hpo.identity import run_id
 from basecaller.hpo.urls import without_password
+from basecaller.networks.named import Named, kind_of
 from basecaller.schema import typed_config
 from basecaller.settings import Settings, settings_and_values
 
@@ -51,7 +52,9 @@ def checked_config(cfg: DictConfig) -> tuple[Settings, dict[str, Any]]:
         BasecallerError: a setting cannot be, an interpolation cannot be resolved, or a file is missing.
     """
     settings, values = settings_and_values(cfg)
-    config = typed_config(values)
+    config = typed_config(values, kind_of(values["model"], settings.networks))
+    if isinstance(settings.model, Named):
+        config["model"]["code"] = settings.model.code
     config["storage"] = without_password(settings.storage)
     config["data"]["fingerprint"] = source_fingerprint(settings.data.name, settings.data.source)
     config["train"]["init_digest"] = init_digest(settings.train.init)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +12,12 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from basecaller.data.batches import Batch
+from basecaller.data.dataset import ALPHABET
 from basecaller.geometry import dilations
 from basecaller.hpo.designs import most_runs, planned
+from basecaller.networks.named import TARGET, Named, model_settings
+from basecaller.resolving import resolve
 from basecaller.settings import settings
 
 if TYPE_CHECKING:
@@ -95,8 +101,33 @@ def _path(search: Search) -> str:
     from basecaller.training.engine import choose_path
 
     checked = settings(search.cfg)
-    path = choose_path(checked.model, choose_device(checked.device), checked.train.native, checked.train.precision)
+    device, train = choose_device(checked.device), checked.train
+    path = choose_path(checked.model, device, train.native, train.precision, label_smoothing=train.label_smoothing)
     return "native" if str(path).startswith("native") else "torch"
+
+
+@lru_cache
+def seconds_per_sample(section: str, networks: tuple[str, ...], batch_size: int, samples: int) -> float:
+    """What a training of a named network takes for a sample of signal: nothing is known of its cost, so one update is measured,
+    on the processor, after one that is not.
+
+    Args:
+        section: its `model` section as JSON.
+        networks: that may be imported.
+        batch_size: chunks of the update.
+        samples: length of each.
+    """
+    from basecaller.networks.adapted import build  # torch starts slowly
+    from basecaller.training.engine import engine_of
+
+    engine = engine_of(build(model_settings(json.loads(section), networks), ALPHABET))
+    signal = np.random.default_rng(0).standard_normal((batch_size, samples), np.float32)
+    bases = np.full(batch_size, 1)
+    batch = Batch(signal, np.full(batch_size, samples), np.ones(batch_size, np.int64), bases)
+    engine.gradients(batch, masked=False)
+    before = time.perf_counter()
+    engine.gradients(batch, masked=False)
+    return (time.perf_counter() - before) / signal.size
 
 
 def estimate(search: Search, chosen: dict[str, Any], train: Any = None) -> float:
@@ -113,10 +144,19 @@ def estimate(search: Search, chosen: dict[str, Any], train: Any = None) -> float
         value = str(chosen.get(key, "<default>"))
         return float(OmegaConf.select(cfg, key) if value.startswith("<") else value)
 
-    blocks = len(dilations(int(number("model.max_dilation")), int(number("model.stacks"))))
     (samples, there, validating), path = sizes(search)
     chunks = train.epochs * min(train.chunks or there, there)
     validation = train.epochs * train.validations * min(train.validation_chunks or validating, validating) / 3  # no backward
+    if TARGET in cfg.model:
+        asked = {str(key): str(chosen.get(f"model.{key}", "<default>")) for key in cfg.model}
+        swept = OmegaConf.from_dotlist([f"{key}={value}" for key, value in asked.items() if not value.startswith("<")])
+        model = model_settings(resolve(OmegaConf.merge(cfg.model, swept)), cfg.networks)
+        assert isinstance(model, Named)
+        every = seconds_per_sample(
+            json.dumps(model.section()), tuple(cfg.networks), int(number("data.batch_size")), int(samples)
+        )
+        return (chunks + validation) * samples * every
     overhead = 1 + 2 / number("data.batch_size") if path == "torch" else 1  # PyTorch's small batches keep a core less busy
+    blocks = len(dilations(int(number("model.max_dilation")), int(number("model.stacks"))))
     width = (cfg.model.channels / 32) ** 1.5 * 4 / cfg.model.stride
     return float((chunks * overhead + validation) * samples * blocks * width / SPEED[path])

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from basecaller.hpo.grid import Keys, Space, as_override, as_text, parse_overrides, read_space, refuse_unswept
 from basecaller.hpo.hydra_private import Hydra
+from basecaller.networks.named import kind_of
 from basecaller.places import conf_dir
 from basecaller.runs.task import run_job
 
@@ -49,12 +50,14 @@ class StageFile:
         stage: its `stage` section: question, choice, nuisance axes.
         params: its overrides by key, as text, `${best:...}` unresolved.
         source: `data.name`.
+        model: dataclass that describes the `model` section.
     """
 
     name: str
     stage: DictConfig
     params: dict[str, str]
     source: str
+    model: type
 
     @property
     def choice(self) -> str | None:
@@ -73,7 +76,7 @@ class StageFile:
         known = parse_overrides(f"{key}={value}" for key, value in self.params.items() if key not in later)
         asked = parse_overrides(overrides)
         with hydra_app() as app:
-            keys = Keys(app.config_loader.get_group_options, self.source)
+            keys = Keys(app.config_loader.get_group_options, self.source, self.model)
             space = read_space(known | asked, keys, sampled=False)
         fixed = {key: line.partition("=")[2] for key, line in space.fixed.items()}
         return space, fixed | {key: text for key, text in later.items() if key not in asked}
@@ -85,9 +88,10 @@ def read_stage(name: str, overrides: list[str]) -> StageFile:
         config = app.config_loader.load_configuration("config", [f"stage={name}", *unswept(overrides)], RunMode.MULTIRUN)
         params = OmegaConf.to_container(config.hydra.sweeper.params, resolve=False)
         assert isinstance(params, dict)
-        keys = Keys(app.config_loader.get_group_options, str(config.data.name))
+        model = kind_of(config.model, config.networks)
+        keys = Keys(app.config_loader.get_group_options, str(config.data.name), model)
         lines = {str(k): v if isinstance(v, str) else as_override(str(k), v, "", keys) for k, v in params.items()}
-    return StageFile(name, config.stage, lines, keys.source)
+    return StageFile(name, config.stage, lines, keys.source, model)
 
 
 def composed_settings(overrides: list[str], keys: list[str]) -> dict[str, Any]:

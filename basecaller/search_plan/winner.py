@@ -120,8 +120,8 @@ def tested(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     found = read_json(folder / "test.json")
     if found and found["key"] == key:
         return dict(found["scores"])
-    network = load_network(folder / "best.pt").to(choose_device(checked.device))
-    stride, tolerated = network.settings.stride, checked.train.infeasible
+    network = load_network(folder / "best.pt", checked.networks).to(choose_device(checked.device))
+    stride, tolerated = network.stride, checked.train.infeasible
     indices = choose(dataset, split, None, stride, tolerated)
     scores, _ = evaluate_chunks(network, dataset, indices, "beam")
     read_ids = dataset.read_ids[indices]
