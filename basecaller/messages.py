@@ -78,7 +78,8 @@ def _unknown(key: str, sections: Mapping[str, type]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     if close:
         return f"unknown key; did you mean {f'{where}.' if where else ''}{close[0]}?"
-    return f"unknown key; known are {', '.join(known)}"
+    of = " of RawCTCNet" if where == "model" else ""
+    return f"unknown key; known{of} are {', '.join(known)}"
 
 
 def is_users(error: BaseException) -> bool:
