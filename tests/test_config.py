@@ -13,14 +13,16 @@ from basecaller.workers import Workers, cores, divide
 
 CHOICES = [
     f"{group}={path.stem}"
-    for group in ("model", "optimizer", "padding", "stage")
+    for group in ("model", "optimizer", "padding", "recipe", "stage")
     for path in sorted(Path(conf_dir(), group).glob("*.yaml"))
 ]
+NETWORK_OF = {f"stage={name}": ["model=bonito_ctc_small"] for name in ("width", "kernel", "dropout")}
+"""Stages over keys that RawCTCNet does not have."""
 
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes(choice):
-    settings(compose_config([choice]))
+    settings(compose_config([choice, *NETWORK_OF.get(choice, [])]))
 
 
 def test_the_published_defaults():

@@ -363,7 +363,7 @@ def search(*overrides: str) -> tuple[Search, Console]:
 
 def test_a_plan_of_another_network_is_refused_before_anything_runs(folder):
     with pytest.raises(
-        SettingError, match="stage dilation sets model.batch_norm, but the network of model.name=bonito_ctc_small"
+        SettingError, match=r"stage dilation sets model.batch_norm, but the network of model.name=bonito_ctc_small"
     ):
         search("model=bonito_ctc_small", "plan=[lr_adamw,dilation]")
     with pytest.raises(ConfigCompositionException) as raised:
