@@ -127,6 +127,9 @@ def test_a_class_that_is_not_allowed_is_never_imported(module):
         named.model_settings(section(target), [])
     with pytest.raises(SettingError, match="may not be imported"):
         named.model_settings(section(target), [target[:3], target.partition(".")[0] + "x"])  # names of modules, not of letters
+    for wrong in (target.partition(".")[0], None):
+        with pytest.raises(SettingError, match="must be a list, as in"):
+            named.model_settings(section(target), wrong)
     assert target.partition(".")[0] not in sys.modules
 
 

@@ -83,6 +83,8 @@ def kind_of(node: Mapping[Any, Any], allowed: Sequence[str]) -> type:
     """
     if TARGET not in node:
         return Model
+    if isinstance(allowed, str) or not isinstance(allowed, Sequence):
+        raise SettingError(f"networks={allowed}: must be a list, as in networks=[mynet]")
     check_allowed(str(node[TARGET]), allowed)
     return _described(str(node[TARGET]))
 
