@@ -131,6 +131,21 @@ def typed(kind: type, name: str, value: Any, key: str) -> Any:
     return value
 
 
+def typed_scalar(described: tuple[type, str] | None, value: Any, key: str) -> Any:
+    """A number, text, truth value or null as its key's type, checked; anything else, and what no field describes, as it is.
+
+    Args:
+        described: the dataclass and the field that describe the key; None: nothing does.
+        value: plain.
+        key: what the user calls it, for messages.
+    Raises:
+        SettingError: see `typed`.
+    """
+    if described is None or isinstance(value, list | dict) or type_of(*described)[0] not in (int, float, bool, str):
+        return value
+    return typed(*described, value, key)
+
+
 def _converted(value: Any, wanted: type) -> Any:
     """A plain value as another type, where it means the same.
 

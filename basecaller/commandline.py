@@ -19,6 +19,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
 from hydra.errors import HydraException
 
 from basecaller.checking import rules_of, section, type_of
+from basecaller.cli.flags import without_config_dir
 from basecaller.cli.help import answer_help
 from basecaller.config import composed
 from basecaller.errors import SettingError
@@ -41,13 +42,14 @@ def arguments(command: str) -> list[str]:
     """The `key=value` arguments of a command, as they were typed. Answers `--help`.
 
     Raises:
-        SettingError: one is a flag.
+        SettingError: one is an unknown flag.
     """
     answer_help(command, sys.argv[1:])
-    for argument in sys.argv[1:]:
+    given = without_config_dir(sys.argv[1:])
+    for argument in given:
         if argument.startswith("-"):
             raise SettingError(f"{argument}: no such flag; python -m basecaller.{command} --help lists what there is")
-    return sys.argv[1:]
+    return given
 
 
 def options(command: str, overrides: list[str], kind: type[Options]) -> Options:

@@ -12,7 +12,6 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from basecaller.hpo.best import best
 from basecaller.hpo.urls import without_password
 from basecaller.messages import is_users, readable
 from basecaller.places import conf_dir
@@ -37,12 +36,8 @@ def _run_id(*, _root_: DictConfig) -> str:
 
 def register_resolvers() -> None:
     """Makes the resolvers known to OmegaConf; again is no harm."""
-    for name, function in (
-        ("best", best),
-        ("rate", scaled_rate),
-        ("run_id", _run_id),
-    ):
-        OmegaConf.register_resolver(name, function, replace=True)
+    OmegaConf.register_resolver("rate", scaled_rate, replace=True)
+    OmegaConf.register_resolver("run_id", _run_id, replace=True)
 
 
 register_resolvers()

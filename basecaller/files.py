@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,12 @@ def write_json(path: Path, content: Any) -> None:
     """Writes JSON, whole or not at all."""
     with replacing(path) as partial:
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def write_yaml(path: Path, content: Any) -> None:
+    """Writes plain values or a config as YAML, whole or not at all."""
+    with replacing(path) as partial:
+        OmegaConf.save(OmegaConf.create(content), partial)
 
 
 def content_digest(path: Path) -> str:

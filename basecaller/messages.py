@@ -17,6 +17,12 @@ from basecaller.hpo.sweeper import STOCK_KEYS
 from basecaller.resolving import user_error
 from basecaller.schema import SECTIONS
 
+NOT_HERE = STOCK_KEYS | {
+    "study_name": "studies are named by experiment, stage and settings; use experiment=NAME",
+    "storage": "use storage=URL",
+}
+"""Keys of Hydra's own sweepers that the sweeper does not have, and what to do here."""
+
 NOISE = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "You may also")
 """Beginnings of lines that tell a user nothing."""
 
@@ -61,20 +67,23 @@ def _unreadable(line: str) -> str:
 def _unknown(key: str, sections: Mapping[str, type]) -> str:
     """What to say of a key that no config has."""
     where, _, name = key.rpartition(".")
-    if where == "hydra.sweeper" and name in STOCK_KEYS:
-        return STOCK_KEYS[name]
+    if where == "hydra.sweeper" and name in NOT_HERE:
+        return NOT_HERE[name]
     if where == "hydra.sweeper.sampler":
         return "this sampler has no such key; choose one first, as in hydra/sweeper/sampler=tpe"
     if where == "hydra.launcher":
         return "this launcher has no such key; choose one first, as in hydra/launcher=joblib"
     if where not in sections:
         return "unknown key"
+    if where.startswith("logger.") and name in {f.name for f in fields(sections[where])}:
+        return f"this logger is not chosen; add {where.replace('.', '=')}"
     others = [source for source, kind in SOURCES.items() if name in {f.name for f in fields(kind.settings)}]
     if where == "data" and others:
         return f"this source has no such key; it belongs to {' and '.join(f'data={source}' for source in others)}"
     if where == "model" and name in {f.name for f in fields(sections[where])}:
         return "this network has no such key; it is RawCTCNet's. --help with your model=... lists those that there are"
-    known = [f.name for f in fields(sections[where])] + ([] if where else [group for group in sections if group])
+    groups = dict.fromkeys(section.partition(".")[0] for section in sections if section)
+    known = [f.name for f in fields(sections[where])] + ([] if where else list(groups))
     close = difflib.get_close_matches(name, known, n=1)
     if close:
         return f"unknown key; did you mean {f'{where}.' if where else ''}{close[0]}?"

@@ -1,7 +1,7 @@
 """RawCTCNet: gated, dilated residual convolutions from a raw signal to label scores, trained with CTC.
 
-The shipped form computes what the published, plain one does (`tests/reference.py`), in fewer and larger matrix products:
-tanh and sigmoid halves of a gate as one product, and every skip path of the network as one product at its end.
+The shipped form computes what the published, plain one does (`tests/helpers/reference.py`), in fewer and larger matrix
+products: tanh and sigmoid halves of a gate as one product, and every skip path of the network as one product at its end.
 Activations are channels-last, [batch, frames, channels]; the residual blocks are in `tower.py`.
 """
 

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
 
-from basecaller.checking import type_of, typed
+from basecaller.checking import typed_scalar
 from basecaller.data.batches import PADDINGS
 from basecaller.data.sources import SOURCES
 from basecaller.data.splits import SPLITS
 from basecaller.decode import DECODERS
 from basecaller.geometry import Model
+from basecaller.hpo import task
+from basecaller.loggers.settings import LOGGERS
 from basecaller.training.settings import Optimizer, Train
 
 NAME = {"matches": (r"\w[\w.-]*", "letters, digits, '_', '-' and '.', the first a letter or digit"), "longest": 100}
@@ -30,22 +32,22 @@ EXPORTS = {"torchscript": "pt", "onnx": "onnx"}
 DEVICE = {"matches": (r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")}
 
 
-@dataclass(frozen=True)
-class Stage:
-    """What `conf/stage/*.yaml` sets: the question that a sweep asks.
+OBJECTIVE = task.Objective(
+    "val_loss", "nats per base", {"area_under_curve": " of mean loss along the way (area under the curve)"}
+)
+"""What trainings minimise, and what a stage may compare them by instead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(task.Stage):
+    """What `conf/stage/*.yaml` sets: the question that a sweep asks. What the sweeper needs is described in `hpo/task.py`.
 
     Attributes:
-        name: Name of the stage.
-        question: The question in words.
-        choice: The key that the question is about, the scientific hyperparameter. null: every point is a choice of its own.
-        simple_first: The values of the choice go from simple to complex; of equally good ones the simpler wins.
         measure: What points are compared by: the loss of the best checkpoint, or the area under the learning curve where the
             question is about speed.
         design: How runs are spent. `halving` drops half of the points from seed to seed; `rounds` tunes the learning rate of
             each choice, then runs the best point of every choice at more and more seeds.
-        replicates: Seeds for the best points; twice as many with `rounds`.
         rate_factor: Factor on a learning rate that earlier stages decided; swept by stages that tune it again.
-        extend: How often the grid may grow outward when the winner is at its edge.
         asking: How often the question has been asked. The search sets 2, 3, ...; the study is then called NAME.2, NAME.3, ...
         incumbent: The choice so far, kept unless another is better by more than a standard error. Set by the search.
         nuisance: Keys that are tuned along with the choice when the question is asked again.
@@ -55,16 +57,8 @@ class Stage:
     """
 
     name: str = field(metadata=NAME)
-    question: str
-    choice: str | None
-    simple_first: bool
-    measure: str = field(metadata={"choices": ("val_loss", "area_under_curve")})
-    design: str = field(metadata={"choices": ("halving", "rounds")})
-    replicates: int = field(metadata={"least": 1})
+    measure: str = field(metadata={"choices": (OBJECTIVE.name, *OBJECTIVE.others)})
     rate_factor: float = field(metadata={"above": 0})
-    extend: int = field(metadata={"least": 0})
-    asking: int = field(metadata={"least": 1})
-    incumbent: Any
     nuisance: tuple[str, ...] = field(metadata={"distinct": True})
     studies: dict[str, str] | None
     candidate: str | None
@@ -147,6 +141,7 @@ class Top:
         output_dir: Folder of the experiment.
         plan: Stages that a search runs, in order.
         networks: Modules and packages of your own networks (`model._target_`) that may be imported, as in [mynet].
+        print_config: Print the composed config before anything runs, without passwords.
     """
 
     experiment: str = field(metadata=NAME)
@@ -157,15 +152,34 @@ class Top:
     output_dir: str
     plan: tuple[str, ...] = field(metadata={"distinct": True})
     networks: tuple[str, ...] = field(metadata={"distinct": True})
+    print_config: bool
+
+
+@dataclass(frozen=True)
+class Debug:
+    """What `conf/debug/*.yaml` sets.
+
+    Attributes:
+        name: Name of the debug run; `none`: no debug run. Set by `debug=...`.
+        learned: Training loss, nats per base, at which the training stops: it has learned its batch by heart. null: never.
+        profile: Profiler of the training. `python` times Python's functions (cProfile); `torch` times PyTorch's operations and
+            GPU kernels (torch.profiler). null: none.
+    """
+
+    name: str = field(metadata=NAME)
+    learned: float | None = field(metadata={"above": 0})
+    profile: str | None = field(metadata={"choices": ("python", "torch")})
 
 
 @dataclass(frozen=True)
 class General(Top):
-    """All that does not describe the training itself."""
+    """All that does not describe the training itself. `logger` has the settings of each chosen logger, by name."""
 
     search: SearchOptions
     stage: Stage
     trial: TrialPlace
+    logger: dict[str, Any]
+    debug: Debug
 
 
 @dataclass(frozen=True)
@@ -292,11 +306,13 @@ SECTIONS: dict[str, type] = {
     "padding": Padding,
     "train": Train,
     "data": DataShared,
-}
+    "debug": Debug,
+} | {f"logger.{name}": kind.settings for name, kind in LOGGERS.items()}
 """The dataclass that describes the keys of each section of `conf/config.yaml`; for those of a source see `source_keys`."""
 
 PATHS = frozenset(
     {"output_dir", "data.folder", "data.pore_model", "train.init"}
+    | {f"logger.{name}.folder" for name in ("csv", "tensorboard", "wandb")}
     | {f"data.{key}" for source in SOURCES.values() for key in source.places}
 )
 """Keys of `conf/config.yaml` whose values are paths; `~` is the home folder there."""
@@ -335,10 +351,7 @@ def typed_setting(key: str, value: Any, source: str, model: type = Model) -> Any
     Raises:
         SettingError: the key cannot have that value.
     """
-    found = field_of(key, source, model)
-    if found is None or isinstance(value, list | dict) or type_of(*found)[0] not in (int, float, bool, str):
-        return value
-    return typed(*found, value, key)
+    return typed_scalar(field_of(key, source, model), value, key)
 
 
 def typed_config(values: dict[str, Any], model: type = Model) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from rich.console import Console
 from basecaller.commandline import arguments, as_typed
 from basecaller.config import compose_config
 from basecaller.entry import as_message
+from basecaller.printing import print_config
 from basecaller.search_plan.preview import preview
 from basecaller.search_plan.search import Search
 from basecaller.search_plan.stages import unswept
@@ -18,6 +19,8 @@ def main() -> None:
     if search.cfg.search.preview:
         preview(search, console)
     else:
+        if search.cfg.print_config:
+            print_config(search.cfg)
         search.run()
 
 

@@ -17,6 +17,7 @@ from basecaller.data.dataset import ALPHABET
 from basecaller.data.sources import SOURCES
 from basecaller.errors import DataError, SettingError
 from basecaller.geometry import Model
+from basecaller.loggers.settings import logger_settings
 from basecaller.networks.named import Named, kind_of, model_settings
 from basecaller.places import conf_dir, expanded
 from basecaller.resolving import resolve
@@ -24,6 +25,7 @@ from basecaller.schema import (
     GROUPS,
     LASTING,
     DataShared,
+    Debug,
     General,
     Padding,
     SearchOptions,
@@ -176,6 +178,9 @@ class Settings(General):
     padding: str
 
 
+NO_DEBUG, DEBUG = "none", "debug"
+"""`debug.name` where it is no debug run, and how the experiments of debug runs begin."""
+
 TRAINING = ("model", "optimizer", "padding", "train", "data")
 """Sections that describe the training itself."""
 
@@ -218,7 +223,14 @@ def _general(values: dict[str, Any], source: str, model: type) -> General:
         raise SettingError(
             f"stage.choice={stage.choice}: no such setting; it must be a key or group that the stage sweeps, or null"
         )
-    return General(**vars(top), search=search, stage=stage, trial=trial)
+    debug = section(Debug, values["debug"], "debug")
+    if debug.name != NO_DEBUG and not top.experiment.startswith(DEBUG):
+        raise SettingError(
+            f"experiment={top.experiment}: a debug run must not be taken for a result; leave experiment out, or use "
+            f"experiment={DEBUG}-{top.experiment}"
+        )
+    logger = logger_settings(resolve(values["logger"], "logger"))
+    return General(**vars(top), search=search, stage=stage, trial=trial, logger=logger, debug=debug)
 
 
 def _check_winner(winner: dict[str, Any], source: str, model: type) -> None:

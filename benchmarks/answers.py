@@ -52,6 +52,9 @@ SPACE = [
 ]  # fmt: skip
 """The search's space, for samplers."""
 
+SAMPLERS = {"random": [], "tpe": ["search.pruner=MedianPruner"]}
+"""Samplers, and what else they are given."""
+
 FIRST_SEED = 2001
 """Of the trainings that are compared."""
 
@@ -88,7 +91,7 @@ def sampled(sampler: str, given: list[str], cost: float, keys: list[str], *own: 
         study = current_study(str(compose_config(given).storage), f"by_{sampler}", "none")
         assert study is not None
         trials = trials_of(study)
-        seconds = sum(trial.seconds or 0.0 for trial in trials)
+        seconds = sum(trial.duration.total_seconds() for trial in study.trials if trial.duration)  # of pruned ones, too
     best = min((trial for trial in trials if trial.is_complete), key=TrialRecord.measured)
     return settings_of(best, [key for key in keys if key != SCHEDULE]) | {SCHEDULE: None}, seconds, len(trials)
 
@@ -110,21 +113,20 @@ def kendall(first: list[float], second: list[float]) -> float:
     return float(signs.sum() / (n * (n - 1)))
 
 
-def answers(given: list[str], seeds: int) -> dict[str, Any]:
+def answers(given: list[str], seeds: int, samplers: list[str]) -> dict[str, Any]:
     """The table: what each way of choosing gives, trained alike."""
     ours, cost, report = searched("answers", given)
     keys = list(ours)
     defaults = composed_settings(given, keys)
-    pruned = ["search.pruner=MedianPruner"]
-    random, random_cost, random_trials = sampled("random", given, cost, keys)
-    tpe, tpe_cost, tpe_trials = sampled("tpe", given, cost, keys, *pruned)
-    found = {"search": ours, "defaults": defaults, "hand": defaults | HAND, "random": random, "tpe": tpe}
+    found = {"search": ours, "defaults": defaults, "hand": defaults | HAND}
+    costs, trials = {"search": cost, "defaults": 0.0, "hand": 0.0}, {}
+    for sampler in samplers:
+        found[sampler], costs[sampler], trials[sampler] = sampled(sampler, given, cost, keys, *SAMPLERS[sampler])
     cfg = compose_config(given)
     stand = compared("answers", found, given, flat_overrides(cfg.search.winner), seeds)
     folders = {stand.choices[point]: [Path(trial.folder) for trial in stand.trials_of(point)] for point in stand.points}
     numbers = range(FIRST_SEED, FIRST_SEED + seeds)
     scores = {name: {s: tested(cfg, folder) for s, folder in zip(numbers, of, strict=True)} for name, of in folders.items()}
-    costs = {"search": cost, "defaults": 0.0, "hand": 0.0, "random": random_cost, "tpe": tpe_cost}
     rows = []
     for name in found:
         against = gain(scores["search"], scores[name])
@@ -134,7 +136,7 @@ def answers(given: list[str], seeds: int) -> dict[str, Any]:
             "identity": float(np.mean([s["identity_mean"] for s in scores[name].values()])),
             "behind": against["identity_points"], "error": against["error"], "loss_behind": against["loss"],
         })  # fmt: skip
-    return {"rows": rows, "seconds": report["seconds"], "trials": {"random": random_trials, "tpe": tpe_trials}, "seeds": seeds}
+    return {"rows": rows, "seconds": report["seconds"], "trials": trials, "seeds": seeds}
 
 
 def transfer(given: list[str]) -> dict[str, float]:
@@ -190,15 +192,18 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("outputs/benchmarks"), help="to work in; started again it goes on")
     parser.add_argument("--json", type=Path, help="write the results there")
     parser.add_argument("--seeds", type=int, default=3, help="of the trainings that are compared")
+    parser.add_argument(
+        "--samplers", nargs="*", choices=SAMPLERS, default=list(SAMPLERS), help="each costs as much as the search"
+    )
     parser.add_argument("--transfer", action="store_true")
     parser.add_argument("--permuted", type=int, default=0, metavar="N")
     chosen = parser.parse_args()
     target = chosen.json.resolve() if chosen.json else None
     chosen.folder.mkdir(parents=True, exist_ok=True)
     os.chdir(chosen.folder)
-    found = answers(chosen.overrides, chosen.seeds)
+    found = answers(chosen.overrides, chosen.seeds, chosen.samplers)
     table = Table("", "loss", "identity", "behind (a), points", "cost, s", box=box.SIMPLE_HEAD)
-    for letter, row in zip("abcde", found["rows"], strict=True):
+    for letter, row in zip("abcde", found["rows"], strict=False):
         behind = "" if letter == "a" else f"{row['behind']:.2f} ± {row['error']:.2f}"
         table.add_row(f"({letter}) {row['name']}", f"{row['loss']:.4f}", f"{row['identity']:.1%}", behind, f"{row['cost']:.0f}")
     Console(width=None if sys.stdout.isatty() else 100).print(table)

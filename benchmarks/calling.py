@@ -12,7 +12,7 @@ from basecaller.decode import greedy
 from basecaller.network import RawCTCNet
 from basecaller.training.engine import choose_path
 from benchmarks.measuring import Row, default, in_turns
-from tests.reference import PlainRawCTCNet
+from tests.helpers.reference import PlainRawCTCNet
 
 
 def basecalling(folder: Path) -> list[Row]:

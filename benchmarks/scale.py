@@ -32,6 +32,7 @@ def measure(url: str, folder: Path, sizes: tuple[int, ...]) -> list[dict[str, An
     from basecaller.hpo.queue import fill, waiting
     from basecaller.hpo.records import Outcome, queued, store_study
     from basecaller.hpo.storage import open_study
+    from basecaller.hpo.task import Place
     from basecaller.hpo.trial import claim
 
     name, rows = "scale/none/x", []
@@ -63,8 +64,7 @@ def measure(url: str, folder: Path, sizes: tuple[int, ...]) -> list[dict[str, An
             with claim(url, name, number, folder, {}) as trial:
                 assert trial is not None
                 trial.report(1.0, 100)
-                trial.note(identity_mean=0.5)
-                trial.end(Outcome.COMPLETE, 1.0)
+                trial.end(Outcome.COMPLETE, 1.0, identity_mean=0.5)
             seconds.append(time.perf_counter() - started)
         asked += more
         store_study(study, points=[point.key for point in asked])
@@ -74,7 +74,7 @@ def measure(url: str, folder: Path, sizes: tuple[int, ...]) -> list[dict[str, An
         look = time.perf_counter() - started
         conclude_study(study, stand)
         started = time.perf_counter()
-        winner_of(url, "scale", ["none"])
+        winner_of(Place(url=url, experiment="scale", folder=folder, command=""), ["none"])
         rows.append({"trials": size, "enqueue": fill_seconds, "claim_to_end": statistics.median(seconds), "standing": look,
                      "best": time.perf_counter() - started})  # fmt: skip
     return rows

@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.postgres import AbsentError, temporary_server
+from tests.helpers.postgres import AbsentError, temporary_server
 
 CHILD = """
 import sys

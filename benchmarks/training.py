@@ -26,7 +26,7 @@ from basecaller.training.engine import ctc_nats
 from basecaller.training.fit import Recipe, fit
 from benchmarks.gpu import multiply_adds
 from benchmarks.measuring import Row, default, in_turns, run_of
-from tests.reference import PlainRawCTCNet
+from tests.helpers.reference import PlainRawCTCNet
 
 
 @cache

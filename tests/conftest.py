@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 import os
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import torch
 from basecaller.data import Dataset, simulator
 from basecaller.data.sources import prepare
 from basecaller.hpo.storage import open_storage
-from tests.postgres import AbsentError, Server, temporary_server
+from tests.helpers.postgres import AbsentError, Server, temporary_server
 
 SIMULATED = simulator.Settings(
     reads=80, min_bases=20, max_bases=60, genome_bases=100_000, simulator_seed=3, validation=0.2, test=0.2
@@ -26,6 +28,24 @@ TINY = [
     "search.finalists=0", "search.headline_seeds=1", "threads=1",
 ]  # fmt: skip
 """Overrides that make a training a matter of a fraction of a second."""
+
+
+ON_SERVER = pytest.param("postgresql", marks=[pytest.mark.slow, pytest.mark.server])
+"""A parameter of tests that run on every kind of storage: they ask for the fixture `server` themselves."""
+
+STARTING = {"run", "another", "console", "hosts", "project", "server", "far_server"}
+"""Fixtures that start commands or a server."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that start commands as `slow`, and those that start a server as `server` too."""
+    for item in items:
+        used = STARTING.intersection(getattr(item, "fixturenames", ()))
+        if used:
+            item.add_marker(pytest.mark.slow)
+        if used & {"server", "far_server"}:
+            item.add_marker(pytest.mark.server)
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +97,29 @@ def run(tmp_path: Path) -> Command:
         return done
 
     return command
+
+
+@pytest.fixture
+def call(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
+    """Runs a command in this process, in an empty folder, which spares the seconds that a process takes to start. Not for
+    `train`: Hydra sets up the whole process for it."""
+    log = logging.getLogger("basecaller")
+    level = log.level  # a command sets it
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+
+    def command(module: str, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", [module, *arguments])
+        status: str | int | None = 0
+        try:
+            importlib.import_module(f"basecaller.{module}").main()
+        except SystemExit as ended:
+            status = ended.code
+        done = subprocess.CompletedProcess([module, *arguments], status or 0, *capsys.readouterr())
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    yield command
+    log.setLevel(level)

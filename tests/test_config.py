@@ -9,20 +9,22 @@ from basecaller.config import compose_config, conf_dir, scaled_rate
 from basecaller.errors import DataError, SettingError
 from basecaller.runs.job import resolve_job
 from basecaller.settings import settings
-from basecaller.workers import Workers, cores, divide
 
 CHOICES = [
-    f"{group}={path.stem}"
-    for group in ("model", "optimizer", "padding", "recipe", "stage")
+    (group, path.stem)
+    for group in ("model", "optimizer", "padding", "stage")
     for path in sorted(Path(conf_dir(), group).glob("*.yaml"))
 ]
-NETWORK_OF = {f"stage={name}": ["model=bonito_ctc_small"] for name in ("width", "kernel", "dropout")}
+NETWORK_OF = {name: ["model=bonito_ctc_small"] for name in ("width", "kernel", "dropout")}
 """Stages over keys that RawCTCNet does not have."""
 
 
-@pytest.mark.parametrize("choice", CHOICES)
-def test_every_choice_composes(choice):
-    settings(compose_config([choice, *NETWORK_OF.get(choice, [])]))
+@pytest.mark.slow
+@pytest.mark.parametrize(("group", "name"), CHOICES)
+def test_every_choice_composes_to_what_it_is_called(group, name):
+    config = compose_config([f"{group}={name}", *NETWORK_OF.get(name, [])])
+    assert config[group]["mode" if group == "padding" else "name"] == name
+    assert settings(config).seed == 1
 
 
 def test_the_published_defaults():
@@ -103,11 +105,3 @@ def test_rates_scale_with_the_root_of_the_batch():
     assert scaled_rate(0.0005, 1.0, 32, 8) == 0.001
     assert scaled_rate(0.0005, 0.5, 4, 8) == pytest.approx(0.000176777)
     assert scaled_rate(0.0005, 0.0625) == 0.00003125
-
-
-def test_cores_are_divided_never_oversubscribed():
-    for workers in (1, 2, 3, 64):
-        division = divide(workers, "cpu")
-        assert division.threads == max(1, cores() // workers)
-    assert divide(None, "cpu") == Workers(cores(), 1)
-    assert divide(None, "cpu").count * divide(None, "cpu").threads <= cores()

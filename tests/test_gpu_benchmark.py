@@ -18,6 +18,7 @@ def test_a_machine_without_a_gpu_is_told_so(monkeypatch):
         next(gpu.measure())
 
 
+@pytest.mark.slow
 def test_steps_are_held_against_the_rate_of_a_product(monkeypatch):
     monkeypatch.setattr(gpu, "trials_an_hour", lambda device, count, *rest: 100.0 * count)
     rows = list(gpu.measure("cpu", TINY, 64, 40, 2, dataclasses.replace(TINY.size, stride=1), (1, 2)))

@@ -20,8 +20,8 @@ from basecaller.data import Dataset, bonito, pod5, tensors
 from basecaller.data.sources import prepare
 from basecaller.errors import BasecallerError, DataError
 from basecaller.training import checkpoint
-from tests import reads as files
-from tests.test_pod5 import SETTINGS
+from tests.helpers import reads as files
+from tests.helpers.importing import SETTINGS
 
 EXAMPLES = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
@@ -72,6 +72,7 @@ def prepared(path: Path, bam: Path, root: Path) -> Callable[[], Dataset]:
     return lambda: prepare("pod5", chosen, root)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1], ids=["pod5", "bam"])
 @EXAMPLES
 @given(damage=DAMAGE)
@@ -106,6 +107,7 @@ def settings_of(kind: str, folder: Path) -> tuple[str, object]:
     return "rawctcnet", tensors.Settings(str(folder), "signals", "sequences", 0.2, 0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bonito", "pth", "npy"])
 @EXAMPLES
 @given(damage=DAMAGE, which=st.integers(0, 3))
@@ -131,6 +133,7 @@ def test_damaged_arrays_are_refused_or_read_and_never_half_written(arrays, kind,
             assert (made / "meta.json").exists()
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(damage=DAMAGE)
 def test_a_damaged_checkpoint_is_refused_or_read(tmp_path_factory, damage):
@@ -140,6 +143,7 @@ def test_a_damaged_checkpoint_is_refused_or_read(tmp_path_factory, damage):
     assert outcome_of(lambda: checkpoint.load(path)) in ("fine", "refused")
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(damage=DAMAGE, which=st.integers(0, 20))
 def test_a_damaged_data_set_is_refused_or_read(dataset, damage, which):

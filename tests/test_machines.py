@@ -19,9 +19,9 @@ from basecaller.files import shared_lock
 from basecaller.provenance import commit
 from basecaller.training import checkpoint, progress
 from tests.conftest import TINY, Command
-from tests.reads import make_source
-from tests.test_basecall import network
-from tests.test_faults import start
+from tests.helpers.models import network
+from tests.helpers.processes import hooked, start
+from tests.helpers.reads import make_source
 
 PACKAGE = Path(basecaller.__file__).parent
 
@@ -100,13 +100,6 @@ LAUNCHERS = {
 }
 
 
-def hooked(folder: Path, code: str) -> str:
-    """A PYTHONPATH with which every process runs some code first."""
-    (folder / "hook").mkdir()
-    (folder / "hook/sitecustomize.py").write_text(code, encoding="utf-8")
-    return os.pathsep.join([str(folder / "hook"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-
-
 def spin_counts(folder: Path, *overrides: str, **environment: str) -> set[str]:
     """What processes saw as they loaded torch, the sweep's own among them."""
     path = hooked(folder, HOOK)
@@ -117,6 +110,7 @@ def spin_counts(folder: Path, *overrides: str, **environment: str) -> set[str]:
     return set(seen.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_threads_of_every_worker_stop_spinning(tmp_path, launcher, monkeypatch):
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
@@ -182,6 +176,7 @@ def test_a_search_in_another_locale_writes_and_prints_all_it_has_to_say(tmp_path
     assert "is no text in this locale (ascii); set PYTHONUTF8=1" in refused.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("encoding", "shown"), [("ascii", b"0.1 ? x\xff"), ("utf-8", "0.1 ± x".encode() + b"\xff")])
 def test_a_terminal_shows_what_it_can(encoding, shown):
     code = "from basecaller.entry import as_message; as_message(lambda: print('0.1 \\xb1 x\\udcff', end=''))()"
@@ -360,6 +355,7 @@ sys.meta_path.insert(0, Interrupting())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "status", "told"),
     [("hydra", -signal.SIGINT, ""), ("basecaller.training.fit", 130, "interrupted; the same command goes on from here\n")],

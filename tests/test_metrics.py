@@ -1,22 +1,10 @@
-"""Decoding and identity, against cases worked by hand and Bonito's definition."""
+"""Identity, against cases worked by hand and Bonito's definition."""
 
 import numpy as np
 import pytest
 
-from basecaller.decode import beam, greedy, to_string
+from basecaller.decode import to_string
 from basecaller.metrics import align, identity_summary
-
-
-@pytest.mark.parametrize(
-    ("frames", "bases"),
-    [([0, 0, 0], ""), ([1, 1, 0, 1], "AA"), ([1, 2, 2, 3, 0, 4], "ACGT"), ([], ""), ([0, 4, 4, 4, 0], "T")],
-)
-def test_greedy_collapses_repeats_then_drops_blanks(frames, bases):
-    assert greedy(np.array(frames, np.int64)) == bases
-
-
-def test_to_string_uses_the_projects_label_order():
-    assert to_string(np.array([1, 2, 3, 4])) == "ACGT"
 
 
 def test_alignment_counts_every_kind_of_column():
@@ -45,13 +33,3 @@ def test_summary_shows_the_floor_of_unrelated_sequences():
     assert scored["identity_mean"] == scored["identity_median"] == 1.0
     assert 0.2 < scored["identity_floor"] < 0.65
     assert scored["length_ratio"] == 1.0
-
-
-def test_beam_search_sums_paths_where_greedy_takes_the_best_one():
-    sharp = np.eye(5)[[0, 1, 1, 0, 1, 3]]
-    assert beam(sharp) == greedy(sharp.argmax(1)) == "AAG"
-    # blank is likeliest in each frame, yet "A" in either or both of them is likelier than no base at all
-    flat = np.array([[0.6, 0.4, 0, 0, 0], [0.6, 0.4, 0, 0, 0]])
-    assert greedy(flat.argmax(1)) == ""
-    assert beam(flat) == "A"
-    assert beam(np.zeros((0, 5))) == ""

@@ -129,7 +129,8 @@ class Caller:
         for row, (_, signal, (first, stop, _, _)) in zip(rows, batch, strict=True):
             row[: stop - first] = signal[first:stop]
         nothing = np.zeros(0, np.int64)
-        found = self.engine.scores(Batch(rows, lengths, nothing, nothing)).float().softmax(2).cpu().numpy()
+        scores = self.engine.scores(Batch(rows, lengths, nothing, nothing)).float()
+        found = scores.mT.contiguous().softmax(1).mT.cpu().numpy()  # ten times as fast as over so few adjacent labels
         return [row[: output_length(int(n), self.stride)] for row, n in zip(found, lengths, strict=True)]
 
     def calls(self, signals: Iterable[tuple[str, np.ndarray]]) -> Iterator[Call]:

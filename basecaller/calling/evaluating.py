@@ -83,8 +83,8 @@ def evaluate_chunks(network: Network, dataset: Dataset, indices: np.ndarray, dec
     """A model on chunks whose sequences are known.
 
     Returns:
-        `loss` (nats per base), what `metrics.identity_summary` gives, `identities` of the chunks, `blank_fraction`, and
-        `homopolymers`: length, how many, share called with their length. And the tally.
+        `loss` (nats per base), what `metrics.identity_summary` gives, `identities` in the order of `indices`,
+        `blank_fraction`, and `homopolymers`: length, how many, share called with their length. And the tally.
     """
     alphabet = network.alphabet
     if dataset.alphabet != alphabet:
@@ -104,6 +104,9 @@ def evaluate_chunks(network: Network, dataset: Dataset, indices: np.ndarray, dec
             truths.append(truth)
             blanks += int((row[:n].argmax(1) == 0).sum())
             frames += n
+    scored = np.argsort(dataset.lengths[indices], kind="stable")  # their order, see `data.batches.sorted_batches`
+    identities = np.zeros(len(indices))
+    identities[scored] = [alignment.identity for alignment in alignments]
     return {
         "chunks": len(indices),
         "bases": bases,
@@ -111,7 +114,7 @@ def evaluate_chunks(network: Network, dataset: Dataset, indices: np.ndarray, dec
         **identity_summary(calls, truths, alphabet, alignments),
         "blank_fraction": blanks / frames,
         "homopolymers": run_table(tally),
-        "identities": [round(alignment.identity, 4) for alignment in alignments],
+        "identities": identities.round(4).tolist(),
     }, tally
 
 

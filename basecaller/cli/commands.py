@@ -33,13 +33,15 @@ class Command:
 
 HELP = (("-h, --help", "Show this help, with the defaults of the given config groups (data=pod5 --help)."),)
 
+CONFIG_DIR = (("--config-dir DIR", "Folder with stages, models, data or other configs of your own, beside those of conf/."),)
+
 COMMANDS = {
     "search": Command(
         "Run the whole search: every stage in order, the finalists, the winner and its test, the report.",
         ("", "search.preview=true", "experiment=phage data=pod5 data.pod5=reads.pod5 data.bam=calls.bam"),
         "Killed at any point and started again, it continues from there. Settings apply to every stage.",
         uses=EVERY,
-        flags=HELP,
+        flags=(*CONFIG_DIR, *HELP),
     ),
     "train": Command(
         "Train once; with -m, sweep a stage or a grid of your own.",
@@ -49,6 +51,8 @@ COMMANDS = {
         flags=(
             ("-m, --multirun", "Sweep: a stage, or every key with several values."),
             ("--cfg job", "Print the composed config and exit."),
+            *CONFIG_DIR,
+            ("--experimental-rerun DIR", "Train what a run's folder says; a training that was killed continues."),
             *HELP,
             ("--hydra-help", "Show Hydra's other flags."),
         ),
@@ -68,7 +72,7 @@ COMMANDS = {
             "data=pod5 data.pod5=[a.pod5,b.pod5] data.bam=[a.bam,b.bam]",
         ),
         uses=("data",),
-        flags=HELP,
+        flags=(*CONFIG_DIR, *HELP),
     ),
     "basecall": Command(
         "Call the bases of POD5 reads with a trained model: FASTQ, SAM or BAM.",
@@ -91,7 +95,7 @@ COMMANDS = {
         "is the one that the model was trained on.",
         options=EvaluateOptions,
         uses=("data",),
-        flags=HELP,
+        flags=(*CONFIG_DIR, *HELP),
     ),
     "export": Command(
         "Export a model as TorchScript or ONNX, checked against the original on reads.",

@@ -12,12 +12,20 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.cli.commands import COMMANDS, Command
+from basecaller.cli.flags import without_config_dir
 from basecaller.cli.keys import Key, groups_of, keys_of
 from basecaller.config import composed
+from basecaller.loggers.settings import LOGGERS
 from basecaller.networks.named import kind_of
 
 WIDEST = 100
 """Columns of the text in a wider terminal."""
+
+REQUIRED = "???"
+"""In place of a default: the key must be given."""
+
+EVERY_LOGGER = f"logger=[{','.join(LOGGERS)}]"
+"""Composes the defaults of all loggers."""
 
 
 def answer_help(name: str, arguments: list[str]) -> None:
@@ -27,7 +35,8 @@ def answer_help(name: str, arguments: list[str]) -> None:
         SettingError: the other arguments do not compose to a config.
     """
     if {"-h", "--help"} & set(arguments):
-        print(help_of(name, [argument for argument in arguments if not argument.startswith("-")]))
+        given = without_config_dir(arguments)
+        print(help_of(name, [argument for argument in given if not argument.startswith("-")]))
         sys.exit(0)
 
 
@@ -72,23 +81,33 @@ def _lines(name: str, command: Command, overrides: list[str]) -> Iterator[str]:
     for flag, meaning in command.flags:
         yield f"  {flag}"
         yield from _wrapped(meaning, "      ")
-    own = [line for line in overrides if _is_own(line, command)]
-    others = [line for line in overrides if line not in own]
-    config = composed(others)
     if groups := groups_of(command):
         yield ""
         yield "config groups (group=option):"
         yield from (f"  {group}={' | '.join(options)}" for group, options in groups.items())
-    defaults = _defaults(config) | (
-        _defaults(composed(own, f"commands/{name}", {"": command.options})) if command.options else {}
-    )
-    model = kind_of(config.model, config.networks)
-    for section, keys in groupby(keys_of(command, str(config.data.name), model), lambda key: key.name.rpartition(".")[0]):
+    for section, keys in groupby(keys_and_defaults(name, overrides), lambda pair: pair[0].name.rpartition(".")[0]):
         yield ""
         yield f"{section or 'general'}:"
-        for key in keys:
-            yield f"  {key.name}: {_kind_and_default(key, defaults)}"
+        for key, default in keys:
+            yield f"  {key.name}: {key.values}; {'required' if default == REQUIRED else f'default {default}'}"
             yield from _wrapped(key.meaning, "      ")
+
+
+def keys_and_defaults(name: str, overrides: list[str]) -> Iterator[tuple[Key, str]]:
+    """The keys of a command, section by section, each with its default as it is typed, or `REQUIRED`.
+
+    Args:
+        name: of the command.
+        overrides: of config groups and keys: defaults are those that compose with these.
+    Raises:
+        SettingError: the overrides do not compose to a config.
+    """
+    command = COMMANDS[name]
+    own = [line for line in overrides if _is_own(line, command)]
+    config = composed([EVERY_LOGGER, *(line for line in overrides if line not in own)])
+    defaults = _values(config) | (_values(composed(own, f"commands/{name}", {"": command.options})) if command.options else {})
+    for key in keys_of(command, str(config.data.name), kind_of(config.model, config.networks)):
+        yield key, defaults.get(key.name, "null")
 
 
 def _is_own(line: str, command: Command) -> bool:
@@ -96,16 +115,18 @@ def _is_own(line: str, command: Command) -> bool:
     return command.options is not None and line.partition("=")[0] in command.options.__annotations__
 
 
-def _kind_and_default(key: Key, defaults: dict[str, str]) -> str:
-    default = defaults.get(key.name, "null")
-    return f"{key.values}; required" if default == "???" else f"{key.values}; default {default}"
-
-
-def _defaults(config: DictConfig) -> dict[str, str]:
+def _values(config: DictConfig) -> dict[str, str]:
     """The values of a config by dotted key, as they are typed."""
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
-    sections = {f"{name}.{key}": value for name, node in plain.items() if isinstance(node, dict) for key, value in node.items()}
-    return {key: _typed(value) for key, value in (plain | sections).items()}
+    return {key: _typed(value) for key, value in _nodes(plain)}
+
+
+def _nodes(node: dict[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    """All sections and values of a config, by dotted key."""
+    for name, value in node.items():
+        yield f"{where}{name}", value
+        if isinstance(value, dict):
+            yield from _nodes(value, f"{where}{name}.")
 
 
 def _typed(value: Any) -> str:

@@ -72,5 +72,5 @@ def _is_used(key: str, command: Command) -> bool:
 
 def groups_of(command: Command) -> dict[str, list[str]]:
     """The config groups of a command, each with its options."""
-    used = [group for group in (*GROUPS, "stage", "recipe") if _is_used(group, command)]
+    used = [group for group in (*GROUPS, "stage", "recipe", "logger", "debug") if _is_used(group, command)]
     return {group: sorted(file.stem for file in (Path(conf_dir()) / group).glob("*.yaml")) for group in used}

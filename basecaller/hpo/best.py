@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import optuna
 from omegaconf import DictConfig
 
 from basecaller.errors import StageError
 from basecaller.hpo.designs import EVERY, Design, Entry, Values, wanted
+from basecaller.hpo.identity import value_at
 from basecaller.hpo.ranking import Conclusion, conclude
 from basecaller.hpo.records import Concluded, Outcome, StudyRecord, TrialRecord, read_trial, store_study, trials_of
 from basecaller.hpo.storage import current_study, open_study
+from basecaller.hpo.task import Place, Task
 from basecaller.hpo.urls import without_password
-
-if TYPE_CHECKING:
-    import optuna
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Standing:
         choice: the key that the stage asks about; None: every point is a choice of its own.
         simple_first: its values from simple to complex, where the stage orders them.
         settings: the swept settings of every point.
-        measure: what points are compared by, `val_loss` or another attribute of a trial, lower is better.
+        measure: what points are compared by, see `TrialRecord.measured`.
         incumbent: the choice that is kept unless another is clearly better, where the question is asked again.
     """
 
@@ -47,7 +47,7 @@ class Standing:
     choice: str | None = None
     simple_first: list[Any] | None = None
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
-    measure: str = "val_loss"
+    measure: str | None = None
     incumbent: Any = None
 
     @cached_property
@@ -113,7 +113,7 @@ class Standing:
         return [self.complete[point, seed] for seed in self.seeds if (point, seed) in self.complete]
 
     def loss_of(self, point: str) -> float:
-        """A point's mean validation loss over its seeds, in nats per base, whatever the stage compares."""
+        """A point's mean objective over its seeds, whatever the stage compares."""
         return fmean(trial.measured() for trial in self.trials_of(point))
 
 
@@ -164,24 +164,21 @@ class Winner:
     seeds: int
 
 
-def winner_of(url: str, experiment: str, stages: list[str], studies: Mapping[str, str] | None = None) -> Winner:
+def winner_of(place: Place, stages: list[str]) -> Winner:
     """The winner of several stages' current studies: of one stage its own, of several the one with the best mean.
 
     Args:
-        url: of the storage.
-        experiment: its name.
+        place: where the stages are kept.
         stages: their names.
-        studies: the study to read, by stage; of a stage that is not in it, the one that was asked for last.
-
     Raises:
         StageError: one of the stages was never run, is unfinished, or all its trials failed.
     """
     found = []
     for stage in stages:
-        known = (studies or {}).get(stage)
-        study = open_study(url, known) if known else current_study(url, experiment, stage)
-        command = f"python -m basecaller.train -m stage={stage} experiment={experiment}"
-        where = f"stage {stage} of experiment {experiment}, storage {without_password(url)}"
+        known = place.studies.get(stage)
+        study = open_study(place.url, known) if known else current_study(place.url, place.experiment, stage)
+        command = place.command.format(stage=stage)
+        where = f"stage {stage} of experiment {place.experiment}, storage {without_password(place.url)}"
         if study is None:
             raise StageError(f"{where}: was never run; run it with: {command}")
         record = StudyRecord.of(study)
@@ -208,33 +205,28 @@ def setting_of(trial: TrialRecord, key: str) -> Any:
     """
     if key in trial.choices:
         return trial.choices[key]
-    value: Any = trial.config
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
+    value = value_at(trial.config, key)
     if value is None:
         raise StageError(f"best: trial {trial.number} has no setting {key}; it has {', '.join(trial.choices)} and dotted keys")
     return value
 
 
-def injections(raw: str, url: str, experiment: str, studies: Mapping[str, str] | None = None) -> list[str]:
+def injections(raw: str, task: Task, config: DictConfig) -> list[str]:
     """Where a setting that was written with `${best:...}` came from, for people: one line for each winner in it."""
     lines = []
     for stages, key in re.findall(r"\$\{best:([^,}]+),([^}]+)\}", raw):
-        found = winner_of(url, experiment, stages.split("|"), studies)
+        found = winner_of(task.place(config), stages.split("|"))
         value = setting_of(found.trial, key.strip())
         seeds = f", mean of {found.seeds} seeds" if found.seeds > 1 else ""
         source = f"trial {found.trial.number} of {found.study.study_name}"
-        lines.append(f"{key}={value} from {source}, val_loss {found.mean:.4f}{seeds}")
+        lines.append(f"{key}={value} from {source}, {task.objective.name} {found.mean:.4f}{seeds}")
     return lines
 
 
-def best(stages: str, key: str, *, _root_: DictConfig) -> Any:
-    """The resolver `${best:stage,key}`: a setting of the winner of a stage, `a|b|c` the best of several stages.
-
-    It runs in the sweeper, once; the value travels to the jobs as an ordinary override.
+def best(task: Task, stages: str, key: str, config: DictConfig) -> Any:
+    """A setting of the winner of a stage, of `a|b|c` the best of several stages, as it stands for a config.
 
     Raises:
         StageError: see `winner_of` and `setting_of`.
     """
-    won = winner_of(str(_root_.storage), str(_root_.experiment), stages.split("|"), _root_.stage.studies)
-    return setting_of(won.trial, key)
+    return setting_of(winner_of(task.place(config), stages.split("|")).trial, key)

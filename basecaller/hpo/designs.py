@@ -35,7 +35,7 @@ CONTENDERS = 2
 """Points of each choice that run at the second seed."""
 
 MOST = 35 / 3
-"""Runs of a stage with rounds, for each replicate: 35 where `search.replicates` is 3."""
+"""Runs of a stage with rounds, for each replicate: 35 of a stage with 3."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ def planned(
     """The design of a stage before it runs.
 
     Args:
-        kind: `stage.design`; without a swept choice it is `halving`.
+        kind: see `task.Stage.design`; without a swept choice it is `halving`.
         axes: the values of every swept key.
         choice: the key that the stage asks about.
-        replicates: `search.replicates`.
+        replicates: see `task.Stage.replicates`.
     Returns:
         The design, the choice of each point in the grid's order, and how many seeds there may be.
     """
@@ -96,7 +96,7 @@ def rounds(choices: Sequence[Hashable], replicates: int, stops: bool = True) -> 
 
     Args:
         choices: of each point of the grid.
-        replicates: `search.replicates`; with 1 every choice's rates run at one seed.
+        replicates: see `task.Stage.replicates`; with 1 every choice's rates run at one seed.
         stops: see `Design`.
     """
     if replicates == 1:

@@ -71,7 +71,7 @@ def _enduring(method: Callable[..., Any]) -> Callable[..., Any]:
                 return method(self, *args, **kwargs)
             except optuna.exceptions.UpdateFinishedTrialError:
                 # a call that is made again finds its own work done: only the server's answer had been lost
-                if pause > FIRST_PAUSE and method.__name__ == "set_trial_state_values":
+                if pause > FIRST_PAUSE and method.__name__ in ("set_trial_state_values", "end_trial"):
                     return True
                 raise
             except (optuna.exceptions.StorageInternalError, DBAPIError) as error:

@@ -10,12 +10,12 @@ from typing import Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, Quote, QuotedString, Transformer
+from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from basecaller.checking import rules_of, type_of
+from basecaller.checking import rules_of, type_of, typed_scalar
 from basecaller.errors import SettingError
-from basecaller.geometry import Model
-from basecaller.schema import field_of, typed_setting
+from basecaller.hpo.task import Task
 
 PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_][\w./-]*", re.IGNORECASE | re.ASCII)
 """Text that Hydra's grammar takes as it is."""
@@ -67,8 +67,8 @@ class Space:
         axes: the values of every swept key, where all are finite.
         distributions: Optuna's distribution of every swept key.
         is_grid: whether all swept keys have finite choices.
-        seeds: that points run at. `seed` is no axis: values of it that the user sweeps are replicates, else the sweeper
-            puts those of `search.replicates` here.
+        seeds: that points run at. The seed is no axis: values of it that the user sweeps are replicates, else the sweeper
+            puts those of the stage's `replicates` here.
         written: swept keys as they were typed, with `+` or a package.
     """
 
@@ -104,36 +104,28 @@ def parse_overrides(lines: Iterable[str], config_loader: Any = None) -> dict[str
     return by_key
 
 
-UNSWEPT = ("experiment", "storage", "output_dir", "plan", "search", "trial", "stage", "device", "threads", "networks",
-           "data.folder", "train.resume")  # fmt: skip
-"""Keys that cannot be swept: what they set is no part of a training."""
-
-TUNED = ("stage.rate_factor", "stage.candidate")
-"""Keys among them that can: other settings are computed from them."""
-
-
 @dataclass(frozen=True)
 class Keys:
     """What is known of the keys of a config.
 
     Attributes:
         group_options: the options of a config group; empty for a key that is none.
-        source: `data.name`.
-        model: dataclass that describes the `model` section.
+        task: tells which fields describe them.
+        config: that they belong to.
     """
 
     group_options: Callable[[str], list[str]]
-    source: str
-    model: type = Model
+    task: Task
+    config: DictConfig
 
     def kind(self, key: str) -> type | None:
         """The type of a key's values; None for config groups, and where nothing describes the key."""
-        found = None if self.group_options(key) else field_of(key, self.source, self.model)
+        found = None if self.group_options(key) else self.task.field_of(key, self.config)
         return type_of(*found)[0] if found else None
 
     def rules(self, key: str) -> Mapping[str, Any]:
         """The rules of a key's values; see `checking.RULES`."""
-        found = field_of(key, self.source, self.model)
+        found = self.task.field_of(key, self.config)
         return rules_of(*found) if found else {}
 
     def typed(self, key: str, value: Any) -> Any:
@@ -147,7 +139,9 @@ class Keys:
             if value not in options:
                 raise SettingError(f"{key}={value}: no such option; there are {', '.join(options)}")
             return value
-        return value if isinstance(value, str) and "${" in value else typed_setting(key, value, self.source, self.model)
+        if isinstance(value, str) and "${" in value:
+            return value
+        return typed_scalar(self.task.field_of(key, self.config), value, key)
 
     def allows(self, key: str, value: Any) -> bool:
         """Whether a key can have a value."""
@@ -186,17 +180,18 @@ def read_space(overrides: dict[str, Override], keys: Keys, sampled: bool) -> Spa
     Raises:
         SettingError: a sweep that cannot be read, or a key that cannot be swept or have such a value.
     """
+    seed = keys.task.seed
     swept = {key: override for key, override in overrides.items() if override.is_sweep_override()}
     space = Space(is_grid=not sampled and not any(override.is_interval_sweep() for override in swept.values()))
     space.fixed = {key: str(override.input_line) for key, override in overrides.items() if key not in swept}
     for key, override in swept.items():
-        refuse_unswept(key, str(override.input_line))
+        check_swept(keys.task, key, str(override.input_line))
         space.written[key] = override.get_key_element()
         if override.is_interval_sweep():
             space.distributions[key] = _interval(key, override, keys)
             continue
         values = _values(key, override, keys)
-        if key == "seed":
+        if key == seed:
             space.seeds = values
         elif space.is_grid:
             space.distributions[key] = _axis(key, values, keys)
@@ -207,24 +202,25 @@ def read_space(overrides: dict[str, Override], keys: Keys, sampled: bool) -> Spa
     if space.seeds and not space.is_grid:
         if len(space.seeds) > 1:
             raise SettingError(
-                f"{overrides['seed'].input_line}: sampled points run at one seed; give one, then run the best points as a grid "
+                f"{overrides[seed].input_line}: sampled points run at one seed; give one, then run the best points as a grid "
                 "at several"
             )
-        space.fixed["seed"] = f"seed={space.seeds.pop()}"
+        space.fixed[seed] = f"{seed}={space.seeds.pop()}"
     return space
 
 
-def refuse_unswept(key: str, line: str) -> None:
-    """Refuses a sweep over a key that is no setting of a training.
+def check_swept(task: Task, key: str, line: str) -> None:
+    """Refuses a sweep over a key that is no setting of a job.
 
+    Args:
+        task: that the key belongs to.
+        key: of the override.
+        line: the override as it was typed.
     Raises:
-        SettingError: it is one.
+        SettingError: it is none.
     """
-    parents = [".".join(key.split(".")[:n]) for n in range(1, key.count(".") + 2)]
-    if key == "stage":
-        raise SettingError(f"{line}: one stage at a time; python -m basecaller.search 'plan=[...]' runs several")
-    if key not in TUNED and any(parent in UNSWEPT for parent in parents):
-        raise SettingError(f"{line}: cannot be swept; {key} is no setting of a training")
+    if reason := task.why_unswept(key):
+        raise SettingError(f"{line}: {reason}")
 
 
 def _values(key: str, override: Override, keys: Keys) -> list[Any]:

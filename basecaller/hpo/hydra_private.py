@@ -1,4 +1,4 @@
-"""What this program needs of Hydra beyond its public interface; `tests/test_private_names.py` says which of it, and why."""
+"""What this program needs of Hydra beyond its public interface; `tests/hpo/test_private_names.py` says which of it, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this program needs of Optuna beyond its public interface; `tests/test_private_names.py` says which of it, and why.
+"""What this program needs of Optuna beyond its public interface; `tests/hpo/test_private_names.py` says which of it, and why.
 
 A study does not hand out its storage, nor a trial its id. The cache in front of a database, the tables below it and the
 heartbeats have no public names at all.

@@ -1,7 +1,8 @@
 """Which point of a stage wins, and how sure that is: the noise of a run, the one-standard-error rule, and verdicts.
 
-Points are compared on shared seeds: a seed gives every point the same initial weights, order of the data and choice of chunks,
-so its effect cancels in the difference. The method, and what it can and cannot tell, measured: `docs/conclusions.md`.
+Points are compared on shared seeds: a seed gives every point the same random numbers, such as the initial weights of a network
+and the order of its data, so its effect cancels in the difference. The method, and what it can and cannot tell, measured:
+`docs/conclusions.md`.
 """
 
 from __future__ import annotations

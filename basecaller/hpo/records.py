@@ -52,7 +52,7 @@ class Concluded:
 
     Attributes:
         trial: Optuna's id of the winner's trial at the first seed.
-        mean: of its validation loss, nats per base, over so many `seeds`.
+        mean: of its objective, over so many `seeds`.
         asked: `StudyRecord.asked_for` when it was concluded.
     """
 
@@ -106,7 +106,7 @@ class StudyRecord:
     design: Design | None = None
     choice: str | None = None
     simple_first: list[Any] | None = None
-    measure: str = "val_loss"
+    measure: str | None = None
     incumbent: Any = None
     edges: dict[str, str] = field(default_factory=dict)
     concluded: Concluded | None = None
@@ -151,7 +151,7 @@ def store_study(study: optuna.Study, **fields: Any) -> None:
     """
     if unknown := fields.keys() - _STUDY:
         raise TypeError(f"a study keeps no {', '.join(sorted(unknown))}")
-    from basecaller.hpo import optuna_private  # loads Optuna, which readers of this module can do without
+    from basecaller.hpo import optuna_private  # here, as below: with SQLAlchemy, which the start of `report` does without
 
     plain = {name: dataclasses.asdict(v) if isinstance(v, Design | Concluded) else v for name, v in fields.items()}
     stored = study.user_attrs
@@ -171,21 +171,20 @@ class TrialRecord:
     """What a trial keeps, and what Optuna knows of it.
 
     Attributes:
-        trial_id, number, value, params, ended: of Optuna; `value` is the objective, nats per base.
+        trial_id, number, value, params, ended: of Optuna; `value` is the objective.
         state: of Optuna: waiting, running, complete, pruned, fail.
         point, seed: which point of the grid, at which seed.
         sweeper: the lock of the process that asked for a sampled trial.
         claimed: the place (see `queue.place`) of the job that works, or worked, on it.
         outcome, message: how it ended, and why.
-        config: resolved, of the training.
+        config: of the job, resolved.
         choices: of config groups.
         overrides: of the job, without those that say where and for whom it ran.
-        folder: of the training.
-        taken_over: the training had been done before.
-        curve: points of the learning curve, see `training.fit.Point`.
-        loss_per_read, area_under_curve, identity_mean, identity_floor, updates, samples, seconds, parameters, receptive_field,
-            device, path: of the training's metrics and facts, those that are used again.
-        versions, commit, data: see `provenance.provenance`.
+        folder: of the job.
+        taken_over: the job had been done before.
+        curve: points of the learning curve, as the application writes them.
+        facts: what else the job told, by name; the application knows what. Optuna's users and its dashboard may keep attributes
+            of their own here.
     """
 
     trial_id: int
@@ -206,27 +205,15 @@ class TrialRecord:
     folder: str | None = None
     taken_over: bool | None = None
     curve: list[dict[str, Any]] = field(default_factory=list)
-    loss_per_read: float | None = None
-    area_under_curve: float | None = None
-    identity_mean: float | None = None
-    identity_floor: float | None = None
-    updates: int | None = None
-    samples: int | None = None
-    seconds: float | None = None
-    parameters: int | None = None
-    receptive_field: int | None = None
-    device: str | None = None
-    path: str | None = None
-    versions: dict[str, str] | None = None
-    commit: str | None = None
-    data: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, trial: optuna.trial.FrozenTrial) -> TrialRecord:
         """A trial's record; its lists and dicts are the storage's own, not to be changed."""
-        from basecaller.hpo.optuna_private import trial_id
+        from basecaller.hpo.optuna_private import trial_id  # as above
 
         stored = _known(trial.user_attrs, _TRIAL)
+        stored["facts"] = {name: value for name, value in trial.user_attrs.items() if name not in _TRIAL}
         if "outcome" in stored:
             stored["outcome"] = Outcome(stored["outcome"])
         state = trial.state.name.lower()
@@ -251,13 +238,13 @@ class TrialRecord:
         """Its outcome; Optuna's state where it has none yet."""
         return str(self.outcome or self.state)
 
-    def measured(self, measure: str = "val_loss") -> float:
-        """What points are compared by: `val_loss`, nats per base, or another field; lower is better."""
-        return float(self.value or 0) if measure == "val_loss" else float(getattr(self, measure))
+    def measured(self, measure: str | None = None) -> float:
+        """What points are compared by: one of the `facts`, or the objective, which no fact needs to repeat; lower is better."""
+        return float(self.facts.get(measure or "", self.value or 0))
 
 
 _OF_OPTUNA = {"trial_id", "number", "state", "value", "params", "ended"}
-_TRIAL = frozenset(each.name for each in dataclasses.fields(TrialRecord)) - _OF_OPTUNA
+_TRIAL = frozenset(each.name for each in dataclasses.fields(TrialRecord)) - _OF_OPTUNA - {"facts"}
 
 
 def trials_of(study: optuna.Study, *states: optuna.trial.TrialState) -> list[TrialRecord]:
@@ -272,18 +259,18 @@ def trials_of(study: optuna.Study, *states: optuna.trial.TrialState) -> list[Tri
 
 def read_trial(study: optuna.Study, trial_id: int) -> TrialRecord:
     """The record of one trial, without reading the others."""
-    from basecaller.hpo.optuna_private import storage_of
+    from basecaller.hpo.optuna_private import storage_of  # as above
 
     return TrialRecord.of(storage_of(study).get_trial(trial_id))
 
 
 def store_trial(study: optuna.Study, trial_id: int, **fields: Any) -> None:
-    """Stores fields of a trial's record, and what else its training measured, in one commit.
+    """Stores fields of a trial's record, and what else its job tells, in one commit.
 
     Raises:
         optuna.exceptions.UpdateFinishedTrialError: the trial has ended.
     """
-    from basecaller.hpo.optuna_private import write_trial
+    from basecaller.hpo.optuna_private import write_trial  # as above
 
     write_trial(study, trial_id, fields, {})
 

@@ -28,7 +28,7 @@ PACKAGES = {"CmaEsSampler": "cmaes", "GPSampler": "scipy", "QMCSampler": "scipy"
 
 REFUSED = {
     "raise_motpe_removed": "Optuna has removed it; use hydra/sweeper/sampler=tpe",
-    "GridSampler": "a grid needs no sampler; leave it out and give the values, as in optimizer.lr=0.01,0.001",
+    "GridSampler": "a grid needs no sampler; leave it out and give the values, as in KEY=0.01,0.001",
 }
 """Choices of Hydra's group that lead nowhere here, and what to do instead."""
 

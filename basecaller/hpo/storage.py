@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 import warnings
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
+from optuna.storages.journal import JournalFileBackend
 
 from basecaller.errors import StorageError
 from basecaller.hpo.records import FORMAT, asked_at, format_of, store_study
 from basecaller.hpo.urls import file_of, parsed, reason, scrubbed, without_password
-
-if TYPE_CHECKING:
-    import optuna
 
 CREATION_ATTEMPTS = 8
 """How often an empty database is tried when other processes make its tables at the same time."""
@@ -34,7 +34,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
     Raises:
         StorageError: it cannot be opened.
     """
-    import optuna
+    # here, as below: SQLAlchemy takes longer than all else that --help and messages of errors need
     from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -50,10 +50,8 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
             file.parent.mkdir(parents=True, exist_ok=True)
             url = f"{scheme}:///{file}{url[url.index('?') :] if '?' in url else ''}"
         if scheme == "journal":
-            from optuna.storages.journal import JournalFileBackend
-
             return optuna.storages.JournalStorage(JournalFileBackend(str(file)))
-        from basecaller.hpo.enduring import EnduringStorage, wait_limit
+        from basecaller.hpo.enduring import EnduringStorage, wait_limit  # with SQLAlchemy
 
         if scheme == "sqlite":
             kwargs: dict[str, Any] = {"engine_kwargs": {"connect_args": {"timeout": SQLITE_TIMEOUT}}}
@@ -69,8 +67,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
 
 def _connect(url: str, kwargs: dict[str, Any]) -> optuna.storages.RDBStorage:
     """Optuna's storage. Several processes may find a database empty at once: whose tables come second tries again."""
-    import optuna
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import SQLAlchemyError  # as above
 
     for attempt in range(CREATION_ATTEMPTS):
         try:
@@ -91,8 +88,6 @@ def made_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
     Raises:
         StorageError: the storage cannot be opened or written.
     """
-    import optuna
-
     storage = open_storage(url)
     own: dict[str, Any] = {
         "pruner": pruner or optuna.pruners.NopPruner(),
@@ -130,8 +125,6 @@ def open_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
 
 def current_study(url: str, experiment: str, stage: str) -> optuna.Study | None:
     """The study of a stage that was asked for last in an experiment; None where there is none."""
-    import optuna
-
     storage = open_storage(url)
     prefix = f"{experiment}/{stage}/"
     names = [name for name in optuna.get_all_study_names(storage) if name.startswith(prefix)]
@@ -142,8 +135,6 @@ def current_study(url: str, experiment: str, stage: str) -> optuna.Study | None:
 
 def stages_of(url: str, experiment: str) -> list[str]:
     """The stages of an experiment that were ever asked for."""
-    import optuna
-
     file = file_of(url)
     if file is not None and not file.exists():
         return []  # looking shall not make a file

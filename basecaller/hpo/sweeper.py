@@ -1,61 +1,37 @@
-"""The sweeper: a Hydra plugin that turns a stage into a study, its grid into a queue, and the queue into jobs.
-
-`python -m basecaller.train -m ...` ends up here. What the stock OptunaSweeper does otherwise, and why this one does
-not, is in `docs/design.md`.
+"""The sweeper as a Hydra plugin, `hydra/sweeper=stages`: its options, and its start. A sweep itself is in `sweep.py`. What the
+stock OptunaSweeper does otherwise, and why this one does not, is in `docs/design.md`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import logging
-import time
-from collections.abc import Callable
-from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
-from functools import cache, partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from hydra.utils import get_method
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import InterpolationResolutionError
+from hydra.utils import get_object
+from omegaconf import MISSING, DictConfig
 
 from basecaller.checking import typed
-from basecaller.errors import BasecallerError, SettingError, StageError
-from basecaller.files import remove_lock
-from basecaller.hpo.hydra_private import error_of
-from basecaller.hpo.records import CONCLUSIVE, Outcome, store_study, trials_of
-from basecaller.resolving import user_error
-from basecaller.workers import cores
-
-if TYPE_CHECKING:
-    import optuna
-
-    from basecaller.hpo.grid import Entry, Keys, Point, Space
-
-log = logging.getLogger(__name__)
-
-POLL = 0.5
-"""Seconds between looks at trials that another process works on."""
+from basecaller.errors import SettingError
+from basecaller.hpo.composing import OnceComposed
+from basecaller.hpo.task import Task, register_best
 
 
 @dataclass
 class SweeperConfig:
-    """`hydra.sweeper` of this project.
+    """`hydra.sweeper`.
 
     Attributes:
         params: the stage's grid and injected settings, by override key: text in Hydra's grammar, or a YAML list of values.
         sampler: of Optuna; chosen with `hydra/sweeper/sampler=...`, all that is swept is sampled. null: a grid is walked, and a
             space with intervals is sampled by TPE.
         n_trials: of a sampled space, in total.
-        check: dotted name of the function that every point's config is held against before anything is stored. It raises an
-            error where the job would, and returns the config as plain values of their keys' types.
+        task: dotted name of the `task.Task` that says what the jobs are.
     """
 
     _target_: str = "basecaller.hpo.sweeper.StageSweeper"
@@ -63,15 +39,15 @@ class SweeperConfig:
     params: dict[str, Any] = field(default_factory=dict)
     sampler: Any = None
     n_trials: int = field(default=20, metadata={"least": 1})
-    check: str = "basecaller.runs.task.check"
+    task: str = MISSING
 
 
 STOCK_KEYS = {
-    "direction": "the validation loss is always minimised",
+    "direction": "the objective is always minimised",
     "n_jobs": "use hydra/launcher=joblib hydra.launcher.n_jobs=N",
     "max_batch_size": "use hydra/launcher=joblib hydra.launcher.n_jobs=N",
-    "study_name": "studies are named by experiment, stage and settings; use experiment=NAME",
-    "storage": "use storage=URL",
+    "study_name": "studies are named by experiment, stage and settings",
+    "storage": "hydra.sweeper.task says where studies are stored",
     "max_failure_rate": "a trial that fails never ends a sweep",
     "custom_search_space": "sweep keys on the command line, or in a stage's hydra.sweeper.params",
     "search_space": "sweep keys on the command line, or in a stage's hydra.sweeper.params",
@@ -79,124 +55,33 @@ STOCK_KEYS = {
 """Keys of Hydra's own sweepers that this one does not have, and what to do instead."""
 
 
-ConfigStore.instance().store(group="hydra/sweeper", name="basecaller", node=SweeperConfig, provider="basecaller")
+ConfigStore.instance().store(group="hydra/sweeper", name="stages", node=SweeperConfig, provider="basecaller")
 
 
 class StageSweeper(Sweeper):
-    """Runs what a sweep still misses, through Hydra's launcher, and returns the study."""
+    """Runs what a sweep still misses, through Hydra's launcher."""
 
     # set by `setup`, which Hydra calls before anything else
     hydra_context: HydraContext
     config: DictConfig
     launcher: Launcher
 
-    def __init__(self, params: DictConfig, sampler: Any, n_trials: int, check: str, **unknown: Any) -> None:
+    def __init__(self, params: DictConfig, sampler: Any, n_trials: int, task: str, **unknown: Any) -> None:
         for key in unknown:
             raise SettingError(
-                f"hydra.sweeper.{key}: {STOCK_KEYS.get(key, 'unknown key; known are params, sampler, n_trials, check')}"
+                f"hydra.sweeper.{key}: {STOCK_KEYS.get(key, 'unknown key; known are params, sampler, n_trials, task')}"
             )
-        self.params, self.sampler_config = params, sampler
+        self.sampler = sampler
         self.n_trials = typed(SweeperConfig, "n_trials", n_trials, "hydra.sweeper.n_trials")
-        self.checked: Callable[[DictConfig], dict[str, Any]] = get_method(check)
+        self.task: Task = get_object(task)
+        register_best(self.task)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from basecaller.hpo.composing import OnceComposed
-
         loader: Any = OnceComposed(hydra_context.config_loader)
-        context = dataclasses.replace(hydra_context, config_loader=loader)
-        self.config, self.hydra_context, self.task_function = config, context, task_function
+        self.config, self.hydra_context = config, dataclasses.replace(hydra_context, config_loader=loader)
         self.launcher = Plugins.instance().instantiate_launcher(
-            config=config, hydra_context=context, task_function=task_function
+            config=config, hydra_context=self.hydra_context, task_function=task_function
         )
-
-    # -- what is asked for
-
-    def _params(self, skip: set[str], keys: Keys) -> list[str]:
-        """The stage's own overrides, `${best:...}` resolved; keys that the command line sets are never looked at."""
-        from basecaller.hpo.best import injections
-        from basecaller.hpo.grid import as_override
-
-        node, lines = self.config.hydra.sweeper.params, []
-        written = OmegaConf.to_container(node, resolve=False)
-        assert isinstance(written, dict)
-        self.injected: dict[str, list[str]] = {}
-        for key in map(str, node):
-            if key.lstrip("+") in skip:
-                continue
-            try:
-                value = node[key]
-                if isinstance(value, ListConfig | DictConfig):
-                    value = OmegaConf.to_container(value, resolve=True)
-                lines.append(f"{key}={as_override(key, value, str(written[key]), keys)}")
-            except InterpolationResolutionError as error:
-                raise user_error(error) or SettingError(f"stage {self.config.stage.name}, {key}: {error.msg}") from error
-            if found := injections(
-                str(written[key]), str(self.config.storage), str(self.config.experiment), self.config.stage.studies
-            ):
-                self.injected[key] = found
-        return lines
-
-    def space(self, arguments: list[str]) -> Space:
-        """The stage's grid merged with the command line, by key; the command line wins."""
-        from basecaller.hpo.grid import Keys, parse_overrides, read_space
-        from basecaller.networks.named import kind_of
-
-        loader = self.hydra_context.config_loader
-        kind = kind_of(self.config.model, self.config.networks)
-        self.keys = Keys(cache(loader.get_group_options), str(self.config.data.name), kind)
-        command_line = parse_overrides(arguments, loader)
-        own = parse_overrides(self._params(set(command_line), self.keys), loader)
-        overrides = own | command_line
-        self.own_axes = {key for key, override in own.items() if override.is_sweep_override()}
-        space = read_space(overrides, self.keys, self.sampler_config is not None)
-        self.halving = space.is_grid and not space.seeds
-        return space
-
-    def _composed(self, space: Space, point: Point | None = None) -> DictConfig:
-        """The config of a point's job, but for its seed."""
-        lines = [*space.fixed.values(), *(space.overrides(point) if point else [])]
-        return self.hydra_context.config_loader.load_sweep_config(self.config, lines)
-
-    def check(self, space: Space) -> dict[str, Any]:
-        """Holds every point against the task's own check, before the storage is touched, and gives the space its seeds.
-
-        Returns:
-            The plain values of the first point's config; of a sampled space, of what is fixed.
-        """
-        composed = [self._composed(space, point) for point in (space.points() if space.is_grid else [None])]
-        values, *_ = [self.checked(config) for config in composed]
-        if not space.seeds:
-            space.seeds = [values["seed"] + i for i in range(values["stage"]["replicates"] if space.is_grid else 1)]
-        return values
-
-    def context(self, space: Space, config: dict[str, Any]) -> str:
-        """Digest of all that the trials of a study share: two trials that cannot be compared never have the same."""
-        from basecaller.hpo.grid import parse_overrides
-        from basecaller.hpo.identity import IGNORED, digest, without
-
-        shared = without(config, (*IGNORED, "seed", *space.distributions))
-        # An override that is computed from swept keys counts as it is written, not with the first point's value; and
-        # overrides below a swept group still hold for every point.
-        telling = {key: line for key, line in space.fixed.items() if key not in IGNORED}
-        written: dict[str, Any] = {k: line for k, line in telling.items() if "${" in line or self._is_below(k, space)}
-        shared = without(shared, tuple(written))
-        for key, line in written.items():
-            if "${" not in line:
-                value = parse_overrides([line])[key].value()
-                written[key] = value if isinstance(value, list | dict) else self.keys.typed(key, value)
-        shape = {} if space.is_grid else {key: repr(d) for key, d in space.distributions.items()}
-        choices = {key: d.choices for key, d in space.distributions.items() if hasattr(d, "choices")}
-        search = config["search"]  # a pruner leaves points without a value: such a study has no others
-        more = [search["pruner"], search["pruner_args"]] if search["pruner"] else []
-        if config["stage"]["candidates"]:
-            more.append(config["stage"]["candidates"])
-        return digest([shared, written, sorted(space.distributions), shape, choices, str(self.sampler_config), *more])
-
-    @staticmethod
-    def _is_below(key: str, space: Space) -> bool:
-        return any(key.startswith(f"{swept}.") for swept in space.distributions)
-
-    # -- running it
 
     def sweep(self, arguments: list[str]) -> str:
         """Runs what is missing.
@@ -206,226 +91,8 @@ class StageSweeper(Sweeper):
         Raises:
             BasecallerError: what was asked for cannot be; nothing was stored.
         """
-        from basecaller.hpo.sampling import check_sampler
+        # here: Hydra imports its plugins for every command, and a training of its own or --help needs no Optuna
+        from basecaller.hpo.sweep import Sweep
 
-        choices = self.config.hydra.runtime.choices
-        check_sampler(self.sampler_config, str(choices.get("hydra/sweeper/sampler")))
-        space = self.space(arguments)
-        config = self.check(space)
-        stage, experiment = self.config.stage.name, config["experiment"]
-        self.folder, self.url = Path(config["output_dir"]), str(self.config.storage)
-        from basecaller.hpo.best import conclude_study, standing
-        from basecaller.hpo.storage import open_study
-        from basecaller.hpo.urls import without_password
-        from basecaller.hpo.verdicts import verdict
-
-        asked = stage if config["stage"]["asking"] == 1 else f"{stage}.{config['stage']['asking']}"
-        study = open_study(self.url, f"{experiment}/{asked}/{self.context(space, config)}")
-        for key, sources in self.injected.items():
-            log.info("%s: %s", key, "; ".join(sources))
-        store_study(
-            study,
-            question=str(self.config.stage.question),
-            fixed={key: without_password(line) for key, line in space.fixed.items()},
-            injected=self.injected,
-            arguments=[without_password(line) for line in arguments],
-            choice=self._choice(space),
-            seeds=space.seeds,
-            concluded=None,
-            asked=time.time(),  # makes it the current study of its stage
-        )
-        self.done, self.launches = 0, dict[tuple[str, int], int]()
-        if space.is_grid:
-            self._walk(study, space)
-        else:
-            self._sample(study, space)
-        stand = standing(study)
-        for point, outcome in stand.failed.items():
-            log.warning("%s: %s", point, outcome)
-        if stand.winner is None:
-            reasons = "; ".join(f"{point or 'its one point'}: {outcome}" for point, outcome in stand.failed.items())
-            raise StageError(f"stage {stage}: none of its trials gave a value ({reasons}); see the messages above")
-        if not stand.open:
-            conclude_study(study, stand)
-        log.info("%s: %s", study.study_name, verdict(stand))
-        return study.study_name
-
-    def _choice(self, space: Space) -> str | None:
-        """The key that the stage asks about, if it is swept."""
-        key = self.config.stage.choice
-        return str(key) if key in space.distributions else None
-
-    def _launch(self, study: optuna.Study, space: Space, trials: list[tuple[int, Entry]]) -> None:
-        own = [f"trial.study='{study.study_name}'"]
-        fixed = [line for key, line in space.fixed.items() if key != "seed"]
-        jobs = [
-            [*fixed, *space.overrides(entry.point), f"seed={entry.seed}", *own, f"trial.number={number}"]
-            for number, entry in trials
-        ]
-        try:
-            returned = self.launcher.launch(jobs, initial_job_idx=self.done)
-        except BrokenExecutor as error:
-            log.warning("a worker process died (%s); its trial goes back into the queue", error)
-        else:
-            for job in returned:
-                if job.status == JobStatus.FAILED:  # outside its trial
-                    raise error_of(job)
-        self.done += len(jobs)
-
-    def _walk(self, study: optuna.Study, space: Space) -> None:
-        """Runs the grid by the stage's design and, where the leader lies at an edge and the stage allows, the points beyond it.
-
-        Where the grid may grow, the design is followed to its end at every seed before it grows or the next seed begins.
-        """
-        self._design(space)
-        points, grown, extend = space.points(), 0, int(self.config.stage.extend)
-        while True:
-            self._ask(study, space, points)
-            beyond: list[Point] = []
-            for level in range(1 if grown < extend else len(space.seeds), len(space.seeds) + 1):
-                self._finish(study, space, points, level)
-                beyond = self._beyond(study, space, level) if grown < extend else []
-                if beyond:
-                    break
-            if not beyond:
-                break
-            points, grown = points + beyond, grown + 1
-        self._call_edges(study, space)
-
-    def _design(self, space: Space) -> None:
-        """Decides which point runs at which seed; rates are tried downward."""
-        from basecaller.hpo.designs import EVERY, planned
-
-        self.design = EVERY
-        if self.halving:
-            choice, kind = self._choice(space), str(self.config.stage.design)
-            self.design, _, count = planned(kind, space.axes, choice, len(space.seeds))
-            space.seeds = [space.seeds[0] + i for i in range(count)]
-            for key, values in space.axes.items():
-                if key != choice and self.design.kind == "rounds" and self.design.stops and len(values) > 1:
-                    space.axes[key] = sorted(values, reverse=True)
-
-    def _ask(self, study: optuna.Study, space: Space, points: list[Point]) -> None:
-        """Stores what is asked for: from it alone everybody sees where the study stands."""
-        from basecaller.hpo.edges import is_ordered
-
-        values = space.axes.get(self._choice(space) or "", [])
-        ordered = bool(self.config.stage.simple_first) and len(values) > 1
-        store_study(
-            study,
-            seeds=space.seeds,
-            points=[point.key for point in points],
-            settings={point.key: point.values for point in points},
-            design=self.design,
-            measure=str(self.config.stage.measure),
-            incumbent=self.config.stage.incumbent,
-            axes=space.axes,
-            simple_first=(sorted(values) if is_ordered(values) else values) if ordered else None,
-        )
-
-    def _beyond(self, study: optuna.Study, space: Space, level: int) -> list[Point]:
-        """The leader's neighbours outside the grid, on the stage's own ordered axes; the axes grow by them."""
-        from basecaller.hpo.best import standing
-        from basecaller.hpo.edges import edges, outward
-        from basecaller.hpo.grid import Point, widened
-
-        stand = standing(study)
-        leader = stand.conclusion_at(level).winner
-        if leader is None:
-            return []
-        params = stand.settings[leader]
-        beyond = []
-        for key, end in edges(params, space.axes, self.keys.rules).items():
-            allows = partial(self.keys.allows, key)
-            value = outward(space.axes[key], end, allows) if key in self.own_axes else None
-            if value is not None:
-                space.axes[key] = [*space.axes[key], value]
-                space.distributions[key] = widened(space.distributions[key], value)
-                beyond.append(Point({**{k: params[k] for k in space.axes}, key: value}))
-                log.info("the best %s is the %s of its grid: trying %s", key, end, value)
-        return beyond
-
-    def _call_edges(self, study: optuna.Study, space: Space) -> None:
-        """Stores and says at which edges of the grid the winner lies."""
-        from basecaller.hpo.best import standing
-        from basecaller.hpo.edges import edges
-
-        winner = standing(study).winner
-        found = edges(winner.params, space.axes, self.keys.rules) if winner else {}
-        store_study(study, edges=found)
-        for key, end in found.items():
-            log.warning("the winner's %s=%s is the %s of its grid: a better value may lie beyond", key, winner.params[key], end)  # type: ignore[union-attr]
-
-    def _finish(self, study: optuna.Study, space: Space, points: list[Point], level: int) -> None:
-        """Launches what the design wants at the first so many seeds, step by step, until all of it has ended, here or in
-        another process."""
-        from basecaller.hpo import queue
-        from basecaller.hpo.best import standing
-        from basecaller.hpo.grid import Entry
-
-        by_key = {point.key: point for point in points}
-        while True:
-            with queue.study_lock(self.folder, study):
-                queue.release_abandoned(study, self.folder, self.launches)
-                stand = standing(study)
-                # what failed in an earlier sweep is tried again; what fails in this one waits for the next
-                again = {e for e, how in stand.dead.items() if e not in self.launches and how not in CONCLUSIVE}
-                wanted = stand.wanted(level, again)
-                entries = [Entry(by_key[point], seed) for point, seed in wanted]
-                queue.fill(study, space, [e for e in entries if self.launches.get(e.key, 0) < queue.ATTEMPTS])
-            trials = queue.waiting(study, entries)
-            if trials:
-                # A worker that dies takes those beside it along: who was there runs alone, so that the culprit is known.
-                alone = [(number, entry) for number, entry in trials if self.launches.get(entry.key)]
-                trials = alone[:1] or trials
-                for _, entry in trials:
-                    self.launches[entry.key] = self.launches.get(entry.key, 0) + 1
-                self._launch(study, space, trials)
-            elif queue.running(study):
-                time.sleep(POLL)
-            elif not entries:
-                break
-
-    def _sample(self, study: optuna.Study, space: Space) -> None:
-        """Asks the sampler for points until there are `n_trials` in total, and all of them have ended."""
-        from basecaller.hpo import queue
-        from basecaller.hpo.identity import digest
-        from basecaller.hpo.sampling import suggested, unclaimed_ended
-
-        store_study(study, n_trials=self.n_trials)
-        me = f"sweeper-{digest([study.study_name, time.time_ns()])}"
-        with queue.named_lock(self.folder, me):
-            while True:
-                with queue.study_lock(self.folder, study):
-                    queue.release_abandoned(study, self.folder, self.launches)
-                    asked = [suggested(study, space, self.sampler_config, me) for _ in range(self._missing(study))]
-                launched = [(trial.number, entry) for trial, entry in asked if self._is_sound(study, space, trial, entry)]
-                if launched:
-                    # should its process die: another point is as good as another attempt
-                    self.launches |= {(f"{number}: {e.point.key}", e.seed): queue.ATTEMPTS for number, e in launched}
-                    with unclaimed_ended(study, {number for number, _ in launched}):
-                        self._launch(study, space, launched)
-                elif not asked and queue.running(study):
-                    time.sleep(POLL)
-                elif not asked:
-                    break
-        remove_lock(queue.named_lock(self.folder, me))
-
-    def _missing(self, study: optuna.Study) -> int:
-        """How many points to ask for at once: as many as run side by side, and no more than are missing."""
-        counted = [trial for trial in trials_of(study) if trial.outcome != Outcome.ABANDONED]
-        asked = OmegaConf.select(self.config, "hydra.launcher.n_jobs") or self.config.search.workers or 1
-        at_once = int(asked) if int(asked) > 0 else cores()  # joblib's -1 is one job for each core
-        return min(at_once, self.n_trials - len(counted))
-
-    def _is_sound(self, study: optuna.Study, space: Space, trial: optuna.Trial, entry: Entry) -> bool:
-        """Whether a suggested point can be trained at all; if not, its trial ends."""
-        from basecaller.hpo.optuna_private import trial_id
-        from basecaller.hpo.trial import JobTrial
-
-        try:
-            self.checked(self._composed(space, entry.point))
-        except BasecallerError as error:
-            JobTrial(study, trial_id(trial)).end(Outcome.FAILED, message=str(error))
-            return False
-        return True
+        loader = self.hydra_context.config_loader
+        return Sweep(self.task, self.config, loader, self.launcher, self.sampler, self.n_trials).run(arguments)

@@ -58,7 +58,7 @@ class JobTrial:
             outcome: how.
             value: the objective, of a complete one.
             message: why, where it gave no value.
-            facts: fields of its record, and what else its training measured.
+            facts: fields of its record, and what else its job tells.
         """
         facts |= {"outcome": outcome} | ({"message": message} if message else {})
         state = {Outcome.COMPLETE: TrialState.COMPLETE, Outcome.PRUNED: TrialState.PRUNED}.get(outcome, TrialState.FAIL)

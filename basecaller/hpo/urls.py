@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from basecaller.places import expanded
 
@@ -20,6 +22,9 @@ HARMLESS = frozenset(
 
 HIDDEN = "***"
 
+SECRET = r"[A-Z0-9_]*(?:PASSWORD|SECRET|TOKEN|KEY)[A-Z0-9_]*"
+"""Names of environment variables that hold secrets; `hydra.job.env_set` sets such."""
+
 
 def without_password(text: str) -> str:
     """A storage URL, or an override that sets one, as it may be shown: without its password, and without the values of
@@ -30,10 +35,26 @@ def without_password(text: str) -> str:
     scheme = re.split(r"[^\w+]", before)[-1]
     start = before[: len(before) - len(scheme)]
     end = start[-1:] if start[-1:] in ("'", '"') and after.endswith(start[-1:]) else ""
-    return start + _shown(f"{scheme}://{after.removesuffix(end)}") + end
+    return start + _hidden(f"{scheme}://{after.removesuffix(end)}") + end
 
 
-def _shown(text: str) -> str:
+def shown(node: Any) -> Any:
+    """Plain values as they may be shown: URLs without passwords, and no values of environment variables that hold secrets."""
+    if isinstance(node, dict):
+        return {key: HIDDEN if re.fullmatch(SECRET, str(key)) else shown(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [shown(value) for value in node]
+    if isinstance(node, str):
+        return re.sub(rf"(\b{SECRET}\s*[=:]).+", rf"\1{HIDDEN}", without_password(node))
+    return node
+
+
+def shown_config(config: DictConfig | ListConfig) -> Any:
+    """A composed config as a new one that may be shown, unresolved; see `shown`."""
+    return OmegaConf.create(shown(OmegaConf.to_container(config, resolve=False, enum_to_str=True)))
+
+
+def _hidden(text: str) -> str:
     url = parsed(text)
     if url is None:
         return f"{text.partition('://')[0]}://{HIDDEN}"
@@ -45,7 +66,7 @@ def _shown(text: str) -> str:
 
 def parsed(text: str) -> URL | None:
     """A URL in its parts; None where it has no such parts, or parts of its password are taken for others."""
-    from sqlalchemy import make_url
+    from sqlalchemy import make_url  # here: every command imports this module, and few URLs need to be read
     from sqlalchemy.exc import ArgumentError
 
     try:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from basecaller.hpo.grid import as_text
+from basecaller.hpo.ranking import Conclusion
+from basecaller.hpo.task import Objective
 
 if TYPE_CHECKING:
     from basecaller.hpo.best import Standing
-    from basecaller.hpo.ranking import Conclusion
 
 
 def short(key: str) -> str:
@@ -38,11 +38,7 @@ def seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
-MEASURES = {"val_loss": "", "area_under_curve": " of mean loss along the way (area under the curve)"}
-"""What a difference is of, where that is not the loss at the end."""
-
-
-def verdict(stand: Standing) -> str:
+def verdict(stand: Standing, objective: Objective) -> str:
     """What a stage's numbers allow to be said, in a sentence or two; see `ranking.Conclusion`."""
     found = stand.conclusion
     if found.winner is None:
@@ -50,26 +46,29 @@ def verdict(stand: Standing) -> str:
         return f"All trials failed ({reasons})." if reasons else "No trial has given a value yet."
     winner = label(stand, found.winner)
     if found.rival is None:
-        loss = f"{stand.loss_of(found.winner):.4f} nats per base, {seeds(found.seeds)}"
-        return f"{winner.capitalize()}: {loss}; there is nothing to compare it with."
-    of = MEASURES.get(stand.measure, f" of {stand.measure}")
+        value = f"{objective.shown(stand.loss_of(found.winner))}, {seeds(found.seeds)}"
+        return f"{winner.capitalize()}: {value}; there is nothing to compare it with."
     names = {point: label(stand, point) for point in (found.winner, found.rival, *found.undecided)}
-    return compared(found, names, of, "the simplest" if stand.incumbent is None else "the best so far")
+    kept = "the simplest" if stand.incumbent is None else "the best so far"
+    return compared(found, names, objective, stand.measure, kept)
 
 
-def compared(found: Conclusion, names: Mapping[str, str], of: str = "", kept: str = "the simplest") -> str:
+def compared(
+    found: Conclusion, names: Mapping[str, str], objective: Objective, measure: str | None = None, kept: str = "the simplest"
+) -> str:
     """A conclusion about points that have a rival, in words.
 
     Args:
         found: the conclusion.
         names: of its points, as people say them.
-        of: what a difference is of.
+        objective: what is minimised.
+        measure: what they are compared by, where that is not the objective.
         kept: what the winner is where no difference is seen.
     """
     assert found.winner is not None
     assert found.rival is not None
     winner, rival = names[found.winner], names[found.rival]
-    by, over = f"{abs(found.margin):.4f} nats per base{of}", f"over {seeds(found.shared)}"
+    by, over = objective.shown(abs(found.margin)) + objective.of(measure), f"over {seeds(found.shared)}"
     if found.kind == "one seed":
         return (
             f"One seed cannot tell: {winner} is {by} better than {rival} at the one seed that they share, and nothing says "
@@ -94,22 +93,3 @@ def at_edges(edges: dict[str, str], settings: dict[str, object]) -> str:
     """The sentence that calls out a winner at the edge of its grid; empty where it lies inside."""
     named = [f"{short(key)} {shown(settings[key])} is the {end} of its grid" for key, end in edges.items()]
     return f"At the edge: {' and '.join(named)}, a better value may lie beyond." if named else ""
-
-
-def guessing(loss: float, letters: int, identity: float, floor: float) -> str:
-    """The sentence that calls out a stage whose winner has learned nothing; empty where it has.
-
-    Args:
-        loss: of the winner, nats per base.
-        letters: of the alphabet; whoever guesses each base pays their logarithm, and more for where the bases are.
-        identity: of its calls; NaN where that is not known.
-        floor: of unrelated sequences.
-    """
-    if loss < math.log(letters) and not identity <= floor:
-        return ""
-    return (
-        f"Too short to tell: the winner is no better than guessing ({loss:.4f} nats per base, of ln {letters} = "
-        f"{math.log(letters):.4f}; identity {identity:.1%}, of unrelated sequences {floor:.1%}). This compares networks that "
-        f"have hardly begun to learn, and trained longer another may win: ask again with more train.chunks or train.epochs, "
-        f"or with a higher optimizer.lr."
-    )

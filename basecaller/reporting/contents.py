@@ -40,15 +40,17 @@ class PointFacts:
     """A point of a stage: means over its seeds.
 
     Attributes:
-        point, label: its key, and its name for a reader.
-        settings: what was swept, and the learning rate.
-        mean, error: nats per base; the standard error comes from the noise between seeds.
-        seeds: how many gave a value.
-        values: nats per base by seed.
-        seconds_to_level: until it reaches the loss at which the winner's nearest rival ends.
-        state: see `facts.state_of`.
-        taken_over: how many of its trainings had been done before.
-        curves: learning curves, by seed; not in `report.json`.
+        point: Its key.
+        label: Its name for a reader.
+        settings: Swept settings, and the learning rate.
+        mean: Mean of what the stage measures, nats per base.
+        error: Standard error of the mean, from the noise between seeds.
+        seeds: Number of seeds that gave a value.
+        values: Value at each seed, nats per base.
+        seconds_to_level: Seconds until it reaches the loss at which the winner's nearest rival ends.
+        state: `winner`, `complete`, `waiting`, `out (n)` (dropped after n seeds), `not needed`, or how it failed.
+        taken_over: Number of its trials whose training had been done before.
+        curves: Learning curves, by seed; not in `report.json`.
     """
 
     point: str
@@ -73,7 +75,16 @@ class PointFacts:
 
 @dataclass(frozen=True)
 class VerdictFacts:
-    """A stage's conclusion, see `ranking.Conclusion`; points are told by their names for a reader."""
+    """A stage's conclusion, see `ranking.Conclusion`. Points are given by their labels.
+
+    Attributes:
+        kind: `clear`, `no difference`, `undecided`, `one seed`, `no contest` or `failed`.
+        text: The verdict in sentences.
+        rival: The nearest other choice.
+        margin: The rival's mean minus the winner's, nats per base; negative if the winner is kept for its simplicity.
+        error: Standard error of the margin.
+        undecided: The best point of every choice that noise cannot separate from the best.
+    """
 
     kind: str
     text: str
@@ -94,17 +105,24 @@ class StageFacts:
     """A stage: its question, points, winner and verdict.
 
     Attributes:
-        name: with its asking, as in `padding.2`.
+        name: Name, with the number of its asking, as in `padding.2`.
+        study: Name of its study in the storage.
+        question: The question in words.
         state: `running`, `failed` or `complete`.
-        open: how many trials it still wants.
-        winner: the winner's settings.
-        value: its mean loss, nats per base.
-        trial: number of its trial at the first seed.
-        edges: axes at whose end it lies.
-        same_loss: the loss that the winner and its nearest rival both reach.
-        edge_text, guessing, confounding, per_cost: what else a reader must know, in words; empty where there is nothing.
-        again: why it was asked again, and what changed; empty where it was asked once.
-        question, skipped, note, choice, measure, seeds, axes, fixed, injected: see `records.StudyRecord`.
+        open: Number of trials that it still needs.
+        winner: The winner's settings.
+        value: The winner's mean, nats per base.
+        trial: Number of the winner's trial at the first seed.
+        verdict: How sure the winner is.
+        points: All points of the grid.
+        trials: All trials.
+        edges: Axes at whose end the winner lies.
+        edge_text: What that means, in words.
+        guessing: Says so if the winner is no better than guessing; else empty.
+        same_loss: The loss that the winner and its nearest rival both reach.
+        confounding: Says what else differs between the points, such as updates; else empty.
+        per_cost: Says which choice is best at equal updates and at equal time, if these differ between points; else empty.
+        again: Why the question was asked again, and what changed; empty if it was asked once.
     """
 
     name: str

@@ -12,11 +12,10 @@ from basecaller.config import command
 from basecaller.data.dataset import ALPHABET
 from basecaller.files import read_json
 from basecaller.hpo.best import setting_of, standing
-from basecaller.hpo.contests import optimizers
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study, stages_of
-from basecaller.hpo.verdicts import at_edges, guessing, label, short, shown, verdict
+from basecaller.hpo.verdicts import at_edges, label, short, shown, verdict
 from basecaller.reporting.contents import (
     OptimizerFacts,
     PointFacts,
@@ -27,8 +26,11 @@ from basecaller.reporting.contents import (
     TrialFacts,
     VerdictFacts,
 )
+from basecaller.reporting.contests import optimizers
 from basecaller.reporting.convergence import convergence, per_cost, reached, same_loss
+from basecaller.reporting.guessing import guessing
 from basecaller.reporting.published import against_published, doubt
+from basecaller.schema import OBJECTIVE
 
 if TYPE_CHECKING:
     import optuna
@@ -95,14 +97,14 @@ def trial_facts(trial: TrialRecord) -> TrialFacts:
         seed=trial.seed,
         state=trial.standing,
         value=trial.value if trial.is_complete else None,
-        identity_mean=trial.identity_mean,
-        loss_per_read=trial.loss_per_read,
-        updates=trial.updates,
-        samples=trial.samples,
-        parameters=trial.parameters,
-        receptive_field=trial.receptive_field,
-        seconds=trial.seconds,
-        device=trial.device,
+        identity_mean=trial.facts.get("identity_mean"),
+        loss_per_read=trial.facts.get("loss_per_read"),
+        updates=trial.facts.get("updates"),
+        samples=trial.facts.get("samples"),
+        parameters=trial.facts.get("parameters"),
+        receptive_field=trial.facts.get("receptive_field"),
+        seconds=trial.facts.get("seconds"),
+        device=trial.facts.get("device"),
         taken_over=trial.taken_over,
         folder=trial.folder,
         message=trial.message,
@@ -143,7 +145,7 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing, asked: dict[str
         trial=winner.number if winner else None,
         winner_label=label(stand, found.winner) if found.winner is not None else "",
         choice=stand.choice,
-        measure=stand.measure,
+        measure=stand.measure or OBJECTIVE.name,
         seeds=stand.seeds,
         verdict=_verdict_facts(stand),
         edges=edges,
@@ -166,7 +168,7 @@ def _verdict_facts(stand: Standing) -> VerdictFacts:
     found = stand.conclusion
     return VerdictFacts(
         kind=found.kind,
-        text=("So far: " if stand.open else "") + verdict(stand),
+        text=("So far: " if stand.open else "") + verdict(stand, OBJECTIVE),
         rival=label(stand, found.rival) if found.rival is not None else None,
         margin=finite(found.margin),
         error=finite(found.error),
@@ -189,7 +191,7 @@ def _guessing(stand: Standing) -> str:
     trials = stand.trials_of(stand.conclusion.winner)
     identity, floor = (
         statistics.fmean(math.nan if t is None else t for t in of)
-        for of in ([t.identity_mean for t in trials], [t.identity_floor for t in trials])
+        for of in ([t.facts.get(name) for t in trials] for name in ("identity_mean", "identity_floor"))
     )
     return guessing(stand.loss_of(stand.conclusion.winner), letters, identity, floor)
 
@@ -237,17 +239,17 @@ def point_facts(stand: Standing, point: str, level: float) -> PointFacts:
         label=label(stand, point),
         settings=settings,
         mean=_mean(values.values()),
-        error=finite(found.noise / math.sqrt(len(values))) if values and stand.measure == "val_loss" else None,
+        error=finite(found.noise / math.sqrt(len(values))) if values and stand.measure in (None, OBJECTIVE.name) else None,
         seeds=len(values),
         values=values,
-        identity_mean=_mean(t.identity_mean for t in trials),
-        loss_per_read=_mean(t.loss_per_read for t in trials),
-        updates=_mean(t.updates for t in trials),
-        samples=_mean(t.samples for t in trials),
-        seconds=_mean(t.seconds for t in trials),
-        area_under_curve=_mean(t.area_under_curve for t in trials),
+        identity_mean=_mean(t.facts.get("identity_mean") for t in trials),
+        loss_per_read=_mean(t.facts.get("loss_per_read") for t in trials),
+        updates=_mean(t.facts.get("updates") for t in trials),
+        samples=_mean(t.facts.get("samples") for t in trials),
+        seconds=_mean(t.facts.get("seconds") for t in trials),
+        area_under_curve=_mean(t.facts.get("area_under_curve") for t in trials),
         seconds_to_level=finite(statistics.fmean(reached(t.curve, level, "seconds") for t in trials)) if trials else None,
-        parameters=trials[0].parameters if trials else None,
+        parameters=trials[0].facts.get("parameters") if trials else None,
         state=state_of(stand, point),
         taken_over=sum(bool(t.taken_over) for t in trials),
         curves=[t.curve for t in trials],
@@ -275,7 +277,7 @@ def confounding(stand: Standing, points: list[PointFacts]) -> str:
 
 def mixed_paths(trials: list[TrialRecord]) -> str:
     """What is to be said where trials that are compared were not computed in the same way; empty where they were."""
-    paths = sorted({trial.path for trial in trials if trial.path})
+    paths = sorted({path for trial in trials if (path := trial.facts.get("path"))})
     if len(paths) < 2:
         return ""
     return (
@@ -321,12 +323,13 @@ def provenance(studies: dict[str, optuna.Study], stages: list[StageFacts]) -> Pr
     def seen(values: Iterable[str | None]) -> list[str]:
         return [as_text(value) for value in dict.fromkeys(values) if value]
 
-    versions = (", ".join(f"{k} {v}" for k, v in trial.versions.items()) for trial in trials if trial.versions)
+    known = [trial.facts for trial in trials]
+    versions = (", ".join(f"{k} {v}" for k, v in facts["versions"].items()) for facts in known if facts.get("versions"))
     return Provenance(
         versions=list(dict.fromkeys(versions)),
-        commit=seen(trial.commit for trial in trials),
-        data=seen(trial.data for trial in trials),
-        device=seen(trial.device for trial in trials),
-        path=seen(trial.path for trial in trials),
+        commit=seen(facts.get("commit") for facts in known),
+        data=seen(facts.get("data") for facts in known),
+        device=seen(facts.get("device") for facts in known),
+        path=seen(facts.get("path") for facts in known),
         commands=[stage.command for stage in stages],
     )

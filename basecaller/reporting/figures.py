@@ -25,27 +25,23 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 LOSS = "val. loss (nats per base)"
 
 
+STYLE: Any = {
+    "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "path",
+    "svg.hashsalt": "basecaller", "axes.grid": True, "grid.alpha": 0.25,
+}  # fmt: skip
+"""Matplotlib's settings while a figure is drawn."""
+
+
 def _figure(width: float = 6.4, height: float = 3.6) -> tuple[Figure, Axes]:
-    import matplotlib as mpl
+    from matplotlib.figure import Figure  # without pyplot: a notebook keeps its backend and settings
 
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
-
-    mpl.rcParams.update({
-        "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "path",
-        "svg.hashsalt": "basecaller", "axes.grid": True, "grid.alpha": 0.25,
-    })  # fmt: skip
-    figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
-    return figure, axes
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
 
 
 def _svg(figure: Figure) -> str:
-    from matplotlib import pyplot as plt
-
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
-    plt.close(figure)
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 
@@ -75,7 +71,14 @@ class _Drawing:
 
 @lru_cache(maxsize=256)  # a search writes its report after every stage: what has not changed is not drawn again
 def _drawn(drawing: _Drawing) -> tuple[str, str] | None:
-    stage, stages = drawing.stage, drawing.stages
+    import matplotlib as mpl
+
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    with mpl.rc_context(STYLE):
+        return _draw(drawing.stage, drawing.stages)
+
+
+def _draw(stage: StageFacts, stages: list[StageFacts]) -> tuple[str, str] | None:
     measured = [point for point in stage.points if point.mean is not None]
     if not measured:
         return None

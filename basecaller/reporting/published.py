@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from basecaller.hpo.contests import Contest, asked, contest_of, finished, optimizers
 from basecaller.hpo.verdicts import short, shown
+from basecaller.reporting.contests import Contest, asked, contest_of, finished, optimizers
 
 if TYPE_CHECKING:
     from basecaller.hpo.best import Standing
@@ -173,7 +173,7 @@ LARGER = {
 """What the method assumes of the rate, by the stage whose choices are sizes."""
 
 
-def _contest(asked: _Asked | None, measure: str = "val_loss") -> Contest | str:
+def _contest(asked: _Asked | None, measure: str | None = None) -> Contest | str:
     """A finished stage's points by its choice; or why nothing can be said."""
     if asked is None or asked.trouble:
         return asked.trouble if asked else NOT_RUN

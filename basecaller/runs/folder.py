@@ -2,10 +2,12 @@
 
 run.json      whose folder it is: a run id
 config.yaml   its config, resolved
+.hydra/       what Hydra composed it from
 last.pt       the last checkpoint, to go on from
 best.pt       the checkpoint that is kept
 metrics.csv   the learning curve
 result.json   what it gave, once it has finished
+mlflow.json, wandb.json   which run of these loggers is the training's
 """
 
 from __future__ import annotations
@@ -19,9 +21,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from basecaller.files import holding, read_json, replacing, shared_lock, write_json
+from basecaller.files import holding, read_json, shared_lock, write_json, write_yaml
 from basecaller.runs.job import Job
 from basecaller.training.device import choose_device
 from basecaller.training.engine import choose_path
@@ -29,7 +29,7 @@ from basecaller.training.fit import Point
 
 log = logging.getLogger(__name__)
 
-LEFT = ("result.json", "last.pt", "best.pt", "metrics.csv")
+LEFT = ("result.json", "last.pt", "best.pt", "metrics.csv", "mlflow.json", "wandb.json")
 """What a training leaves beside its marker and its config."""
 
 
@@ -93,8 +93,9 @@ class RunFolder:
             for name in LEFT:
                 (self.path / name).unlink(missing_ok=True)
             write_json(self.path / "run.json", {"run_id": self.job.run_id})
-            with replacing(self.path / "config.yaml") as partial:
-                OmegaConf.save(OmegaConf.create(self.job.config), partial)
+            write_yaml(self.path / "config.yaml", self.job.config)
+            if self.job.hydra:
+                self.job.hydra.write(self.path)
         elif (found := read_json(self.path / "result.json")) and (other := self._otherwise(found)):
             log.warning("%s: %s; trained again here", self, other)
             (self.path / "result.json").unlink()

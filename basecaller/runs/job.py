@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -13,9 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from basecaller.data.sources import source_fingerprint
 from basecaller.errors import DataError
 from basecaller.files import content_digest
-from basecaller.hpo.identity import run_id
-from basecaller.hpo.urls import without_password
+from basecaller.hpo.urls import shown, without_password
 from basecaller.networks.named import Named, kind_of
+from basecaller.runs.hydra_files import HydraFiles
+from basecaller.runs.identity import run_id
 from basecaller.schema import typed_config
 from basecaller.settings import Settings, settings_and_values
 
@@ -30,12 +31,14 @@ class Job:
             that the settings name. It may be written anywhere, so the password in a storage's URL is left out.
         run_id: the identity of the training.
         folder: for checkpoints, curve and result.
+        hydra: what Hydra composed, for the folder's `.hydra/`; None outside Hydra.
     """
 
     settings: Settings
     config: dict[str, Any]
     run_id: str
     folder: Path
+    hydra: HydraFiles | None = None
 
     @property
     def is_trial(self) -> bool:
@@ -55,7 +58,7 @@ def checked_config(cfg: DictConfig) -> tuple[Settings, dict[str, Any]]:
     config = typed_config(values, kind_of(values["model"], settings.networks))
     if isinstance(settings.model, Named):
         config["model"]["code"] = settings.model.code
-    config["storage"] = without_password(settings.storage)
+    config["storage"], config["logger"] = without_password(settings.storage), shown(config["logger"])
     config["data"]["fingerprint"] = source_fingerprint(settings.data.name, settings.data.source)
     config["train"]["init_digest"] = init_digest(settings.train.init)
     return settings, config
@@ -113,4 +116,5 @@ def hydra_job(cfg: DictConfig) -> Job:
     hydra, handed = HydraConfig.get(), OmegaConf.get_cache(cfg)
     job = handed[HANDED] if HANDED in handed else resolve_job(cfg, Path())
     folder = Path(hydra.sweep.dir) / job.run_id if job.is_trial else Path(hydra.runtime.output_dir)
-    return dataclasses.replace(job, folder=folder)
+    files = HydraFiles(cfg, cast(DictConfig, HydraConfig.instance().cfg))
+    return dataclasses.replace(job, folder=folder, hydra=files)

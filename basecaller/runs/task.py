@@ -1,4 +1,4 @@
-"""What Hydra runs for `python -m basecaller.train`: one training, or the trials of a sweep."""
+"""What Hydra runs for `python -m basecaller.train`, one training or the trials of a sweep, and what the sweeper knows of it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from basecaller.checking import section
 from basecaller.config import register_resolvers
 from basecaller.data.batches import check_padding
 from basecaller.data.sources import prepare
 from basecaller.entry import as_message
 from basecaller.errors import SettingError
-from basecaller.hpo.pruning import pruner_of
+from basecaller.hpo.task import Place, Task, register_best
+from basecaller.networks.named import kind_of
+from basecaller.printing import print_config
 from basecaller.runs.findings import warn_once
+from basecaller.runs.identity import IGNORED
 from basecaller.runs.job import Job, checked_config, hydra_job
+from basecaller.schema import OBJECTIVE, Stage, field_of
 from basecaller.workers import use_threads
 
 log = logging.getLogger(__name__)
@@ -27,8 +33,6 @@ log = logging.getLogger(__name__)
 # set anew for every job, of all loggers below them.
 for name in ("hydra", "hydra_plugins", "torch"):
     logging.getLogger(name).setLevel(logging.WARNING)
-
-register_resolvers()  # here too: a worker process imports what it runs, and no more
 
 
 def run_job(cfg: DictConfig) -> float | None:
@@ -41,21 +45,28 @@ def run_job(cfg: DictConfig) -> float | None:
     """
     hydra = HydraConfig.get()
     with chdir(hydra.runtime.cwd) if hydra.job.chdir else nullcontext():
-        return _train_alone(cfg) if cfg.trial.study is None else _run_trial(hydra_job(cfg))
+        rerun = hydra.mode == RunMode.RUN  # a trial's job outside its sweep
+        return _train_alone(cfg) if cfg.trial.study is None or rerun else _run_trial(hydra_job(cfg))
 
 
 @as_message  # here already: Hydra would print all overrides before the message
 def _train_alone(cfg: DictConfig) -> float:
-    if cfg.stage.name != "none":
+    if cfg.stage.name != "none" and cfg.trial.study is None:
         raise SettingError(
             f"stage={cfg.stage.name} is a sweep: add -m, as in: python -m basecaller.train -m stage={cfg.stage.name}"
         )
     # here: what starts trainings, such as a sweep, starts three times as fast without PyTorch
+    from basecaller.runs.debugging import overfit, profiled
     from basecaller.runs.training import train
 
     job = hydra_job(cfg)
+    debug = job.settings.debug
+    if job.settings.print_config:
+        print_config(job.config)
     use_threads(job.settings.threads)
-    result = train(job)
+    if debug.learned is not None:
+        return overfit(job, debug.learned)
+    result = profiled(job, debug.profile) if debug.profile else train(job)
     log.info("%s", result)
     log.info("in %s", os.path.relpath(job.folder))
     if result.taken_over:
@@ -70,21 +81,86 @@ def _run_trial(job: Job) -> float | None:
     return run_trial(job)
 
 
-def check(cfg: DictConfig) -> dict[str, Any]:
-    """Holds a config against all that can be known before it is trained: settings, data set, GPU.
+UNSWEPT = ("experiment", "storage", "output_dir", "plan", "search", "trial", "stage", "device", "threads", "data.folder",
+           "train.resume", "networks", "logger", "debug", "print_config")  # fmt: skip
+"""Keys that cannot be swept: what they set is no part of a training."""
 
-    Returns:
-        The config's plain values, see `Job.config`.
-    Raises:
-        BasecallerError: see `checked_config` and `data.sources.prepare`.
-    """
-    chosen, config = checked_config(cfg)
-    pruner_of(chosen.search)
-    if chosen.device.startswith("cuda"):
-        from basecaller.training.device import check_gpu  # with PyTorch, as above
+TUNED = ("stage.rate_factor", "stage.candidate")
+"""Keys among them that can: other settings are computed from them."""
 
-        check_gpu(chosen.device)
-    dataset = prepare(chosen.data.name, chosen.data.source, Path(chosen.data.folder))
-    check_padding(dataset, chosen.padding, chosen.data.batch_size)
-    warn_once(dataset, chosen)
-    return config
+
+class Training(Task):
+    """Trainings, as the sweeper sees them; `conf/hydra/sweeper/basecaller.yaml` names it."""
+
+    ignored = IGNORED
+    objective = OBJECTIVE
+
+    def place(self, config: DictConfig) -> Place:
+        experiment = str(config.experiment)
+        return Place(
+            url=str(config.storage),
+            experiment=experiment,
+            folder=Path(config.output_dir),
+            command=f"python -m basecaller.train -m stage={{stage}} experiment={experiment}",
+            studies=config.stage.studies or {},
+            workers=config.search.workers,
+        )
+
+    def stage(self, config: DictConfig) -> Stage:
+        return section(Stage, config.stage, "stage")
+
+    def trial_overrides(self, study: str, number: int) -> list[str]:
+        return [f"trial.study='{study}'", f"trial.number={number}"]
+
+    def check(self, config: DictConfig) -> dict[str, Any]:
+        """Holds a config against all that can be known before it is trained: settings, data set, GPU.
+
+        Returns:
+            The config's plain values, see `Job.config`.
+        Raises:
+            BasecallerError: see `checked_config` and `data.sources.prepare`.
+        """
+        chosen, values = checked_config(config)
+        debug = chosen.debug
+        if debug.learned is not None or debug.profile:
+            raise SettingError(f"debug={debug.name} is for one training: python -m basecaller.train debug={debug.name}")
+        if chosen.search.pruner is not None:
+            from basecaller.hpo.pruning import pruner_of  # here: with Optuna, which a training of its own starts without
+
+            pruner_of(chosen.search.pruner, chosen.search.pruner_args, "search.pruner")
+        if chosen.device.startswith("cuda"):
+            from basecaller.training.device import check_gpu  # with PyTorch, as above
+
+            check_gpu(chosen.device)
+        dataset = prepare(chosen.data.name, chosen.data.source, Path(chosen.data.folder))
+        check_padding(dataset, chosen.padding, chosen.data.batch_size)
+        warn_once(dataset, chosen)
+        return values
+
+    def begins(self, config: DictConfig) -> None:
+        if config.print_config:
+            print_config(config)
+
+    def apart(self, values: dict[str, Any]) -> list[Any]:
+        """A pruner, since it leaves points without a value, and the candidates."""
+        search, candidates = values["search"], values["stage"]["candidates"]
+        pruner = [search["pruner"], search["pruner_args"]] if search["pruner"] else []
+        return [*pruner, candidates] if candidates else pruner
+
+    def field_of(self, key: str, config: DictConfig) -> tuple[type, str] | None:
+        return field_of(key, str(config.data.name), kind_of(config.model, config.networks))
+
+    def why_unswept(self, key: str) -> str:
+        parents = [".".join(key.split(".")[:n]) for n in range(1, key.count(".") + 2)]
+        if key == "stage":
+            return "one stage at a time; python -m basecaller.search 'plan=[...]' runs several"
+        if key not in TUNED and any(parent in UNSWEPT for parent in parents):
+            return f"cannot be swept; {key} is no setting of a training"
+        return ""
+
+
+TASK = Training()
+
+# here too: a worker process imports what it runs, and no more
+register_resolvers()
+register_best(TASK)

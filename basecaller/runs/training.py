@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from basecaller.provenance import provenance
 from basecaller.runs.findings import warn_once
 from basecaller.runs.folder import Result, RunFolder
 from basecaller.runs.job import Job
+from basecaller.runs.loggers import logging_of
 from basecaller.training.checkpoint import start_from
 from basecaller.training.device import choose_device
 from basecaller.training.fit import Point, Recipe, fit
+
+log = logging.getLogger(__name__)
 
 
 def train(job: Job, on_point: Callable[[Point], None] = lambda point: None) -> Result:
@@ -28,17 +32,26 @@ def train(job: Job, on_point: Callable[[Point], None] = lambda point: None) -> R
     folder = RunFolder(job)
     # without the lock first: what is finished may lie where this user may only read
     if found := folder.finished():
-        return _told(found, on_point)
+        return _told(job, found, on_point)
     with folder.held():
         if found := folder.finished():
-            return _told(found, on_point)
+            return _told(job, found, on_point)
         folder.take()
-        result = _fit(job, on_point)
+        with logging_of(job) as loggers:
+
+            def told(point: Point) -> None:
+                loggers.point(point)
+                on_point(point)  # last: it may end the training
+
+            result = _fit(job, told)
+            loggers.result(result)
         folder.keep(result)
     return result
 
 
-def _told(found: Result, on_point: Callable[[Point], None]) -> Result:
+def _told(job: Job, found: Result, on_point: Callable[[Point], None]) -> Result:
+    if job.settings.logger:
+        log.info("run %s: trained before, nothing is logged again (logger=%s)", job.run_id, ",".join(job.settings.logger))
     for point in found.curve:
         on_point(point)
     return found

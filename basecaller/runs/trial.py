@@ -15,8 +15,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from basecaller.errors import DivergedError, InfeasibleError, StorageError, file_problem, one_line
-from basecaller.hpo.pruning import screening_pruner
+from basecaller.hpo.pruning import is_screening, pruner_of
 from basecaller.hpo.records import Outcome
+from basecaller.hpo.storage import open_study
 from basecaller.hpo.trial import JobTrial, claim
 from basecaller.runs.job import Job
 from basecaller.runs.training import train
@@ -36,7 +37,7 @@ OUTCOMES: tuple[tuple[type[Exception], Outcome], ...] = (
 )
 """How a trial without a value ends, by the error of its training."""
 
-OWN_OVERRIDES = ("trial.", "stage=", "storage=", "threads=", "experiment=")
+OWN_OVERRIDES = ("trial.", "stage=", "storage=", "threads=", "experiment=", "logger", "print_config=")
 """Overrides of a sweep's job that say where and for whom it runs, not what it trains."""
 
 
@@ -52,7 +53,9 @@ def run_trial(job: Job) -> float | None:
     chosen, place = job.settings, job.settings.trial
     assert place.study is not None
     assert place.number is not None
-    pruner, folder = screening_pruner(chosen), Path(chosen.output_dir)
+    pruner, folder = pruner_of(chosen.search.pruner, chosen.search.pruner_args, "search.pruner"), Path(chosen.output_dir)
+    if pruner is not None and not is_screening(open_study(chosen.storage, place.study), chosen.seed):
+        pruner = None
     with claim(chosen.storage, place.study, place.number, folder, _asked(job), pruner) as trial:
         if trial is None:
             log.info("trial %s is another process's", place.number)
@@ -119,7 +122,7 @@ def _asked(job: Job) -> dict[str, Any]:
     assert isinstance(written, list)
     return {
         "config": job.config,
-        "choices": {key: choice for key, choice in hydra.runtime.choices.items() if not key.startswith("hydra/")},
+        "choices": {key: choice for key, choice in hydra.runtime.choices.items() if not key.startswith(("hydra/", "logger"))},
         "overrides": [line for line in written if not str(line).lstrip("+").startswith(OWN_OVERRIDES)],
         "folder": os.path.relpath(job.folder),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,16 +19,16 @@ from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
 from basecaller.errors import SettingError
 from basecaller.files import read_json, write_json
-from basecaller.hpo.best import standing, winner_of
+from basecaller.hpo.best import Winner, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.records import store_study, trials_of
 from basecaller.hpo.storage import open_study
 from basecaller.report import write_report
-from basecaller.reporting.contents import StageFacts
+from basecaller.reporting.contents import ReportFacts, StageFacts
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.terminal import print_report, print_stage
 from basecaller.runs.findings import data_findings
-from basecaller.runs.task import check
+from basecaller.runs.task import TASK
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.finalists import INCUMBENT, Candidates, finalist_candidates
 from basecaller.search_plan.incumbent import (
@@ -41,7 +41,7 @@ from basecaller.search_plan.incumbent import (
     settings_of,
     study_stage,
 )
-from basecaller.search_plan.stages import flat_overrides, known_stages, read_stage, run_sweep, unswept
+from basecaller.search_plan.stages import flat_overrides, group_options, read_stage, run_sweep, unswept
 from basecaller.search_plan.winner import write_winner
 from basecaller.settings import general, settings
 from basecaller.workers import divide
@@ -50,7 +50,7 @@ FINALISTS, HEADLINE = "finalists", "headline"
 """The stages that compare whole configurations, longer trained."""
 
 OWN = ("plan=", "search.workers=", "search.preview=", "search.winner", "search.rounds=", "search.round_budget=",
-       "search.finalist", "search.headline", "search.batch_schedule=")  # fmt: skip
+       "search.finalist", "search.headline", "search.batch_schedule=", "print_config=")  # fmt: skip
 """Overrides that say what a search runs, not what its trials are."""
 
 
@@ -69,12 +69,13 @@ class Search:
         cfg: composed from the overrides.
         overrides: the user's, passed on to every stage.
         console: where tables are printed.
+        of_hydra: overrides of Hydra itself for every sweep; they are neither shown nor stored.
     Raises:
         SettingError: the plan names a stage that does not exist.
     """
 
-    def __init__(self, cfg: DictConfig, overrides: list[str], console: Console) -> None:
-        self.cfg, self.console = cfg, console
+    def __init__(self, cfg: DictConfig, overrides: list[str], console: Console, of_hydra: Sequence[str] = ()) -> None:
+        self.cfg, self.console, self.of_hydra = cfg, console, of_hydra
         self.typed, self.started = overrides, time.monotonic()
         self.overrides = [line for line in overrides if not line.startswith(OWN)]
         self.given = set(parse_overrides(unswept(self.overrides)))
@@ -86,7 +87,7 @@ class Search:
         self.plan = [str(name) for name in cfg.plan]
         self.options = general(cfg).search
         self.workers = divide(self.options.workers, str(cfg.device))
-        known = known_stages()
+        known = group_options("stage", self.overrides)
         unknown = [name for name in self.plan if name not in known]
         if unknown or not self.plan:
             raise SettingError(f"plan={self.plan}: {unknown or 'nothing to run'}; stages are {', '.join(known)}")
@@ -111,13 +112,15 @@ class Search:
 
     # -- the whole
 
-    def run(self) -> None:
+    def run(self) -> ReportFacts:
         """Runs what the search still misses, and writes the report after every step that ran something.
 
+        Returns:
+            The facts of the report.
         Raises:
             BasecallerError: a setting is invalid or the data cannot be used; nothing was stored.
         """
-        check(self.cfg)
+        TASK.check(self.cfg)
         self._save(report=not (self.folder / "report.html").exists())
         self.first_round()
         for number in range(2, self.options.rounds + 1):
@@ -129,8 +132,10 @@ class Search:
         self.console.rule("report")
         self._save(report=False)
         pages = self.ran or reported != winner
-        print_report(write_report(self.url, self.experiment, self.folder, self.plan, pages), self.console)
+        facts = write_report(self.url, self.experiment, self.folder, self.plan, pages)
+        print_report(facts, self.console)
         self.console.print(f"report: {self.folder / 'report.html'}")
+        return facts
 
     def first_round(self) -> None:
         """Asks the plan's questions as the method has them. A question whose networks had learned nothing is asked again as
@@ -188,14 +193,16 @@ class Search:
         """The stage of a contest whose winner won it."""
         if len(contest) == 1:
             return contest[0]
+        won = self._winner_of(contest).study.study_name
+        return next(name for name in contest if self.latest[name].study == won)
+
+    def _winner_of(self, contest: list[str]) -> Winner:
         studies = {name: asked.study for name, asked in self.latest.items()}
-        won = winner_of(self.url, self.experiment, contest, studies).study.study_name
-        return next(name for name in contest if studies[name] == won)
+        return winner_of(dataclasses.replace(TASK.place(self.cfg), studies=studies), contest)
 
     def _take(self, contest: list[str]) -> None:
         """Makes the winner of a contest the incumbent."""
-        studies = {name: asked.study for name, asked in self.latest.items()}
-        won = winner_of(self.url, self.experiment, contest, studies)
+        won = self._winner_of(contest)
         self.incumbent = Incumbent(settings_of(won.trial, self.keys), won.study.study_name, won.trial.number, won.mean)
 
     def _stale(self, name: str, budget: list[str]) -> str:
@@ -266,7 +273,7 @@ class Search:
             self.console.print(f"skipped: {note}" if skipped else note, style="bold")
         self.console.print(command("train", overrides, multirun=True), style="dim", soft_wrap=True)
         before = time.time()
-        study_name = run_sweep([*self.workers.overrides, *overrides])
+        study_name = run_sweep([*self.of_hydra, *self.workers.overrides, *overrides])
         study = open_study(self.url, study_name)
         store_study(study, skipped=skipped, note="" if skipped else note)
         facts = stage_facts(study_stage(name, asking), study, standing(study))

@@ -12,11 +12,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from basecaller.hpo.grid import Keys, Space, as_override, as_text, parse_overrides, read_space, refuse_unswept
+from basecaller.hpo.grid import Keys, Space, as_override, as_text, check_swept, parse_overrides, read_space
 from basecaller.hpo.hydra_private import Hydra
-from basecaller.networks.named import kind_of
 from basecaller.places import conf_dir
-from basecaller.runs.task import run_job
+from basecaller.runs.task import TASK, run_job
 
 
 @contextmanager
@@ -35,10 +34,11 @@ def run_sweep(overrides: list[str]) -> str:
         return str(app.multirun("config", run_job, overrides))
 
 
-def known_stages() -> list[str]:
-    """The names in `conf/stage/`."""
+def group_options(group: str, overrides: list[str]) -> list[str]:
+    """The options of a config group, those of folders in `hydra.searchpath` too."""
+    places = [line for line in overrides if line.startswith("hydra.searchpath=")]
     with hydra_app() as app:
-        return list(app.config_loader.get_group_options("stage"))
+        return list(app.config_loader.get_group_options(group, config_name="config", overrides=places))
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,13 @@ class StageFile:
         name: of the file.
         stage: its `stage` section: question, choice, nuisance axes.
         params: its overrides by key, as text, `${best:...}` unresolved.
-        source: `data.name`.
-        model: dataclass that describes the `model` section.
+        config: that it composes to.
     """
 
     name: str
     stage: DictConfig
     params: dict[str, str]
-    source: str
-    model: type
+    config: DictConfig
 
     @property
     def choice(self) -> str | None:
@@ -75,9 +73,8 @@ class StageFile:
         later = {key: describe(value) for key, value in self.params.items() if "${" in value}
         known = parse_overrides(f"{key}={value}" for key, value in self.params.items() if key not in later)
         asked = parse_overrides(overrides)
-        with hydra_app() as app:
-            keys = Keys(app.config_loader.get_group_options, self.source, self.model)
-            space = read_space(known | asked, keys, sampled=False)
+        keys = Keys(lambda group: group_options(group, overrides), TASK, self.config)
+        space = read_space(known | asked, keys, sampled=False)
         fixed = {key: line.partition("=")[2] for key, line in space.fixed.items()}
         return space, fixed | {key: text for key, text in later.items() if key not in asked}
 
@@ -88,10 +85,9 @@ def read_stage(name: str, overrides: list[str]) -> StageFile:
         config = app.config_loader.load_configuration("config", [f"stage={name}", *unswept(overrides)], RunMode.MULTIRUN)
         params = OmegaConf.to_container(config.hydra.sweeper.params, resolve=False)
         assert isinstance(params, dict)
-        model = kind_of(config.model, config.networks)
-        keys = Keys(app.config_loader.get_group_options, str(config.data.name), model)
+        keys = Keys(app.config_loader.get_group_options, TASK, config)
         lines = {str(k): v if isinstance(v, str) else as_override(str(k), v, "", keys) for k, v in params.items()}
-    return StageFile(name, config.stage, lines, keys.source, model)
+    return StageFile(name, config.stage, lines, config)
 
 
 def composed_settings(overrides: list[str], keys: list[str]) -> dict[str, Any]:
@@ -117,7 +113,7 @@ def unswept(overrides: list[str]) -> list[str]:
     parsed = parse_overrides(overrides)
     for key, override in parsed.items():
         if override.is_sweep_override():
-            refuse_unswept(key, str(override.input_line))
+            check_swept(TASK, key, str(override.input_line))
     return [str(override.input_line) for override in parsed.values() if not override.is_sweep_override()]
 
 

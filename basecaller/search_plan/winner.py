@@ -16,9 +16,9 @@ from basecaller.config import command
 from basecaller.errors import StageError
 from basecaller.files import content_digest, read_json, replacing, write_json
 from basecaller.hpo.best import standing
-from basecaller.hpo.code_version import code_version
 from basecaller.hpo.identity import digest
 from basecaller.hpo.storage import open_study
+from basecaller.runs.code_version import code_version
 from basecaller.search_plan.finalists import DEFAULTS, WINNER, Candidates
 from basecaller.settings import settings
 
@@ -60,7 +60,7 @@ def write_winner(
         "val_loss": best.value,
         "test": {key: value for key, value in scores[WINNER][seed].items() if key != "identities"},
         "gain": gain(scores[WINNER], scores[DEFAULTS]),
-        "facts": {key: getattr(best, key) for key in ("updates", "samples", "seconds", "parameters", "receptive_field")},
+        "facts": {key: best.facts.get(key) for key in ("updates", "samples", "seconds", "parameters", "receptive_field")},
         "command": command("train", overrides),
         "folder": str(kept),
         "study": study_name,
@@ -96,6 +96,10 @@ def _models(stand: Standing) -> dict[str, dict[int, TrialRecord]]:
     }
 
 
+TEST_VERSION = 2
+"""Of `test.json`; a higher number makes trainings be tested again."""
+
+
 def tested(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Scores a training's best checkpoint on the test split (all of `data.test` where that is a source of its own), by beam
     search, and fits the qualities of its basecalls on the validation split: `calibration.json`.
@@ -116,7 +120,7 @@ def tested(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     checked = settings(cfg)
     dataset, split = split_of(checked.data, "test")
     own, _ = split_of(checked.data, "validation")
-    key = digest([content_digest(folder / "best.pt"), dataset.fingerprint, own.fingerprint, code_version()])
+    key = digest([content_digest(folder / "best.pt"), dataset.fingerprint, own.fingerprint, code_version(), TEST_VERSION])
     found = read_json(folder / "test.json")
     if found and found["key"] == key:
         return dict(found["scores"])

@@ -1,0 +1,32 @@
+"""`--config-dir`, the one flag of Hydra's that every command takes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from hydra.core.override_parser.types import Quote, QuotedString
+
+from basecaller.errors import SettingError
+
+CONFIG_DIR = ("--config-dir", "-cd")
+
+
+def without_config_dir(arguments: list[str]) -> list[str]:
+    """Arguments with `--config-dir DIR` as the override that means the same, `hydra.searchpath=[file://DIR]`.
+
+    Raises:
+        SettingError: there is no such folder.
+    """
+    left, found = iter(arguments), []
+    for argument in left:
+        flag, equals, folder = argument.partition("=")
+        if flag in CONFIG_DIR:
+            folder = folder if equals else next(left, "")
+            if not Path(folder).is_dir():
+                raise SettingError(f"{flag} {folder}: no such folder")
+            url = f"file://{Path(folder).resolve()}"
+            plain = re.fullmatch(r"[\w./:-]+", url, re.ASCII)
+            argument = f"hydra.searchpath=[{url if plain else QuotedString(url, Quote.single).with_quotes()}]"
+        found.append(argument)
+    return found

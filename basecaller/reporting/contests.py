@@ -1,0 +1,165 @@
+"""Points held against each other beyond a stage's own verdict: other pairs, other measures, and several stages at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from basecaller.hpo.best import setting_of
+from basecaller.hpo.designs import HALVING, SEPARATE, Design, Values
+from basecaller.hpo.identity import digest, without
+from basecaller.hpo.ranking import Conclusion, against, conclude
+from basecaller.hpo.verdicts import compared, seeds, shown
+from basecaller.runs.identity import IGNORED
+from basecaller.schema import OBJECTIVE
+
+if TYPE_CHECKING:
+    from basecaller.hpo.best import Standing
+
+RATE = "optimizer.lr"
+
+
+@dataclass(frozen=True)
+class Gap:
+    """By how much one point's loss is above another's, over shared seeds, in nats per base; `band` on either side holds what
+    points of equal worth would show in 95 of 100 contests, see `ranking.threshold`."""
+
+    mean: float
+    band: float
+    seeds: int
+
+    @property
+    def low(self) -> float:
+        return self.mean - self.band
+
+    @property
+    def high(self) -> float:
+        return self.mean + self.band
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.4f} (between {self.low:+.4f} and {self.high:+.4f}) nats per base over {seeds(self.seeds)}"
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Points held against each other, with one estimate of the noise.
+
+    Attributes:
+        values: of the points that gave any.
+        choices: what each stands for.
+        found: the conclusion.
+    """
+
+    values: Values
+    choices: dict[str, Any]
+    found: Conclusion
+
+    @classmethod
+    def of(cls, values: Values, choices: Mapping[str, Any], design: Design, seeds: int = 0) -> Contest:
+        found = conclude(values, choices, design=design, seeds=seeds)
+        measured = {point: of for point, of in values.items() if of}
+        return cls(measured, {point: choices[point] for point in measured}, found)
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be said; empty where something can."""
+        if self.found.kind == "one seed":
+            return "one seed says nothing of noise"
+        return "there is nothing to compare with" if self.found.kind in ("failed", "no contest") else ""
+
+    def best(self, choices: Iterable[Any]) -> str | None:
+        """The best point of some choices, of those with the most seeds."""
+        wanted = set(choices)
+        points = [point for point in self.values if self.choices[point] in wanted]
+        return min(points, key=lambda p: (-len(self.values[p]), fmean(self.values[p].values())), default=None)
+
+    def gap(self, point: str, other: str) -> Gap:
+        """How much the first's loss is above the second's."""
+        mean, error, shared = against(self.values, point, other, self.found.noise)
+        return Gap(mean, self.found.needed * error, shared)
+
+
+def contest_of(stand: Standing, measure: str | None = None) -> Contest:
+    """A stage's points by their choices, compared by some measure, see `TrialRecord.measured`."""
+    stand = dataclasses.replace(stand, measure=measure)
+    return Contest.of(stand.values(stand.seeds), stand.choices, stand.design, len(stand.seeds))
+
+
+# -- a stage that was asked several times
+
+
+def asked(name: str) -> tuple[str, int]:
+    """A stage's name, and which time it is asked: `padding.2` asks `padding` for the second time."""
+    stage, _, number = name.rpartition(".")
+    return (stage, int(number)) if stage and re.fullmatch(r"\d+", number) else (name, 1)
+
+
+def finished(stand: Standing) -> bool:
+    """Whether all that was asked for has ended, and something won."""
+    return not stand.open and stand.conclusion.winner is not None
+
+
+# -- the optimizer
+
+
+@dataclass(frozen=True)
+class Optimizers:
+    """The stages that look for one optimizer's learning rate each, as one contest whose choices are the optimizers.
+
+    Attributes:
+        contest: of all their points.
+        rates: optimizer and learning rate of each point.
+        stages: their names.
+    """
+
+    contest: Contest
+    rates: dict[str, tuple[str, float]]
+    stages: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """What may be said of the optimizers."""
+        return compared(self.contest.found, {point: point for point in self.rates}, OBJECTIVE)
+
+
+def optimizers(stands: Mapping[str, Standing]) -> Optimizers | str:
+    """The optimizers of the stages that ask for a learning rate, of the latest asking in which several optimizers took part.
+
+    Each stage has looked for its own best rate, so the threshold is that of separate searches.
+
+    Returns:
+        The contest; or why there is none.
+    """
+    askings: dict[int, dict[str, tuple[str, Standing]]] = {}
+    for name, stand in stands.items():
+        if stand.choice == RATE and finished(stand):
+            assert stand.winner is not None
+            optimizer = str(setting_of(stand.winner, "optimizer")).capitalize()
+            askings.setdefault(asked(name)[1], {})[optimizer] = name, stand
+    several = [number for number, of in askings.items() if len(of) > 1]
+    if not several:
+        return "fewer than two optimizers were tried to the end"
+    found = askings[max(several)]
+    if len({_setting(stand) for _, stand in found.values()}) > 1:
+        return "the optimizers were tried under different settings"
+    values: Values = {}
+    rates: dict[str, tuple[str, float]] = {}
+    for optimizer, (_, stand) in found.items():
+        for point, of in stand.values(stand.seeds).items():
+            if of:
+                rate = float(stand.settings[point][RATE])
+                name = f"{optimizer} at {shown(rate)}"
+                values[name], rates[name] = of, (optimizer, rate)
+    halved = all(stand.design == HALVING for _, stand in found.values())
+    contest = Contest.of(values, {p: optimizer for p, (optimizer, _) in rates.items()}, SEPARATE if halved else Design("every"))
+    return contest.trouble or Optimizers(contest, rates, tuple(name for name, _ in found.values()))
+
+
+def _setting(stand: Standing) -> str:
+    """Digest of all that a stage of one optimizer shares with those of others."""
+    assert stand.winner is not None
+    return digest(without(stand.winner.config, (*IGNORED, "seed", "optimizer")))

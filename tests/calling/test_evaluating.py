@@ -1,0 +1,39 @@
+"""What an evaluation counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from basecaller.calling import evaluating
+from basecaller.calling.caller import Call
+from basecaller.calling.evaluating import evaluate_chunks, spread
+from tests.helpers.models import network
+
+
+@pytest.mark.parametrize(
+    ("cigar", "called", "true"),
+    [
+        ([[5, 0]], "ACGTA", "ACGTA"),
+        ([[2, 7], [1, 8], [2, 7]], "ACTTA", "ACGTA"),
+        ([[2, 0], [1, 1], [3, 0]], "ACCGTA", "AC-GTA"),
+        ([[2, 0], [2, 2], [1, 0]], "AC--A", "ACGTA"),
+    ],
+)
+def test_an_alignment_is_spread_into_its_columns(cigar, called, true):
+    assert spread(called.replace("-", ""), true.replace("-", ""), cigar) == (called, true)
+
+
+def test_every_chunk_has_its_own_identity(dataset, monkeypatch):
+    """Chunks are scored in order of their length, which is not theirs."""
+
+    def call(read_id, probabilities, *_):
+        bases = len(probabilities) // 2
+        return Call(read_id, ("ACGT" * bases)[:bases], np.arange(bases), np.full(bases, 0.9), 0)
+
+    monkeypatch.setattr(evaluating, "decode", call)
+    made, indices = network(), dataset.indices("test")
+    together = evaluate_chunks(made, dataset, indices, "greedy")[0]["identities"]
+    alone = [evaluate_chunks(made, dataset, np.array([index]), "greedy")[0]["identities"][0] for index in indices]
+    assert together == alone
+    assert len(set(alone)) > 2

@@ -1,0 +1,60 @@
+"""Qualities of called bases, and how they are fitted to what is observed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from basecaller.calling.quality import (
+    FEWEST,
+    LEAST_QUALITY,
+    MOST_QUALITY,
+    Calibration,
+    calibrate,
+    calibration_from,
+    mean_quality,
+    quality_facts,
+    read_calibration,
+)  # fmt: skip
+from basecaller.errors import DataError
+from basecaller.files import write_json
+
+
+def test_too_few_bases_fit_nothing_and_one_quality_only_an_offset():
+    assert calibrate({20: [FEWEST - 1, 1]})["slope"] == 1
+    assert calibrate({20: [FEWEST - 1, 1]})["offset"] == 0
+    alone = calibrate({20: [998, 99]})  # 100 errors in 1000 bases, by the rule of succession
+    assert (alone["slope"], alone["offset"]) == (1, -10)
+    assert alone["bins"] == [{"raw": 20, "bases": 998, "observed": 10.0}]
+
+
+def test_qualities_stay_within_what_is_written():
+    assert Calibration(2.0, 0.0)(np.array([0.0, 0.99999])).tolist() == [LEAST_QUALITY, MOST_QUALITY]
+
+
+def test_the_mean_quality_is_that_of_the_mean_error():
+    assert mean_quality(np.array([10.0, 10.0])) == pytest.approx(10)
+    assert mean_quality(np.array([])) == 0
+
+
+def test_written_qualities_are_compared_with_observed_errors():
+    seen = {10: [998, 99], 20: [998, 9], 30: [FEWEST - 1, 1]}  # as it says, but for the last, of too few bases
+    found = quality_facts(seen, Calibration(1.0, 2.0))
+    assert [(each["raw"], each["written"], each["observed"]) for each in found["qualities"]] == [(10, 12, 10), (20, 22, 20)]
+    assert found["quality_error"] == pytest.approx(2)
+    assert quality_facts({}, Calibration()) == {"qualities": [], "quality_error": 0.0}
+
+
+def test_a_calibration_is_read_from_its_file_or_folder(tmp_path):
+    assert read_calibration(tmp_path) is None
+    write_json(tmp_path / "calibration.json", {"slope": 0.5, "offset": 3, "bins": []})
+    assert read_calibration(tmp_path) == Calibration(0.5, 3.0)
+    assert calibration_from(tmp_path) == calibration_from(tmp_path / "calibration.json") == Calibration(0.5, 3.0)
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", '{"slope": "steep", "offset": 0}', "[1]"])
+def test_what_is_no_calibration_is_named(tmp_path, content):
+    if content is not None:
+        (tmp_path / "calibration.json").write_text(content)
+    with pytest.raises(DataError, match=r"calibration=.*: is no calibration\.json of basecaller\.evaluate"):
+        calibration_from(tmp_path)

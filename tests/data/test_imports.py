@@ -1,0 +1,325 @@
+"""Other people's files: a bad read costs itself, a damaged file is named, links are followed, duplicates are imported once."""
+
+from __future__ import annotations
+
+import array
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pysam
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from basecaller.calling.model import Trained, load_model
+from basecaller.config import compose_config
+from basecaller.data import pod5, sources
+from basecaller.data.signal import normalise
+from basecaller.data.splits import SPLITS, splits_of_places
+from basecaller.decode import greedy, to_string
+from basecaller.errors import DataError, SettingError
+from basecaller.runs.job import resolve_job
+from basecaller.runs.training import train
+from basecaller.settings import data_settings
+from tests.conftest import TINY, Command
+from tests.helpers import reads as files
+from tests.helpers.importing import dropped, load, settings
+from tests.helpers.reads import CONTIG, SimulatedRead, aligned_read
+
+Record = pysam.AlignedSegment
+
+
+def tagged(name: str, value: object, kind: str | None = None) -> Callable[[Record], None]:
+    return lambda record: record.set_tag(name, value, kind)
+
+
+def twice(name: str, *values: tuple[object, str]) -> Callable[[Record], None]:
+    """Sets tags of one name and of several types, in this order."""
+
+    def change(record: Record) -> None:
+        others = [tag for tag in record.get_tags() if tag[0] != name]
+        record.set_tags([*((name, value, kind) for value, kind in values), *others])
+
+    return change
+
+
+def without_sequence(record: Record) -> None:
+    record.query_sequence = None
+
+
+def with_qualities_of(phred: int) -> Callable[[Record], None]:
+    def change(record: Record) -> None:
+        record.query_qualities = array.array("B", [phred] * record.query_length)
+
+    return change
+
+
+MOVES = array.array("b", [5, *[1, 0] * 100])
+
+BAD_RECORDS: dict[str, tuple[Callable[[Record], None], str]] = {
+    "mv as text": (tagged("mv", "5,1,0,1"), "tag mv is not an array of whole numbers"),
+    "mv as a number": (tagged("mv", 5), "tag mv is not an array of whole numbers"),
+    "mv of fractions": (tagged("mv", array.array("f", [5, 1, 0, 1])), "tag mv is not an array of whole numbers"),
+    "mv with other entries": (tagged("mv", array.array("b", [5, *[2, 0] * 100])), "entries other than 0 and 1"),
+    "mv without its stride": (tagged("mv", array.array("b", [0, *MOVES])), "stride below 1"),
+    "a negative stride": (tagged("mv", array.array("b", [-5, *[1] * 100])), "stride below 1"),
+    "an empty mv": (tagged("mv", array.array("b", [5])), "empty move table"),
+    "mv longer than the signal": (tagged("mv", array.array("b", [60, *MOVES[1:]])), "move table longer than the signal"),
+    "mv that goes on after the last base": (
+        tagged("mv", array.array("b", [*MOVES, *[0] * 10_000])),
+        "move table longer than the signal",
+    ),
+    "mv of other length": (tagged("mv", array.array("b", [5, *[1] * 90])), "move table and sequence differ in length"),
+    "ts only of a transcript": (twice("ts", ("+", "A")), "tag ts is not a whole number"),
+    "ts as text": (twice("ts", ("25", "Z")), "tag ts is not a whole number"),
+    "a negative ts": (tagged("ts", -3), "negative ts or sp tag"),
+    "a negative sp": (tagged("sp", -3), "negative ts or sp tag"),
+    "ts beyond the end": (tagged("ts", 2_000_000_000), "move table longer than the signal"),
+    "ns of another signal": (tagged("ns", 77), "signal of another length"),
+    "ns longer than the signal": (tagged("ns", 1_000_000), "signal of another length"),
+    "no sequence": (without_sequence, "no sequence (SEQ is *)"),
+    "a poor quality": (with_qualities_of(3), "quality below data.min_quality"),
+    "a quality that is no number": (tagged("qs", "high"), "tag qs is not a number"),
+    "a quality of NaN": (tagged("qs", float("nan"), "f"), "quality below data.min_quality"),
+    "NM as text": (tagged("NM", "none"), "tag NM is not a number"),
+    "no NM": (tagged("NM", None), "no NM tag"),
+    "MD that is too short": (tagged("MD", "40"), "broken MD tag"),
+    "MD as a number": (tagged("MD", 40), "broken MD tag"),
+    "no CIGAR": (lambda record: setattr(record, "cigarstring", None), "aligned without a CIGAR"),
+    "an empty alignment": (lambda record: setattr(record, "cigarstring", "100S"), "no base aligned"),
+    "no reference": (lambda record: setattr(record, "reference_id", -1), "aligned to no reference"),
+    "beyond the contig's end": (lambda record: setattr(record, "reference_start", 60), "beyond the end of the reference"),
+    "before the contig": (lambda record: setattr(record, "reference_start", -1), "aligned to no reference"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_RECORDS)
+def test_a_bad_record_costs_its_read_and_is_counted_by_its_reason(tmp_path, kind):
+    spoil, reason = BAD_RECORDS[kind]
+    made = [aligned_read([("M", 100)], seed=seed) for seed in range(3)]
+    for each in made:
+        each.record.set_tag("NM", 0)
+        each.record.set_tag("MD", "100")
+        with_qualities_of(20)(each.record)
+    spoil(made[1].record)
+    path = files.write_pod5(tmp_path / "reads.pod5", [each.read for each in made])
+    bam = files.write_bam(tmp_path / "calls.bam", [each.record for each in made], {CONTIG: 120})
+    strict = {"min_quality": 5.0} if "qualit" in kind else {"min_identity": 0.5} if "NM" in kind else {}
+    chunks, counts = load(settings(path, bam, chunk_samples=100_000, **strict))
+    assert [to_string(chunk.labels) for chunk in chunks] == [made[0].read.sequence, made[2].read.sequence]
+    ((told, number),) = dropped(counts).items()
+    assert told.startswith("reads dropped: ")
+    assert reason in told
+    assert number == 1
+    assert counts["reads kept"] == 2
+
+
+def test_a_record_that_htslib_refuses_costs_itself(tmp_path):
+    made = [aligned_read([("M", 100)], seed=seed) for seed in range(3)]
+    for number in range(3):
+        for each in made:
+            each.record.cigarstring = "100M" if each is not made[number] else "90M"
+            each.record.set_tag("MD", "100")
+        path = files.write_pod5(tmp_path / f"{number}.pod5", [each.read for each in made])
+        bam = files.write_bam(tmp_path / f"{number}.bam", [each.record for each in made], {CONTIG: 120})
+        _, counts = load(settings(path, bam))
+        assert counts["reads kept"] == 2
+        assert dropped(counts) == {"records left out: CIGAR and sequence differ in length": 1, pod5.NO_RECORD: 1}
+
+
+BAD_READS: dict[str, tuple[Callable[[SimulatedRead], SimulatedRead], dict[str, float], str]] = {
+    "NaN as scale": (lambda read: read, {"scale": float("nan")}, "calibration is NaN or infinite"),
+    "an infinite offset": (lambda read: read, {"offset": float("inf")}, "calibration is NaN or infinite"),
+    "no signal": (lambda read: dataclasses.replace(read, adc=read.adc[:0]), {}, "no signal"),
+    "half of the signal": (lambda read: dataclasses.replace(read, adc=read.adc[:400]), {}, "longer than the signal"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", BAD_READS)
+def test_a_bad_read_of_a_pod5_costs_itself(tmp_path, kind):
+    change, calibration, reason = BAD_READS[kind]
+    reads = files.make_reads(3, bases=100)
+    folder = tmp_path / "pod5"
+    folder.mkdir()
+    files.write_pod5(folder / "good.pod5", [reads[0], reads[2]])
+    files.write_pod5(folder / "bad.pod5", [change(reads[1])], **calibration)
+    bam = files.write_bam(tmp_path / "calls.bam", [files.unaligned(read) for read in reads])
+    chunks, counts = load(settings(folder, bam, chunk_samples=100_000))
+    assert [to_string(chunk.labels) for chunk in chunks] == [reads[0].sequence, reads[2].sequence]
+    ((told, number),) = dropped(counts).items()
+    assert reason in told
+    assert number == 1
+
+
+def test_a_transcripts_strand_beside_the_trimmed_samples_does_no_harm(tmp_path):
+    reads = files.make_reads(2, bases=100)
+    records = [files.unaligned(read) for read in reads]
+    twice("ts", ("+", "A"), (files.TRIMMED, "i"))(records[0])
+    twice("ts", (files.TRIMMED, "i"), ("-", "A"))(records[1])
+    path = files.write_pod5(tmp_path / "reads.pod5", reads)
+    chunks, counts = load(settings(path, files.write_bam(tmp_path / "calls.bam", records), chunk_samples=100_000))
+    for chunk, read in zip(chunks, reads, strict=True):
+        assert chunk.starts.tolist() == (read.move_starts - read.move_starts[0]).tolist()
+    assert not dropped(counts)
+
+
+def test_of_several_records_the_first_usable_one_counts(tmp_path):
+    reads = files.make_reads(3, bases=100)
+    bad, good, third = files.unaligned(reads[0], moves=False), files.unaligned(reads[0]), files.unaligned(reads[0])
+    third.query_sequence = "A" * 100
+    unusable = [files.unaligned(reads[1], moves=False), files.unaligned(reads[1])]
+    unusable[1].set_tag("ts", -1)
+    path = files.write_pod5(tmp_path / "reads.pod5", reads)
+    (tmp_path / "bam").mkdir()
+    files.write_bam(tmp_path / "bam" / "a.bam", [bad, *unusable])
+    files.write_bam(tmp_path / "bam" / "b.bam", [good, third, files.unaligned(reads[2])])
+    chunks, counts = load(settings(path, tmp_path / "bam", chunk_samples=100_000))
+    assert [to_string(chunk.labels) for chunk in chunks] == [reads[0].sequence, reads[2].sequence]
+    assert dropped(counts) == {"records left out: another one of the same read": 3, "reads dropped: no move table": 1}
+
+
+@pytest.mark.slow
+def test_a_read_in_several_pod5_files_is_imported_once(tmp_path):
+    reads = files.make_reads(6, bases=100)
+    (tmp_path / "run").mkdir()
+    files.write_pod5(tmp_path / "run" / "pass.pod5", reads[:4])
+    files.write_pod5(tmp_path / "run" / "skip.pod5", reads[2:])
+    bam = files.write_bam(tmp_path / "calls.bam", [files.unaligned(read) for read in reads[:5]])
+    chunks, counts = load(settings(tmp_path / "run", bam, chunk_samples=100_000))
+    assert [to_string(chunk.labels) for chunk in chunks] == [read.sequence for read in reads[:5]]
+    assert dropped(counts) == {pod5.REPEATED: 2, pod5.NO_RECORD: 1}
+
+
+def test_the_reference_is_preferred_where_a_read_was_aligned_as_well(tmp_path):
+    """calls.bam and calls.sorted.bam in one folder."""
+    made = aligned_read([("M", 60), ("X", 1), ("M", 60)])
+    made.record.set_tag("MD", made.md)
+    path = files.write_pod5(tmp_path / "reads.pod5", [made.read])
+    files.write_bam(tmp_path / "calls.bam", [files.unaligned(made.read)])
+    files.write_bam(tmp_path / "calls.sorted.bam", [made.record], {CONTIG: len(made.genome)})
+    (chunk,), counts = load(settings(path, tmp_path, chunk_samples=100_000))
+    assert to_string(chunk.labels) == to_string(made.labels)
+    assert counts["labels from the reference"] == 1
+    (chunk,), _ = load(settings(path, tmp_path, chunk_samples=100_000, labels="moves"))
+    assert to_string(chunk.labels) == made.read.sequence
+
+
+NO_READ_LEFT: dict[str, tuple[Callable[[Record], None], dict[str, object], str]] = {
+    "moves lost in alignment": (tagged("mv", None), {}, r"3 no move table\)\. .*--emit-moves.*minimap2 -y"),
+    "trimmed": (tagged("mv", array.array("b", [5, *[1] * 90])), {}, r"give the BAM that the basecaller wrote"),
+    "of another run": (tagged("ns", 1), {}, r"give the POD5 that was basecalled"),
+    "unaligned": (lambda record: None, {"labels": "reference"}, r"not aligned to a known reference\)\. .*MD tags"),
+    "mv as text": (tagged("mv", "5"), {}, r"\(3 tag mv is not an array of whole numbers\)$"),
+    "short chunks": (lambda record: None, {"chunk_samples": 90}, r"no chunk is left \(.* shorter than data\.min_samples\)"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_READ_LEFT)
+def test_where_nothing_is_left_the_message_says_why_and_what_to_do(tmp_path, kind):
+    spoil, changed, words = NO_READ_LEFT[kind]
+    reads = files.make_reads(3, bases=100)
+    records = [files.unaligned(read) for read in reads]
+    for record in records:
+        spoil(record)
+    path = files.write_pod5(tmp_path / "reads.pod5", reads)
+    with pytest.raises(DataError, match=words):
+        load(settings(path, files.write_bam(tmp_path / "calls.bam", records), **changed))
+
+
+@pytest.mark.slow
+def test_pairs_that_share_reads_import_each_where_its_record_is(tmp_path):
+    """As where one folder of POD5 was basecalled by barcode: the same files, each with several BAM files."""
+    reads = files.make_reads(5, bases=100)
+    path = files.write_pod5(tmp_path / "reads.pod5", reads)
+    first = files.write_bam(tmp_path / "first.bam", [files.unaligned(read) for read in reads[:3]])
+    second = files.write_bam(tmp_path / "second.bam", [files.unaligned(read) for read in reads[2:]])
+    both = dataclasses.replace(settings(path, first, chunk_samples=100_000), pod5=(str(path),) * 2)
+    chunks, counts = load(dataclasses.replace(both, bam=(str(first), str(second))))
+    assert [to_string(chunk.labels) for chunk in chunks] == [read.sequence for read in reads]
+    assert counts["reads kept"] == 5
+    assert dropped(counts) == {pod5.NO_RECORD: 2, pod5.IN_ANOTHER_PAIR: 3}
+    same, counts = load(dataclasses.replace(both, bam=(str(first),) * 2))
+    assert len(same) == counts["reads kept"] == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["read", "position"])
+@pytest.mark.parametrize("count", [3, 8, 20])
+def test_few_long_reads_fill_every_split(tmp_path, count, split):
+    """In one region of a large genome: 3 to 20 reads of 3,000 bases."""
+    made = [aligned_read([("M", 3000)], seed=seed, before=seed * 50, after=0) for seed in range(count)]
+    for each in made:
+        each.record.set_tag("MD", "3000")
+    path = files.write_pod5(tmp_path / "reads.pod5", [each.read for each in made])
+    bam = files.write_bam(tmp_path / "mapped.bam", [each.record for each in made], {CONTIG: 100_000_000})
+    chosen = settings(path, bam, split=split, validation=0.1, test=0.1, chunk_samples=1000)
+    dataset = sources.prepare("pod5", chosen, tmp_path / "data")
+    ids = {name: set(dataset.read_ids[dataset.indices(name)]) for name in SPLITS}
+    assert all(ids.values())
+    if split == "read":
+        assert sum(map(len, ids.values())) == count
+    else:
+        share = len(dataset.indices("train")) / len(dataset)
+        assert 0.65 < share < 0.95
+        blocks, contigs = dataset.places
+        assert contigs == [(CONTIG, 100_000_000)]
+        last = {name: blocks[np.isin(blocks[:, 0], dataset.indices(name))][:, 2:] for name in SPLITS}
+        assert last["train"].max() < last["validation"].min()
+        assert last["validation"].max() < last["test"].min()
+
+
+def test_places_are_cut_by_what_is_covered_and_genomes_each_by_itself():
+    header = [("a", 1000), ("b", 1000)]
+    blocks = [(i, 0, at, at + 9) for i, at in enumerate(range(500, 600, 10))]  # ten chunks, end to end
+    blocks += [(10, 1, 0, 9), (11, 1, 5, 14), (12, 2, 0, 99), (13, 2, 100, 199), (14, 0, 0, 9), (14, 0, 990, 999)]
+    contigs = [("a", 1000), ("b", 1000), ("other", 300)]
+    splits = splits_of_places(16, np.array(blocks), contigs, [header, [("other", 300)], header[1:]], 0.25, 0.25)
+    # a and b: 100 + 15 + 20 bases are covered; the first half ends 57.5 bases after 490, the third quarter at 591.25
+    assert splits[:10].tolist() == [0, 0, 0, 0, 0, -1, 1, 1, 1, -1]
+    assert splits[10:12].tolist() == [2, 2]
+    assert splits[12:14].tolist() == [0, -1]  # half of 200, and across the cut at 150
+    assert splits[14] == -1  # across an intron that holds the cuts
+    assert splits[15] == 0  # no position
+
+
+def test_a_mixture_of_rna_calls_reads_from_the_other_end(tmp_path, run: Command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = [aligned_read([("M", 120)], rna=True, seed=seed) for seed in range(12)]
+    path = files.write_pod5(tmp_path / "reads.pod5", [each.read for each in made])
+    bam = files.write_bam(tmp_path / "calls.bam", [each.record for each in made], {CONTIG: 140})
+    given = [line for line in TINY if not line.startswith(("data.", "search."))] + ["data.validation=0.2", "data.test=0.2"]
+    mine = f"name: pod5, pod5: {path}, bam: {bam}, labels: moves, chunk_samples: 600"
+    simulated = "{name: simulated, reads: 60, min_bases: 20, max_bases: 40, genome_bases: 50000}"
+    cfg = compose_config(["data=mixed", f"data.sources={{rna: {{{mine}, rna: true}}, more: {simulated}}}", *given])
+    train(resolve_job(cfg, tmp_path / "model"))
+    model = load_model("model", "cpu")
+    assert model.rna
+    told = run("basecall", "model=model", "reads=reads.pod5", "decoder=greedy", "output=calls")
+    assert "12 reads" in told.stderr
+    with pysam.FastxFile(str(tmp_path / "calls/reads.fastq")) as entries:
+        called = {entry.name: entry.sequence for entry in entries}
+    for each in made:
+        with torch.inference_mode():
+            scores = model.network(torch.from_numpy(normalise(each.read.adc)[::-1].copy())[None])[0]
+        assert (called.get(each.read.read_id) or "") == greedy(
+            scores.argmax(1).numpy()
+        )  # may be empty after so little training
+    assert any(called.values())
+    with pytest.raises(SettingError, match=r"data\.sources: a is direct RNA \(rna: true\) and b is not"):
+        data_settings(compose_config(["data=mixed", f"data.sources={{a: {{{mine}, rna: true}}, b: {{{mine}}}}}", *given]))
+
+
+@pytest.mark.parametrize(
+    ("config", "rna"),
+    [
+        ("data: {rna: true}", True),
+        ("data: {rna: 'no'}", False),
+        ("data: {sources: {a: {name: simulated}, b: {name: pod5, rna: 'yes'}}}", True),
+        ("data: {sources: {a: {name: pod5, rna: false}}}", False),
+        ("data: {name: simulated}", False),
+    ],
+)
+def test_whether_a_model_is_of_rna_is_known_from_its_config(tmp_path, config, rna):
+    assert Trained(tmp_path, None, OmegaConf.create(config), None).rna is rna  # type: ignore[arg-type]

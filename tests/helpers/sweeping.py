@@ -1,0 +1,33 @@
+"""A sweep in this process, and what it left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from basecaller.hpo.storage import open_study
+from basecaller.runs.task import run_job
+from basecaller.search_plan.stages import hydra_app
+from tests.conftest import TINY
+
+URL = "sqlite:///outputs/optuna.db"
+RATES = "optimizer.lr=0.01,0.001"
+
+
+def sweep(*overrides: str) -> optuna.Study:
+    """Runs a sweep; returns its study."""
+    tiny = [line for line in TINY if "data=pod5" not in overrides or not line.startswith("data.")]
+    with hydra_app() as app:
+        name = app.multirun("config", run_job, [*tiny, *overrides], with_log_configuration=False)
+    return open_study(URL, name)
+
+
+def points(study: optuna.Study, state: TrialState = TrialState.COMPLETE) -> list[str]:
+    return [t.user_attrs["point"] for t in study.get_trials(states=(state,))]
+
+
+def values(study: optuna.Study, key: str) -> list[Any]:
+    """A swept setting in all trials, in their order."""
+    return [t.params[key] for t in study.trials]

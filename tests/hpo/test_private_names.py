@@ -1,0 +1,141 @@
+"""What this program needs of Optuna and Hydra beyond their public interfaces: each test says what for, and names the installed
+version when it is gone. Only `hpo/optuna_private.py` and `hpo/hydra_private.py` may use such names.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+import hydra
+import optuna
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import ConfigCompositionException
+from omegaconf import OmegaConf
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import TrialState
+from sqlalchemy import text
+
+import basecaller
+from basecaller.hpo import hydra_private, optuna_private
+from basecaller.hpo.optuna_private import DatabaseStorage, storage_of
+from basecaller.hpo.storage import open_study
+from basecaller.places import conf_dir
+from tests.helpers.sweeping import URL
+
+OPTUNA, HYDRA = f"optuna {optuna.__version__}", f"hydra-core {version('hydra-core')}"
+
+
+@pytest.fixture
+def study(folder) -> optuna.Study:
+    return open_study(URL, "tiny/none/x")
+
+
+@pytest.fixture
+def beating(tmp_path) -> optuna.Study:
+    """In a database that keeps heartbeats, as a server does."""
+    storage = DatabaseStorage(RDBStorage(f"sqlite:///{tmp_path}/x.db", heartbeat_interval=60, grace_period=120))
+    return optuna.create_study(storage=storage)
+
+
+def test_a_study_and_a_trial_know_their_places_in_the_storage(study):
+    """A trial is claimed, ended for a dead process, and written to, without an `optuna.Trial`, which only `ask` makes."""
+    for of, name in ((study, "_storage"), (study, "_study_id"), (study.ask(), "_trial_id"), (study.trials[0], "_trial_id")):
+        assert hasattr(of, name), f"{OPTUNA}: {type(of).__name__} has no {name}"
+    assert isinstance(storage_of(study), BaseStorage)
+    key = optuna_private.trial_id_of(study, 0)
+    assert key == optuna_private.trial_id(study.trials[0])
+    assert storage_of(study).get_trial(key) == study.trials[0]
+    assert storage_of(study).get_study_name_from_id(optuna_private.study_id(study)) == "tiny/none/x"
+
+
+def test_a_trial_is_claimed_by_one_process_only(study):
+    """Waiting to running is one atomic update, which says whether it was this process's."""
+    study.enqueue_trial({})
+    key = optuna_private.trial_id_of(study, 0)
+    claims = [storage_of(study).set_trial_state_values(key, TrialState.RUNNING) for _ in range(2)]
+    assert claims == [True, False], OPTUNA
+
+
+def test_attributes_lie_in_tables_with_one_row_for_each_key(study):
+    """All attributes are written in one statement, which overwrites the rows that are there."""
+    study.ask()
+    for _ in range(2):
+        optuna_private.set_study_attributes(study, {"a": 1, "b": [1.5, None]})
+        assert optuna_private.write_trial(study, optuna_private.trial_id_of(study, 0), {"a": {"c": 2}}, {25: 1.5})
+    assert study.user_attrs.items() >= {"a": 1, "b": [1.5, None]}.items(), OPTUNA
+    assert study.trials[0].user_attrs == {"a": {"c": 2}}, OPTUNA
+    assert study.trials[0].intermediate_values == {25: 1.5}, OPTUNA
+    storage = storage_of(study)
+    assert isinstance(storage, DatabaseStorage)
+    with storage.database.engine.connect() as connection:
+        count = connection.execute(text("SELECT count(*) FROM trial_user_attributes")).scalar()
+    assert count == 1, OPTUNA
+
+
+def test_attributes_of_what_is_not_there_are_refused(study):
+    storage = storage_of(study)
+    assert isinstance(storage, DatabaseStorage)
+    with pytest.raises(KeyError):
+        storage.set_study_user_attrs(99, {"a": 1})
+    with pytest.raises(KeyError):
+        storage.write_trial(99, {"a": 1}, {}, claim=False)
+
+
+def test_a_trial_whose_heart_has_stopped_is_silent(beating):
+    """A host with another file system has no lock to look at: it hears of dead processes by their trials' heartbeats."""
+    beating.ask()
+    beating.ask()
+    first, second = (optuna_private.trial_id_of(beating, number) for number in (0, 1))
+    optuna_private.beat(beating, first)
+    with optuna_private.heartbeat(beating, second):
+        pass
+    assert optuna_private.silent(beating) == set(), OPTUNA
+    with storage_of(beating).database.engine.begin() as connection:
+        changed = connection.execute(text("UPDATE trial_heartbeats SET heartbeat = '2000-01-01 00:00:00'"))
+    assert changed.rowcount == 2, OPTUNA
+    assert optuna_private.silent(beating) == {first, second}, OPTUNA
+
+
+def test_a_storage_without_heartbeats_is_never_silent(study):
+    study.ask()
+    optuna_private.beat(study, optuna_private.trial_id_of(study, 0))
+    assert optuna_private.silent(study) == set(), OPTUNA
+
+
+def test_hydra_puts_plain_values_into_a_composed_config():
+    """A sweep's jobs differ in plain values: composing each from its files takes longer than a short trial's own work."""
+    config = OmegaConf.create({"train": {"clip": 1.0}})
+    OmegaConf.set_struct(config, True)
+    parse = OverridesParser.create().parse_overrides
+    hydra_private.apply_overrides(parse(["train.clip=2"]), config)
+    assert config == {"train": {"clip": 2}}, HYDRA
+    with pytest.raises(ConfigCompositionException):
+        hydra_private.apply_overrides(parse(["train.nonesuch=2"]), config)
+
+
+def test_a_failed_jobs_error_is_at_hand():
+    """`return_value` raises it too, and writes all overrides to the screen first."""
+    error = ValueError("no")
+    assert hydra_private.error_of(JobReturn(status=JobStatus.FAILED, _return_value=error)) is error, HYDRA
+
+
+def test_hydra_runs_a_multirun_inside_this_process():
+    """A search is a sequence of multiruns; `hydra.main` runs one and ends."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(conf_dir(), job_name="train"):
+        app = GlobalHydra.instance().hydra
+        assert isinstance(app, hydra_private.Hydra), HYDRA
+        assert callable(app.multirun), f"{HYDRA}: {hydra.__name__} has no multirun"
+
+
+def test_no_other_file_uses_private_names():
+    private = re.compile(r"(from|import) (optuna|hydra)(\.\w+)*\._|\._(storage|study_id|trial_id|backend|return_value)\b")
+    package = Path(basecaller.__file__).parent
+    files = {path.name for path in package.rglob("*.py") if private.search(path.read_text(encoding="utf-8"))}
+    assert files == {"hydra_private.py", "optuna_private.py"}

@@ -1,0 +1,96 @@
+"""What a study and a trial keep, written and read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+import basecaller
+from basecaller.hpo.designs import HALVING
+from basecaller.hpo.records import (
+    FORMAT,
+    Concluded,
+    Outcome,
+    StudyRecord,
+    TrialRecord,
+    queued,
+    read_trial,
+    store_study,
+    store_trial,
+    trials_of,
+)
+from basecaller.hpo.storage import open_study
+from tests.conftest import ON_SERVER
+from tests.helpers.sweeping import URL
+
+URLS = {"sqlite": lambda request: URL, "journal": lambda request: "journal:///outputs/journal.log",
+        "postgresql": lambda request: request.getfixturevalue("server").url}  # fmt: skip
+
+
+@pytest.fixture(params=["sqlite", "journal", ON_SERVER])
+def study(folder, request) -> optuna.Study:
+    return open_study(URLS[request.param](request), f"tiny/records/{request.node.name}")
+
+
+def test_a_study_gives_back_what_it_keeps(study):
+    assert StudyRecord.of(study) == StudyRecord(format=FORMAT)
+    kept = {"points": ["a", "b"], "seeds": [1, 2], "design": HALVING, "settings": {"a": {"x": 0.1}, "b": {"x": None}},
+            "concluded": Concluded(7, 0.5, 2, "digest"), "note": "it's \"quoted\""}  # fmt: skip
+    store_study(study, **kept)
+    store_study(study, note="", seeds=[1, 2, 3])
+    assert StudyRecord.of(study) == StudyRecord(format=FORMAT, **kept | {"note": "", "seeds": [1, 2, 3]})
+
+
+def test_a_study_keeps_no_unknown_field(study):
+    with pytest.raises(TypeError, match="a study keeps no nonesuch"):
+        store_study(study, nonesuch=1, note="more")
+    assert StudyRecord.of(study).note == ""
+
+
+def test_what_is_stored_already_is_not_written_again(folder, monkeypatch):
+    study = open_study(URL, "tiny/records/x")
+    store_study(study, points=["a"], measure="val_loss")
+    written = []
+    monkeypatch.setattr("basecaller.hpo.optuna_private.set_study_attributes", lambda study, changed: written.append(changed))
+    store_study(study, points=["a"], measure="val_loss", seeds=[1])
+    assert written == [{"seeds": [1]}]
+
+
+def test_another_wish_voids_a_conclusion():
+    asked = StudyRecord(points=["a"], seeds=[1], design=HALVING)
+    assert asked.asked_for == StudyRecord(points=["a"], seeds=[1], design=HALVING, note="more").asked_for
+    others = (StudyRecord(points=["a"], seeds=[1, 2], design=HALVING), StudyRecord(points=["a"], seeds=[1]))
+    assert asked.asked_for not in {other.asked_for for other in others}
+
+
+def test_a_trial_gives_back_what_it_keeps(study):
+    study.add_trial(optuna.trial.create_trial(state=TrialState.WAITING, user_attrs=queued(("a", 1))))
+    (waiting,) = trials_of(study)
+    assert (waiting.entry, waiting.state, waiting.outcome, waiting.standing) == (("a", 1), "waiting", None, "waiting")
+    trial = study.ask()
+    kept = {"curve": [{"samples": 1, "val_loss": 2.0}], "folder": "outputs/x", "taken_over": False, "outcome": Outcome.PRUNED}
+    store_trial(study, waiting.trial_id, **kept, greedy_identity_mean=0.5)
+    study.tell(trial, state=TrialState.PRUNED)
+    (record,) = trials_of(study, TrialState.PRUNED)
+    assert trials_of(study, TrialState.WAITING) == []
+    assert record == read_trial(study, waiting.trial_id) == TrialRecord.of(study.trials[0])
+    assert {name: getattr(record, name) for name in kept} == kept
+    assert (record.entry, record.standing, record.is_finished, record.is_complete) == (("a", 1), "pruned", True, False)
+    assert study.trials[0].user_attrs["greedy_identity_mean"] == 0.5
+
+
+def test_a_trial_of_somebody_else_belongs_to_no_sweep(study):
+    study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={"theirs": 1}))
+    (record,) = trials_of(study)
+    assert (record.entry, record.standing, record.measured()) == (None, "complete", 0.5)
+
+
+def test_no_other_file_names_a_user_attribute():
+    package = Path(basecaller.__file__).parent
+    naming = re.compile(r"user_attrs?\b(\[|\.get\(|\()")
+    files = {path.name for path in package.rglob("*.py") if naming.search(path.read_text(encoding="utf-8"))}
+    assert files == {"records.py", "optuna_private.py"}  # the second writes what the first names

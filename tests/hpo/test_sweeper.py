@@ -1,0 +1,416 @@
+"""The grid as a queue: what is missing runs, once; the command line wins; winners are injected; failures have names."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from basecaller.errors import DataError, SettingError, StageError, StorageError
+from basecaller.hpo.best import setting_of, standing, winner_of
+from basecaller.hpo.queue import trial_lock
+from basecaller.hpo.records import trials_of
+from basecaller.hpo.storage import current_study, open_storage, open_study, without_password
+from basecaller.hpo.task import Place
+from basecaller.reporting.facts import stage_facts
+from basecaller.runs.task import run_job
+from basecaller.search_plan.stages import hydra_app
+from tests.conftest import TINY
+from tests.helpers.processes import wait_until
+from tests.helpers.sweeping import RATES, URL, points, sweep
+
+pytestmark = pytest.mark.usefixtures("folder")
+
+PLACE = Place(url=URL, experiment="tiny", folder=Path("outputs/tiny"), command="python -m basecaller.train -m stage={stage}")
+
+
+def test_a_free_hand_grid_runs_every_point_once(folder):
+    study = sweep("optimizer=adam,adagrad", RATES)
+    assert points(study) == [f"optimizer={name} optimizer.lr={rate}" for name in ("adam", "adagrad") for rate in (0.01, 0.001)]
+    trial = study.trials[0]
+    assert trial.params == {"optimizer": "adam", "optimizer.lr": 0.01}
+    assert trial.user_attrs["outcome"] == "complete"
+    assert trial.value == trial.user_attrs["val_loss"] == min(trial.intermediate_values.values())
+    assert sorted(trial.intermediate_values) == [50, 100]  # hundredths of an epoch
+    kept = {"identity_mean", "identity_floor", "blank_fraction", "loss_per_read", "updates", "samples", "parameters",
+            "receptive_field", "seconds", "device", "versions", "data", "curve", "config", "overrides"}  # fmt: skip
+    assert kept <= trial.user_attrs.keys()
+    assert (folder / trial.user_attrs["folder"] / "best.pt").exists()
+
+
+@pytest.mark.slow
+def test_a_finished_grid_runs_nothing_and_a_larger_one_only_what_is_new():
+    first = sweep(RATES)
+    again = sweep(RATES)
+    assert len(again.trials) == len(first.trials) == 2
+    larger = sweep("optimizer.lr=0.01,0.001,0.1")
+    assert larger.study_name == first.study_name
+    assert points(larger) == ["optimizer.lr=0.01", "optimizer.lr=0.001", "optimizer.lr=0.1"]
+
+
+@pytest.mark.slow
+def test_another_setting_is_another_study():
+    names = {sweep("optimizer.lr=0.01", *more).study_name for more in ((), ("data.batch_size=4",), ("seed=2",))}
+    assert len(names) == 2  # the batch size does change the question, the seed does not
+
+
+@pytest.mark.slow
+def test_the_command_line_wins_over_the_stage():
+    study = sweep("stage=lr_adam", "padding=on", "model.batch_norm=false", RATES)
+    assert points(study) == ["optimizer.lr=0.01", "optimizer.lr=0.001"]
+    single = sweep("stage=lr_adam", "padding=on", "model.batch_norm=false", "optimizer.lr=0.02")
+    assert [setting_of(t, "optimizer.lr") for t in trials_of(single)] == [0.02]
+
+
+@pytest.mark.slow
+def test_winners_are_injected_into_later_stages():
+    sweep("stage=padding")
+    study = sweep("stage=batch_norm")
+    padding = winner_of(PLACE, ["padding"]).trial
+    chosen = setting_of(padding, "padding")
+    assert study.user_attrs["fixed"]["padding"] == f"padding={chosen}"
+    assert {setting_of(t, "padding") for t in trials_of(study)} == {chosen}
+    source = f"padding={chosen} from trial {padding.number} of {current_study(URL, 'tiny', 'padding').study_name}"
+    assert study.user_attrs["injected"]["padding"][0].startswith(source)
+    assert {setting_of(t, "optimizer") for t in trials_of(study)} == {"adam"}
+
+
+@pytest.mark.slow
+def test_rates_follow_the_winner_and_the_batch_size():
+    given = ("padding=on", "model.batch_norm=true")
+    for stage, rate in (("lr_adam", 0.01), ("lr_adamax", 0.004), ("lr_adagrad", 1e-6)):
+        sweep(f"stage={stage}", *given, f"optimizer.lr={rate}")
+    best = winner_of(PLACE, ["lr_adam", "lr_adamax", "lr_adagrad"]).trial
+    base = setting_of(best, "optimizer.lr")
+    study = sweep("stage=batch_size", *given, "data.batch_size=2,8")
+    assert {setting_of(t, "optimizer") for t in trials_of(study)} == {setting_of(best, "optimizer")}
+    for trial in trials_of(study):
+        batch, factor = trial.params["data.batch_size"], trial.params["stage.rate_factor"]
+        assert setting_of(trial, "optimizer.lr") == pytest.approx(base * factor * (batch / 8) ** 0.5, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_the_same_configuration_is_not_trained_twice():
+    sweep("stage=padding", "padding=on")
+    study = sweep("stage=batch_norm")
+    taken = {t.params["model.batch_norm"]: t.user_attrs["taken_over"] for t in study.trials}
+    assert taken == {False: True, True: False}
+    (first,) = current_study(URL, "tiny", "padding").trials
+    assert study.trials[0].value == first.value
+    assert study.trials[0].intermediate_values == first.intermediate_values
+
+
+@pytest.mark.slow
+def test_a_rerun_with_overrides_disturbs_nothing():
+    canonical = sweep("stage=padding")
+    before = [(t.number, t.value) for t in canonical.trials]
+    other = sweep("stage=padding", "train.epochs=2")
+    assert other.study_name != canonical.study_name
+    assert [(t.number, t.value) for t in open_study(URL, canonical.study_name).trials] == before
+    assert current_study(URL, "tiny", "padding").study_name == other.study_name
+    sweep("stage=padding")
+    assert current_study(URL, "tiny", "padding").study_name == canonical.study_name
+
+
+@pytest.mark.slow
+def test_a_missing_stage_is_named_with_the_command_that_runs_it(folder):
+    with pytest.raises(
+        StageError, match=r"stage padding .* was never run; run it with: python -m basecaller.train -m stage=padding"
+    ):
+        sweep("stage=batch_norm")
+    study = sweep("stage=padding")
+    assert winner_of(PLACE, ["padding"]).trial.number == standing(study).winner.number
+    study.set_user_attr("points", [*study.user_attrs["points"], "padding=masked"])
+    with pytest.raises(StageError, match=r"stage padding .*: 1 of its trials are unfinished; finish them with"):
+        sweep("stage=batch_norm")
+
+
+@pytest.mark.slow
+def test_a_bad_trial_has_a_named_end_and_never_wins():
+    study = sweep("optimizer=sgd", "train.clip=null", "optimizer.lr=1e30,0.001")
+    bad, good = study.trials
+    assert (bad.state, bad.user_attrs["outcome"]) == (TrialState.FAIL, "diverged")
+    assert "update 2" in bad.user_attrs["message"]
+    assert standing(study).winner.number == good.number
+    assert len(sweep("optimizer=sgd", "train.clip=null", "optimizer.lr=1e30,0.001").trials) == 2  # it would diverge again
+
+
+@pytest.mark.slow
+def test_infeasible_targets_end_the_trial_as_infeasible():
+    with pytest.raises(StageError, match="infeasible"):
+        sweep("model.stride=12", "optimizer.lr=0.01,0.001")
+    (study,) = optuna.get_all_study_summaries(URL)
+    assert study.n_trials == 2
+
+
+@pytest.mark.slow
+def test_a_failed_point_is_tried_again_by_the_next_sweep(monkeypatch):
+    from basecaller.runs import training
+
+    real = training.fit
+    monkeypatch.setattr(training, "fit", lambda *_: 1 / 0)
+    with pytest.raises(StageError, match="failed"):
+        sweep("optimizer.lr=0.01")
+    monkeypatch.setattr(training, "fit", real)
+    study = sweep("optimizer.lr=0.01")
+    assert [t.user_attrs["outcome"] for t in study.trials] == ["failed", "complete"]
+    assert "division by zero" in study.trials[0].user_attrs["message"]
+
+
+@pytest.mark.slow
+def test_what_a_dead_process_left_goes_back_into_the_queue(folder):
+    study = sweep(RATES)
+    left = study.ask()  # a trial that runs, whose job is gone: its lock file is there and free
+    left.set_user_attr("point", "optimizer.lr=0.1")
+    left.set_user_attr("seed", 1)
+    Path(trial_lock(folder / "outputs/tiny", study.study_name, left.number).lock_file).touch()
+    study = sweep("optimizer.lr=0.01,0.001,0.1")
+    assert [t.user_attrs["outcome"] for t in study.trials] == ["complete", "complete", "abandoned", "complete"]
+    assert not study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
+
+
+@pytest.mark.slow
+def test_a_trial_that_another_process_works_on_is_waited_for_not_repeated(folder):
+    study = sweep(RATES)
+    other = study.ask()
+    other.set_user_attr("point", "optimizer.lr=0.1")
+    other.set_user_attr("seed", 1)
+    lock = trial_lock(folder / "outputs/tiny", study.study_name, other.number)
+
+    def finish() -> None:
+        with lock:
+            held.set()
+            time.sleep(1)
+            other.set_user_attr("outcome", "complete")
+            study.tell(other, 0.5)
+
+    held = threading.Event()
+    thread = threading.Thread(target=finish)
+    thread.start()
+    held.wait()
+    again = sweep("optimizer.lr=0.01,0.001,0.1")
+    thread.join()
+    assert len(again.trials) == 3
+    assert standing(again).open == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        (("optimizer.lr=0.01,-1",), SettingError, r"optimizer\.lr=-1.*above 0"),
+        (("optimizer=adam,nonesuch",), SettingError, r"optimizer=nonesuch: no such option"),
+        (("data.batch_size=0,1",), SettingError, r"data\.batch_size=0: must be at least 1"),
+        (("model.channels=4,many",), SettingError, r"model\.channels"),
+        (("data=pod5", "data.pod5=no.pod5", "data.bam=no.bam", RATES), DataError, r"no\.pod5 does not exist"),
+    ],
+)
+def test_bad_points_are_refused_before_anything_is_stored(folder, overrides, error, message):
+    with pytest.raises(error, match=message):
+        sweep(*overrides)
+    assert not (folder / "outputs" / "optuna.db").exists()
+
+
+def test_a_storage_that_cannot_be_opened_is_named_without_its_password(folder):
+    (folder / "text.db").write_text("this is no database, and long enough that SQLite looks at its header")
+    with pytest.raises(StorageError, match=r"storage=sqlite:///text\.db"):
+        sweep("storage=sqlite:///text.db", RATES)
+    assert without_password("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+    with pytest.raises(StorageError) as caught:
+        open_storage("nonesuch://me:secret@host/db")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_journal_file_serves_as_storage(folder):
+    with hydra_app() as app:
+        name = app.multirun(
+            "config", run_job, [*TINY, "storage=journal:///log/journal.log", RATES], with_log_configuration=False
+        )
+    assert points(open_study("journal:///log/journal.log", name)) == ["optimizer.lr=0.01", "optimizer.lr=0.001"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_sweep_killed_in_mid_trial_continues_with_what_is_missing(folder, run, workers):
+    command = ["-m", *TINY, "train.epochs=8", "model.channels=16", "optimizer.lr=0.01,0.005,0.001,0.0005"]
+    if workers == 2:
+        command += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "basecaller.train", *command], cwd=folder, start_new_session=True, stderr=subprocess.DEVNULL
+    )
+
+    def under_way() -> bool:
+        """One trial has ended, and another one has a checkpoint."""
+        runs = list(folder.glob("outputs/tiny/runs/*"))
+        done = [r for r in runs if (r / "result.json").exists()]
+        return bool(done) and any((r / "last.pt").exists() for r in runs if r not in done)
+
+    wait_until(under_way, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    run("train", *command)
+    study = current_study(URL, "tiny", "none")
+    assert sorted(points(study)) == sorted(f"optimizer.lr={rate}" for rate in ("0.01", "0.005", "0.001", "0.0005"))
+    abandoned = [t for t in study.trials if t.user_attrs["outcome"] == "abandoned"]
+    assert len(abandoned) <= workers
+    assert len(study.trials) == 4 + len(abandoned)
+
+
+@pytest.mark.slow
+def test_a_winner_at_the_edge_makes_the_grid_grow_and_is_called_out(capsys):
+    given = ("padding=on", "model.batch_norm=true", "train.validations=1", "stage.extend=1")
+    study = sweep("stage=lr_adam", *given)
+    # on so few updates the highest rate is best: one step outward by the grid's own ratio, once
+    assert points(study)[:4] == [f"optimizer.lr={rate}" for rate in ("0.001", "0.0005", "0.0001", "5e-05")]
+    assert points(study)[4:] == ["optimizer.lr=0.002"]
+    assert standing(study).open == []
+    assert study.user_attrs["edges"] == {"optimizer.lr": "highest"}
+    assert "a better value may lie beyond" in capsys.readouterr().err
+    assert len(sweep("stage=lr_adam", *given).trials) == 5
+    assert len(sweep("stage=lr_adam", *given, "optimizer.lr=0.1,0.2").trials) == 7  # the user's own axis is left alone
+
+
+def runs(study: optuna.Study) -> list[tuple[str, int]]:
+    return [(t.user_attrs["point"], t.user_attrs["seed"]) for t in study.get_trials(states=(TrialState.COMPLETE,))]
+
+
+FOUR = ("stage=lr_adam", "padding=on", "model.batch_norm=true", "stage.extend=0", "train.validations=1")
+
+
+@pytest.mark.slow
+def test_the_better_half_runs_at_the_second_seed_and_two_at_the_third():
+    study = sweep(*FOUR, "search.replicates=3")
+    first = {
+        point: t.value for t in study.trials for point, seed in [(t.user_attrs["point"], t.user_attrs["seed"])] if seed == 1
+    }
+    better = sorted(first, key=first.get)[:2]
+    assert sorted(runs(study)) == sorted([(p, 1) for p in first] + [(p, s) for p in better for s in (2, 3)])
+    stand = standing(study)
+    assert stand.conclusion.seeds == 3
+    assert stand.conclusion.mean == pytest.approx(sum(t.value for t in stand.trials_of(stand.conclusion.winner)) / 3)
+    assert {setting_of(t, "seed") for t in trials_of(study)} == {1, 2, 3}
+    assert len(sweep(*FOUR, "search.replicates=3").trials) == len(study.trials)  # finished: nothing runs
+
+
+@pytest.mark.slow
+def test_more_replicates_add_seeds_to_what_is_there():
+    study = sweep(*FOUR)
+    assert len(study.trials) == 4
+    more = sweep(*FOUR, "search.replicates=2")
+    assert more.study_name == study.study_name
+    assert len(more.trials) == 6
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_between_seeds_goes_on_with_the_points_that_were_promoted(monkeypatch):
+    whole = runs(sweep(*FOUR, "search.replicates=3", "experiment=whole"))
+    from basecaller.runs import trial as life
+
+    real, count = life.train, itertools.count()
+
+    def train(*arguments):
+        if next(count) == 5:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(life, "train", train)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(*FOUR, "search.replicates=3")
+    monkeypatch.setattr(life, "train", real)
+    assert sorted(runs(sweep(*FOUR, "search.replicates=3"))) == sorted(whole)
+
+
+@pytest.mark.slow
+def test_seeds_swept_by_the_user_replicate_every_point():
+    study = sweep(RATES, "seed=1,2,3")
+    assert sorted(runs(study)) == sorted((f"optimizer.lr={rate}", seed) for rate in (0.01, 0.001) for seed in (1, 2, 3))
+    assert standing(study).conclusion.kind != "one seed"
+
+
+@pytest.mark.slow
+def test_a_point_that_diverges_at_a_later_seed_is_out(monkeypatch):
+    from basecaller.errors import DivergedError
+    from basecaller.runs import trial as life
+
+    real = life.train
+
+    def train(job, *rest):
+        if job.settings.seed == 2 and job.settings.optimizer.lr == 0.001:
+            raise DivergedError(3, float("nan"))
+        return real(job, *rest)
+
+    monkeypatch.setattr(life, "train", train)
+    stand = standing(sweep(*FOUR, "search.replicates=3"))
+    assert stand.failed == {"optimizer.lr=0.001": "diverged at seed 2"}
+    assert stand.conclusion.winner not in (None, "optimizer.lr=0.001")
+    assert sorted(len(stand.trials_of(point)) for point in stand.points) == [1, 1, 3, 3]  # another took its place
+
+
+SIZES = (
+    "stage=dilation", "padding=on", "model.batch_norm=false", "optimizer=adam", "data.batch_size=4", "train.validations=1",
+    "optimizer.lr='${rate:0.02,${stage.rate_factor}}'", "model.max_dilation=1,2", "stage.rate_factor=0.1,1.0,0.01,0.001,0.0001",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_stage_with_rates_runs_them_downward_and_then_the_best_of_every_choice():
+    study = sweep(*SIZES, "search.replicates=2")
+    done, stand = runs(study), standing(study)
+    assert stand.open == []
+    for size in (1, 2):
+        first = [point for point, seed in done if seed == 1 and point.startswith(f"model.max_dilation={size} ")]
+        rates = [stand.settings[point]["stage.rate_factor"] for point in first]
+        assert rates == sorted(rates, reverse=True)
+        best = max(range(len(rates)), key=lambda i: -stand.complete[first[i], 1].value)
+        assert len(first) == min(best + 3, 5)  # two more than the best
+        leader = [point for point, seed in done if seed == 3 and point in first]
+        assert len(leader) == 1
+    assert len(done) <= 2 * (4 + 3)
+    states = {p.point: p.state for p in stage_facts("dilation", study, stand).points}
+    assert set(states) == set(stand.points)
+    assert [states[p] for p in stand.points if not stand.trials_of(p)] == ["not needed"] * (10 - len({p for p, _ in done}))
+    assert runs(sweep(*SIZES, "search.replicates=2")) == done  # finished
+    assert runs(sweep(*SIZES, "search.replicates=3"))[: len(done)] == done
+    assert len(runs(study)) > len(done)
+
+
+@pytest.mark.slow
+def test_rounds_that_were_killed_end_as_those_that_were_not(monkeypatch):
+    whole = runs(sweep(*SIZES, "search.replicates=2", "experiment=whole"))
+    from basecaller.runs import trial as life
+
+    real, count = life.train, itertools.count()
+
+    def train(*arguments):
+        if next(count) in (4, 9):
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(life, "train", train)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            sweep(*SIZES, "search.replicates=2")
+    assert sorted(runs(sweep(*SIZES, "search.replicates=2"))) == sorted(whole)
+
+
+@pytest.mark.slow
+def test_the_simpler_choice_is_injected_where_no_difference_shows(monkeypatch):
+    sweep("stage=padding", "stage.simple_first=true", "stage.design=halving", "search.replicates=3")
+    study = current_study(URL, "tiny", "padding")
+    study.set_user_attr("concluded", None)  # other losses than were measured: conclude anew
+    stand = standing(study)
+    assert stand.simple_first == ["off", "on"]
+    values = {("padding=off", 1): 1.00, ("padding=off", 2): 1.10, ("padding=off", 3): 1.22,
+              ("padding=on", 1): 0.99, ("padding=on", 2): 1.11, ("padding=on", 3): 1.20}  # fmt: skip
+    monkeypatch.setattr(type(stand), "values", lambda self, seeds: {
+        p: {s: values[p, s] for q, s in values if q == p and s in seeds} for p in self.points
+    })  # fmt: skip
+    winner = winner_of(PLACE, ["padding"]).trial
+    assert setting_of(winner, "padding") == "off"

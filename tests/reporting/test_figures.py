@@ -1,0 +1,90 @@
+"""The figure of a stage is the one that its grid asks for, and shows what was measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+from xml.etree import ElementTree
+
+from basecaller.reporting.contents import PointFacts, StageFacts, VerdictFacts
+from basecaller.reporting.figures import figure_of, overview
+
+CURVE = [{"samples": 1000 * i, "val_loss": 2.0 / i} for i in (1, 2, 3)]
+VERDICT = VerdictFacts("clear", "", None, None, None, 2, 2, None, 0, None, None, [])
+
+
+def point(settings: dict[str, Any], mean: float | None, state: str = "", curves: list | None = None) -> PointFacts:
+    name = " ".join(f"{key}={value}" for key, value in settings.items())
+    values = {} if mean is None else {1: mean - 0.1, 2: mean + 0.1}
+    return PointFacts(
+        point=name, label=name, settings=settings, mean=mean, error=None if mean is None else 0.05, seeds=len(values),
+        values=values, identity_mean=None, loss_per_read=None, updates=None, samples=None, seconds=None, area_under_curve=None,
+        seconds_to_level=None, parameters=None, state=state, taken_over=0, curves=curves or [],
+    )  # fmt: skip
+
+
+def stage(name: str, points: list[PointFacts]) -> StageFacts:
+    axes = {key: list(dict.fromkeys(p.settings[key] for p in points)) for key in points[0].settings}
+    best = min((p.mean for p in points if p.mean is not None), default=None)
+    made = {f.name: None for f in dataclasses.fields(StageFacts)}
+    return StageFacts(**made | {"name": name, "points": points, "axes": axes, "value": best, "verdict": VERDICT})
+
+
+def texts(svg: str) -> list[str]:
+    """What is written in a figure: Matplotlib draws letters as paths, each text below a comment that has it."""
+    parser = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True))
+    found = ElementTree.fromstring(svg, parser).iter(ElementTree.Comment)
+    return [" ".join(comment.text.split()) for comment in found]
+
+
+def test_two_ordered_axes_make_a_heat_map():
+    grid = {(16, 3): 1.5, (16, 6): 1.25, (32, 3): 1.0, (32, 6): None}
+    points = [
+        point({"model.max_dilation": d, "model.stacks": s}, mean, "winner" if mean == 1.0 else "failed at seed 1")
+        for (d, s), mean in grid.items()
+    ]
+    svg, caption = figure_of(stage("dilation", points), [])
+    written = texts(svg)
+    for text in ("1.500", "1.250", "1.000", "±0.050", "failed", "largest dilation", "stacks", "16", "32"):
+        assert text in written
+    assert "Framed: the winner" in caption
+    assert svg.count("stroke: #d55e00; stroke-width: 2.5") == 1
+
+
+def test_points_of_one_ordered_axis_share_a_figure_with_the_other_stages_of_that_axis():
+    rates = [point({"optimizer.lr": rate}, 1 + rate, "winner" if rate == 0.001 else "") for rate in (0.1, 0.01, 0.001)]
+    adam, sgd = stage("lr_adam", rates), stage("lr_sgd", rates)
+    other = stage("padding", [point({"padding": "on"}, 1.0), point({"padding": "off"}, 1.1)])
+    written = texts(figure_of(adam, [adam, sgd, other])[0])
+    assert {"learning rate", "lr_adam", "lr_sgd"} <= set(written)
+    assert "padding" not in written
+
+
+def test_a_few_choices_show_their_learning_curves_and_many_their_spread():
+    few = [point({"padding": mode}, 1.0, curves=[CURVE, CURVE[:2]]) for mode in ("on", "off")]
+    svg, caption = figure_of(stage("padding", few), [])
+    assert {"padding=on", "padding=off"} <= set(texts(svg))
+    assert caption.startswith("Learning curves")
+    many = [point({"a": f"x{i}", "b": "y"}, 1 + i / 10) for i in range(9)]
+    svg, caption = figure_of(stage("many", many), [])
+    assert "a=x8 b=y" in texts(svg)
+    assert caption.startswith("Grey: single seeds")
+
+
+def test_nothing_measured_is_no_figure():
+    assert figure_of(stage("padding", [point({"padding": "on"}, None, "open")]), []) is None
+    assert overview([stage("padding", [point({"padding": "on"}, None)])]) is None
+    assert overview([stage("padding", [point({"padding": "on"}, 1.0)])]) is None
+
+
+def test_the_search_at_a_glance_has_every_stage_that_has_a_winner():
+    stages = [stage(name, [point({"padding": "on"}, mean)]) for name, mean in (("one", 1.5), ("two", None), ("three", 1.2))]
+    written = texts(overview(stages))
+    assert {"one", "three"} <= set(written)
+    assert "two" not in written
+
+
+def test_a_figure_is_the_same_bytes_whenever_it_is_drawn():
+    grid = [point({"a": a, "b": b}, a + b) for a in (1.0, 2.0) for b in (1.0, 2.0)]
+    first, again = (figure_of(dataclasses.replace(stage("x", grid), note=note), [])[0] for note in ("", "drawn anew"))
+    assert first == again

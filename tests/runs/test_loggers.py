@@ -1,0 +1,292 @@
+"""Loggers, read back with each one's own reader: every point once, also after a kill; and none of them can harm a training."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from basecaller.config import compose_config
+from basecaller.errors import BasecallerError, SettingError
+from basecaller.loggers.csv import Logger as CsvLogger
+from basecaller.loggers.settings import LOGGERS, Csv, Kind
+from basecaller.runs.folder import Result
+from basecaller.runs.identity import run_id
+from basecaller.runs.job import Job, resolve_job
+from basecaller.runs.training import train
+from basecaller.training.fit import Point
+from tests.conftest import TINY
+from tests.helpers.sweeping import sweep
+
+pytestmark = pytest.mark.usefixtures("folder")
+
+BASE = [*TINY, "train.validations=4", "seed=3"]
+TRACKERS = [pytest.param(name, marks=needed) for name, needed in {
+    "csv": (),
+    "tensorboard": pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed"),
+    "mlflow": pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow is not installed"),
+    "wandb": pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed"),
+}.items()]  # fmt: skip
+
+Points = dict[str, list[tuple[int, float]]]
+"""By metric: updates and value of every point, as logged."""
+
+
+def job_of(*overrides: str) -> Job:
+    job = resolve_job(compose_config([*BASE, *overrides]), Path("outputs/tiny/runs/x"))
+    return Job(job.settings, job.config, job.run_id, Path("outputs/tiny/runs") / job.run_id)
+
+
+def read_csv() -> tuple[list[Points], list[dict[str, Any]]]:
+    points, settings = [], []
+    for file in sorted(Path("outputs/tiny/csv").glob("*/metrics.csv")):
+        rows = list(csv.DictReader(file.open(encoding="utf-8")))
+        keys = [key for key in rows[0] if key != "step"]
+        points.append({key: [(int(row["step"]), float(row[key])) for row in rows if row[key]] for key in keys})
+        settings.append(dict(OmegaConf.load(file.with_name("hparams.yaml"))))
+    return points, settings
+
+
+def read_tensorboard() -> tuple[list[Points], list[dict[str, Any]]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    points, settings = [], []
+    for folder in sorted(Path("outputs/tiny/tensorboard").iterdir()):
+        events = EventAccumulator(str(folder)).Reload()
+        points.append({tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]})
+        kept = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+        told = HParamsPluginData.FromString(kept).session_start_info.hparams
+        settings.append({key: getattr(value, value.WhichOneof("kind")) for key, value in told.items()})
+    return points, settings
+
+
+def read_mlflow() -> tuple[list[Points], list[dict[str, Any]]]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=Path("outputs/tiny/mlruns").resolve().as_uri())
+    experiment = client.get_experiment_by_name("tiny")
+    runs = client.search_runs([experiment.experiment_id])
+    points = [
+        {key: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, key)] for key in run.data.metrics}
+        for run in runs
+    ]
+    assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
+    return points, [run.data.params | run.data.tags for run in runs]
+
+
+def leveldb_records(data: bytes) -> Iterator[bytes]:
+    """Of W&B's files: seven bytes, then LevelDB's log format, https://github.com/google/leveldb/blob/main/doc/log_format.md."""
+    at, whole = 7, b""
+    while at + 7 <= len(data):
+        if (left := 32768 - at % 32768) < 7:  # the rest of a block is no header
+            at += left
+            continue
+        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        whole += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield whole
+            whole = b""
+
+
+def read_wandb() -> tuple[list[Points], list[dict[str, Any]]]:
+    """Of the files that W&B writes offline; several folders may belong to one run."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    found: dict[str, tuple[Points, dict[str, Any]]] = {}
+    for file in sorted(Path("outputs/tiny/wandb").glob("offline-run-*/run-*.wandb")):
+        points, settings = found.setdefault(file.stem, ({}, {}))
+        for data in leveldb_records(file.read_bytes()):
+            record = Record.FromString(data)
+            settings |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
+            row = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
+            for key in row.keys() - {"updates"}:
+                if not key.startswith("_"):
+                    points.setdefault(key, []).append((row["updates"], row[key]))
+    return [points for points, _ in found.values()], [settings for _, settings in found.values()]
+
+
+READ = {"csv": read_csv, "tensorboard": read_tensorboard, "mlflow": read_mlflow, "wandb": read_wandb}
+
+
+def assert_logged(points: Points, result: Result) -> None:
+    """Every point of the curve once, and the best checkpoint's scores with the last."""
+    curve = result.curve
+    expected = {"train/loss": "train_loss", "val/loss": "val_loss", "lr": "lr", "epoch": "epoch", "samples": "samples"}
+    for key, attribute in expected.items():
+        assert [step for step, _ in points[key]] == [point.updates for point in curve], key
+        assert [value for _, value in points[key]] == pytest.approx([getattr(point, attribute) for point in curve], rel=1e-6)
+    for key, metric in {"val/best_loss": "val_loss", "val/identity": "identity_mean"}.items():
+        assert points[key] == [(curve[-1].updates, pytest.approx(result.metrics[metric], rel=1e-6))]
+
+
+class Killed(BaseException):
+    """In place of a kill: nothing catches it."""
+
+
+def killed_after(count: int):
+    seen: list[Point] = []
+
+    def on_point(point: Point) -> None:
+        seen.append(point)
+        if len(seen) == count:
+            raise Killed
+
+    return on_point
+
+
+@pytest.mark.parametrize("name", TRACKERS)
+def test_a_killed_training_goes_on_in_its_run_and_repeats_no_point(name):
+    job = job_of(f"logger={name}")
+    for count in (1, 3):  # also killed again after the points of the first run were told once more
+        with pytest.raises(Killed):
+            train(job, killed_after(count))
+        if name == "wandb":
+            time.sleep(1.1)  # its folders are named by the second
+    result = train(job)
+    (points,), (settings,) = READ[name]()
+    assert_logged(points, result)
+    assert float(settings["optimizer.lr"]) == 0.001
+    assert settings["optimizer.name"] == "adam"
+    assert (settings["experiment"], settings["stage"], settings["seed"]) == ("tiny", "none", "3")
+    assert settings["run_id"] == job.run_id
+
+
+@pytest.mark.parametrize("name", TRACKERS)
+def test_a_training_that_is_begun_anew_leaves_no_point_of_the_first(name, monkeypatch):
+    """As where a GPU goes on with what a CPU began: the checkpoint is not used."""
+    job = job_of(f"logger={name}")
+    with pytest.raises(Killed):
+        train(job, killed_after(2))
+    (job.folder / "last.pt").unlink()
+    from basecaller.training import fit
+
+    real = fit.evaluate
+    monkeypatch.setattr(fit, "evaluate", lambda *a, **k: (scored := real(*a, **k)) | {"loss": scored["loss"] + 1e-3})
+    result = train(job)
+    found, _ = READ[name]()
+    assert_logged(max(found, key=lambda points: len(points["val/loss"])), result)  # W&B and MLflow keep the first one's run
+
+
+def test_a_result_taken_over_is_not_logged_and_says_so(caplog):
+    train(job_of())
+    with caplog.at_level(logging.INFO):
+        assert train(job_of("logger=csv")).taken_over
+    assert "trained before, nothing is logged again (logger=csv)" in caplog.text
+    assert not Path("outputs/tiny/csv").exists()
+
+
+def test_loggers_are_no_part_of_a_result(tmp_path):
+    plain = train(job_of())
+    logged = job_of("logger=[csv,tensorboard]", "train.resume=false")
+    assert logged.run_id == job_of().run_id
+    again = train(logged)
+    assert [point.val_loss for point in again.curve] == [point.val_loss for point in plain.curve]
+    assert {path.parent.name for path in Path("outputs/tiny").glob("*/*" + logged.run_id)} == {"csv", "runs", "tensorboard"}
+
+
+@pytest.mark.parametrize("broken", ["__init__", "log", "close"])
+def test_a_logger_that_fails_costs_one_warning_and_not_the_training(monkeypatch, caplog, broken):
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(CsvLogger, broken, full)
+    result = train(job_of("logger=[csv,tensorboard]"))
+    warnings = [record.getMessage() for record in caplog.records if "logger=" in record.getMessage()]
+    assert warnings == ["logger=csv: [Errno 28] No space left on device; the training goes on without it"]
+    (points,), _ = read_tensorboard()
+    assert_logged(points, result)
+
+
+def test_an_error_of_a_server_shows_no_password(monkeypatch, caplog):
+    def refused(*_: Any) -> None:
+        raise RuntimeError("request to https://me:secret@host/api failed: https://host/api, https://you:hidden@host")
+
+    monkeypatch.setattr(CsvLogger, "log", refused)
+    train(job_of("logger=csv"))
+    assert "https://me:***@host/api failed: https://host/api, https://you:***@host" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("name", [name for name, kind in LOGGERS.items() if kind.package])
+def test_a_missing_package_is_one_error_that_names_the_extra(monkeypatch, name, folder):
+    monkeypatch.setattr("basecaller.loggers.settings.find_spec", lambda package: None)
+    with pytest.raises(SettingError, match=rf"logger={name}: needs {name}: .*pip install 'basecaller\[{name}\]'"):
+        compose_config([f"logger={name}"])
+    with pytest.raises(BasecallerError, match=f"logger={name}: needs {name}"):
+        sweep(f"logger={name}", "optimizer.lr=0.1,0.2")
+    assert not list(folder.iterdir())
+
+
+def test_a_folder_of_a_packages_name_is_no_package(folder, monkeypatch):
+    """W&B's own folder wandb/, in the folder where the command is typed."""
+    (folder / "loggers_test_package").mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    assert find_spec("loggers_test_package") is not None
+    monkeypatch.setitem(LOGGERS, "csv", Kind(Csv, "loggers_test_package"))
+    with pytest.raises(SettingError, match="logger=csv: needs loggers_test_package"):
+        compose_config(["logger=csv"])
+
+
+WRONG = {
+    "an unknown logger": (["logger=nonesuch"], "logger=nonesuch: no such option; there are csv, mlflow, none"),
+    "a key of a logger that is not chosen": (["logger.mlflow.uri=x"], "this logger is not chosen; add logger=mlflow"),
+    "an unknown key": (["logger=csv", "logger.csv.foldr=x"], "logger.csv.foldr: unknown key; did you mean logger.csv.folder?"),
+    "another mode": (["logger=wandb", "logger.wandb.mode=on"], "logger.wandb.mode=on: must be one of offline, online"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_wrong_settings_of_loggers_are_named(kind):
+    overrides, words = WRONG[kind]
+    with pytest.raises(SettingError) as told:
+        compose_config(overrides)
+    assert words in str(told.value)
+
+
+def test_loggers_cannot_be_swept():
+    with pytest.raises(BasecallerError, match="logger=csv,tensorboard: cannot be swept"):
+        sweep("logger=csv,tensorboard")
+
+
+def test_every_trial_of_a_sweep_is_a_run_with_its_place_in_the_study():
+    study = sweep("logger=[csv,tensorboard,mlflow]", "optimizer.lr=0.01,0.001")
+    for name in ("csv", "tensorboard", "mlflow"):
+        _, settings = READ[name]()
+        rates = {int(each["trial"]): float(each["optimizer.lr"]) for each in settings}
+        assert rates == {trial.number: trial.params["optimizer.lr"] for trial in study.trials}
+        assert {each["study"] for each in settings} == {study.study_name}
+    assert "logger" not in study.trials[0].user_attrs["choices"]
+    assert not any("logger" in line for line in study.trials[0].user_attrs["overrides"])
+
+
+def test_offline_is_wandbs_mode_unless_the_user_asks(monkeypatch):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    assert compose_config(["logger=wandb"]).logger.wandb.mode == "offline"
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert compose_config(["logger=wandb"]).logger.wandb.mode == "online"
+
+
+def test_a_password_of_a_tracking_server_is_kept_nowhere():
+    job = job_of("logger=mlflow", "logger.mlflow.uri=https://me:secret@host/x")
+    assert job.settings.logger["mlflow"].uri == "https://me:secret@host/x"
+    assert job.config["logger"]["mlflow"]["uri"] == "https://me:***@host/x"
+    assert run_id(job.config) == job_of().run_id
+
+
+def test_nothing_of_a_logger_is_imported_until_it_is_chosen():
+    code = "import basecaller.train, sys; print([m for m in ('tensorboard', 'mlflow', 'wandb', 'torch') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

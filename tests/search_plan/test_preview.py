@@ -1,0 +1,70 @@
+"""What a preview lists, and how its estimates follow the settings."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from basecaller.config import compose_config
+from basecaller.search_plan.preview import estimate, preview
+from basecaller.search_plan.search import Search
+
+OWN = ["data.reads=1000", "train.native=off", "train.chunks=100", "search.workers=2", "plan=[padding,lr_adam]"]
+
+
+def search(*overrides: str) -> Search:
+    given = [*OWN, *overrides]
+    return Search(compose_config(given), given, Console(quiet=True))
+
+
+def shown(*overrides: str) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    preview(search(*overrides), console)
+    return console.file.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def folder(folder):
+    """Nothing is read from and written to the working folder of the tests."""
+
+
+def test_every_trial_of_the_first_round_is_listed():
+    text = shown("search.replicates=1")
+    assert "padding=off" in text
+    for rate in ("0.001", "0.0005", "0.0001", "5e-05"):
+        assert f"optimizer.lr={rate}" in text
+    assert "padding=<best of padding>" in text
+    assert "first round: 6 trials, 2 at once" in text
+    assert "6 points" not in text
+
+
+def test_later_rounds_and_finalists_are_told_where_there_are_any():
+    text = shown("search.rounds=3", "search.finalists=4", "search.finalist_seeds=2", "search.headline_seeds=1")
+    assert "up to 2 more round(s)" in text
+    assert "up to 4 finalists at 2 seed(s)" in text
+    assert "headline: the winner and the defaults, 1 seed(s) each" in text
+    alone = shown("search.rounds=1", "search.finalists=0")
+    assert "more round(s)" not in alone
+    assert "finalists" not in alone
+
+
+def test_an_estimate_follows_the_work():
+    asked = search("train.validation_chunks=1")
+    base = estimate(asked, {})
+    assert base > 0
+
+    def trained(**changed: object) -> float:
+        return estimate(asked, {}, OmegaConf.merge(asked.cfg.train, changed))
+
+    assert trained(chunks=200) == pytest.approx(2 * base, rel=0.05)
+    assert trained(epochs=3) == pytest.approx(3 * base, rel=0.05)
+    assert trained(chunks=100_000) == trained(chunks=None)  # there are no more
+    assert trained(validation_chunks=50) > base
+    stacks = asked.cfg.model.stacks
+    assert estimate(asked, {"model.stacks": 2 * stacks}) == pytest.approx(2 * base, rel=0.1)
+    assert estimate(asked, {"data.batch_size": 1}) > base  # a core is less busy
+    assert estimate(asked, {"model.stacks": "<best of stacks>"}) == base  # not known yet: as the config has it
+    assert estimate(search("train.validation_chunks=1", "model.stride=2"), {}) == pytest.approx(2 * base)

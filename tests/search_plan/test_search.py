@@ -1,0 +1,169 @@
+"""The search around the stages: what is asked again and how, finalists, and what the winner gained."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from basecaller.config import compose_config
+from basecaller.hpo.grid import as_text, parse_overrides
+from basecaller.search_plan.finalists import Candidates, finalist_candidates, leaves
+from basecaller.search_plan.incumbent import Incumbent, asking_again, neighbours
+from basecaller.search_plan.stages import composed_settings, read_stage
+from basecaller.search_plan.winner import gain
+from tests.conftest import TINY, Command
+
+SETTINGS = {
+    "padding": "off", "optimizer": "adam", "data.batch_size": 4, "model.batch_norm": True, "model.max_dilation": 32,
+    "model.stacks": 3, "optimizer.lr": 0.004,
+}  # fmt: skip
+INCUMBENT = Incumbent(SETTINGS, "study", 0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "incumbent", "expected"),
+    [
+        ([16, 32, 64, 128], 32, [16, 32, 64]),
+        ([16, 32, 64, 128], 16, [8, 16, 32]),  # one step beyond the end
+        ([16, 32, 64, 128], 128, [64, 128, 256]),
+        ([1, 4, 8], 1, [1, 4]),  # no batch is smaller
+        ([3, 6, 9], 3, [2, 3, 6]),
+        ([1, 4, 8], 2, [1, 2, 4]),  # found beyond the grid
+        ([False, True], True, [False, True]),
+        (["off", "on"], "on", ["off", "on"]),
+        ([], 5, [5]),
+    ],
+)
+def test_a_narrowed_axis_is_the_incumbent_and_its_neighbours(values, incumbent, expected):
+    assert neighbours(values, incumbent) == expected
+
+
+def again(stage: str, given: tuple[str, ...] = (), axes: dict | None = None) -> dict[str, str]:
+    lines = asking_again(read_stage(stage, []), INCUMBENT, axes or {}, given)
+    return {key: str(override.input_line) for key, override in parse_overrides(lines).items()}
+
+
+def test_a_question_is_asked_again_around_the_incumbent_with_the_rate_co_tuned():
+    lines = again("dilation", axes={"model.max_dilation": [16, 32, 64, 128]})
+    assert lines["model.max_dilation"] == "model.max_dilation=16,32,64"
+    assert lines["stage.rate_factor"] == "stage.rate_factor=2.0,1.0,0.5"
+    assert lines["optimizer.lr"] == "optimizer.lr='${rate:0.004,${stage.rate_factor}}'"
+    assert lines["model.stacks"] == "model.stacks=3"
+    assert lines["padding"] == "padding=off"
+    assert not set(read_stage("dilation", []).params) - set(lines)  # nothing is left to an earlier stage
+
+
+def test_the_rate_is_scaled_with_the_batch_where_that_is_swept():
+    lines = again("batch_size", axes={"data.batch_size": [1, 4, 8, 16, 32]})
+    assert lines["data.batch_size"] == "data.batch_size=1,4,8"
+    assert lines["optimizer.lr"] == "optimizer.lr='${rate:0.004,${stage.rate_factor},${data.batch_size},4}'"
+
+
+def test_a_rate_is_asked_again_by_its_values():
+    lines = again("lr_adam")
+    assert lines["optimizer.lr"] == "optimizer.lr=0.016,0.008,0.004,0.002,0.001"
+    assert "stage.rate_factor" not in lines
+
+
+def test_what_the_user_set_stays():
+    lines = again("dilation", given=("optimizer.lr", "model.stacks"), axes={"model.max_dilation": [16, 32]})
+    assert not {"optimizer.lr", "model.stacks", "stage.rate_factor"} & set(lines)
+
+
+def resolve(config: DictConfig) -> DictConfig:
+    keys = ["padding", "optimizer", "model", "stage", "data"]
+    config.data.fingerprint = None
+    return OmegaConf.create(OmegaConf.to_container(OmegaConf.masked_copy(config, keys), resolve=True))
+
+
+@pytest.mark.slow
+def test_a_sweep_over_candidates_gives_each_of_them_its_own_settings():
+    given = ["data.batch_size=2", "train.chunks=40"]
+    found = {
+        "incumbent": {"padding": "off", "optimizer": "adamax", "optimizer.lr": 0.008, "model.batch_norm": True},
+        "batch_norm_off": {"padding": "off", "optimizer": "adamax", "optimizer.lr": 0.004, "model.batch_norm": False},
+        "defaults": composed_settings(given, ["padding", "optimizer", "optimizer.lr", "model.batch_norm"]),
+    }
+    candidates = Candidates(found, tuple(given))
+    lines = [line for line in candidates.sweep() if not line.startswith("stage.candidate=")]
+    for name in found:
+        swept = compose_config([*given, *lines, f"stage.candidate={name}"])
+        alone = compose_config([*given, *candidates.lines(name)])
+        for key in ("padding", "optimizer", "model", "data.batch_size"):
+            assert OmegaConf.select(resolve(swept), key) == OmegaConf.select(resolve(alone), key)
+    assert leaves(given, ["padding"]) == {"padding.mode": "off"}
+
+
+def test_overrides_say_what_they_were_made_from():
+    value = {"a": {"b": 1, "c": [True, None, "it's"]}, "d": 0.001}
+    config = compose_config([f"stage.candidates={as_text(value)}"])
+    assert OmegaConf.to_container(config.stage.candidates) == value
+
+
+def scores(loss: float, *identities: float) -> dict:
+    named = {f"read{i}": identity for i, identity in enumerate(identities)}
+    return {"loss": loss, "identities": named, "identity_mean": float(np.mean(identities)), "identity_median": 0.5}
+
+
+def test_the_gain_is_paired_by_seed_and_read():
+    ours = [scores(0.5, 0.8, 0.9, 0.7), scores(0.6, 0.82, 0.88, 0.74)]
+    theirs = [scores(0.7, 0.7, 0.8, 0.65), scores(0.9, 0.72, 0.82, 0.64)]
+    ours, theirs = (dict(zip([1001, 1002], of, strict=True)) for of in (ours, theirs))
+    found = gain(ours, theirs)
+    differences = np.array([[10, 10, 5], [10, 6, 10]])
+    assert found["identity_points"] == pytest.approx(differences.mean())
+    assert found["loss"] == pytest.approx(0.25)
+    reads, seeds = differences.mean(0).var(ddof=1) / 3, differences.mean(1).var(ddof=1) / 2
+    assert found["error"] == pytest.approx(math.sqrt(reads + seeds))
+    assert found["text"].startswith("Tuning gained 8.5 ± ")
+    assert gain(theirs, ours)["text"].startswith("Tuning lost 8.5 ± ")
+    assert gain(ours, {1002: theirs[1002]})["seeds"] == [1002]  # at the other seed the defaults failed
+    assert math.isfinite(gain(ours, {1002: theirs[1002]})["error"])
+    assert "not known" in gain(ours, {})["text"]
+
+
+def test_the_incumbent_is_a_finalist_with_half_its_rate_too():
+    found = finalist_candidates(INCUMBENT, [], {}, [], 6, (32, 8, 1)).settings
+    assert list(found) == ["incumbent", "batches_32_8_1", "rate_halved", "defaults"]
+    assert found["rate_halved"] == found["incumbent"] | {"optimizer.lr": 0.002}
+
+
+def test_a_search_asks_again_compares_finalists_and_repeats_nothing(tmp_path: Path, run: Command):
+    command = [*TINY, "padding=off", "data.reads=120", "train.chunks=20", "plan=[batch_norm,lr_adam]", "search.workers=1",
+               "stage.extend=0", "search.finalist_budget=2", "search.round_budget=2", "search.rounds=2",
+               "search.finalists=6", "search.headline_seeds=2"]  # fmt: skip
+    shown = run("search", *command).stdout
+    where = tmp_path / "outputs/tiny"
+    facts = json.loads((where / "report.json").read_text())
+    names = [stage["name"] for stage in facts["stages"]]
+    assert names[:2] == ["batch_norm", "lr_adam"]
+    assert names[-2:] == ["finalists", "headline"]
+    assert {"batch_norm.2", "lr_adam.2"} <= set(names)
+    assert "asked again: " in shown
+    stages = {stage["name"]: stage for stage in facts["stages"]}
+    for name, stage in stages.items():
+        assert stage["study"].startswith(f"tiny/{name}/")
+        assert bool(stage["again"]) == (name.count(".") == 1)
+    finalists = {point["settings"]["stage.candidate"] for point in stages["finalists"]["points"]}
+    assert {"incumbent", "defaults"} <= finalists
+    headline = stages["headline"]
+    assert {t["seed"] for t in headline["trials"]} == {1001, 1002}
+    assert len({t["updates"] for t in headline["trials"] if "winner" in t["point"]}) == 1  # alike at every seed
+    winner = facts["winner"]
+    assert winner["gain"]["text"] in (where / "report.html").read_text()
+    assert winner["gain"]["text"] in (where / "report.md").read_text()
+    assert winner["gain"]["seeds"] == [1001, 1002]
+    trained = {folder.name for folder in (where / "runs").iterdir()}
+    files = {path: path.stat().st_mtime_ns for path in (where / "runs").glob("*/test.json")}
+    assert len(files) == 4
+    page = (where / "report.html").stat().st_mtime_ns
+    run("search", *command)
+    assert (where / "report.html").stat().st_mtime_ns == page  # nothing new is to be said
+    assert {folder.name for folder in (where / "runs").iterdir()} == trained
+    assert {path: path.stat().st_mtime_ns for path in files} == files  # tested once
+    assert json.loads((where / "report.json").read_text())["winner"] == winner

@@ -1,0 +1,11 @@
+"""How a machine's cores are divided."""
+
+from basecaller.workers import Workers, cores, divide
+
+
+def test_cores_are_divided_never_oversubscribed():
+    for workers in (1, 2, 3, 64):
+        division = divide(workers, "cpu")
+        assert division.threads == max(1, cores() // workers)
+    assert divide(None, "cpu") == Workers(cores(), 1)
+    assert divide(None, "cpu").count * divide(None, "cpu").threads <= cores()
