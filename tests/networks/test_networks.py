@@ -17,6 +17,7 @@ from hydra.errors import ConfigCompositionException
 from rich.console import Console
 from torch import nn
 
+from basecaller.api import Basecaller
 from basecaller.basecall import basecall
 from basecaller.calling.caller import Caller, margin
 from basecaller.commandline import options
@@ -316,6 +317,9 @@ def test_a_checkpoint_brings_no_code_along(folder, module, dataset):
         load_network(folder / "best.pt")
     found = load_network(folder / "best.pt", allowed)
     assert found.settings == made.settings
+    with pytest.raises(SettingError, match="may not be imported"):
+        Basecaller.load(folder)
+    assert Basecaller.load(folder, networks=allowed).model.network.settings == made.settings
     signal = torch.randn(1, 50)
     assert torch.equal(found.eval()(signal), made.eval()(signal))
     fresh = build(made.settings, dataset.alphabet, 4)
