@@ -193,7 +193,14 @@ class Basecaller:
         self.caller = Caller(model.network, None, batch_size, decoder)
 
     @classmethod
-    def load(cls, model: str | Path, device: str = "auto", decoder: Decoder = "beam", batch_size: int = 16) -> Basecaller:
+    def load(
+        cls,
+        model: str | Path,
+        device: str = "auto",
+        decoder: Decoder = "beam",
+        batch_size: int = 16,
+        networks: Sequence[str] = (),
+    ) -> Basecaller:
         """Loads a model.
 
         Args:
@@ -201,11 +208,13 @@ class Basecaller:
             device: `cpu`, `cuda`, `cuda:N`, or `auto`.
             decoder: See `Basecaller`.
             batch_size: See `Basecaller`.
+            networks: Modules and packages that may be imported for a model of your own network, such as `["mynet"]`.
 
         Raises:
             DataError: There is no model, or it cannot be read.
+            SettingError: Its network may not be imported, or cannot be.
         """
-        return cls(load_model(str(model), device), decoder, batch_size)
+        return cls(load_model(str(model), device, networks), decoder, batch_size)
 
     def call(self, signal: ArrayLike) -> Basecall:
         """Calls one read.

@@ -69,7 +69,7 @@ def basecall(chosen: BasecallOptions, console: Console, command: str = "") -> di
     """
     files = pod5_files(chosen.reads, "reads")
     torch.set_num_threads(chosen.threads or cores())
-    model = load_model(chosen.model, chosen.device)
+    model = load_model(chosen.model, chosen.device, chosen.networks)
     if chosen.calibration is not None:
         model = replace(model, calibration=calibration_from(Path(chosen.calibration)))
     if chosen.format != "fastq" and not set(model.network.alphabet) <= set(ALPHABET):
@@ -109,7 +109,7 @@ def _call_files(
                 if chosen.format == "fastq":
                     written = write_fastq(partial, calls, quality)
                 else:
-                    stride, binary = model.network.settings.stride, chosen.format == "bam"
+                    stride, binary = model.network.stride, chosen.format == "bam"
                     written = write_alignments(partial, calls, quality, stride, binary, command, model.rna)
                 for call in written:
                     counts["reads"] += 1

@@ -96,7 +96,7 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation,
     if (chosen.reads is None) != (chosen.reference is None):
         raise SettingError("reads and reference: give both, or neither to evaluate on a data set")
     torch.set_num_threads(chosen.threads or cores())
-    model = load_model(chosen.model, chosen.device)
+    model = load_model(chosen.model, chosen.device, chosen.networks)
     folder, network, calibration = model.folder, model.network, model.calibration or UNCALIBRATED
     output = _output(chosen, folder)
     decoder: Decoder = chosen.decoder  # type: ignore[assignment]
@@ -113,7 +113,7 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation,
 
         def chunks_of(split: str) -> tuple[Dataset, np.ndarray]:
             dataset, name = split_of(settings, split)
-            indices = choose(dataset, name, None, network.settings.stride, 1.0)
+            indices = choose(dataset, name, None, network.stride, 1.0)
             if chosen.limit is not None:
                 indices = np.random.default_rng(0).permutation(indices)[: chosen.limit]
             return dataset, indices

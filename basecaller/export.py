@@ -10,7 +10,6 @@ import itertools
 import json
 import warnings
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from rich.console import Console
 from basecaller import __version__
 from basecaller.calling.files import signals
 from basecaller.calling.model import load_model, split_of
-from basecaller.calling.plain import Plain
+from basecaller.calling.plain import LogProbabilities, Plain
 from basecaller.commandline import arguments, options
 from basecaller.data.pod5 import pod5_files
 from basecaller.data.signal import CLIP, MAD_TO_STD
@@ -29,8 +28,9 @@ from basecaller.decode import greedy
 from basecaller.entry import as_message
 from basecaller.errors import DataError
 from basecaller.files import check_writable, replacing, write_json
-from basecaller.geometry import receptive_field
+from basecaller.network import RawCTCNet
 from basecaller.schema import EXPORTS, ExportOptions
+from basecaller.training.checkpoint import network_section
 
 TOLERANCE = 1e-3
 """Largest difference of a log-probability that an exported model may show: rounding in another order of operations."""
@@ -38,17 +38,16 @@ TOLERANCE = 1e-3
 
 def metadata(network: Any) -> dict[str, Any]:
     """What a program must know to use the model."""
-    size = network.settings
     return {
         "program": f"basecaller {__version__}",
         "alphabet": network.alphabet,
         "labels": ["blank", *network.alphabet],
-        "stride": size.stride,
-        "receptive_field": receptive_field(size.kernel, size.max_dilation, size.stacks, size.stride),
+        "stride": network.stride,
+        "receptive_field": network.receptive_field,
         "normalisation": f"(x - median) / ({MAD_TO_STD} x median absolute deviation) over the read, clipped to +-{CLIP:g}",
         "input": "float32 [batch, samples]",
         "output": "log-probabilities, float32 [batch, frames, labels], frames = ceil(samples / stride)",
-        "model": asdict(size),
+        "model": network_section(network.settings),
     }
 
 
@@ -70,14 +69,14 @@ def export(chosen: ExportOptions) -> dict[str, Any]:
         DataError: the model or the reads cannot be used, a package is missing, or the exported model differs: then no file is
             left.
     """
-    model = load_model(chosen.model, "cpu")
+    model = load_model(chosen.model, "cpu", chosen.networks)
     network = model.network
     told, given = metadata(network), some_signals(chosen, model)
     if not given:
         raise DataError(f"reads={chosen.reads}: there is no read to check on")
     target = Path(chosen.output) if chosen.output else model.folder / f"model.{EXPORTS[chosen.format]}"
     check_writable(target.parent)
-    plain = Plain(network).eval()
+    plain = (Plain(network) if isinstance(network, RawCTCNet) else LogProbabilities(network)).eval()
     example = torch.from_numpy(given[0])[None]
     with replacing(target) as partial, warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # of exporters, about themselves

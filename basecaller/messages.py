@@ -80,12 +80,15 @@ def _unknown(key: str, sections: Mapping[str, type]) -> str:
     others = [source for source, kind in SOURCES.items() if name in {f.name for f in fields(kind.settings)}]
     if where == "data" and others:
         return f"this source has no such key; it belongs to {' and '.join(f'data={source}' for source in others)}"
+    if where == "model" and name in {f.name for f in fields(sections[where])}:
+        return "this network has no such key; it is RawCTCNet's. --help with your model=... lists those that there are"
     groups = dict.fromkeys(section.partition(".")[0] for section in sections if section)
     known = [f.name for f in fields(sections[where])] + ([] if where else list(groups))
     close = difflib.get_close_matches(name, known, n=1)
     if close:
         return f"unknown key; did you mean {f'{where}.' if where else ''}{close[0]}?"
-    return f"unknown key; known are {', '.join(known)}"
+    of = " of RawCTCNet" if where == "model" else ""
+    return f"unknown key; known{of} are {', '.join(known)}"
 
 
 def is_users(error: BaseException) -> bool:

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from basecaller.data.dataset import ALPHABET
-from basecaller.geometry import Model, dilations, output_length, stem_kernel
+from basecaller.geometry import Model, dilations, receptive_field, stem_kernel
+from basecaller.networks.base import Network
 from basecaller.tower import Tower
 
 
-class RawCTCNet(nn.Module):
+class RawCTCNet(Network):
     """The network.
 
     Args:
@@ -31,7 +32,8 @@ class RawCTCNet(nn.Module):
     def __init__(self, settings: Model, alphabet: str = ALPHABET, seed: int = 0) -> None:
         super().__init__()
         c, s = settings.channels, settings.skip_channels
-        self.settings, self.alphabet = settings, alphabet
+        self.settings, self.alphabet, self.stride = settings, alphabet, settings.stride
+        self.receptive_field = receptive_field(settings.kernel, settings.max_dilation, settings.stacks, settings.stride)
         width = stem_kernel(settings.stride)
         self.stem = nn.Conv1d(1, c, width, stride=settings.stride, padding=width // 2)
         self.mix = nn.Linear(c, c)
@@ -40,7 +42,6 @@ class RawCTCNet(nn.Module):
         self.skip = nn.Linear(len(rungs) * c, s)
         self.head = nn.Linear(s, s)
         self.scores = nn.Linear(s, 1 + len(alphabet))
-        self._flat: Tensor | None = None
         self._initialise(seed)
 
     @torch.no_grad()
@@ -59,40 +60,8 @@ class RawCTCNet(nn.Module):
         for name in modules:
             nn.init.zeros_(getattr(self, name).bias)
 
-    @torch.no_grad()
-    def flatten(self) -> Tensor:
-        """All parameters as one vector, float [parameters], in the order of `parameters()`. They are views of it from then on.
-        A network that is moved or changes its type has other parameters, and needs another call.
-        """
-        parameters = list(self.parameters())
-        flat = self._flat
-        at = 0 if flat is None else flat.data_ptr()
-        for p in parameters:
-            if flat is None or p.data_ptr() != at or p.dtype != flat.dtype:
-                flat = None
-                break
-            at += p.numel() * p.element_size()
-        if flat is None:
-            flat = torch.cat([p.detach().reshape(-1) for p in parameters])
-            for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-                p.data = part.view_as(p)
-            self._flat = flat
-        return flat
-
-    def frames(self, lengths: Tensor) -> Tensor:
-        """Output frames for signals of `lengths` samples: int64 [batch]."""
-        return output_length(lengths, self.settings.stride)
-
     def forward(self, signal: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Scores of every label at every frame.
-
-        Args:
-            signal: float [batch, samples], zero beyond each read's end.
-            lengths: int64 [batch]. Given, what lies beyond a read's end is hidden from every layer, and a read's
-                scores are those it has alone; without, zeros beyond the end pass through like signal.
-        Returns:
-            Unnormalised scores [batch, frames, labels]; frames beyond a read's end mean nothing.
-        """
+        """Unnormalised scores [batch, frames, labels] of signals [batch, samples]; see `Network.forward`."""
         x = F.elu(self.mix(F.elu(self.stem(signal[:, None])).transpose(1, 2)))
         valid = None
         if lengths is not None:

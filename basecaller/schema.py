@@ -143,6 +143,7 @@ class Top:
         storage: Any Optuna URL, or journal:///FILE. With a password: storage='${oc.env:NAME}'.
         output_dir: Folder of the experiment.
         plan: Stages that a search runs, in order.
+        networks: Modules and packages of your own networks (`model._target_`) that may be imported, as in [mynet].
         print_config: Print the composed config before anything runs, without passwords.
     """
 
@@ -153,6 +154,7 @@ class Top:
     storage: str
     output_dir: str
     plan: tuple[str, ...] = field(metadata={"distinct": True})
+    networks: tuple[str, ...] = field(metadata={"distinct": True})
     print_config: bool
 
 
@@ -230,6 +232,7 @@ class BasecallOptions:
         batch_size: Chunks computed together.
         device: Where to compute. `auto` takes a GPU if there is one.
         threads: Threads of this process. null: all cores.
+        networks: Modules and packages that may be imported for a model of your own network, as in [mynet].
     """
 
     model: str = field(metadata={"path": True})
@@ -242,6 +245,7 @@ class BasecallOptions:
     batch_size: int = field(metadata={"least": 1})
     device: str = field(metadata=DEVICE)
     threads: int | None = field(metadata={"least": 1})
+    networks: tuple[str, ...] = field(metadata={"distinct": True})
 
 
 @dataclass(frozen=True)
@@ -259,6 +263,7 @@ class EvaluateOptions:
             calibration goes to the model.
         device: Where to compute. `auto` takes a GPU if there is one.
         threads: Threads of this process. null: all cores.
+        networks: Modules and packages that may be imported for a model of your own network, as in [mynet].
     """
 
     model: str = field(metadata={"path": True})
@@ -270,6 +275,7 @@ class EvaluateOptions:
     output: str | None = field(metadata={"path": True})
     device: str = field(metadata=DEVICE)
     threads: int | None = field(metadata={"least": 1})
+    networks: tuple[str, ...] = field(metadata={"distinct": True})
 
 
 @dataclass(frozen=True)
@@ -282,6 +288,7 @@ class ExportOptions:
         output: File to write. null: model.pt or model.onnx in the model's folder.
         reads: POD5 file or folder to check the exported model on. null: the validation split of the model's own data.
         limit: Number of reads to check on.
+        networks: Modules and packages that may be imported for a model of your own network, as in [mynet].
     """
 
     model: str = field(metadata={"path": True})
@@ -289,6 +296,7 @@ class ExportOptions:
     output: str | None = field(metadata={"path": True})
     reads: str | None = field(metadata={"path": True})
     limit: int = field(metadata={"least": 1})
+    networks: tuple[str, ...] = field(metadata={"distinct": True})
 
 
 @dataclass(frozen=True)
@@ -341,39 +349,43 @@ def source_keys(source: str) -> type | None:
 
 
 @cache
-def field_of(key: str, source: str) -> tuple[type, str] | None:
+def field_of(key: str, source: str, model: type = Model) -> tuple[type, str] | None:
     """The dataclass and the field that describe a dotted key; None for a key that nothing describes.
 
     Args:
         key: such as `optimizer.lr`.
         source: `data.name`, which says what else the `data` section holds.
+        model: dataclass that describes the `model` section, see `networks.named.kind_of`.
     """
     where, _, name = key.rpartition(".")
-    kinds = [SECTIONS[where]] if where in SECTIONS else []
+    kinds = [model if where == "model" else SECTIONS[where]] if where in SECTIONS else []
     if where == "data" and source in SOURCES:
         kinds.append(SOURCES[source].settings)
     return next(((kind, name) for kind in kinds if name in {f.name for f in fields(kind)}), None)
 
 
-def typed_setting(key: str, value: Any, source: str) -> Any:
+def typed_setting(key: str, value: Any, source: str, model: type = Model) -> Any:
     """A number, text, truth value or null as its key's type, checked; anything else, and what no field describes, as it is.
 
     Raises:
         SettingError: the key cannot have that value.
     """
-    return typed_scalar(field_of(key, source), value, key)
+    return typed_scalar(field_of(key, source, model), value, key)
 
 
-def typed_config(values: dict[str, Any]) -> dict[str, Any]:
+def typed_config(values: dict[str, Any], model: type = Model) -> dict[str, Any]:
     """A resolved config with all values typed: configs that mean the same are equal.
 
+    Args:
+        values: the config.
+        model: see `field_of`.
     Raises:
         SettingError: a key cannot have its value.
     """
     source = str(values["data"]["name"])
 
     def of(where: str, node: dict[str, Any]) -> dict[str, Any]:
-        return {name: typed_setting(f"{where}.{name}" if where else name, value, source) for name, value in node.items()}
+        return {name: typed_setting(f"{where}.{name}" if where else name, value, source, model) for name, value in node.items()}
 
     return {
         name: of(name, value) if name in SECTIONS and isinstance(value, dict) else value

@@ -18,6 +18,7 @@ from basecaller.data.sources import SOURCES
 from basecaller.errors import DataError, SettingError
 from basecaller.geometry import Model
 from basecaller.loggers.settings import logger_settings
+from basecaller.networks.named import Named, kind_of, model_settings
 from basecaller.places import conf_dir, expanded
 from basecaller.resolving import resolve
 from basecaller.schema import (
@@ -170,7 +171,7 @@ def _data(node: dict[str, Any]) -> Data:
 class Settings(General):
     """All settings, checked. `padding` is its mode."""
 
-    model: Model
+    model: Model | Named
     optimizer: Optimizer
     train: Train
     data: Data
@@ -191,7 +192,8 @@ def general(cfg: DictConfig) -> General:
         SettingError: a key or value that cannot be; the message names it.
     """
     _check_keys(cfg)
-    return _general(resolve(cfg, without=("hydra", *TRAINING)), str(cfg.data.name))
+    values = resolve(cfg, without=("hydra", *TRAINING))
+    return _general(values, str(cfg.data.name), kind_of(cfg.model, values["networks"]))
 
 
 def _check_keys(cfg: DictConfig) -> None:
@@ -212,12 +214,12 @@ def _check_keys(cfg: DictConfig) -> None:
                 raise SettingError(f"{key}={written}: must not change with time, or no command could go on from what it left")
 
 
-def _general(values: dict[str, Any], source: str) -> General:
+def _general(values: dict[str, Any], source: str, model: type) -> General:
     top = section(Top, {f.name: values[f.name] for f in dataclasses.fields(Top)}, "")
     search = section(SearchOptions, values["search"], "search")
-    _check_winner(search.winner, source)
+    _check_winner(search.winner, source, model)
     stage, trial = section(Stage, values["stage"], "stage"), section(TrialPlace, values["trial"], "trial")
-    if stage.choice and stage.choice not in GROUPS and not any(field_of(stage.choice, source) for source in SOURCES):
+    if stage.choice and stage.choice not in GROUPS and not any(field_of(stage.choice, source, model) for source in SOURCES):
         raise SettingError(
             f"stage.choice={stage.choice}: no such setting; it must be a key or group that the stage sweeps, or null"
         )
@@ -231,17 +233,17 @@ def _general(values: dict[str, Any], source: str) -> General:
     return General(**vars(top), search=search, stage=stage, trial=trial, logger=logger, debug=debug)
 
 
-def _check_winner(winner: dict[str, Any], source: str) -> None:
+def _check_winner(winner: dict[str, Any], source: str, model: type) -> None:
     """Checks `search.winner`: what it holds are settings of a training."""
     for key, value in _leaves(winner):
         shown = f"search.winner.{key}"
         if key in GROUPS:
             if not (Path(conf_dir()) / key / f"{value}.yaml").is_file():
                 raise SettingError(f"{shown}={value}: no such option")
-        elif key != "seed" and (key.partition(".")[0] not in (*GROUPS, "train") or field_of(key, source) is None):
+        elif key != "seed" and (key.partition(".")[0] not in (*GROUPS, "train") or field_of(key, source, model) is None):
             raise SettingError(f"{shown}: unknown key; it must be a setting of a training, as in search.winner.train.epochs")
         else:
-            typed(*cast(tuple[type, str], field_of(key, source)), value, shown)
+            typed(*cast(tuple[type, str], field_of(key, source, model)), value, shown)
 
 
 def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -271,13 +273,13 @@ def settings_and_values(cfg: DictConfig) -> tuple[Settings, dict[str, Any]]:
     _check_keys(cfg)
     values = resolve(cfg, without=("hydra",))
     data = resolve(values["data"], "data")
-    above = _general(values, str(data.get("name")))
+    above = _general(values, str(data.get("name")), kind_of(resolve(values["model"], "model"), values["networks"]))
     train = section(Train, values["train"], "train")
     if wrong := check_schedule(train.batch_schedule, train.budget):
         raise SettingError(f"train.batch_schedule={list(train.batch_schedule or ())}: {wrong}")
     checked = Settings(
         **vars(above),
-        model=section(Model, values["model"], "model"),
+        model=model_settings(values["model"], above.networks),
         optimizer=section(Optimizer, values["optimizer"], "optimizer"),
         train=train,
         data=_data(data),

@@ -13,7 +13,7 @@ from mkdocs.structure.files import File, Files
 from basecaller.cli.commands import COMMANDS
 from basecaller.cli.help import REQUIRED, keys_and_defaults
 from basecaller.cli.keys import Key, groups_of
-from basecaller.schema import DataShared
+from basecaller.schema import SECTIONS, DataShared
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,7 +21,7 @@ ABOVE = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "
 """Files beside docs/ that pages link to, and the pages that stand for them on the site."""
 
 VARIED = ("model", "optimizer")
-"""Config groups whose options set the same keys."""
+"""Config groups whose options are a table, one for those that set the same keys."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -59,8 +59,10 @@ def keys_page() -> Iterator[str]:
     every = keys_and_defaults("train", [])
     pairs = [(key, default) for key, default in every if key.kind is DataShared or _section(key) != "data"]
     for section, of_section in groupby(pairs, lambda pair: _section(pair[0])):
-        options = groups[section] if section in VARIED else []
-        yield from _keys(section or "general", of_section, {option: [f"{section}={option}"] for option in options})
+        if section in VARIED:
+            yield from _varied(section, groups[section], list(of_section))
+        else:
+            yield from _keys(section or "general", of_section)
     for source in groups["data"]:
         given = keys_and_defaults("train", [f"data={source}"])
         own = [(key, default) for key, default in given if _section(key) == "data" and key.kind is not DataShared]
@@ -79,15 +81,33 @@ def _section(key: Key) -> str:
     return key.name.rpartition(".")[0]
 
 
-def _keys(title: str, pairs: Iterable[tuple[Key, str]], options: dict[str, list[str]] | None = None) -> Iterator[str]:
-    """A section: its keys with their defaults, those of each option if it is a config group."""
+def _varied(group: str, options: list[str], usual: list[tuple[Key, str]]) -> Iterator[str]:
+    """Sections of a config group: one for each set of keys, with the defaults of each option that has them.
+
+    Args:
+        group: which.
+        options: of it.
+        usual: keys and defaults without a choice.
+    """
+    alike: dict[tuple[Key, ...], dict[str, dict[Key, str]]] = {}
+    for option in options:
+        of = {key: default for key, default in keys_and_defaults("train", [f"{group}={option}"]) if _section(key) == group}
+        alike.setdefault(tuple(of), {})[option] = of
+    for keys, columns in sorted(alike.items(), key=lambda each: each[0][0].kind is not SECTIONS[group]):
+        if keys[0].kind is SECTIONS[group]:
+            yield from _keys(group, usual)
+        else:
+            first = next(iter(columns))
+            yield from _keys(f"{group}={first}", columns[first].items())
+        rows = [[f"`{key.name}`", *(f"`{of[key]}`" for of in columns.values())] for key in keys]
+        yield from _table("default with", *(f"`{group}={option}`" for option in columns), rows=rows)
+
+
+def _keys(title: str, pairs: Iterable[tuple[Key, str]]) -> Iterator[str]:
+    """A section: its keys with their defaults."""
     yield f"### {title}"
     yield ""
     yield from _entries(pairs)
-    if options:
-        columns = [dict(keys_and_defaults("train", overrides)) for overrides in options.values()]
-        rows = [[f"`{key.name}`", *(f"`{of[key]}`" for of in columns)] for key in columns[0] if _section(key) == title]
-        yield from _table("default with", *(f"`{title}={option}`" for option in options), rows=rows)
 
 
 def _entries(pairs: Iterable[tuple[Key, str]]) -> Iterator[str]:

@@ -149,7 +149,10 @@ MESSAGES = {
     "a list": (["train.epochs=[1,2]"], "train.epochs=[1, 2]: must be a whole number"),
     "no interpolation": (["optimizer.lr=${nonesuch}"], "optimizer.lr: Interpolation key 'nonesuch' not found"),
     "no variable": (["storage=${oc.env:NONESUCH}"], "Environment variable 'NONESUCH' not found"),
-    "no group option": (["model=nonesuch"], "model=nonesuch: no such option; there are rawctcnet, rawctcnet_small"),
+    "no group option": (
+        ["model=nonesuch"],
+        "model=nonesuch: no such option; there are bonito_ctc, bonito_ctc_small",
+    ),
     "grammar": (["optimizer.lr={"], "optimizer.lr={: cannot be read"),
     "no sweep": (["optimizer.lr=1,2"], "optimizer.lr=1,2: several values are a sweep, which needs -m"),
     "device": (["device=abacus", *TINY], "device=abacus"),

@@ -31,12 +31,14 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def follow(title: str, project: Path) -> None:
+def follow(title: str, project: Path, page: str = "CONTRIBUTING.md") -> None:
     """Writes the files and makes the changes of a section: a block belongs to the file that is named last before it."""
-    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    section = (ROOT / page).read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     assert section, title
     for block in BLOCK.finditer(section):
         kind, content = block.groups()
+        if not kind:  # commands
+            continue
         file = project / re.findall(r"`([\w/]+\.(?:py|yaml))`", section[: block.start()])[-1]
         if kind == "diff":
             lines = content.splitlines(keepends=True)

@@ -13,8 +13,8 @@ import torch
 from basecaller.data.batches import Batch
 from basecaller.decode import Decoder, path
 from basecaller.errors import SettingError
-from basecaller.geometry import Model, output_length, receptive_field, stem_kernel
-from basecaller.network import RawCTCNet
+from basecaller.geometry import output_length, stem_kernel
+from basecaller.networks.base import Network
 from basecaller.training.engine import engine_of
 
 LEAST_CHUNK = 4000
@@ -40,10 +40,9 @@ class Call:
     samples: int
 
 
-def margin(size: Model) -> int:
+def margin(network: Network) -> int:
     """Samples at a chunk's inner edges whose scores see beyond it: half the receptive field, in whole frames."""
-    field = receptive_field(size.kernel, size.max_dilation, size.stacks, size.stride)
-    return math.ceil((field + stem_kernel(size.stride)) / 2 / size.stride) * size.stride
+    return math.ceil((network.receptive_field + stem_kernel(network.stride)) / 2 / network.stride) * network.stride
 
 
 def cut(samples: int, chunk: int, edge: int) -> list[tuple[int, int, int, int]]:
@@ -76,11 +75,11 @@ class Caller:
         SettingError: chunks would be shorter than what the network sees around a base.
     """
 
-    def __init__(self, network: RawCTCNet, chunk_samples: int | None, batch_size: int, decoder: Decoder) -> None:
+    def __init__(self, network: Network, chunk_samples: int | None, batch_size: int, decoder: Decoder) -> None:
         self.network, self.batch_size, self.decoder = network.eval(), batch_size, decoder
-        self.stride = network.settings.stride
+        self.stride = network.stride
         self.engine = engine_of(network, precision="auto")
-        self.edge = margin(network.settings)
+        self.edge = margin(network)
         self.chunk = (chunk_samples or max(LEAST_CHUNK, 16 * self.edge)) // self.stride * self.stride
         if self.chunk < 3 * self.edge:
             raise SettingError(f"chunk_samples={chunk_samples}: must be at least {3 * self.edge}, three times what is cut off")

@@ -16,7 +16,7 @@ from basecaller.data.dataset import ALPHABET, Dataset
 from basecaller.decode import Decoder
 from basecaller.errors import DataError
 from basecaller.metrics import Alignment, columns, error_rates, identity_summary
-from basecaller.network import RawCTCNet
+from basecaller.networks.base import Network
 from basecaller.scores import ChunkScores, Homopolymers, ReadScores
 from basecaller.training.engine import engine_of
 from basecaller.training.evaluate import scored_batches, targets_of
@@ -105,7 +105,7 @@ def homopolymers(called: str, true: str) -> list[tuple[int, bool]]:
 
 
 def evaluate_chunks(
-    network: RawCTCNet, dataset: Dataset, indices: np.ndarray, decoder: Decoder, calibration: Calibration = UNCALIBRATED
+    network: Network, dataset: Dataset, indices: np.ndarray, decoder: Decoder, calibration: Calibration = UNCALIBRATED
 ) -> tuple[ChunkScores, Tally]:
     """A model on chunks whose sequences are known.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -13,7 +14,7 @@ from basecaller.config import compose_config
 from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
 from basecaller.errors import DataError
-from basecaller.network import RawCTCNet
+from basecaller.networks.base import Network
 from basecaller.settings import Data, data_settings
 from basecaller.training.checkpoint import load_network
 from basecaller.training.device import choose_device
@@ -38,7 +39,7 @@ class Trained:
     """
 
     folder: Path
-    network: RawCTCNet
+    network: Network
     config: DictConfig | None
     calibration: Calibration | None
 
@@ -82,18 +83,23 @@ def split_of(data: Data, split: str) -> tuple[Dataset, str | None]:
     return prepare(data.name, data.source, Path(data.folder)), None if split == "all" else split
 
 
-def load_model(model: str, device: str = "auto") -> Trained:
+def load_model(model: str, device: str = "auto", networks: Sequence[str] = ()) -> Trained:
     """A model that is given as a folder, or as the `best.pt` in it.
 
+    Args:
+        model: as given.
+        device: see `choose_device`.
+        networks: modules that may be imported for it.
     Raises:
         DataError: there is none, or it cannot be read.
+        SettingError: its network may not be imported, or cannot be.
     """
     folder = Path(model)
     if folder.name == "best.pt":
         folder = folder.parent
     if not (folder / "best.pt").is_file():
         raise DataError(f"model={model}: has no best.pt; give the folder of a training, such as outputs/tiny/winner")
-    network = load_network(folder / "best.pt").to(choose_device(device)).eval()
+    network = load_network(folder / "best.pt", networks).to(choose_device(device)).eval()
     file = folder / "config.yaml"
     config = cast(DictConfig, OmegaConf.load(file)) if file.is_file() else None
     return Trained(folder, network, config, read_calibration(folder))

@@ -1,4 +1,4 @@
-"""RawCTCNet in ordinary layers, for programs that know nothing of this one: what `basecaller.export` writes."""
+"""Networks for programs that know nothing of this one: what `basecaller.export` writes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from basecaller.network import RawCTCNet
+from basecaller.networks.base import Network
 from basecaller.tower import EPSILON
 
 
@@ -20,7 +21,7 @@ def _pointwise(weight: Tensor, bias: Tensor | None) -> nn.Conv1d:
 
 
 class Plain(nn.Module):
-    """The same function as a network in evaluation mode, without masks.
+    """RawCTCNet in ordinary layers: the same function in evaluation mode, without masks.
 
     Args:
         network: whose weights it copies.
@@ -69,3 +70,19 @@ class Plain(nn.Module):
                 x = through + self.residuals[i](units[-1])
         scores = self.scores(F.leaky_relu(self.head(F.leaky_relu(self.skip(torch.cat(units, 1))))))
         return F.log_softmax(scores.transpose(1, 2), 2)
+
+
+class LogProbabilities(nn.Module):
+    """Any network, without masks.
+
+    Args:
+        network: that it calls.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Log-probabilities [batch, frames, labels] of signals [batch, samples]."""
+        return F.log_softmax(self.network(signal), 2)

@@ -16,6 +16,7 @@ from basecaller.cli.flags import without_config_dir
 from basecaller.cli.keys import Key, groups_of, keys_of
 from basecaller.config import composed
 from basecaller.loggers.settings import LOGGERS
+from basecaller.networks.named import kind_of
 
 WIDEST = 100
 """Columns of the text in a wider terminal."""
@@ -105,7 +106,7 @@ def keys_and_defaults(name: str, overrides: list[str]) -> Iterator[tuple[Key, st
     own = [line for line in overrides if _is_own(line, command)]
     config = composed([EVERY_LOGGER, *(line for line in overrides if line not in own)])
     defaults = _values(config) | (_values(composed(own, f"commands/{name}", {"": command.options})) if command.options else {})
-    for key in keys_of(command, str(config.data.name)):
+    for key in keys_of(command, str(config.data.name), kind_of(config.model, config.networks)):
         yield key, defaults.get(key.name, "null")
 
 

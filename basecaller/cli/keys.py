@@ -8,6 +8,7 @@ from pathlib import Path
 
 from basecaller.checking import kind_in_words, meaning_of, rules_of, type_of
 from basecaller.cli.commands import EVERY, Command
+from basecaller.geometry import Model
 from basecaller.places import conf_dir
 from basecaller.schema import GROUPS, PATHS, SECTIONS, source_keys
 
@@ -45,20 +46,21 @@ class Key:
         return (*listed, "null") if listed and nullable else listed
 
 
-def keys_of(command: Command, source: str) -> list[Key]:
+def keys_of(command: Command, source: str, model: type = Model) -> list[Key]:
     """The keys of a command.
 
     Args:
         command: which.
         source: `data.name`, which decides the keys of the `data` section.
+        model: dataclass that describes the `model` section.
     """
     own = [Key(f.name, command.options, f.name) for f in fields(command.options)] if command.options else []
-    return own + [key for key in _config_keys(source) if _is_used(key.name, command)]
+    return own + [key for key in _config_keys(source, model) if _is_used(key.name, command)]
 
 
-def _config_keys(source: str) -> Iterator[Key]:
+def _config_keys(source: str, model: type) -> Iterator[Key]:
     for where, kind in SECTIONS.items():
-        kinds = [kind, *filter(None, [source_keys(source)])] if where == "data" else [kind]
+        kinds = [kind, *filter(None, [source_keys(source)])] if where == "data" else [model if where == "model" else kind]
         for each in kinds:
             for f in fields(each):
                 yield Key(f"{where}.{f.name}" if where else f.name, each, f.name)
@@ -70,5 +72,5 @@ def _is_used(key: str, command: Command) -> bool:
 
 def groups_of(command: Command) -> dict[str, list[str]]:
     """The config groups of a command, each with its options."""
-    used = [group for group in (*GROUPS, "stage", "logger", "debug") if _is_used(group, command)]
+    used = [group for group in (*GROUPS, "stage", "recipe", "logger", "debug") if _is_used(group, command)]
     return {group: sorted(file.stem for file in (Path(conf_dir()) / group).glob("*.yaml")) for group in used}

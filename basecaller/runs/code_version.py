@@ -14,6 +14,10 @@ TRAINING_CODE = (
     "geometry.py",
     "network.py",
     "tower.py",
+    "networks/base.py",
+    "networks/adapted.py",
+    "networks/named.py:_made",
+    "networks/masking.py",
     "decode.py",
     "metrics.py",
     "data/batches.py",
@@ -53,6 +57,11 @@ def code_version() -> str:
         text = (package / file).read_text(encoding="utf-8")
         told.append(meaning(text, function) if file.endswith(".py") else COMMENT.sub("", text).split())
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:10]
+
+
+def file_version(path: Path) -> str:
+    """Digest of what a Python file computes, ten hex digits."""
+    return hashlib.sha256(json.dumps(meaning(path.read_text(encoding="utf-8"))).encode()).hexdigest()[:10]
 
 
 def meaning(source: str, function: str = "") -> Any:

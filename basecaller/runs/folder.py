@@ -120,4 +120,5 @@ class RunFolder:
     def _way(self) -> str:
         """How this process would compute it."""
         chosen = self.job.settings
-        return str(choose_path(chosen.model, choose_device(chosen.device), chosen.train.native, chosen.train.precision))
+        device, train = choose_device(chosen.device), chosen.train
+        return str(choose_path(chosen.model, device, train.native, train.precision, label_smoothing=train.label_smoothing))

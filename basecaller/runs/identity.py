@@ -15,6 +15,7 @@ IGNORED = (
     "search",  # how many workers, what comes after the stages
     "stage",  # its question and the factors that its other keys are made from
     "trial",
+    "networks",  # what may be imported; the network's code is told by model.code
     "logger",
     "debug",  # what it sets is in other keys
     "print_config",

@@ -14,6 +14,7 @@ from basecaller.data.sources import source_fingerprint
 from basecaller.errors import DataError
 from basecaller.files import content_digest
 from basecaller.hpo.urls import shown, without_password
+from basecaller.networks.named import Named, kind_of
 from basecaller.runs.hydra_files import HydraFiles
 from basecaller.runs.identity import run_id
 from basecaller.schema import typed_config
@@ -54,7 +55,9 @@ def checked_config(cfg: DictConfig) -> tuple[Settings, dict[str, Any]]:
         BasecallerError: a setting cannot be, an interpolation cannot be resolved, or a file is missing.
     """
     settings, values = settings_and_values(cfg)
-    config = typed_config(values)
+    config = typed_config(values, kind_of(values["model"], settings.networks))
+    if isinstance(settings.model, Named):
+        config["model"]["code"] = settings.model.code
     config["storage"], config["logger"] = without_password(settings.storage), shown(config["logger"])
     config["data"]["fingerprint"] = source_fingerprint(settings.data.name, settings.data.source)
     config["train"]["init_digest"] = init_digest(settings.train.init)

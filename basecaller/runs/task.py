@@ -19,6 +19,7 @@ from basecaller.data.sources import prepare
 from basecaller.entry import as_message
 from basecaller.errors import SettingError
 from basecaller.hpo.task import Place, Task, register_best
+from basecaller.networks.named import kind_of
 from basecaller.printing import print_config
 from basecaller.runs.findings import warn_once
 from basecaller.runs.identity import IGNORED
@@ -84,7 +85,7 @@ def _run_trial(job: Job) -> float | None:
 
 
 UNSWEPT = ("experiment", "storage", "output_dir", "plan", "search", "trial", "stage", "device", "threads", "data.folder",
-           "train.resume", "logger", "debug", "print_config")  # fmt: skip
+           "train.resume", "networks", "logger", "debug", "print_config")  # fmt: skip
 """Keys that cannot be swept: what they set is no part of a training."""
 
 TUNED = ("stage.rate_factor", "stage.candidate")
@@ -154,7 +155,7 @@ class Training(Task):
         return [*pruner, candidates] if candidates else pruner
 
     def field_of(self, key: str, config: DictConfig) -> tuple[type, str] | None:
-        return field_of(key, str(config.data.name))
+        return field_of(key, str(config.data.name), kind_of(config.model, config.networks))
 
     def why_unswept(self, key: str) -> str:
         parents = [".".join(key.split(".")[:n]) for n in range(1, key.count(".") + 2)]

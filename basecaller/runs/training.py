@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from basecaller.data.sources import prepare
-from basecaller.network import RawCTCNet
+from basecaller.networks.adapted import build, check_protocol
 from basecaller.provenance import provenance
 from basecaller.runs.findings import warn_once
 from basecaller.runs.folder import Result, RunFolder
@@ -63,9 +63,10 @@ def _fit(job: Job, on_point: Callable[[Point], None]) -> Result:
     if not job.is_trial:  # a sweep has said it before
         warn_once(dataset, chosen)
     device = choose_device(chosen.device)
-    network = RawCTCNet(chosen.model, dataset.alphabet, chosen.seed)
+    network = build(chosen.model, dataset.alphabet, chosen.seed)
+    check_protocol(network)
     if chosen.train.init:
-        start_from(network, Path(chosen.train.init))
+        start_from(network, Path(chosen.train.init), chosen.networks)
     network = network.to(device)
     recipe = Recipe(
         optimizer=chosen.optimizer,

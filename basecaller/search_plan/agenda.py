@@ -283,7 +283,8 @@ class Agenda:
     def _cost(self, trial: TrialRecord) -> float:
         """The estimate for a trial's training, by its own config."""
         config, path = trial.config, "torch" if str(trial.facts.get("path")).startswith("torch") else "native"
-        return training_seconds(config["model"], config["train"], config["data"]["batch_size"], sizes(self.search), path)
+        batch, networks = config["data"]["batch_size"], self.search.cfg.networks
+        return training_seconds(config["model"], config["train"], batch, sizes(self.search), path, networks)
 
     def _cost_of(self, stage: str) -> float:
         """The mean estimate for the trials of a stage, around the best settings so far."""

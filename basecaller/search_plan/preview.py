@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -12,9 +14,13 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from basecaller.data.batches import Batch
+from basecaller.data.dataset import ALPHABET
 from basecaller.data.splits import SPLITS
 from basecaller.geometry import dilations
 from basecaller.hpo.designs import most_runs, planned
+from basecaller.networks.named import TARGET, Named, model_settings
+from basecaller.resolving import resolve
 from basecaller.search_plan.finalists import contenders
 from basecaller.settings import settings
 
@@ -113,7 +119,8 @@ def _path(search: Search) -> str:
     from basecaller.training.engine import choose_path
 
     checked = settings(search.cfg)
-    path = choose_path(checked.model, choose_device(checked.device), checked.train.native, checked.train.precision)
+    device, train = choose_device(checked.device), checked.train
+    path = choose_path(checked.model, device, train.native, train.precision, label_smoothing=train.label_smoothing)
     return "native" if str(path).startswith("native") else "torch"
 
 
@@ -124,6 +131,30 @@ def most_trials(search: Search, name: str) -> tuple[int, int]:
         return len(space.points()) * len(space.seeds), len(space.seeds)
     design, choices, seeds = planned(str(file.stage.design), space.axes, file.choice, int(file.stage.replicates))
     return most_runs(design, choices, seeds), seeds
+
+
+@lru_cache
+def measured_seconds(section: str, networks: tuple[str, ...], batch_size: int, samples: int) -> float:
+    """What a training of a named network takes for a sample of signal: nothing is known of its cost, so one update is measured,
+    on the processor, after one that is not.
+
+    Args:
+        section: its `model` section as JSON.
+        networks: that may be imported.
+        batch_size: chunks of the update.
+        samples: length of each.
+    """
+    from basecaller.networks.adapted import build  # torch starts slowly
+    from basecaller.training.engine import engine_of
+
+    engine = engine_of(build(model_settings(json.loads(section), networks), ALPHABET))
+    signal = np.random.default_rng(0).standard_normal((batch_size, samples), np.float32)
+    bases = np.full(batch_size, 1)
+    batch = Batch(signal, np.full(batch_size, samples), np.ones(batch_size, np.int64), bases)
+    engine.gradients(batch, masked=False)
+    before = time.perf_counter()
+    engine.gradients(batch, masked=False)
+    return (time.perf_counter() - before) / signal.size
 
 
 def estimate(search: Search, chosen: Mapping[str, Any], train: Any = None) -> float:
@@ -139,20 +170,28 @@ def estimate(search: Search, chosen: Mapping[str, Any], train: Any = None) -> fl
         value = str(chosen.get(key, "<default>"))
         return float(OmegaConf.select(search.cfg, key) if value.startswith("<") else value)
 
-    model = {key: number(f"model.{key}") for key in ("max_dilation", "stacks", "channels", "stride")}
-    return training_seconds(model, train or search.cfg.train, number("data.batch_size"), sizes(search), _path(search))
+    batch = number("data.batch_size")
+    if TARGET in search.cfg.model:
+        asked = {str(key): str(chosen.get(f"model.{key}", "<default>")) for key in search.cfg.model}
+        swept = OmegaConf.from_dotlist([f"{key}={value}" for key, value in asked.items() if not value.startswith("<")])
+        model = resolve(OmegaConf.merge(search.cfg.model, swept))
+    else:
+        model = {key: number(f"model.{key}") for key in ("max_dilation", "stacks", "channels", "stride")}
+    return training_seconds(model, train or search.cfg.train, batch, sizes(search), _path(search), search.cfg.networks)
 
 
-def training_seconds(model: Mapping[str, Any], train: Mapping[str, Any], batch: float, data: Sizes, path: str) -> float:
-    """Seconds of one training on one core of the machine that `SPEED` was measured on.
+def training_seconds(
+    model: Mapping[str, Any], train: Mapping[str, Any], batch: float, data: Sizes, path: str, networks: Sequence[str]
+) -> float:
+    """Seconds of one training on one core of the machine that `SPEED` was measured on; of a named network, on this one.
 
     Args:
         model, train: sections of its config.
         batch: chunks in a batch.
         data: that it trains on.
         path: how it is computed, a key of `SPEED`.
+        networks: that may be imported.
     """
-    blocks = len(dilations(int(model["max_dilation"]), int(model["stacks"])))
     there = min(train["chunks"] or data.training, data.training)
     chunks = {
         "epochs": train["epochs"] * there,
@@ -161,6 +200,13 @@ def training_seconds(model: Mapping[str, Any], train: Mapping[str, Any], batch: 
     }[train["budget"]]
     validated = min(train["validation_chunks"] or data.validation, data.validation)
     validation = train["validations"] * chunks / there * validated / 3  # no backward
+    if TARGET in model:
+        settings = model_settings(dict(model), networks)
+        assert isinstance(settings, Named)
+        section = json.dumps(settings.section())
+        every = measured_seconds(section, tuple(networks), int(batch), int(data.samples))
+        return (chunks + validation) * data.samples * every
+    blocks = len(dilations(int(model["max_dilation"]), int(model["stacks"])))
     overhead = 1 + 2 / batch if path == "torch" else 1  # PyTorch's small batches keep a core less busy
     width = (model["channels"] / 32) ** 1.5 * 4 / model["stride"]
     return float((chunks * overhead + validation) * data.samples * blocks * width / SPEED[path])

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from basecaller.config import command
@@ -96,6 +96,7 @@ class Search:
         if unknown or not self.plan:
             raise SettingError(f"plan={self.plan}: {unknown or 'nothing to run'}; stages are {', '.join(known)}")
         self.files = {name: read_stage(name, self.overrides) for name in self.plan}
+        self._check_model()
         self.spaces = {name: file.planned(self.overrides)[0] for name, file in self.files.items()}
         self.keys = [key for key in decided_keys(self.files.values()) if key not in self.given]
         self.history: list[Asked] = []
@@ -103,6 +104,16 @@ class Search:
         self.incumbent: Incumbent | None = None
         self.ran, self.round = False, 1
         self.progress = Progress(self)
+
+    def _check_model(self) -> None:
+        """Refuses stages that set what this network has not: a plan belongs to a network."""
+        for name, file in self.files.items():
+            for key in file.params:
+                if key.startswith("model.") and OmegaConf.select(self.cfg, key) is None:
+                    raise SettingError(
+                        f"plan: stage {name} sets {key}, but the network of model.name={self.cfg.model.name} has no such key; "
+                        "give a plan of stages for it, as recipe=bonito_ctc does"
+                    )
 
     # -- the whole
 

@@ -141,8 +141,8 @@ def tested(cfg: DictConfig, folder: Path) -> HeldOutReads:
         kept = from_json(_Test, read_json(folder / "test.json"))
         if kept.key == key:
             return kept.scores
-    network = load_network(folder / "best.pt").to(choose_device(checked.device))
-    stride, tolerated = network.settings.stride, checked.train.infeasible
+    network = load_network(folder / "best.pt", checked.networks).to(choose_device(checked.device))
+    stride, tolerated = network.stride, checked.train.infeasible
     indices = choose(dataset, split, None, stride, tolerated)
     scores, tally = evaluate_chunks(network, dataset, indices, "beam")
     identities = dict[str, list[float]]()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from basecaller.errors import DataError
 from basecaller.files import replacing
 from basecaller.geometry import Model
 from basecaller.network import RawCTCNet
+from basecaller.networks.adapted import build
+from basecaller.networks.base import Network
+from basecaller.networks.named import TARGET, Named, check_allowed, model_settings
 
 FORMAT = 1
 
@@ -42,42 +46,64 @@ def load(path: Path) -> dict[str, Any]:
     return content
 
 
-def network_content(network: RawCTCNet) -> dict[str, Any]:
+def network_section(settings: Model | Named) -> dict[str, Any]:
+    """The `model` section of a network, as plain values."""
+    return asdict(settings) if isinstance(settings, Model) else settings.section()
+
+
+def network_content(network: Network) -> dict[str, Any]:
     """What is needed to build a network again: its settings, letters and weights."""
     return {
-        "model": dataclasses.asdict(network.settings),
+        "model": network_section(network.settings),
         "alphabet": network.alphabet,
         "network": network.state_dict(),
     }
 
 
-def load_network(path: Path) -> RawCTCNet:
+def load_network(path: Path, networks: Sequence[str] = ()) -> Network:
     """The network of a checkpoint, on the CPU.
 
+    Args:
+        path: of the checkpoint.
+        networks: modules that may be imported for it; a checkpoint never says so itself.
     Raises:
         DataError: the file cannot be read, or its weights do not fit its settings.
+        SettingError: its network may not be imported, or cannot be.
     """
     content = load(path)
     try:
-        network = RawCTCNet(Model(**content["model"]), content.get("alphabet", ALPHABET))  # the first checkpoints had none
+        section = content["model"]
+        if TARGET in section:
+            check_allowed(str(section[TARGET]), networks, f"{path}: its network")
+        settings = model_settings(section, networks) if TARGET in section else Model(**section)
+        network = build(settings, content.get("alphabet", ALPHABET))  # the first checkpoints had none
         network.load_state_dict(content["network"])
     except (KeyError, TypeError, RuntimeError) as error:
         raise DataError(f"{path}: its weights do not fit its settings ({error})") from error
     return network
 
 
-def start_from(network: RawCTCNet, path: Path) -> None:
+def start_from(network: Network, path: Path, networks: Sequence[str] = ()) -> None:
     """Gives a network the weights of a checkpoint, to go on training from. Letters that the checkpoint has not keep the
-    network's own, fresh weights in the last layer.
+    network's own, fresh weights in the last layer of RawCTCNet.
 
     Raises:
-        DataError: the file cannot be read, or its network has another shape.
+        DataError: the file cannot be read, its network has another shape, or a network other than RawCTCNet has other letters.
+        SettingError: see `load_network`.
     """
-    other = load_network(path)
-    mine, theirs = dataclasses.asdict(network.settings), dataclasses.asdict(other.settings)
-    differing = [f"model.{key}={theirs[key]}" for key in mine if key != "name" and mine[key] != theirs[key]]
+    other = load_network(path, networks)
+    mine, theirs = network_section(network.settings), network_section(other.settings)
+    differing = [f"model.{key}={value}" for key, value in theirs.items() if key != "name" and mine.get(key) != value]
     if differing:
         raise DataError(f"train.init={path}: it was trained with {', '.join(differing)}; use the same")
+    if not isinstance(network, RawCTCNet) or not isinstance(other, RawCTCNet):
+        if network.alphabet != other.alphabet:
+            raise DataError(
+                f"train.init={path}: its letters are {other.alphabet}, those of the data {network.alphabet}; only RawCTCNet "
+                "can begin from other letters"
+            )
+        network.load_state_dict(other.state_dict())
+        return
     weights, last = other.state_dict(), {"scores.weight", "scores.bias"}
     network.load_state_dict({key: value for key, value in weights.items() if key not in last}, strict=False)
     with torch.no_grad():

@@ -20,12 +20,14 @@ from basecaller.geometry import Model
 from basecaller.native.build import UnavailableError, load
 from basecaller.native.step import Library, Step
 from basecaller.network import RawCTCNet
+from basecaller.networks.base import Network
+from basecaller.networks.named import Named
 from basecaller.training.device import WIDE, autocast_type, processor_can
 
 log = logging.getLogger(__name__)
 
 
-def ctc_nats(scores: Tensor, batch: Batch, network: RawCTCNet) -> Tensor:
+def ctc_nats(scores: Tensor, batch: Batch, network: Network) -> Tensor:
     """CTC negative log-likelihood summed over a batch, in nats (Graves et al., ICML 2006).
 
     Args:
@@ -39,6 +41,24 @@ def ctc_nats(scores: Tensor, batch: Batch, network: RawCTCNet) -> Tensor:
     return F.ctc_loss(log_probs, targets, frames, torch.from_numpy(batch.target_lengths), reduction="sum")
 
 
+BLANK_WEIGHT, LETTER_WEIGHT = 0.4, 0.1
+"""Weights of the blank, and of all letters together, in label smoothing: Bonito's."""
+
+
+def smoothing_nats(scores: Tensor, batch: Batch, network: Network) -> Tensor:
+    """Label smoothing as Bonito adds it to CTC: weighted negative log-probabilities, in nats, averaged over frames and labels.
+
+    Args:
+        scores, batch, network: see `ctc_nats`; frames beyond a read's end do not count.
+    """
+    frames = network.frames(torch.from_numpy(batch.lengths)).to(scores.device)
+    valid = torch.arange(scores.shape[1], device=scores.device) < frames[:, None]
+    log_probs = F.log_softmax(scores.float(), 2)[valid]
+    letters = log_probs.shape[1] - 1
+    weights = torch.tensor([BLANK_WEIGHT, *[LETTER_WEIGHT / letters] * letters], device=scores.device)
+    return -(log_probs * weights).mean()
+
+
 class Engine(ABC):
     """Computes a network.
 
@@ -50,14 +70,15 @@ class Engine(ABC):
         gradient: of it.
     """
 
-    def __init__(self, network: RawCTCNet) -> None:
+    def __init__(self, network: Network) -> None:
         self.network = network
         self.parameter = nn.Parameter(network.flatten())
         self.gradient = self.parameter.grad = torch.zeros_like(self.parameter)
 
     @abstractmethod
     def gradients(self, batch: Batch, masked: bool) -> float:
-        """The loss of a training batch in nats per base; `gradient` is given its gradient, unless it is not finite.
+        """The CTC loss of a training batch in nats per base; `gradient` is given the gradient of the training loss, which label
+        smoothing may be part of, unless it is not finite.
 
         Args:
             batch: cropped or padded to one rectangle.
@@ -82,11 +103,12 @@ class TorchEngine(Engine):
     Args:
         network: on its device.
         autocast: type of the matrix products, None for float32.
+        label_smoothing: weight of `smoothing_nats` in the training loss.
     """
 
-    def __init__(self, network: RawCTCNet, autocast: torch.dtype | None = None) -> None:
+    def __init__(self, network: Network, autocast: torch.dtype | None = None, label_smoothing: float = 0.0) -> None:
         super().__init__(network)
-        self.device, self.autocast = self.parameter.device, autocast
+        self.device, self.autocast, self.label_smoothing = self.parameter.device, autocast, label_smoothing
         parts = self.gradient.split([p.numel() for p in network.parameters()])
         for parameter, part in zip(network.parameters(), parts, strict=True):
             parameter.grad = part.view_as(parameter)
@@ -100,8 +122,11 @@ class TorchEngine(Engine):
 
     def gradients(self, batch: Batch, masked: bool) -> float:
         self.network.train()
-        loss = ctc_nats(self._scores(batch, masked), batch, self.network) / len(batch.targets)
+        scores = self._scores(batch, masked)
+        loss = ctc_nats(scores, batch, self.network) / len(batch.targets)
         value = loss.item()
+        if self.label_smoothing:
+            loss = loss + self.label_smoothing * smoothing_nats(scores, batch, self.network)
         self.gradient.zero_()
         loss.backward()
         return value
@@ -162,11 +187,11 @@ class Path:
     def precision(self) -> str:
         return "bfloat16" if self.half else "float32"
 
-    def engine(self, network: RawCTCNet) -> Engine:
-        """The engine of a network."""
-        if self.library:
+    def engine(self, network: Network, label_smoothing: float = 0.0) -> Engine:
+        """The engine of a network; native code has no label smoothing."""
+        if self.library and isinstance(network, RawCTCNet):
             return NativeEngine(self.library, network, self.half)
-        return TorchEngine(network, torch.bfloat16 if self.half else None)
+        return TorchEngine(network, torch.bfloat16 if self.half else None, label_smoothing)
 
 
 @cache
@@ -174,7 +199,14 @@ def _say_once(reason: str) -> None:
     log.warning("no native code, PyTorch computes, a few times slower: %s (train.native=off: not wanted)", reason)
 
 
-def choose_path(size: Model, device: torch.device, native: str = "auto", precision: str = "float32", labels: int = 5) -> Path:
+def choose_path(
+    size: Model | Named,
+    device: torch.device,
+    native: str = "auto",
+    precision: str = "float32",
+    labels: int = 5,
+    label_smoothing: float = 0.0,
+) -> Path:
     """The path of a network on a device.
 
     Args:
@@ -183,14 +215,20 @@ def choose_path(size: Model, device: torch.device, native: str = "auto", precisi
         native: `auto`: native code where it can be had, `on`: nothing else, `off`: PyTorch.
         precision: of matrix products: `float32`, `bfloat16`, or `auto`: what is faster, and no worse.
         labels: that the network scores.
+        label_smoothing: of the training; with it PyTorch computes.
     Raises:
         SettingError: `on`, and it cannot be had; the message says why.
     """
     library: Library | None = None
     reason = ""
+    channels = size.channels if isinstance(size, Model) else 0
     if native != "off":
         try:
-            if device.type != "cpu":
+            if not isinstance(size, Model):
+                reason = f"it computes RawCTCNet, not {size.target}"
+            elif label_smoothing:
+                reason = f"it has no label smoothing (train.label_smoothing={label_smoothing:g})"
+            elif device.type != "cpu":
                 reason = f"it runs on the processor, not on device={device}"
             elif (code := load()).fits(size, labels):
                 library = code
@@ -210,20 +248,19 @@ def choose_path(size: Model, device: torch.device, native: str = "auto", precisi
             raise SettingError("train.native=on: this processor has no bfloat16 products; use train.precision=float32")
         library = None
     if library and precision == "auto":
-        if size.channels >= WIDE and processor_can("amx_bf16"):  # whole tiles an instruction: PyTorch has them, native code not
+        if channels >= WIDE and processor_can("amx_bf16"):  # whole tiles an instruction: PyTorch has them, native code not
             library = None
         else:
             precision = "bfloat16" if library.has_half else "float32"
-    return Path(library, autocast_type(precision, device, size.channels) is not None)
+    return Path(library, autocast_type(precision, device, channels) is not None)
 
 
-def engine_of(network: RawCTCNet, native: str = "auto", precision: str = "float32") -> Engine:
+def engine_of(network: Network, native: str = "auto", precision: str = "float32") -> Engine:
     """The engine of a network, by the path that `choose_path` takes; PyTorch for numbers other than float32.
 
     Raises:
         SettingError: see `choose_path`.
     """
-    weight = network.scores.weight
-    if weight.dtype != torch.float32:
+    if next(network.parameters()).dtype != torch.float32:
         native = "off"
-    return choose_path(network.settings, weight.device, native, precision, len(weight)).engine(network)
+    return choose_path(network.settings, network.device, native, precision, 1 + len(network.alphabet)).engine(network)

@@ -32,8 +32,8 @@ def scored_batches(
         frames of each row are its chunk's.
     """
     network = engine.network
-    for rows in sorted_batches(indices, dataset.lengths, BATCH_SIZES[network.scores.weight.device.type]):
-        batch = collate(dataset, rows, "masked", network.settings.stride)
+    for rows in sorted_batches(indices, dataset.lengths, BATCH_SIZES[network.device.type]):
+        batch = collate(dataset, rows, "masked", network.stride)
         yield rows, batch, *engine.nats(batch), network.frames(torch.from_numpy(batch.lengths)).tolist()
 
 

@@ -18,8 +18,9 @@ from basecaller.data.batches import Batch, check_padding, training_batches
 from basecaller.data.dataset import Dataset
 from basecaller.errors import DataError, DivergedError, InfeasibleError
 from basecaller.files import replacing
-from basecaller.geometry import output_length, receptive_field
+from basecaller.geometry import output_length
 from basecaller.network import RawCTCNet
+from basecaller.networks.base import Network
 from basecaller.training import checkpoint
 from basecaller.training.batch_plan import BatchPlan
 from basecaller.training.engine import choose_path
@@ -107,7 +108,15 @@ class _State:
     skipped: int = 0  # cropped chunks left out because CTC could not align them
     seconds: float = 0.0
     curve: list[Point] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)  # of the last gradients, where `train.clip_factor` asks for them
 
+
+NORMS = 100
+"""Gradients whose norms `train.clip_factor` looks back on; while it has seen less than half of them, it clips nothing. Both as
+in Bonito."""
+
+RUN_LENGTH = 1_000_003
+"""Above the updates of most trainings: so far apart are the random streams of two seeds."""
 
 ROUNDING = 1e-9
 """Keeps a share that is k / n but for rounding from counting as less."""
@@ -152,13 +161,15 @@ def choose(dataset: Dataset, split: str | None, limit: int | None, stride: int, 
 class _Run:
     """A training in progress."""
 
-    def __init__(self, network: RawCTCNet, dataset: Dataset, recipe: Recipe) -> None:
+    def __init__(self, network: Network, dataset: Dataset, recipe: Recipe) -> None:
         self.network, self.dataset, self.recipe = network, dataset, recipe
-        self.device = network.scores.weight.device
-        self.stride = network.settings.stride
+        self.device, self.stride = network.device, network.stride
         settings = recipe.train
-        self.path = choose_path(network.settings, self.device, settings.native, settings.precision, 1 + len(network.alphabet))
-        self.engine = self.path.engine(network)
+        self.path = choose_path(
+            network.settings, self.device, settings.native, settings.precision, 1 + len(network.alphabet),
+            settings.label_smoothing,
+        )  # fmt: skip
+        self.engine = self.path.engine(network, settings.label_smoothing)
         check_padding(dataset, recipe.padding, recipe.batch_size)
         self.train, self.validation = (
             choose(dataset, split, limit, self.stride, settings.infeasible, recipe.seed)
@@ -224,20 +235,28 @@ class _Run:
 
     def step(self, batch: Batch) -> float:
         """One update; returns the loss in nats per base."""
+        if not isinstance(self.network, RawCTCNet):  # it may draw numbers, as dropout does: the same ones in a resumed run
+            torch.manual_seed((self.recipe.seed * RUN_LENGTH + self.state.updates) % 2**63)
         value = self.engine.gradients(batch, self.recipe.padding == "masked")
         if not np.isfinite(value):
             raise DivergedError(self.state.updates + 1, value)
-        if self.recipe.train.clip is not None:
-            self._clip(self.recipe.train.clip)
+        if self.recipe.train.clip is not None or self.recipe.train.clip_factor is not None:
+            self._clip()
         self.optimizer.step()
         self.schedule.step()
         return value
 
-    def _clip(self, most: float) -> None:
+    def _clip(self) -> None:
         """As `torch.nn.utils.clip_grad_norm_`, of one vector."""
-        gradient = self.engine.gradient
+        most, factor = self.recipe.train.clip, self.recipe.train.clip_factor
+        gradient, norms = self.engine.gradient, self.state.norms
         norm = float(torch.linalg.vector_norm(gradient))
-        if norm > most:
+        if factor is not None:
+            if 2 * len(norms) >= NORMS:
+                typical = factor * float(np.median(norms))
+                most = typical if most is None else min(most, typical)
+            norms[:] = [*norms, norm][-NORMS:]
+        if most is not None and norm > most:
             gradient.mul_(most / (norm + 1e-6))
 
     def epoch_batches(self) -> itertools.islice[Batch]:
@@ -299,9 +318,7 @@ class _Run:
         return point
 
 
-def fit(
-    network: RawCTCNet, dataset: Dataset, recipe: Recipe, on_point: Callable[[Point], None] = lambda point: None
-) -> Outcome:
+def fit(network: Network, dataset: Dataset, recipe: Recipe, on_point: Callable[[Point], None] = lambda point: None) -> Outcome:
     """Trains a network and scores its best checkpoint on the validation split.
 
     Where `recipe.folder` holds the last checkpoint of the same training, it goes on from there.
@@ -332,10 +349,9 @@ def fit(
         **vars(scored.basecalls),
         "area_under_curve": area_under(run.state.curve),
     }
-    size = network.settings
     facts = {
         "parameters": sum(p.numel() for p in network.parameters()),
-        "receptive_field": receptive_field(size.kernel, size.max_dilation, size.stacks, size.stride),
+        "receptive_field": network.receptive_field,
         "updates": run.state.updates,
         "reads": run.state.reads,
         "samples": run.state.samples,

@@ -48,7 +48,7 @@ def build_schedule(settings: Train, optimizer: torch.optim.Optimizer, updates: i
 
     With a batch schedule the rate grows with the square root of the batch, too.
     """
-    warm = settings.warmup * updates
+    warm = settings.warmup * updates if settings.warmup_updates is None else settings.warmup_updates
 
     def factor(step: int) -> float:
         at = plan.position(step) if plan else step

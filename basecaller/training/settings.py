@@ -43,8 +43,13 @@ class Train:
         batch_schedule: Batch sizes that follow each other, each for an equal share of the epochs, as in [32,8,1]. null: all
             batches have `data.batch_size` chunks. `optimizer.lr` is the rate at that size either way.
         clip: Largest norm of the gradient. null: no clipping.
+        clip_factor: Largest norm of the gradient, in medians of the last 100 norms, from the 51st update on. null: no such
+            clipping.
         schedule: Schedule of the learning rate; `cosine` goes down to 0 at the last update (Loshchilov & Hutter, 2017).
         warmup: Share of all updates in which the rate rises linearly from 0.
+        warmup_updates: Updates in which it does, in place of the share. null: `train.warmup` counts.
+        label_smoothing: Weight of label smoothing in the training loss: 1 is Bonito's, 0 none. PyTorch computes it, not native
+            code.
         precision: Precision of matrix products; the loss is always float32. `auto` takes bfloat16 if the hardware has it.
         native: Compute in native code. `auto`: if a C compiler and the processor allow it; `on`: fail otherwise.
         infeasible: Largest share of chunks that may be skipped because CTC cannot align them.
@@ -62,8 +67,11 @@ class Train:
     validations: int = field(metadata={"least": 1})
     batch_schedule: tuple[int, ...] | None
     clip: float | None = field(metadata={"above": 0})
+    clip_factor: float | None = field(metadata={"above": 0})
     schedule: str = field(metadata={"choices": SCHEDULES})
     warmup: float = field(metadata={"least": 0, "below": 1})
+    warmup_updates: int | None = field(metadata={"least": 0})
+    label_smoothing: float = field(metadata={"least": 0})
     precision: str = field(metadata={"choices": PRECISIONS})
     native: str = field(metadata={"choices": NATIVE})
     infeasible: float = field(metadata={"least": 0, "below": 1})

@@ -69,7 +69,7 @@ def test_chunks_cover_every_sample_once(samples, spare, edge):
 def test_a_stitched_read_has_the_scores_of_the_whole_read(stride):
     made = network(stride=stride)
     reads = [(str(n), normalise(RNG.normal(size=n)).astype(np.float32)) for n in (37, 1501, 900, 3000, 5)]
-    caller = Caller(made, 3 * margin(made.settings) + 2 * stride, 4, "greedy")
+    caller = Caller(made, 3 * margin(made) + 2 * stride, 4, "greedy")
     for (read_id, signal), (found_id, found) in zip(reads, caller.probabilities(reads), strict=True):
         with torch.inference_mode():
             whole = made(torch.from_numpy(signal)[None]).softmax(2)[0].numpy()

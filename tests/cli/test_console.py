@@ -80,7 +80,7 @@ def test_what_it_cannot_do_is_one_message(console, arguments, words):
         ("basecaller train opt", ["optimizer=", "optimizer."]),
         ("basecaller train optimizer.l", ["optimizer.lr="]),
         ("basecaller train -m optimizer=adam,adag", ["adam,adagrad "]),
-        ("basecaller train stage=lr_adam", ["lr_adam ", "lr_adamax "]),
+        ("basecaller train stage=lr_adam", ["lr_adam ", "lr_adamax ", "lr_adamw "]),
         ("basecaller train model.batch_norm=", ["true ", "false "]),
         ("basecaller train data=bonito data.pa", ["data.path="]),
         ("basecaller train data.pa", []),

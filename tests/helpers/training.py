@@ -14,7 +14,7 @@ from basecaller.training.settings import Optimizer, Train
 MODEL = Model("t", channels=8, skip_channels=8, kernel=3, max_dilation=4, stacks=1, batch_norm=True, stride=5, projection=False)
 TRAIN = Train(
     budget="epochs", epochs=2, updates=9, samples=5000, chunks=None, validation_chunks=None, validations=2,
-    batch_schedule=None, clip=2.0,
+    batch_schedule=None, clip=2.0, clip_factor=None, warmup_updates=None, label_smoothing=0.0,
     schedule="cosine", warmup=0.1, precision="float32", native="auto", infeasible=0.5, resume=True,
 )  # fmt: skip
 

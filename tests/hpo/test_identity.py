@@ -24,6 +24,7 @@ DECIDES_NOTHING = {
     "data.audit", "data.labels", "data.pore", "data.signal", "data.sources", "data.splits",
     # these bring a job to `runs.training._fit`
     "provenance", "runs.findings", "runs.folder", "runs.job", "runs.loggers", "hpo.records",
+    "checking", "runs.code_version",  # these describe a named network
 }  # fmt: skip
 
 

@@ -133,7 +133,7 @@ def test_limit_makes_a_whole_search_short(run: Command, tmp_path: Path):
 
 STAGE = """# @package _global_
 stage:
-  name: width
+  name: size
   question: Does a wider kernel help?
   choice: model
   simple_first: true
@@ -151,7 +151,7 @@ def own(tmp_path: Path) -> Path:
     """A folder of configs outside the package."""
     place = tmp_path / "my configs"
     files = {
-        "stage/width": STAGE,
+        "stage/size": STAGE,
         "model/little": MODEL.format("little", 3),
         "model/wide": MODEL.format("wide", 5),
         "data/few": DATA,
@@ -165,9 +165,9 @@ def own(tmp_path: Path) -> Path:
 def test_configs_of_ones_own_serve_every_command(run: Command, tmp_path: Path, own: Path):
     given = [f"--config-dir={own}", "data=few", *(line for line in TINY if not line.startswith(("data.", "model.")))]
     run("train", *given, "model=wide")
-    run("train", "-m", *given, "stage=width")
-    assert "wide" in run("search", *given, "plan=[width]", "search.workers=1").stdout
-    assert {study.parent.name for study in tmp_path.glob("outputs/tiny/sweeps/*/*")} == {"width", "headline"}
+    run("train", "-m", *given, "stage=size")
+    assert "wide" in run("search", *given, "plan=[size]", "search.workers=1").stdout
+    assert {study.parent.name for study in tmp_path.glob("outputs/tiny/sweeps/*/*")} == {"size", "headline"}
     assert "reads kept" in run("prepare", f"hydra.searchpath=['file://{own}']", "data=few").stdout
     assert "data.reads: a whole number, at least 3; default 60" in run("search", *given[:2], "--help").stdout
     assert "nonesuch: no such folder" in run("search", "--config-dir", "nonesuch", code=2).stderr

@@ -1,0 +1,77 @@
+"""A network of any class as training takes it, and the check that it keeps to the protocol of `networks.base.Network`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from basecaller.errors import SettingError
+from basecaller.geometry import Model, output_length
+from basecaller.network import RawCTCNet
+from basecaller.networks.base import Network
+from basecaller.networks.named import Named
+
+TOLERANCE = 1e-3
+"""Largest difference of a log-probability between a padded read and the same read alone: rounding in another order."""
+
+
+class Adapted(Network):
+    """A named network.
+
+    Args:
+        settings: which, and its arguments.
+        alphabet: the letters of output labels 1, 2, ...
+        seed: of the initial weights.
+    """
+
+    def __init__(self, settings: Named, alphabet: str, seed: int = 0) -> None:
+        super().__init__()
+        self.settings, self.alphabet = settings, alphabet
+        self.stride, self.receptive_field = settings.stride, settings.receptive_field
+        self.module = settings.module(1 + len(alphabet), seed)
+
+    def forward(self, signal: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """See `Network.forward`."""
+        scores: Tensor = self.module(signal, lengths)
+        return scores
+
+
+def build(settings: Model | Named, alphabet: str, seed: int = 0) -> Network:
+    """The network of a checked `model` section, on the processor.
+
+    Raises:
+        SettingError: its class refuses its arguments.
+    """
+    return RawCTCNet(settings, alphabet, seed) if isinstance(settings, Model) else Adapted(settings, alphabet, seed)
+
+
+@torch.inference_mode()
+def check_protocol(network: Network) -> None:
+    """Scores a padded read with another one and alone, before any training.
+
+    Raises:
+        SettingError: shapes are not those of the protocol, or padding changes a read's scores.
+    """
+    if not isinstance(network, Adapted):
+        return
+    where, labels = f"model._target_={network.settings.target}", 1 + len(network.alphabet)
+    lengths = torch.tensor([60 * network.stride + 1, 33 * network.stride])
+    signal = torch.randn(2, int(lengths[0]), generator=torch.Generator().manual_seed(0))
+    signal[1, lengths[1] :] = 0
+    training = network.training
+    network.eval()
+    padded, alone = network(signal, lengths), network(signal[1:, : lengths[1]], None)
+    network.train(training)
+    for scores, samples, reads in ((padded, lengths[0], 2), (alone, lengths[1], 1)):
+        expected = (reads, output_length(int(samples), network.stride), labels)
+        if tuple(scores.shape) != expected:
+            raise SettingError(
+                f"{where}: gives {tuple(scores.shape)} for {reads} signals of {samples} samples, and must give {expected}: "
+                f"[batch, frames, labels] with ceil(samples / {network.stride}) frames"
+            )
+    difference = (padded[1:, : alone.shape[1]].log_softmax(2) - alone.log_softmax(2)).abs().max()
+    if not difference < TOLERANCE:
+        raise SettingError(
+            f"{where}: padding changes a read's log-probabilities by {difference:.2g}; hide what lies beyond `lengths` from "
+            "every layer, see basecaller.networks.masking.hide"
+        )
