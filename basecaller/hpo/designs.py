@@ -34,8 +34,8 @@ PATIENCE = 2
 CONTENDERS = 2
 """Points of each choice that run at the second seed."""
 
-MOST = 40 / 3
-"""Runs of a stage with rounds, for each replicate: 40 of a stage with 3."""
+MOST = 14
+"""Runs of a stage with rounds, for each replicate: 42 of a stage with 3."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ def planned(
 
 
 def rounds(choices: Sequence[Hashable], replicates: int, stops: bool = True) -> Design:
-    """The design by rounds: its budget lets the best point of every choice run at `2 * replicates + 1` seeds, up to `MOST` runs
+    """The design by rounds: its budget lets the best point of every choice run at `2 * replicates + 2` seeds, up to `MOST` runs
     a replicate.
 
-    Two choices get one seed more each, unless they look alike after half of them: that finds more differences than a fixed
-    number of seeds, at about the same cost (`docs/conclusions.md`).
+    Two choices stop after half of the seeds if they look alike by then: that finds more differences than a fixed number of
+    seeds, at about the same cost (`docs/conclusions.md`).
 
     Args:
         choices: of each point of the grid.
@@ -104,8 +104,8 @@ def rounds(choices: Sequence[Hashable], replicates: int, stops: bool = True) -> 
     sizes = [list(choices).count(choice) for choice in dict.fromkeys(choices)]
     pair = len(sizes) == 2
     search = sum(min(size, PATIENCE + 1) - 1 + min(size, CONTENDERS) - 1 for size in sizes)
-    budget = (2 * replicates + 1 + pair) * len(sizes) + search
-    return Design("rounds", min(budget, int(MOST * replicates)), stops, replicates + 1 if pair else 0)
+    budget = (2 * replicates + 2) * len(sizes) + search
+    return Design("rounds", min(budget, MOST * replicates), stops, replicates + 1 if pair else 0)
 
 
 def seed_count(design: Design, choices: Sequence[Hashable], replicates: int) -> int:

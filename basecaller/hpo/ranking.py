@@ -17,7 +17,7 @@ import numpy as np
 
 from basecaller.hpo.designs import HALVING, Design, Values, simulate
 
-LEVEL, HARD = 0.04, 0.045
+LEVEL, HARD = 0.04, 0.043
 """Share of stages without any difference in which one may be declared: where noise is equal and rates fall off as measured, and
 in the worst cases that are known (`_nulls`). Both leave room for noise that is not normal: 5 % are promised."""
 

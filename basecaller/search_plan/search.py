@@ -33,7 +33,7 @@ from basecaller.runs.findings import data_findings
 from basecaller.runs.task import TASK
 from basecaller.search_plan.agenda import CONTENDERS, FINALISTS, HEADLINE
 from basecaller.search_plan.budget import longer
-from basecaller.search_plan.finalists import INCUMBENT, Candidates, contenders, finalist_candidates
+from basecaller.search_plan.finalists import INCUMBENT, LONG, Candidates, contenders, finalist_candidates
 from basecaller.search_plan.incumbent import (
     RATE,
     Asked,
@@ -338,7 +338,8 @@ class Search:
     def run_contenders(self, candidates: Candidates, finalists: StageFacts) -> str:
         """Trains the best finalists as the winner will be, at a seed that the headline does not use.
 
-        Long trainings see a chunk many times: what learns fastest is not always what generalises best.
+        What learns fastest in a short training is not always what ends best in a long one: after the best finalist come those
+        that long trainings favour (`finalists.LONG`), then the others by their loss.
 
         Returns:
             The name of the best.
@@ -347,7 +348,8 @@ class Search:
         for point in finalists.points:
             if point.mean is not None:
                 best.setdefault(point.mean, str(point.settings["stage.candidate"]))
-        names = [best[mean] for mean in sorted(best)][: contenders(self.options)]
+        first, *others = (best[mean] for mean in sorted(best))
+        names = [first, *sorted(others, key=lambda name: name not in LONG)][: contenders(self.options)]
         own = [*self._recipe(), f"seed={int(self.cfg.seed) + 2000}", "stage.replicates=1"]
         won = self._compare(CONTENDERS, own, candidates.some(names))
         name = str(won.winner["stage.candidate"])

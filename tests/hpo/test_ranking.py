@@ -183,8 +183,8 @@ def test_a_point_that_dies_under_halving_is_replaced_by_the_next():
     ("axes", "choice", "kind", "runs", "seeds"),
     [
         ({"padding": ["off", "on"]}, "padding", "rounds", 16, 8),
-        ({"d": [16, 32, 64, 128], "f": [1.0, 0.5, 0.25, 0.125, 0.0625]}, "d", "rounds", 40, 10),
-        ({"s": [3, 6, 9], "f": [1.0, 0.5, 0.25, 0.125, 0.0625]}, "s", "rounds", 30, 10),
+        ({"d": [16, 32, 64, 128], "f": [1.0, 0.5, 0.25, 0.125, 0.0625]}, "d", "rounds", 42, 10),
+        ({"s": [3, 6, 9], "f": [1.0, 0.5, 0.25, 0.125, 0.0625]}, "s", "rounds", 33, 11),
         ({"f": [1.0, 0.5, 0.25, 0.125, 0.0625]}, "d", "rounds", 10, 3),  # the choice is not swept: every point is one
         ({"lr": [1.0, 0.5, 0.25, 0.125]}, "lr", "halving", 8, 3),
     ],

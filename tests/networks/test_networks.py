@@ -353,8 +353,8 @@ def test_bonitos_network_is_swept_calls_reads_and_is_exported(folder):
     files.write_pod5(folder / "reads.pod5", files.make_reads(3, bases=100))
     chosen = options("basecall", [f"model={model}", "reads=reads.pod5", "decoder=greedy", "threads=1"], BasecallOptions)
     assert basecall(chosen, Console(quiet=True))["reads"] == 3
-    told = evaluate(options("evaluate", [f"model={model}", "decoder=greedy", "threads=1"], EvaluateOptions), [])
-    assert told["loss"] > 0
+    told, _ = evaluate(options("evaluate", [f"model={model}", "decoder=greedy", "threads=1"], EvaluateOptions), [])
+    assert told.scores.loss > 0
     for form in EXPORTS:
         if form == "onnx":
             pytest.importorskip("onnxruntime")

@@ -160,7 +160,7 @@ def test_the_gain_is_paired_by_seed_and_read():
 
 def test_the_incumbent_is_a_finalist_with_half_its_rate_too():
     found = finalist_candidates(INCUMBENT, [], {}, [], 6, (32, 8, 1)).settings
-    assert list(found) == ["incumbent", "batches_32_8_1", "rate_halved", "defaults"]
+    assert list(found) == ["incumbent", "batches_32_8_1", "rate_halved", "batch_times_4", "defaults"]
     assert found["rate_halved"] == found["incumbent"] | {"optimizer.lr": 0.002}
 
 
