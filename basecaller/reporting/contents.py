@@ -90,8 +90,8 @@ class ChoiceFacts:
         nearest: Whether it is the choice of `VerdictFacts.rival`.
         difference: Its mean minus the winner's over shared seeds, nats per base of what the stage compares (`measure`):
             by how much the winner is ahead. Negative if the winner is kept though it is worse.
-        low: Lower end of the interval that holds the true difference in 95 of 100 stages; None with a single seed, and for
-            the winner itself.
+        low: Lower end of the interval that holds the true difference in 95 of 100 stages; None if the stage ran at a
+            single seed, and for the winner itself.
         high: Upper end of that interval.
         seeds: Number of shared seeds.
     """
@@ -193,6 +193,16 @@ class StageFacts:
     def others(self) -> list[ChoiceFacts]:
         """The choices that did not win."""
         return [choice for choice in self.choices if not choice.wins]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know beside the kind of the verdict, in a few words each."""
+        remarks = {
+            "at the edge": self.edges,
+            "no better than guessing": self.guessing,
+            f"{self.open} trials open": self.open,
+        }
+        return [words for words, applies in remarks.items() if applies]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from basecaller.hpo.best import standing
 from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.identity import digest
+from basecaller.hpo.ranking import mean_of
 from basecaller.hpo.records import StudyRecord, store_study
 from basecaller.hpo.storage import name_objective
 from basecaller.hpo.verdicts import seeds, short, shown
@@ -163,15 +164,14 @@ def stage_figure(stage: StageFacts) -> go.Figure | None:
         )  # fmt: skip
         symbols = [_symbol(point, best[labels[point.point]]) for point in of]
         figure.add_scatter(
-            x=[labels[point.point] for point in of], y=[round(_mean(point), 5) for point in of],
+            x=[labels[point.point] for point in of], y=[round(mean_of(point.measured), 5) for point in of],
             error_y={"type": "data", "array": [_error(stage, point) for point in of], "thickness": 1.5},
             text=[_hover(stage, point) for point in of], hoverinfo="text",
             marker={"size": [14 if symbol == "star" else 8 for symbol in symbols], "symbol": symbols, "color": colour},
             mode="markers", offsetgroup=str(number), name=level, showlegend=len(levels) > 1,
         )  # fmt: skip
-    edge = " At the edge of its grid." if stage.edges else ""
-    guessing = " No better than guessing." if stage.guessing else ""
-    _lay_out(figure, stage.question or stage.name, f"{stage.verdict.text}{edge}{guessing}")
+    remarks = "".join(f" {remark.capitalize()}." for remark in stage.remarks)
+    _lay_out(figure, stage.question or stage.name, f"{stage.verdict.text}{remarks}")
     axis = (short(stage.choice) if stage.choice else "") + (f" (the best {MOST} of {len(best)})" if len(best) > MOST else "")
     figure.update_layout(
         scattermode="group",
@@ -207,12 +207,8 @@ def _range(points: list[PointFacts]) -> list[float]:
     return [round(min(values) - margin, 5), round(max(values) + margin, 5)]
 
 
-def _mean(point: PointFacts) -> float:
-    return sum(point.measured.values()) / len(point.measured)
-
-
 def _rank(point: PointFacts) -> tuple[bool, int, float]:
-    return point.state != "winner", -len(point.measured), _mean(point)
+    return point.state != "winner", -len(point.measured), mean_of(point.measured)
 
 
 def _error(stage: StageFacts, point: PointFacts) -> float | None:
@@ -223,7 +219,7 @@ def _error(stage: StageFacts, point: PointFacts) -> float | None:
 def _hover(stage: StageFacts, point: PointFacts) -> str:
     lines = [
         " ".join(f"{short(key)} {shown(value)}" for key, value in point.settings.items()),
-        f"{with_error(_mean(point), _error(stage, point))} nats per base, {seeds(len(point.measured))}",
+        f"{with_error(mean_of(point.measured), _error(stage, point))} nats per base, {seeds(len(point.measured))}",
         *([f"identity {point.identity_mean:.1%}"] if point.identity_mean is not None else []),
         point.state,
     ]

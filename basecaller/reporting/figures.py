@@ -134,15 +134,19 @@ def _ranking(name: str, points: list[PointFacts]) -> str:
     return f"{name}: {', '.join(f'{point.label} {mean:.4f}' for point, mean in ranked)} nats per base"
 
 
+def _learned(point: PointFacts, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Samples of signal [n], and one of the curve's losses at them [seeds, n], as far as all seeds have come."""
+    curves = [curve for curve in point.curves if curve]
+    steps = list(zip(*curves, strict=False))
+    return np.array([of[0]["samples"] for of in steps]), np.array([[each[key] for each in of] for of in steps]).T
+
+
 def _curves(name: str, points: list[PointFacts]) -> tuple[str, str]:
     figure, axes = _figure()
     for colour, point in zip(COLOURS, points, strict=False):
-        curves = [curve for curve in point.curves if curve]
-        length = min(map(len, curves))
-        samples = np.array([curves[0][i]["samples"] for i in range(length)]) / 1000
-        losses = np.array([[p["val_loss"] for p in curve[:length]] for curve in curves])
-        axes.plot(samples, losses.mean(0), color=colour, marker="o", markersize=4, label=point.label)
-        axes.fill_between(samples, losses.min(0), losses.max(0), color=colour, alpha=0.2, linewidth=0)
+        samples, losses = _learned(point, "val_loss")
+        axes.plot(samples / 1e3, losses.mean(0), color=colour, marker="o", markersize=4, label=point.label)
+        axes.fill_between(samples / 1e3, losses.min(0), losses.max(0), color=colour, alpha=0.2, linewidth=0)
     axes.set_xlabel("signal seen (thousand samples)")
     axes.set_ylabel(LOSS)
     axes.legend(frameon=False)
@@ -330,13 +334,11 @@ def _drawn_learning(drawing: _Drawing) -> str:
     figure, axes = _figure()
     for colour, point in zip(COLOURS, drawing.stage.points, strict=False):
         name = "untuned defaults" if point.label.endswith("defaults") else "winner"
-        curves = [curve for curve in point.curves if curve]
-        length = min(map(len, curves))
-        samples = np.array([curves[0][i]["samples"] for i in range(length)]) / 1e6
         for key, style, what in (("val_loss", "-", "validation"), ("train_loss", ":", "training")):
-            losses = np.array([[p[key] for p in curve[:length]] for curve in curves]).mean(0)
-            axes.plot(samples, losses, style, color=colour, marker="o", markersize=3, label=f"{name}, {what}")
-            told.append(f"{name}, {what}: {losses[0]:.3f} to {losses[-1]:.3f}")
+            samples, losses = _learned(point, key)
+            mean = losses.mean(0)
+            axes.plot(samples / 1e6, mean, style, color=colour, marker="o", markersize=3, label=f"{name}, {what}")
+            told.append(f"{name}, {what}: {mean[0]:.3f} to {mean[-1]:.3f}")
     axes.set_xlabel("signal seen (million samples)")
     axes.set_ylabel("loss (nats per base)")
     axes.legend(frameon=False, fontsize=9)
