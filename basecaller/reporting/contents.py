@@ -48,7 +48,7 @@ class PointFacts:
         point: Its key.
         label: Its name for a reader.
         settings: Swept settings, and the learning rate.
-        mean: Mean of what the stage measures, nats per base.
+        mean: Mean of `values`.
         error: Standard error of the mean, from the noise between seeds.
         seeds: Number of seeds that gave a value.
         values: Value at each seed, nats per base.
@@ -82,21 +82,26 @@ class PointFacts:
 
 @dataclass(frozen=True)
 class ChoiceFacts:
-    """A choice of a stage, represented by its best point.
+    """A choice of a stage against the winner, each at its best point.
 
     Attributes:
-        label: Its name for a reader.
+        label: Its value for a reader; the point's label if the stage has no `choice`.
         wins: Whether it is the winner's choice.
-        difference: Its mean minus the winner's over shared seeds, nats per base of what the stage measures; negative if it is
-            better.
-        error: Standard error of the difference, from the shared seeds.
+        nearest: Whether it is the choice of `VerdictFacts.rival`.
+        difference: Its mean minus the winner's over shared seeds, nats per base of what the stage compares (`measure`):
+            by how much the winner is ahead. Negative if the winner is kept though it is worse.
+        low: Lower end of the interval that holds the true difference in 95 of 100 stages; None if the stage ran at a
+            single seed, and for the winner itself.
+        high: Upper end of that interval.
         seeds: Number of shared seeds.
     """
 
     label: str
     wins: bool
-    difference: float | None
-    error: float | None
+    nearest: bool
+    difference: float
+    low: float | None
+    high: float | None
     seeds: int
 
 
@@ -128,25 +133,6 @@ class VerdictFacts:
 
 
 @dataclass(frozen=True)
-class AheadFacts:
-    """By how much the winner of a stage is ahead of another choice, at whose best point.
-
-    Attributes:
-        label: The point's name for a reader.
-        mean: Mean difference in what the stage compares, nats per base.
-        low: Lower end of the interval that holds the true difference in 95 of 100 stages; None with a single seed.
-        high: Upper end of that interval.
-        seeds: Number of seeds that both points share.
-    """
-
-    label: str
-    mean: float
-    low: float | None
-    high: float | None
-    seeds: int
-
-
-@dataclass(frozen=True)
 class StageFacts:
     """A stage: its question, points, winner and verdict.
 
@@ -160,7 +146,6 @@ class StageFacts:
         value: The winner's mean, nats per base.
         trial: Number of the winner's trial at the first seed.
         verdict: How sure the winner is.
-        ahead: By how much the winner is ahead of each other choice.
         points: All points of the grid.
         trials: All trials.
         edges: Axes at whose end the winner lies.
@@ -170,7 +155,7 @@ class StageFacts:
         confounding: Says what else differs between the points, such as updates; else empty.
         per_cost: Says which choice is best at equal updates and at equal time, if these differ between points; else empty.
         again: Why the question was asked again, and what changed; empty if it was asked once.
-        choices: What the stage asked about, in order; empty if every point is a choice of its own.
+        choices: Every choice that gave a value, against the winner: numbers from small to large, others in the grid's order.
     """
 
     name: str
@@ -189,7 +174,6 @@ class StageFacts:
     measure: str
     seeds: list[int]
     verdict: VerdictFacts
-    ahead: list[AheadFacts]
     edges: dict[str, str]
     edge_text: str
     guessing: str
@@ -204,6 +188,21 @@ class StageFacts:
     injected: dict[str, list[str]]
     trials: list[TrialFacts]
     again: dict[str, Any]
+
+    @property
+    def others(self) -> list[ChoiceFacts]:
+        """The choices that did not win."""
+        return [choice for choice in self.choices if not choice.wins]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know beside the kind of the verdict, in a few words each."""
+        remarks = {
+            "at the edge": self.edges,
+            "no better than guessing": self.guessing,
+            f"{self.open} trials open": self.open,
+        }
+        return [words for words, applies in remarks.items() if applies]
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,19 @@ import html
 import re
 import textwrap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from basecaller.hpo.best import standing
 from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.identity import digest
+from basecaller.hpo.ranking import mean_of
 from basecaller.hpo.records import StudyRecord, store_study
 from basecaller.hpo.storage import name_objective
-from basecaller.hpo.verdicts import short, shown
-from basecaller.reporting.contents import PointFacts, ReportFacts, StageFacts
+from basecaller.hpo.verdicts import seeds, short, shown
+from basecaller.reporting.contents import ChoiceFacts, PointFacts, ReportFacts, StageFacts
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.figures import COLOURS, LOSS
+from basecaller.reporting.pages import with_error
 from basecaller.runs.identity import IGNORED
 from basecaller.schema import OBJECTIVE
 
@@ -49,6 +51,13 @@ MARKS = (
 """What the marks of a study's figure are."""
 
 GREEN, GREY, LINES = COLOURS[2], "#808080", "#e8e8e8"
+
+WORTH_MARKERS: dict[str, dict[str, Any]] = {
+    "other choices": {"size": 7, "symbol": "circle-open", "color": GREY},
+    "nearest choice, clear": {"size": 10, "color": GREEN},
+    "nearest choice, not clear": {"size": 10, "color": COLOURS[1]},
+}
+"""Marks of what each question was worth."""
 
 
 def show_study(study: optuna.Study) -> None:
@@ -155,15 +164,14 @@ def stage_figure(stage: StageFacts) -> go.Figure | None:
         )  # fmt: skip
         symbols = [_symbol(point, best[labels[point.point]]) for point in of]
         figure.add_scatter(
-            x=[labels[point.point] for point in of], y=[round(_mean(point), 5) for point in of],
+            x=[labels[point.point] for point in of], y=[round(mean_of(point.measured), 5) for point in of],
             error_y={"type": "data", "array": [_error(stage, point) for point in of], "thickness": 1.5},
             text=[_hover(stage, point) for point in of], hoverinfo="text",
             marker={"size": [14 if symbol == "star" else 8 for symbol in symbols], "symbol": symbols, "color": colour},
             mode="markers", offsetgroup=str(number), name=level, showlegend=len(levels) > 1,
         )  # fmt: skip
-    edge = " At the edge of its grid." if stage.edges else ""
-    guessing = " No better than guessing." if stage.guessing else ""
-    _lay_out(figure, stage.question or stage.name, f"{stage.verdict.text}{edge}{guessing}")
+    remarks = "".join(f" {remark.capitalize()}." for remark in stage.remarks)
+    _lay_out(figure, stage.question or stage.name, f"{stage.verdict.text}{remarks}")
     axis = (short(stage.choice) if stage.choice else "") + (f" (the best {MOST} of {len(best)})" if len(best) > MOST else "")
     figure.update_layout(
         scattermode="group",
@@ -199,12 +207,8 @@ def _range(points: list[PointFacts]) -> list[float]:
     return [round(min(values) - margin, 5), round(max(values) + margin, 5)]
 
 
-def _mean(point: PointFacts) -> float:
-    return sum(point.measured.values()) / len(point.measured)
-
-
 def _rank(point: PointFacts) -> tuple[bool, int, float]:
-    return point.state != "winner", -len(point.measured), _mean(point)
+    return point.state != "winner", -len(point.measured), mean_of(point.measured)
 
 
 def _error(stage: StageFacts, point: PointFacts) -> float | None:
@@ -213,10 +217,9 @@ def _error(stage: StageFacts, point: PointFacts) -> float | None:
 
 
 def _hover(stage: StageFacts, point: PointFacts) -> str:
-    error = _error(stage, point)
     lines = [
         " ".join(f"{short(key)} {shown(value)}" for key, value in point.settings.items()),
-        f"{_mean(point):.4f}" + (f" ± {error:.4f}" if error else "") + f" nats per base, {len(point.measured)} seed(s)",
+        f"{with_error(mean_of(point.measured), _error(stage, point))} nats per base, {seeds(len(point.measured))}",
         *([f"identity {point.identity_mean:.1%}"] if point.identity_mean is not None else []),
         point.state,
     ]
@@ -235,24 +238,16 @@ def worth_figure(asked: list[StageFacts], gain: str) -> go.Figure:
     """
     import plotly.graph_objects as go
 
-    stages = [stage for stage in asked if stage.ahead]
-    rows = {stage.name: html.escape(f"{stage.name}: {stage.winner_label}", quote=False) for stage in stages}
-    others = [(rows[stage.name], other) for stage in stages for other in stage.ahead if other.label != stage.verdict.rival]
+    compared = [(stage, choice) for stage in asked for choice in stage.others]
+    rows = {stage.name: html.escape(f"{stage.name}: {stage.winner_label}", quote=False) for stage, _ in compared}
     figure = go.Figure()
-    figure.add_scatter(
-        x=[round(other.mean, 4) for _, other in others], y=[row for row, _ in others], name="other choices",
-        text=[html.escape(other.label, quote=False) for _, other in others], hoverinfo="text+x",
-        marker={"size": 7, "symbol": "circle-open", "color": GREY}, mode="markers",
-    )  # fmt: skip
-    for clear, colour in ((True, GREEN), (False, COLOURS[1])):
-        of = [stage.verdict for stage in stages if (stage.verdict.kind == "clear") == clear]
+    for name, marker in WORTH_MARKERS.items():
+        of = [(stage, choice) for stage, choice in compared if _standing(stage, choice) == name]
         figure.add_scatter(
-            x=[verdict.margin and round(verdict.margin, 4) for verdict in of],
-            y=[rows[stage.name] for stage in stages if stage.verdict in of],
-            error_x={"type": "data", "array": [verdict.limit and round(verdict.limit, 4) for verdict in of]},
-            text=[html.escape(verdict.rival or "", quote=False) for verdict in of], hoverinfo="text+x",
-            marker={"size": 10, "color": colour}, mode="markers",
-            name=f"nearest choice, {'clear' if clear else 'not clear'}",
+            x=[round(choice.difference, 4) for _, choice in of], y=[rows[stage.name] for stage, _ in of], name=name,
+            error_x={"type": "data", "array": [_band(choice) for _, choice in of]},
+            text=[html.escape(choice.label, quote=False) for _, choice in of], hoverinfo="text+x",
+            marker=marker, mode="markers",
         )  # fmt: skip
     _lay_out(figure, "What each question was worth", gain)
     axis = "nats per base that the answer is ahead<br><sub>bars hold the true lead in 95 of 100 stages; none: one seed</sub>"
@@ -263,6 +258,18 @@ def worth_figure(asked: list[StageFacts], gain: str) -> go.Figure:
                "dtick": 1, "tickfont": {"size": 9}},
     )  # fmt: skip
     return figure
+
+
+def _standing(stage: StageFacts, choice: ChoiceFacts) -> str:
+    """Which of `WORTH_MARKERS` a choice has."""
+    if not choice.nearest:
+        return "other choices"
+    return f"nearest choice, {'clear' if stage.verdict.kind == 'clear' else 'not clear'}"
+
+
+def _band(choice: ChoiceFacts) -> float | None:
+    """Half the interval of a nearest choice; the others have no bar, so that rows stay legible."""
+    return round(choice.high - choice.difference, 4) if choice.nearest and choice.high is not None else None
 
 
 def _lay_out(figure: go.Figure, heading: str, text: str) -> None:

@@ -16,7 +16,6 @@ from basecaller.files import read_json
 from basecaller.hpo.best import setting_of, standing
 from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.grid import as_text
-from basecaller.hpo.ranking import against, mean_of
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study, stages_of
 from basecaller.hpo.verdicts import at_edges, label, short, shown, verdict
@@ -24,7 +23,6 @@ from basecaller.reporting.contents import (
     FINISHED,
     RUNNING,
     STOPPED,
-    AheadFacts,
     ChoiceFacts,
     OptimizerFacts,
     PointFacts,
@@ -178,7 +176,6 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing, asked: dict[str
         seeds=stand.seeds,
         verdict=_verdict_facts(stand),
         edges=edges,
-        ahead=ahead(stand),
         edge_text=at_edges(edges, winner.params) if winner else "",
         guessing=_guessing(stand),
         convergence=convergence(stand),
@@ -213,37 +210,30 @@ def _verdict_facts(stand: Standing) -> VerdictFacts:
     )
 
 
-def ahead(stand: Standing) -> list[AheadFacts]:
-    """By how much the winner of a stage is ahead of each other choice, at whose best point; in the grid's order."""
-    contest, winner = contest_of(stand, stand.measure), stand.conclusion.winner
-    if winner is None:
-        return []
-    found = []
-    for choice in dict.fromkeys(choice for choice in stand.choices.values() if choice != stand.choices[winner]):
-        point = contest.best([choice])
-        gap = None if point is None else contest.gap(point, winner)
-        if point is not None and gap is not None and gap.seeds:
-            found.append(AheadFacts(label(stand, point), gap.mean, finite(gap.low), finite(gap.high), gap.seeds))
-    return found
-
-
 def choice_facts(stand: Standing) -> list[ChoiceFacts]:
-    """The choices of a stage held against its winner, each by its best point of those with the most seeds."""
-    found = stand.conclusion
-    if stand.choice is None or found.winner is None:
+    """The choices of a stage against its winner, see `StageFacts.choices`; empty where nothing has won."""
+    contest, found = contest_of(stand, stand.measure), stand.conclusion
+    if found.winner is None:
         return []
-    values = {point: of for point, of in stand.values(stand.seeds).items() if of}
-    leaders: dict[Any, str] = {}
-    for point in sorted(values, key=lambda point: (-len(values[point]), mean_of(values[point]))):
-        leaders.setdefault(stand.choices[point], point)
-    leaders[stand.choices[found.winner]] = found.winner
-    choices = [choice for choice in dict.fromkeys(stand.choices.values()) if choice in leaders]
+    choices = list(dict.fromkeys(contest.choices.values()))
     facts = []
     for choice in sorted(choices) if is_ordered(choices) else choices:
-        wins = leaders[choice] == found.winner
-        difference, error, shared = against(values, leaders[choice], found.winner, found.noise if found.freedom else 0.0)
-        known = not wins and found.freedom and shared
-        facts.append(ChoiceFacts(shown(choice), wins, difference if shared else None, finite(error) if known else None, shared))
+        wins = choice == stand.choices[found.winner]
+        point = found.winner if wins else contest.best([choice])
+        assert point is not None  # the contest has only points that gave a value
+        gap = contest.gap(point, found.winner)
+        if gap.seeds:
+            facts.append(
+                ChoiceFacts(
+                    label=shown(choice) if stand.choice else label(stand, point),
+                    wins=wins,
+                    nearest=point == found.rival,
+                    difference=gap.mean,
+                    low=None if wins else finite(gap.low),
+                    high=None if wins else finite(gap.high),
+                    seeds=gap.seeds,
+                )
+            )
     return facts
 
 

@@ -20,6 +20,7 @@ from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.verdicts import short
 from basecaller.reporting.contents import ChoiceFacts, PointFacts, StageFacts
 from basecaller.reporting.contests import asked
+from basecaller.reporting.pages import interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,15 +134,19 @@ def _ranking(name: str, points: list[PointFacts]) -> str:
     return f"{name}: {', '.join(f'{point.label} {mean:.4f}' for point, mean in ranked)} nats per base"
 
 
+def _learned(point: PointFacts, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Samples of signal [n], and one of the curve's losses at them [seeds, n], as far as all seeds have come."""
+    curves = [curve for curve in point.curves if curve]
+    steps = list(zip(*curves, strict=False))
+    return np.array([of[0]["samples"] for of in steps]), np.array([[each[key] for each in of] for of in steps]).T
+
+
 def _curves(name: str, points: list[PointFacts]) -> tuple[str, str]:
     figure, axes = _figure()
     for colour, point in zip(COLOURS, points, strict=False):
-        curves = [curve for curve in point.curves if curve]
-        length = min(map(len, curves))
-        samples = np.array([curves[0][i]["samples"] for i in range(length)]) / 1000
-        losses = np.array([[p["val_loss"] for p in curve[:length]] for curve in curves])
-        axes.plot(samples, losses.mean(0), color=colour, marker="o", markersize=4, label=point.label)
-        axes.fill_between(samples, losses.min(0), losses.max(0), color=colour, alpha=0.2, linewidth=0)
+        samples, losses = _learned(point, "val_loss")
+        axes.plot(samples / 1e3, losses.mean(0), color=colour, marker="o", markersize=4, label=point.label)
+        axes.fill_between(samples / 1e3, losses.min(0), losses.max(0), color=colour, alpha=0.2, linewidth=0)
     axes.set_xlabel("signal seen (thousand samples)")
     axes.set_ylabel(LOSS)
     axes.legend(frameon=False)
@@ -273,47 +278,46 @@ def questions(stages: list[StageFacts]) -> list[list[Panel]]:
     """Small multiples: a row for each question that had a choice, with a panel for each asking, on one scale."""
     rows: dict[str, list[StageFacts]] = {}
     for stage in stages:
-        if len(stage.choices) > 1:
+        if stage.choice and stage.others:  # without a choice, its own figure shows all points
             rows.setdefault(asked(stage.name)[0], []).append(stage)
-    return [[Panel(stage, asked(stage.name)[1], _choices(stage, _reach(of))) for stage in of] for of in rows.values()]
+    return [[_panel(stage, _reach(of)) for stage in of] for of in rows.values()]
+
+
+def _panel(stage: StageFacts, reach: tuple[float, float]) -> Panel:
+    return Panel(stage, asked(stage.name)[1], _choices(tuple(stage.choices), stage.name, stage.verdict.kind, reach))
 
 
 def _reach(stages: list[StageFacts]) -> tuple[float, float]:
-    """The ends of an axis on which all choices of some stages lie."""
-    known = [(c.difference, _bars(c.error)) for stage in stages for c in stage.choices if c.difference is not None]
-    low, high = min(d - e for d, e in known), max(d + e for d, e in known)
+    """The ends of an axis that holds all choices of some stages with their bars."""
+    choices = [choice for stage in stages for choice in stage.choices]
+    ends = [end for choice in choices for end in (choice.difference, choice.low, choice.high) if end is not None]
+    low, high = min(ends), max(ends)
     margin = 0.06 * (high - low) or 1e-3
-    return min(low, 0.0) - margin, max(high, 0.0) + margin
-
-
-def _choices(stage: StageFacts, reach: tuple[float, float]) -> str:
-    return _drawn_choices(json.dumps([asdict(choice) for choice in stage.choices]), stage.name, stage.verdict.kind, reach)
+    return low - margin, high + margin
 
 
 @lru_cache(maxsize=256)
 @_styled
-def _drawn_choices(choices: str, name: str, kind: str, reach: tuple[float, float]) -> str:
-    found = [ChoiceFacts(**choice) for choice in json.loads(choices)]
-    figure, axes = _figure(3.3, 0.65 + 0.24 * len(found))
+def _choices(choices: tuple[ChoiceFacts, ...], name: str, kind: str, reach: tuple[float, float]) -> str:
+    figure, axes = _figure(3.3, 0.65 + 0.24 * len(choices))
     axes.axvline(0, color="#777777", linewidth=1)
-    told = []
-    for place, choice in enumerate(reversed(found)):
-        if choice.difference is None:
-            continue
-        axes.errorbar(
-            choice.difference, place, xerr=choice.error, marker="D" if choice.wins else "o", markersize=6 if choice.wins else 5,
-            capsize=3, linestyle="", color=COLOURS[1] if choice.wins else COLOURS[0],
+    for place, choice in enumerate(choices):
+        if choice.low is not None and choice.high is not None:
+            axes.plot([choice.low, choice.high], [place, place], marker="|", markersize=6, color=COLOURS[0])
+        axes.plot(
+            choice.difference, place, marker="D" if choice.wins else "o", markersize=6 if choice.wins else 5,
+            color=COLOURS[1] if choice.wins else COLOURS[0],
         )  # fmt: skip
-    for choice in found:
-        if choice.difference is not None and not choice.wins:
-            error = "" if choice.error is None else f" plus or minus {choice.error:.4f}"
-            told.append(f"{choice.label} {choice.difference:+.4f}{error}")
-    axes.set_yticks(range(len(found)), [choice.label for choice in reversed(found)])
+    axes.set_yticks(range(len(choices)), [choice.label for choice in choices])
     axes.set_xlim(*reach)
-    axes.set_ylim(-0.6, len(found) - 0.4)
+    axes.set_ylim(len(choices) - 0.4, -0.6)  # the first on top
     axes.locator_params(axis="x", nbins=4)
     axes.grid(visible=False, axis="y")
-    winner = next((choice.label for choice in found if choice.wins), "")
+    (winner,) = [choice.label for choice in choices if choice.wins]
+    others = [choice for choice in choices if not choice.wins]
+    told = [
+        f"{of.label} {of.difference:+.4f}" + (f" ({interval(of.low, of.high)})" if of.low is not None else "") for of in others
+    ]
     return _svg(figure, f"{name}, {kind}: the winner is {winner}; against it {', '.join(told)} nats per base")
 
 
@@ -330,13 +334,11 @@ def _drawn_learning(drawing: _Drawing) -> str:
     figure, axes = _figure()
     for colour, point in zip(COLOURS, drawing.stage.points, strict=False):
         name = "untuned defaults" if point.label.endswith("defaults") else "winner"
-        curves = [curve for curve in point.curves if curve]
-        length = min(map(len, curves))
-        samples = np.array([curves[0][i]["samples"] for i in range(length)]) / 1e6
         for key, style, what in (("val_loss", "-", "validation"), ("train_loss", ":", "training")):
-            losses = np.array([[p[key] for p in curve[:length]] for curve in curves]).mean(0)
-            axes.plot(samples, losses, style, color=colour, marker="o", markersize=3, label=f"{name}, {what}")
-            told.append(f"{name}, {what}: {losses[0]:.3f} to {losses[-1]:.3f}")
+            samples, losses = _learned(point, key)
+            mean = losses.mean(0)
+            axes.plot(samples / 1e6, mean, style, color=colour, marker="o", markersize=3, label=f"{name}, {what}")
+            told.append(f"{name}, {what}: {mean[0]:.3f} to {mean[-1]:.3f}")
     axes.set_xlabel("signal seen (million samples)")
     axes.set_ylabel("loss (nats per base)")
     axes.legend(frameon=False, fontsize=9)

@@ -11,6 +11,7 @@ from basecaller.files import replacing, write_json
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.verdicts import short, shown
 from basecaller.reporting.contents import RUNNING, ReportFacts
+from basecaller.schema import OBJECTIVE
 
 REFRESH = 10
 """Seconds after which the page of a search that runs loads itself again."""
@@ -24,6 +25,11 @@ def number(value: float | None, form: str = ".4f") -> str:
 def with_error(value: float | None, error: float | None) -> str:
     """A mean and its standard error."""
     return number(value) + (f" ± {number(error)}" if value is not None and error is not None else "")
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """The ends of an interval around a difference, or nothing where they are not known."""
+    return "" if low is None or high is None else f"{low:+.4f} to {high:+.4f}"
 
 
 def duration(seconds: float | None) -> str:
@@ -67,7 +73,7 @@ def write_pages(facts: ReportFacts, folder: Path) -> Path:
         "percent": lambda value: number(value, ".1%"), "count": lambda value: number(value, ",.0f"),
     }  # fmt: skip
     environment.filters["drawn"] = lambda svg: Markup(apart(svg, next(count)))
-    environment.globals |= {"with_error": with_error, "now": datetime.now}
+    environment.globals |= {"with_error": with_error, "interval": interval, "now": datetime.now, "objective": OBJECTIVE}
     for name in ("report.md", "report.html"):
         text = environment.get_template(f"{name}.j2").render(vars(facts), **drawn)
         with replacing(folder / name) as partial:

@@ -71,12 +71,7 @@ def print_report(facts: ReportFacts, console: Console) -> None:
     table = Table("stage", "winner", "nats/base", "ahead by", "seeds", "verdict", title=facts.experiment, title_justify="left")
     for stage in facts.stages:
         verdict = stage.verdict
-        marks = (
-            ", at the edge" if stage.edges else "",
-            ", no better than guessing" if stage.guessing else "",
-            f", {stage.open} open" if stage.open else "",
-        )
-        state = verdict.kind + "".join(marks)
+        state = ", ".join((verdict.kind, *stage.remarks))
         margin = with_error(verdict.margin, verdict.error)
         table.add_row(stage.name, stage.winner_label, number(stage.value), margin, str(verdict.seeds), state)
     for name in facts.not_run:

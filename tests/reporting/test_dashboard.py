@@ -214,7 +214,8 @@ def test_a_finished_search_shows_what_each_question_was_worth_with_each_study(se
     margins = {row: x for trace in shown[0]["data"][1:] for row, x in zip(trace["y"], trace["x"], strict=True)}
     for stage, row in zip(facts["stages"], rows, strict=True):
         assert margins[row] == pytest.approx(stage["verdict"]["margin"], abs=1e-4)
-        assert stage["ahead"][0]["mean"] == pytest.approx(stage["verdict"]["margin"])
+        (nearest,) = [choice for choice in stage["choices"] if choice["nearest"]]
+        assert nearest["difference"] == stage["verdict"]["margin"]
 
 
 @pytest.fixture

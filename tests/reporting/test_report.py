@@ -28,6 +28,7 @@ from basecaller.hpo.designs import HALVING, Design, rounds
 from basecaller.hpo.records import StudyRecord, store_study, trial_attributes, trials_of
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.report import watch, write_report
+from basecaller.reporting.contents import ChoiceFacts
 from basecaller.reporting.contests import Optimizers, asked, optimizers
 from basecaller.reporting.convergence import convergence, loss_at, reached
 from basecaller.reporting.facts import choice_facts, optimizer_facts, stage_facts
@@ -126,7 +127,8 @@ def test_a_running_search_says_what_is_open(folder):
     assert facts["not_run"] == ["batch_norm", "lr_adam"]
     assert facts["winner"] == {}
     assert "No winner yet" in html
-    assert "4 trials open" in markdown
+    assert ", 4 trials open |" in markdown
+    assert '<span class="edge">4 trials open</span>' in html
 
 
 @pytest.mark.slow
@@ -393,14 +395,31 @@ def test_every_choice_is_held_against_the_winner_over_the_seeds_that_both_have()
     values = {"off": [1.0, 1.1, 1.2], "on": [1.1, 1.3, 1.2], "masked": [1.5]}
     params = {name: {"padding": 1.0 + place} for place, name in enumerate(values)}
     study = study_of("choices", values, params, "padding")
-    off, on, masked = choice_facts(standing(study))
-    assert (off.label, off.wins, off.difference, off.error) == ("1", True, 0.0, None)
-    assert (on.difference, on.seeds) == (pytest.approx(0.1), 3)
-    assert on.error >= 0.1 / math.sqrt(3) - 1e-9  # of the differences 0.1, 0.2, 0
-    assert (masked.difference, masked.seeds) == (pytest.approx(0.5), 1)
-    assert masked.error > on.error  # at one seed less is known
+    stand = standing(study)
+    off, on, masked = choice_facts(stand)
+    assert off == ChoiceFacts("1", wins=True, nearest=False, difference=0.0, low=None, high=None, seeds=3)
+    assert (on.difference, on.nearest, on.seeds) == (pytest.approx(0.1), True, 3)
+    assert (on.difference, on.low, on.high) == (stand.conclusion.margin, *stand.conclusion.interval)  # as the verdict says
+    assert (masked.difference, masked.nearest, masked.seeds) == (pytest.approx(0.5), False, 1)
+    assert masked.high - masked.low > on.high - on.low  # at one seed less is known
     alone = study_of("choices at one seed", {"off": [1.0], "on": [1.1]}, {"off": params["off"], "on": params["on"]}, "padding")
-    assert [choice.error for choice in choice_facts(standing(alone))] == [None, None]
+    assert [(choice.low, choice.high) for choice in choice_facts(standing(alone))] == [(None, None)] * 2
+
+
+def test_choices_are_compared_by_what_the_stage_measures(folder):
+    values, params = {"off": [1.0, 1.1], "on": [1.2, 1.3]}, {name: {"padding": name} for name in ("off", "on")}
+    stand = dataclasses.replace(standing(study_of("speed", values, params, "padding")), measure="area_under_curve")
+    for entry, trial in stand.complete.items():
+        area = 3.0 - trial.value  # the slower one ends lower
+        stand.complete[entry] = dataclasses.replace(trial, facts=trial.facts | {"area_under_curve": area})
+    off, on = choice_facts(stand)
+    assert (on.wins, off.nearest, off.difference) == (True, True, pytest.approx(0.2))
+
+
+def test_without_a_choice_every_point_is_one(folder):
+    params = {"a": {"x": 1.0, "y": 2.0}, "b": {"x": 3.0, "y": 2.0}}
+    stand = standing(study_of("points", {"a": [1.0, 1.1], "b": [1.2, 1.3]}, params, None))
+    assert [choice.label for choice in choice_facts(stand)] == ["x 1 y 2", "x 3 y 2"]
 
 
 class Page(HTMLParser):
@@ -457,7 +476,7 @@ def contrast(a: str, b: str) -> float:
 
 def test_the_page_reads_on_a_phone_on_paper_and_aloud(folder):
     search("search.finalists=3", "search.finalist_budget=2").run()
-    facts, html, _ = report(folder)
+    facts, html, markdown = report(folder)
     page = Page(html)
     assert page.all("html") == [{"lang": "en"}]
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all("meta")
@@ -491,8 +510,9 @@ def test_the_page_reads_on_a_phone_on_paper_and_aloud(folder):
     assert ("h2", "How the winner learned") in page.text
     labels = [svg["aria-label"] for svg in drawings]
     told = next(label for label in labels if label.startswith("padding, "))
-    (loser,) = [choice for stage in facts["stages"][:1] for choice in stage["choices"] if not choice["wins"]]
+    (loser,) = [choice for choice in facts["stages"][0]["choices"] if not choice["wins"]]
     assert f"{loser['label']} {loser['difference']:+.4f}" in told
+    assert f"| {loser['label']} | {loser['difference']:+.4f} |" in markdown.partition("## The chain")[0]
     assert any("untuned defaults, validation" in label for label in labels)
 
 
