@@ -118,7 +118,7 @@ def test_a_stage_runs_by_its_design_and_once_and_the_next_takes_its_winner(caplo
     assert won.params == {"x": 2, "rate": 1.0}
     # each x goes down with its rate until two in a row are no better, and its best two run at a second seed; then the best of
     # each x at one seed more, until the budget is spent
-    assert Counter(seed for _, seed in entries(first)) == {1: 12, 2: 6, 3: 3, 4: 3}
+    assert Counter(seed for _, seed in entries(first)) == {1: 12, 2: 6, 3: 3, 4: 3, 5: 3}
     assert "x=4 rate=0.125" not in {point for point, _ in entries(first)}
     assert first.study_name.startswith("toy/first/")
     assert first.metric_names == ["height (m)"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import errno
 import json
 import logging
@@ -19,6 +20,7 @@ from omegaconf import OmegaConf
 
 from basecaller.config import compose_config
 from basecaller.errors import BasecallerError, SettingError
+from basecaller.hpo.records import trials_of
 from basecaller.loggers.csv import Logger as CsvLogger
 from basecaller.loggers.settings import LOGGERS, Csv, Kind
 from basecaller.runs.folder import Result
@@ -174,7 +176,12 @@ def test_a_training_that_is_begun_anew_leaves_no_point_of_the_first(name, monkey
     from basecaller.training import fit
 
     real = fit.evaluate
-    monkeypatch.setattr(fit, "evaluate", lambda *a, **k: (scored := real(*a, **k)) | {"loss": scored["loss"] + 1e-3})
+
+    def other(*arguments, **options):
+        scored = real(*arguments, **options)
+        return dataclasses.replace(scored, loss=scored.loss + 1e-3)
+
+    monkeypatch.setattr(fit, "evaluate", other)
     result = train(job)
     found, _ = READ[name]()
     assert_logged(max(found, key=lambda points: len(points["val/loss"])), result)  # W&B and MLflow keep the first one's run
@@ -268,8 +275,9 @@ def test_every_trial_of_a_sweep_is_a_run_with_its_place_in_the_study():
         rates = {int(each["trial"]): float(each["optimizer.lr"]) for each in settings}
         assert rates == {trial.number: trial.params["optimizer.lr"] for trial in study.trials}
         assert {each["study"] for each in settings} == {study.study_name}
-    assert "logger" not in study.trials[0].user_attrs["choices"]
-    assert not any("logger" in line for line in study.trials[0].user_attrs["overrides"])
+    first = trials_of(study)[0]
+    assert "logger" not in first.choices
+    assert not any("logger" in line for line in first.overrides)
 
 
 def test_offline_is_wandbs_mode_unless_the_user_asks(monkeypatch):
