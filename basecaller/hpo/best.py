@@ -1,4 +1,4 @@
-"""Winners, and `${best:stage,key}`: how one stage takes a setting from those before it."""
+"""Winners, and `${best:stage,key}`, by which a stage takes a setting from an earlier stage."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from basecaller.hpo.urls import without_password
 
 @dataclass(frozen=True)
 class Standing:
-    """How a study stands, over the points and seeds that were asked for last.
+    """The state of a study, over the points and seeds that were requested last.
 
     Attributes:
-        points: in the grid's order.
-        seeds: of the replicates.
+        points: keys of the points, in the grid's order.
+        seeds: seeds of the replicates.
         design: which point runs at which seed.
-        complete: the trial of each point and seed that gave a value.
-        dead: every point and seed whose trials ended without a value, and how.
+        complete: the trial with a value, for each point and seed that has one.
+        dead: how the trials ended, for each point and seed that has no value.
         choice: the key that the stage asks about; None: every point is a choice of its own.
-        simple_first: its values from simple to complex, where the stage orders them.
+        simple_first: values of the choice from simple to complex, if the stage orders them.
         settings: the swept settings of every point.
-        measure: what points are compared by, see `TrialRecord.measured`.
-        incumbent: the choice that is kept unless another is clearly better, where the question is asked again.
+        measure: the number that points are compared by, see `TrialRecord.measured`.
+        incumbent: the choice that is kept unless another is clearly better, if the question is asked again.
     """
 
     points: list[str]
@@ -57,13 +57,13 @@ class Standing:
 
     @cached_property
     def failed(self) -> dict[str, str]:
-        """Points of which a trial ended without a value, and how."""
+        """Points with a trial that ended without a value, and how it ended."""
         several = len(self.seeds) > 1
         return {point: how + (f" at seed {seed}" if several else "") for (point, seed), how in self.dead.items()}
 
     @cached_property
     def _measured(self) -> Values:
-        """All that was measured, of points that failed at another seed too."""
+        """All measured values, including those of points that failed at another seed."""
         found: Values = {point: {} for point in self.points}
         for (point, seed), trial in self.complete.items():
             if point in found and seed in self.seeds:
@@ -71,7 +71,7 @@ class Standing:
         return found
 
     def values(self, seeds: Sequence[int]) -> Values:
-        """What was measured at some of the seeds; a point that failed is not in it."""
+        """Values measured at the given seeds, without points that failed."""
         return {
             point: {seed: value for seed, value in of.items() if seed in seeds}
             for point, of in self._measured.items()
@@ -79,22 +79,22 @@ class Standing:
         }
 
     def wanted(self, level: int, again: Set[Entry] = frozenset()) -> list[Entry]:
-        """What must run next at the first so many seeds; empty where that is finished.
+        """Entries that must run next at the first `level` seeds; empty if these are finished.
 
         Args:
-            level: how many of the seeds.
-            again: what failed and shall be tried again, before other points take its place.
+            level: number of seeds.
+            again: failed entries to try again before other points take their place.
         """
         dead = self.dead.keys() - again
         return wanted(self.design, self._measured, self.choices, self.seeds[:level], dead)
 
     @cached_property
     def open(self) -> list[Entry]:
-        """What is wanted and has not ended."""
+        """Wanted entries that have not ended."""
         return self.wanted(len(self.seeds))
 
     def conclusion_at(self, level: int) -> Conclusion:
-        """What can be said from the first so many seeds."""
+        """The conclusion from the first `level` seeds."""
         values = self.values(self.seeds[:level])
         return conclude(values, self.choices, self.simple_first, self.design, len(self.seeds), self.incumbent)
 
@@ -118,15 +118,15 @@ class Standing:
 
 
 def standing(study: optuna.Study) -> Standing:
-    """Where a study stands, over the points that were asked for last.
+    """The state of a study, over the points that were requested last.
 
-    A point and seed count as ended when one of their trials ended in any state but `abandoned`; their value is that of a
-    complete one.
+    A point and seed count as ended when one of their trials ended in any state but `abandoned`. Their value comes from a
+    complete trial.
     """
     asked = StudyRecord.of(study)
     trials = [(trial.entry, trial) for trial in trials_of(study) if trial.entry]
     points = asked.points
-    if points is None:  # a sampled space: what was asked for is a number of trials
+    if points is None:  # a sampled space: a number of trials was requested
         points = list(dict.fromkeys(point for (point, _), _ in trials))
         missing = (asked.n_trials or 0) - len(points)
         points += [f"trial {len(points) + i + 1}" for i in range(missing)]
@@ -146,7 +146,7 @@ def standing(study: optuna.Study) -> Standing:
 
 
 def conclude_study(study: optuna.Study, stand: Standing) -> None:
-    """Keeps a finished study's winner with it: looking it up later costs the same however many trials there are."""
+    """Stores the winner of a finished study in the study, so that later lookups do not read all its trials."""
     winner = stand.conclusion.winner
     assert winner is not None
     trials = stand.trials_of(winner)
@@ -156,7 +156,7 @@ def conclude_study(study: optuna.Study, stand: Standing) -> None:
 
 @dataclass(frozen=True)
 class Winner:
-    """The winner of a stage: its study, its trial at the first seed, its mean over so many seeds."""
+    """The winner of a stage: its study, its trial at the first seed, its mean and the number of seeds."""
 
     study: optuna.Study
     trial: TrialRecord
@@ -165,11 +165,11 @@ class Winner:
 
 
 def winner_of(place: Place, stages: list[str]) -> Winner:
-    """The winner of several stages' current studies: of one stage its own, of several the one with the best mean.
+    """The winner of the stages' current studies; of several stages, the winner with the best mean.
 
     Args:
         place: where the stages are kept.
-        stages: their names.
+        stages: names of the stages.
     Raises:
         StageError: one of the stages was never run, is unfinished, or all its trials failed.
     """
@@ -212,7 +212,7 @@ def setting_of(trial: TrialRecord, key: str) -> Any:
 
 
 def injections(raw: str, task: Task, config: DictConfig) -> list[str]:
-    """Where a setting that was written with `${best:...}` came from, for people: one line for each winner in it."""
+    """Describes where a setting written with `${best:...}` came from: one line for each winner in it."""
     lines = []
     for stages, key in re.findall(r"\$\{best:([^,}]+),([^}]+)\}", raw):
         found = winner_of(task.place(config), stages.split("|"))
@@ -224,7 +224,7 @@ def injections(raw: str, task: Task, config: DictConfig) -> list[str]:
 
 
 def best(task: Task, stages: str, key: str, config: DictConfig) -> Any:
-    """A setting of the winner of a stage, of `a|b|c` the best of several stages, as it stands for a config.
+    """A setting of a stage's winner, or of the best winner of several stages (`a|b|c`), as a config holds it.
 
     Raises:
         StageError: see `winner_of` and `setting_of`.

@@ -1,7 +1,7 @@
 """The configs of a sweep's jobs: composed by Hydra once, then varied.
 
-Hydra composes every job's config from its files anew, which takes longer than all else that a short trial needs beside its
-training.
+Hydra composes every job's config from its files again, which takes longer than everything else around the training of a
+short trial.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from basecaller.hpo.hydra_private import apply_overrides
 
 _composed: dict[Any, bytes] = {}
-"""What was composed in this process, by all that Hydra composes it from. A worker process keeps it between its jobs."""
+"""Configs composed in this process, by everything that Hydra composes them from. A worker process keeps them between jobs."""
 
 
 @lru_cache(maxsize=1024)  # the jobs of a sweep share most of their lines
@@ -27,8 +27,8 @@ def _parsed(line: str) -> Override:
 
 
 class OnceComposed:
-    """Hydra's config loader, but that sweep configs which differ in plain values (`key=value`, the key no config group) are
-    composed once. The values are put in by Hydra's own code.
+    """Hydra's config loader that composes sweep configs once if they differ only in plain values (`key=value`, where the key
+    is no config group). Hydra's own code sets the values.
 
     Args:
         loader: Hydra's.

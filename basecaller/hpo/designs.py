@@ -1,11 +1,11 @@
 """Which point of a stage runs at which seed.
 
-A design is a pure function of what was measured: `wanted` says what must run next. So a killed sweep, several processes, more
-replicates and a larger grid all go on from wherever a study stands. `simulate` does the same to many full tables at once; the
-thresholds of `ranking.py` come from it.
+A design is a pure function of the measured values: `wanted` returns what must run next. So a killed sweep, several processes,
+more replicates and a larger grid all continue from the current state of a study. `simulate` applies a design to many full
+tables at once; the thresholds of `ranking.py` come from it.
 
-A stage asks about the values of one hyperparameter, its choices. The points of one choice differ in nuisance
-hyperparameters only, usually the learning rate, and a choice is judged by its best point.
+A stage asks about the values of one hyperparameter, its choices. The points of one choice differ only in nuisance
+hyperparameters, usually the learning rate, and a choice is judged by its best point.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from basecaller.hpo.edges import is_ordered
 
 Values = dict[str, dict[int, float]]
-"""What was measured: point -> seed -> objective, lower is better."""
+"""Measured values: point -> seed -> objective, lower is better."""
 
 Entry = tuple[str, int]
 """A point and a seed."""
@@ -29,13 +29,13 @@ Entry = tuple[str, int]
 Kind = Literal["every", "halving", "separate", "rounds"]
 
 PATIENCE = 2
-"""Rates in a row that may be no better than a choice's best before its lower rates are left out."""
+"""Number of successive rates no better than a choice's best after which its lower rates are left out."""
 
 CONTENDERS = 2
-"""Points of each choice that run at the second seed."""
+"""Number of points of each choice that run at the second seed."""
 
 MOST = 14
-"""Runs of a stage with rounds, for each replicate: 42 of a stage with 3."""
+"""Largest number of runs per replicate of a stage with rounds: with 3 replicates, 42 runs."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Design:
 
     Attributes:
         kind: `every`: every point runs at every seed. `halving`: the better half of the points runs at the second seed, the
-            better quarter at the third, two at least. `separate`: each choice is a stage of its own, with halving.
+            better quarter at the third, at least two. `separate`: each choice is a stage of its own, with halving.
             `rounds`: the rates of each choice, downward until they no longer help; the best two of each choice at the second
             seed; then whole rounds, the best point of every choice at one seed more, until the budget is spent.
-        budget: of `rounds`, in runs.
-        stops: of `rounds`, whether a choice's points are rates in order, so that the last ones may be left out.
-        look: of `rounds` with two choices, after how many seeds the stage ends if they are less than a standard error apart; 0:
+        budget: number of runs that `rounds` may spend.
+        stops: whether a choice's points are ordered rates, so that `rounds` may leave out the last ones.
+        look: number of seeds after which `rounds` with two choices ends if they are less than a standard error apart; 0:
             never.
     """
 
@@ -68,12 +68,12 @@ def planned(
     """The design of a stage before it runs.
 
     Args:
-        kind: see `task.Stage.design`; without a swept choice it is `halving`.
+        kind: see `task.Stage.design`; `halving` if no choice is swept.
         axes: the values of every swept key.
         choice: the key that the stage asks about.
         replicates: see `task.Stage.replicates`.
     Returns:
-        The design, the choice of each point in the grid's order, and how many seeds there may be.
+        The design, the choice of each point in the grid's order, and the largest number of seeds.
     """
     points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     if kind != "rounds" or choice is None or choice not in axes:
@@ -88,14 +88,14 @@ def planned(
 
 
 def rounds(choices: Sequence[Hashable], replicates: int, stops: bool = True) -> Design:
-    """The design by rounds: its budget lets the best point of every choice run at `2 * replicates + 2` seeds, up to `MOST` runs
-    a replicate.
+    """The design by rounds. Its budget lets the best point of every choice run at `2 * replicates + 2` seeds, up to `MOST`
+    runs per replicate.
 
-    Two choices stop after half of the seeds if they look alike by then: that finds more differences than a fixed number of
+    Two choices stop after half of the seeds if they look alike by then. This finds more differences than a fixed number of
     seeds, at about the same cost (`docs/conclusions.md`).
 
     Args:
-        choices: of each point of the grid.
+        choices: the choice of each point of the grid.
         replicates: see `task.Stage.replicates`; with 1 every choice's rates run at one seed.
         stops: see `Design`.
     """
@@ -109,19 +109,19 @@ def rounds(choices: Sequence[Hashable], replicates: int, stops: bool = True) -> 
 
 
 def seed_count(design: Design, choices: Sequence[Hashable], replicates: int) -> int:
-    """How many seeds a stage may need."""
+    """The largest number of seeds that a stage may need."""
     if design.kind != "rounds" or replicates == 1:
         return replicates
     return max(2, design.budget // len(set(choices)))
 
 
 def most_runs(design: Design, choices: Sequence[Hashable], seeds: int) -> int:
-    """Runs of a stage at most, unless its grid grows.
+    """The largest number of runs of a stage, unless its grid grows.
 
     Args:
-        design: of the stage.
-        choices: of each point of the grid.
-        seeds: how many; see `seed_count`.
+        design: the stage's design.
+        choices: the choice of each point of the grid.
+        seeds: number of seeds; see `seed_count`.
     """
     points = len(choices)
     if design.kind == "rounds":
@@ -132,7 +132,7 @@ def most_runs(design: Design, choices: Sequence[Hashable], seeds: int) -> int:
 
 
 def screens(design: Design, choices: Sequence[Hashable]) -> bool:
-    """Whether some points are left out after the first seed, so that a pruner may give them up there."""
+    """Whether the design drops points after the first seed, so that a pruner may stop them there."""
     if design.kind == "rounds":
         return any(list(choices).count(choice) > CONTENDERS for choice in choices)
     return design.kind == "halving" and rung_size(len(choices), 1) < len(choices)
@@ -141,14 +141,14 @@ def screens(design: Design, choices: Sequence[Hashable]) -> bool:
 def wanted(
     design: Design, values: Values, choices: Mapping[str, Hashable], seeds: Sequence[int], dead: Set[Entry] = frozenset()
 ) -> list[Entry]:
-    """What must run next; empty where the stage is finished.
+    """Entries that must run next; empty if the stage is finished.
 
     Args:
-        design: of the stage.
-        values: what was measured.
+        design: the stage's design.
+        values: the measured values.
         choices: the choice that each point stands for, in the grid's order.
-        seeds: of the replicates, in order.
-        dead: points and seeds that ended without a value: another point takes their place.
+        seeds: seeds of the replicates, in order.
+        dead: points and seeds that ended without a value; another point takes their place.
     """
     if design.kind == "rounds":
         return _next_in_rounds(design, values, choices, seeds, dead)
@@ -165,7 +165,7 @@ def wanted(
 
 
 def _alive(values: Values, choices: Mapping[str, Hashable], before: Sequence[int], dead: Set[Entry], seed: int) -> list[str]:
-    """The points that have a value at all seeds before, and did not die at this one."""
+    """Points that have a value at all earlier seeds and did not die at this one."""
     return [p for p in choices if all(s in values.get(p, {}) for s in before) and (p, seed) not in dead]
 
 
@@ -173,7 +173,7 @@ def _alive(values: Values, choices: Mapping[str, Hashable], before: Sequence[int
 
 
 def rung_size(points: int, rung: int) -> int:
-    """How many points run at the seed of that rung: all, the better half, the better quarter, ...; two at least.
+    """Number of points that run at a rung's seed: all, the better half, the better quarter, ...; at least two.
 
     Successive halving (Jamieson & Talwalkar, AISTATS 2016) over seeds.
     """
@@ -185,14 +185,14 @@ def promoted(
 ) -> list[str]:
     """The points that run at `seeds[rung]`: those with the best means over the seeds before, in the grid's order.
 
-    A stage asks about choices: where all these are of one choice, the best point of another takes the last place, so that the
-    winner has a rival at every seed. A point that gave no value at one of those seeds is out, and the next takes its place.
+    A stage compares choices: if all these points belong to one choice, the best point of another choice takes the last place,
+    so that the winner has a rival at every seed. The next point replaces one that gave no value at one of those seeds.
 
     Args:
-        values: what was measured.
+        values: the measured values.
         choices: the choice that each point stands for.
-        seeds: of the replicates.
-        rung: how many of them came before.
+        seeds: seeds of the replicates.
+        rung: number of earlier seeds.
         dead: points and seeds that ended without a value.
     """
     before = seeds[:rung]
@@ -219,7 +219,7 @@ def _next_in_rounds(
     if missing:
         return missing
     spent = sum(len(values.get(point, {})) for point in choices) + sum(point in choices for point, _ in dead)
-    ahead: list[Entry] = []  # rounds whose points are known whatever the earlier ones give: they run side by side
+    ahead: list[Entry] = []  # rounds whose points do not depend on earlier results: they run side by side
     for number in range(1, len(seeds)):
         seed, before = seeds[number], seeds[:number]
         if number == 1:
@@ -248,8 +248,8 @@ def _next_in_rounds(
 
 
 def _rates_downward(design: Design, values: Values, points: list[str], seed: int, dead: Set[Entry]) -> Iterator[Entry]:
-    """What is missing of a choice's points at the first seed, as far as it will be needed whatever it gives: a point that is
-    not known yet counts as no better than the best."""
+    """Missing entries of a choice at the first seed that are needed whatever they give: a point without a value yet counts
+    as no better than the best."""
     best, worse, started, pending = math.inf, 0, False, False
     for point in points:
         if design.stops and worse >= PATIENCE:
@@ -269,7 +269,7 @@ def _rates_downward(design: Design, values: Values, points: list[str], seed: int
 
 
 def _leader(values: Values, points: list[str], before: Sequence[int], dead: Set[Entry], seed: int) -> str | None:
-    """The best point of a choice, of those with the most seeds; none where all have died."""
+    """The best point of a choice among those with the most seeds; None if all have died."""
     alive = [p for p in points if p in values and before[0] in values[p] and not any((p, s) in dead for s in (*before, seed))]
     return min(alive, key=lambda p: (-sum(s in values[p] for s in before), _mean(values, p, before)), default=None)
 
@@ -288,7 +288,7 @@ def _alike(values: Values, a: str, b: str, seeds: Sequence[int]) -> bool:
 
 
 def _affordable(needs: list[list[Entry]], left: int) -> Iterator[Entry]:
-    """The last round, of the best choices only, as far as the budget reaches; two of them at least."""
+    """The last round: only the best choices, as many as the budget allows, at least two."""
     taken = 0
     while taken < len(needs) and sum(map(len, needs[: taken + 1])) <= left:
         taken += 1
@@ -301,12 +301,12 @@ def _affordable(needs: list[list[Entry]], left: int) -> Iterator[Entry]:
 
 
 def simulate(values: np.ndarray, groups: np.ndarray, design: Design) -> np.ndarray:
-    """What a design would have run of many full tables: [R, n, K], NaN where a point did not run.
+    """The values that a design would have measured of many full tables: [R, n, K], NaN where a point did not run.
 
     Args:
-        values: [R, n, K], of R stages with n points at K seeds.
+        values: [R, n, K], R stages with n points at K seeds.
         groups: int [n], the choice of each point.
-        design: of the stages.
+        design: the stages' design.
     """
     if design.kind == "every":
         return values

@@ -14,13 +14,13 @@ def is_ordered(values: list[Any]) -> bool:
 def edges(
     chosen: dict[str, Any], axes: dict[str, list[Any]], rules: Callable[[str], Mapping[str, Any]] = lambda key: {}
 ) -> dict[str, str]:
-    """The ordered axes at whose end a point lies: key -> `lowest` or `highest`. A setting's own bound is no edge: nothing
-    lies beyond it.
+    """The ordered axes on which a point lies at an end: key -> `lowest` or `highest`. A setting's own bound is no edge, since
+    nothing lies beyond it.
 
     Args:
         chosen: the point.
         axes: values by key.
-        rules: of a key's values, see `checking.RULES`.
+        rules: returns the rules of a key's values, see `checking.RULES`.
     """
     found = {}
     for key, values in axes.items():
@@ -32,12 +32,12 @@ def edges(
 
 
 def outward(values: list[Any], end: str, allows: Callable[[Any], bool] = lambda value: True) -> Any | None:
-    """The next value beyond an end of an axis, by the ratio of its last two; None where there is none.
+    """The next value beyond an end of an axis, by the ratio of its last two values; None if there is none.
 
     Whole numbers stay whole.
 
     Args:
-        values: of the axis.
+        values: values of the axis.
         end: `lowest` or `highest`.
         allows: whether the setting can have a value.
     """

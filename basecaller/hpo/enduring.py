@@ -1,5 +1,5 @@
-"""A database storage that outlives its server's absence: every call is made again until the server is back. A server is also
-where hosts without a common file system hear of each other: who lives, and who may change a study's queue."""
+"""A database storage that survives an outage of its server by repeating every call until the server is back. Through the
+server, hosts without a shared file system also know which jobs are alive and who may change a study's queue."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 
 
 def wait_limit() -> float:
-    """Seconds that a call waits."""
+    """How long a call waits for the server, in seconds."""
     return float(os.environ.get("BASECALLER_STORAGE_WAIT", WAIT))
 
 
 def gone(error: BaseException | None) -> bool:
-    """Whether an error says that the server is away, or an SQLite file locked, rather than that the call is wrong."""
+    """Whether an error means that the server is away or an SQLite file locked, rather than that the call is wrong."""
     while error is not None:
         if isinstance(error, DBAPIError):
             text = str(error.orig)
@@ -54,7 +54,7 @@ def gone(error: BaseException | None) -> bool:
 
 
 def broken(error: BaseException | None) -> bool:
-    """Whether an error says that the database cannot be used as it is: read-only, on a full disk, damaged."""
+    """Whether an error means that the database cannot be used: it is read-only, damaged or on a full disk."""
     while error is not None:
         if isinstance(error, DatabaseError):
             return not isinstance(error, IntegrityError | ProgrammingError | DataError)
@@ -70,7 +70,7 @@ def _enduring(method: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return method(self, *args, **kwargs)
             except optuna.exceptions.UpdateFinishedTrialError:
-                # a call that is made again finds its own work done: only the server's answer had been lost
+                # the repeated call finds its own work done: only the server's answer was lost
                 if pause > FIRST_PAUSE and method.__name__ in ("set_trial_state_values", "end_trial"):
                     return True
                 raise
@@ -99,7 +99,7 @@ class EnduringStorage(DatabaseStorage):
 
     Args:
         backend: the storage.
-        url: of it.
+        url: the storage's URL.
     """
 
     def __init__(self, backend: optuna.storages.RDBStorage, url: str) -> None:
@@ -107,7 +107,7 @@ class EnduringStorage(DatabaseStorage):
         self.url, self.shown = url, without_password(url)
 
     def record_heartbeat(self, trial_id: int) -> None:
-        """Tries once: the next one comes soon."""
+        """Tries only once, since the next heartbeat comes soon."""
         with suppress(optuna.exceptions.StorageInternalError, DBAPIError):
             super().record_heartbeat(trial_id)
 
@@ -117,10 +117,10 @@ class EnduringStorage(DatabaseStorage):
 
     @contextmanager
     def exclusive(self, key: int) -> Iterator[None]:
-        """Keeps every other process of every host out of the block, where the server is PostgreSQL (an advisory lock).
+        """Keeps every other process on every host out of the block if the server is PostgreSQL (an advisory lock).
 
         Args:
-            key: of the lock, 64 bits, signed. The server drops it when the connection ends.
+            key: key of the lock, 64 bits, signed. The server drops the lock when the connection ends.
         """
         if self.database.engine.dialect.name != "postgresql":
             yield

@@ -1,4 +1,4 @@
-"""What a sweep asks for: fixed overrides, and the axes of a grid or a space to sample."""
+"""What a sweep requests: fixed overrides, and the axes of a grid or a space to sample."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from basecaller.errors import SettingError
 from basecaller.hpo.task import Task
 
 PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_][\w./-]*", re.IGNORECASE | re.ASCII)
-"""Text that Hydra's grammar takes as it is."""
+"""Text that Hydra's grammar accepts without quotes."""
 
 
 def as_text(value: Any) -> str:
-    """A value in Hydra's override grammar. Text that starts as a list or a mapping is one, in that grammar already."""
+    """A value in Hydra's override grammar. Text that starts like a list or a mapping is already in that grammar."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
@@ -42,7 +42,7 @@ class Point:
 
     @property
     def key(self) -> str:
-        """What tells this point from the others of its study."""
+        """A key that is unique among the points of a study."""
         return " ".join(f"{key}={as_text(value)}" for key, value in self.values.items())
 
 
@@ -64,12 +64,12 @@ class Space:
 
     Attributes:
         fixed: the overrides that sweep nothing, in order, by key.
-        axes: the values of every swept key, where all are finite.
+        axes: the values of every swept key, if all are finite.
         distributions: Optuna's distribution of every swept key.
         is_grid: whether all swept keys have finite choices.
-        seeds: that points run at. The seed is no axis: values of it that the user sweeps are replicates, else the sweeper
-            puts those of the stage's `replicates` here.
-        written: swept keys as they were typed, with `+` or a package.
+        seeds: the seeds that points run at. The seed is no axis: seeds that the user sweeps are replicates; otherwise the
+            sweeper sets the seeds of the stage's `replicates`.
+        written: swept keys as typed, with `+` or a package.
     """
 
     fixed: dict[str, str] = field(default_factory=dict)
@@ -80,20 +80,20 @@ class Space:
     written: dict[str, str] = field(default_factory=dict)
 
     def points(self) -> list[Point]:
-        """All points of the grid, the last key running fastest; one empty point where nothing is swept."""
+        """All points of the grid, the last key running fastest; one empty point if nothing is swept."""
         combinations = itertools.product(*self.axes.values())
         return [Point(dict(zip(self.axes, values, strict=True))) for values in combinations]
 
     def overrides(self, point: Point) -> list[str]:
-        """What sets a point on a job's command line."""
+        """The overrides that set a point on a job's command line."""
         return [f"{self.written[key]}={as_text(value)}" for key, value in point.values.items()]
 
 
 def parse_overrides(lines: Iterable[str], config_loader: Any = None) -> dict[str, Override]:
-    """Override lines by their key; of two with one key the later one stays, at the later place.
+    """Override lines by key; of two lines with the same key, the later one stays, at its place.
 
     Args:
-        lines: as typed.
+        lines: the lines as typed.
         config_loader: Hydra's; `glob(...)` needs it.
     """
     by_key: dict[str, Override] = {}
@@ -106,12 +106,12 @@ def parse_overrides(lines: Iterable[str], config_loader: Any = None) -> dict[str
 
 @dataclass(frozen=True)
 class Keys:
-    """What is known of the keys of a config.
+    """Types and rules of the keys of a config.
 
     Attributes:
-        group_options: the options of a config group; empty for a key that is none.
-        task: tells which fields describe them.
-        config: that they belong to.
+        group_options: returns the options of a config group; empty for any other key.
+        task: knows the field that describes a key.
+        config: the config that the keys belong to.
     """
 
     group_options: Callable[[str], list[str]]
@@ -119,7 +119,7 @@ class Keys:
     config: DictConfig
 
     def kind(self, key: str) -> type | None:
-        """The type of a key's values; None for config groups, and where nothing describes the key."""
+        """The type of a key's values; None for config groups and for keys that nothing describes."""
         found = None if self.group_options(key) else self.task.field_of(key, self.config)
         return type_of(*found)[0] if found else None
 
@@ -153,30 +153,30 @@ class Keys:
 
 
 def as_override(key: str, value: Any, written: str, keys: Keys) -> str:
-    """A value of a stage's `params` in Hydra's grammar: text is in it already, but for what an interpolation gave; a list holds
-    the values to sweep, or is one value where the key wants a list.
+    """A value of a stage's `params` in Hydra's grammar. Text is already in it, except for the result of an interpolation; a
+    list holds the values to sweep, or is one value if the key takes a list.
 
     Args:
-        key: that it is for.
-        value: plain.
-        written: the value as it stands in the file.
-        keys: what is known of them.
+        key: the value's key.
+        value: the plain value.
+        written: the value as written in the file.
+        keys: types and rules of the keys.
     """
     if isinstance(value, list):
         is_value = keys.kind(key) is tuple and not any(isinstance(each, list) for each in value)
         return as_text(value) if is_value else ",".join(map(as_text, value))
     if isinstance(value, str) and "${" not in value and not (written.startswith("${") and written.endswith("}")):
         return value
-    return as_text(value)  # with ${...} left in it, it is quoted: the job resolves it
+    return as_text(value)  # quoted if it still contains ${...}: the job resolves it
 
 
 def read_space(overrides: dict[str, Override], keys: Keys, sampled: bool) -> Space:
-    """Sorts overrides into what is fixed and what is swept.
+    """Sorts overrides into fixed and swept ones.
 
     Args:
         overrides: see `parse_overrides`.
-        keys: what is known of them.
-        sampled: whether the user chose a sampler: then choices are sampled too, not walked as a grid.
+        keys: types and rules of the keys.
+        sampled: whether the user chose a sampler, which then samples choices too instead of walking a grid.
     Raises:
         SettingError: a sweep that cannot be read, or a key that cannot be swept or have such a value.
     """
@@ -213,18 +213,18 @@ def check_swept(task: Task, key: str, line: str) -> None:
     """Refuses a sweep over a key that is no setting of a job.
 
     Args:
-        task: that the key belongs to.
-        key: of the override.
-        line: the override as it was typed.
+        task: the task that the key belongs to.
+        key: key of the override.
+        line: the override as typed.
     Raises:
-        SettingError: it is none.
+        SettingError: the key is no setting of a job.
     """
     if reason := task.why_unswept(key):
         raise SettingError(f"{line}: {reason}")
 
 
 def _values(key: str, override: Override, keys: Keys) -> list[Any]:
-    """The values of a discrete sweep, typed, each once."""
+    """The distinct values of a discrete sweep, as the key's type."""
     found = []
     for value in override.sweep_iterator():
         if isinstance(value, QuotedString):
@@ -238,10 +238,10 @@ def _values(key: str, override: Override, keys: Keys) -> list[Any]:
 
 
 def _axis(key: str, values: list[Any], keys: Keys) -> BaseDistribution:
-    """The distribution of a grid's axis, such that the axis can grow within its study.
+    """The distribution of a grid's axis, chosen such that the axis can grow within its study.
 
-    A study accepts other bounds of a numeric distribution later, but never other choices of a categorical one. So
-    numbers are ranges by the key's type, and what has a known set of options has all of them.
+    A study later accepts other bounds of a numeric distribution, but never other choices of a categorical one. So numbers
+    become ranges of the key's type, and a key with a known set of options gets all of them.
     """
     options = keys.group_options(key) or list(keys.rules(key).get("choices", ()))
     if options:
@@ -283,6 +283,6 @@ def _is_float(distribution: BaseDistribution) -> bool:
 
 
 def widened(distribution: BaseDistribution, value: Any) -> BaseDistribution:
-    """A numeric distribution with one value more."""
+    """A numeric distribution extended by one value."""
     assert isinstance(distribution, IntDistribution | FloatDistribution)
     return type(distribution)(min(distribution.low, value), max(distribution.high, value))

@@ -1,4 +1,4 @@
-"""What this program needs of Hydra beyond its public interface; `tests/hpo/test_private_names.py` says which of it, and why."""
+"""All use of Hydra's private interface; `tests/hpo/test_private_names.py` lists the names and the reasons."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Hydra", "apply_overrides", "error_of"]
 
 
 def apply_overrides(overrides: list[Override], config: DictConfig) -> None:
-    """Puts plain values into a composed config, with Hydra's own checks; public is only composing from the files anew.
+    """Sets plain values in a composed config, with Hydra's own checks. Hydra's public API only composes from the files.
 
     Raises:
         hydra.errors.ConfigCompositionException: the config has no such key.
@@ -21,5 +21,5 @@ def apply_overrides(overrides: list[Override], config: DictConfig) -> None:
 
 
 def error_of(job: JobReturn) -> BaseException:
-    """What a failed job raised. `JobReturn.return_value` raises it too, and prints all overrides first."""
+    """The exception that a failed job raised. `JobReturn.return_value` raises it too, but prints all overrides first."""
     return job._return_value

@@ -1,4 +1,4 @@
-"""Plain configs as nested dicts: short digests of them, and values by dotted key."""
+"""Plain configs as nested dicts: short digests, and values by dotted key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def digest(content: Any, length: int = 10) -> str:
 
 
 def without(config: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """A copy of a nested dict less some dotted keys."""
+    """A copy of a nested dict without some dotted keys."""
     copy = {k: dict(v) if isinstance(v, dict) else v for k, v in config.items()}
     for key in keys:
         *parents, last = key.split(".")
@@ -30,7 +30,7 @@ def without(config: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 
 def value_at(config: Mapping[str, Any], key: str) -> Any:
-    """The value of a dotted key in a nested dict; None where there is none."""
+    """The value of a dotted key in a nested dict; None if the key is missing."""
     value: Any = config
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None

@@ -1,7 +1,7 @@
-"""What this program needs of Optuna beyond its public interface; `tests/hpo/test_private_names.py` says which of it, and why.
+"""All use of Optuna's private interface; `tests/hpo/test_private_names.py` lists the names and the reasons.
 
-A study does not hand out its storage, nor a trial its id. The cache in front of a database, the tables below it and the
-heartbeats have no public names at all.
+A study does not expose its storage, nor a trial its id. The cache in front of a database, its tables and the heartbeats have
+no public names at all.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:
-    """The storage that a study lies in."""
+    """The storage of a study."""
     return study._storage
 
 
 def study_id(study: optuna.Study) -> int:
-    """Its key in the storage."""
+    """The study's key in the storage."""
     return study._study_id
 
 
 def trial_id(trial: optuna.Trial | optuna.trial.FrozenTrial) -> int:
-    """Its key in the storage, unlike its number, which counts within the study."""
+    """The trial's key in the storage, unlike its number, which counts within the study."""
     return trial._trial_id
 
 
@@ -55,12 +55,12 @@ def trial_id_of(study: optuna.Study, number: int) -> int:
 
 
 def heartbeat(study: optuna.Study, trial_id: int) -> BaseHeartbeatThread:
-    """Keeps a trial's heartbeat going inside a block."""
+    """Records a trial's heartbeats inside a block."""
     return get_heartbeat_thread(trial_id, study._storage)
 
 
 def beat(study: optuna.Study, trial_id: int) -> None:
-    """One heartbeat of a trial."""
+    """Records one heartbeat of a trial."""
     storage = study._storage
     if isinstance(storage, BaseHeartbeat) and is_heartbeat_enabled(storage):
         storage.record_heartbeat(trial_id)
@@ -78,7 +78,7 @@ def silent(study: optuna.Study) -> set[int]:
 
 
 def exclusive(study: optuna.Study, key: int) -> AbstractContextManager[None]:
-    """See `enduring.EnduringStorage.exclusive`; nothing is locked in a journal file."""
+    """See `enduring.EnduringStorage.exclusive`; does nothing for a journal file."""
     lock = getattr(study._storage, "exclusive", None)
     return lock(key) if lock else nullcontext()
 
@@ -87,19 +87,19 @@ def exclusive(study: optuna.Study, key: int) -> AbstractContextManager[None]:
 
 
 class Attributes(NamedTuple):
-    """Of a study or a trial: those that optuna-dashboard shows, and those that it does not."""
+    """Attributes of a study or a trial: those that optuna-dashboard shows (user), and the others (system)."""
 
     user: Mapping[str, Any] = {}
     system: Mapping[str, Any] = {}
 
 
 def study_attributes(study: optuna.Study) -> Attributes:
-    """All that is set of a study."""
+    """All attributes of a study."""
     return Attributes(study.user_attrs, study._storage.get_study_system_attrs(study._study_id))
 
 
 def set_study_attributes(study: optuna.Study, attributes: Attributes) -> None:
-    """Sets a study's attributes: in a database all in one commit."""
+    """Sets a study's attributes, in a database all in one commit."""
     if isinstance(study._storage, DatabaseStorage):
         study._storage.set_study_attributes(study._study_id, attributes)
     else:
@@ -111,8 +111,8 @@ def set_study_attributes(study: optuna.Study, attributes: Attributes) -> None:
 
 @contextmanager
 def at_once(study: optuna.Study) -> Iterator[optuna.Study]:
-    """A study for a block of code that sets many of its system attributes one by one: they are written when the block ends, in
-    a database in one commit."""
+    """A study for a block that sets many system attributes one by one: they are written when the block ends, in a database
+    in one commit."""
     kept = _Kept(study._storage)
     target = copy.copy(study)
     target._storage = cast(BaseStorage, kept)
@@ -121,7 +121,7 @@ def at_once(study: optuna.Study) -> Iterator[optuna.Study]:
 
 
 class _Kept:
-    """A storage that keeps the system attributes which are set of one study, and shows them as if they were written."""
+    """A storage that buffers the system attributes set on one study, and returns them as if they were written."""
 
     def __init__(self, storage: BaseStorage) -> None:
         self.storage, self.attributes = storage, dict[str, Any]()
@@ -137,7 +137,7 @@ class _Kept:
 
 
 def add_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-    """Adds trials to a study: in a database all or none, in one commit."""
+    """Adds trials to a study; in a database all or none, in one commit."""
     if isinstance(study._storage, DatabaseStorage):
         study._storage.add_trials(study._study_id, trials)
     else:
@@ -147,7 +147,7 @@ def add_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
 def write_trial(
     study: optuna.Study, trial_id: int, attributes: Attributes, curve: Mapping[int, float], claim: bool = False
 ) -> bool:
-    """Writes to a trial: in a database all in one commit. See `DatabaseStorage.write_trial`."""
+    """Writes to a trial; in a database all in one commit. See `DatabaseStorage.write_trial`."""
     storage = study._storage
     if isinstance(storage, DatabaseStorage):
         return storage.write_trial(trial_id, attributes, curve, claim)
@@ -170,7 +170,7 @@ def end_trial(
     state: TrialState,
     value: float | None,
 ) -> None:
-    """Ends a trial: in a database in one commit with the last that is known of it. See `DatabaseStorage.end_trial`."""
+    """Ends a trial and stores its last facts; in a database in one commit. See `DatabaseStorage.end_trial`."""
     storage = study._storage
     if isinstance(storage, DatabaseStorage):
         storage.end_trial(trial_id, attributes, curve, state, value)
@@ -180,8 +180,8 @@ def end_trial(
 
 
 class DatabaseStorage(_CachedStorage):
-    """Optuna's own storage of a database, cache included, that also sets many attributes at once: a commit for each of forty
-    costs more than all else around a short trial."""
+    """Optuna's own database storage with its cache, which also sets many attributes at once: forty separate commits cost more
+    than everything else around a short trial."""
 
     @property
     def database(self) -> RDBStorage:
@@ -189,7 +189,7 @@ class DatabaseStorage(_CachedStorage):
         return self._backend
 
     def set_study_attributes(self, study_id: int, attributes: Attributes) -> None:
-        """Sets a study's attributes in one transaction, where the database can.
+        """Sets a study's attributes in one transaction, if the database supports it.
 
         Raises:
             KeyError: there is no such study.
@@ -218,12 +218,12 @@ class DatabaseStorage(_CachedStorage):
         """Writes to a trial in one transaction.
 
         Args:
-            trial_id: of the trial.
-            attributes: to set.
+            trial_id: the trial's key in the storage.
+            attributes: attributes to set.
             curve: intermediate values by step.
-            claim: whether it shall go from waiting to running, too.
+            claim: whether to also set the trial from waiting to running.
         Returns:
-            False where it shall, and does not wait any more; nothing is written then.
+            False if the trial is to be claimed but no longer waits; nothing is written then.
         Raises:
             KeyError: there is no such trial.
             optuna.exceptions.UpdateFinishedTrialError: the trial has ended.
@@ -239,7 +239,7 @@ class DatabaseStorage(_CachedStorage):
     def end_trial(
         self, trial_id: int, attributes: Attributes, curve: Mapping[int, float], state: TrialState, value: float | None
     ) -> None:
-        """Ends a trial; all that is known of it by then is written in the same transaction. See `write_trial`."""
+        """Ends a trial and writes its last facts in the same transaction. See `write_trial`."""
         with self._updating(trial_id) as (session, trial):
             self._note(session, trial_id, attributes, curve)
             if value is not None:
@@ -248,7 +248,7 @@ class DatabaseStorage(_CachedStorage):
 
     @contextmanager
     def _updating(self, trial_id: int) -> Iterator[tuple[Any, Any]]:
-        """A session, and a trial that has not ended, locked in it."""
+        """A database session, and an unfinished trial locked in it."""
         with _create_scoped_session(self._backend.scoped_session) as session:
             trial: Any = TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
             self._backend.check_trial_is_updatable(trial_id, trial.state)
@@ -276,7 +276,7 @@ class DatabaseStorage(_CachedStorage):
             session.execute(_overwriting(insert, TrialIntermediateValueModel, rows, [*owner, "step"]))
 
     def _insert(self) -> Any:
-        """The database's INSERT, if it is one that can overwrite rows."""
+        """The database's INSERT, if it can overwrite rows."""
         return {"sqlite": sqlite.insert, "postgresql": postgresql.insert}.get(self._backend.engine.name)
 
 
@@ -286,7 +286,7 @@ def _upsert(insert: Any, table: Any, owner: dict[str, int], attributes: Mapping[
 
 
 def _overwriting(insert: Any, table: Any, rows: list[dict[str, Any]], keys: list[str]) -> Any:
-    """An INSERT that overwrites the rows that are there."""
+    """An INSERT that overwrites existing rows."""
     statement = insert(table).values(rows)
     changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=changed)

@@ -1,4 +1,4 @@
-"""Pruning: which of Optuna's pruners, and which trials it may give up."""
+"""Pruning: the choice of Optuna's pruner, and the trials that it may stop."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from basecaller.hpo.records import StudyRecord
 
 
 def pruner_of(name: str | None, arguments: Mapping[str, Any] | None, key: str) -> optuna.pruners.BasePruner | None:
-    """Optuna's pruner of a name; None prunes nothing.
+    """Optuna's pruner by name; None prunes nothing.
 
     Args:
-        name: of its class.
-        arguments: of the class.
-        key: that the name is the value of, for messages; the arguments' is `<key>_args`.
+        name: name of the pruner's class.
+        arguments: arguments of the class.
+        key: the config key of the name, for messages; the key of the arguments is `<key>_args`.
     Raises:
         SettingError: Optuna has no such pruner, or it takes no such arguments.
     """
@@ -35,8 +35,8 @@ def pruner_of(name: str | None, arguments: Mapping[str, Any] | None, key: str) -
 
 
 def is_screening(study: optuna.Study, seed: int) -> bool:
-    """Whether trials at a seed may be pruned: at the first seed of a grid of which some points are left out at the second
-    anyway, or where there is no second.
+    """Whether trials at a seed may be pruned: at the first seed of a grid that drops points at the second anyway, or that has
+    no second.
 
     Replicates are never pruned: a mean over the seeds that went well would be no mean.
     """

@@ -1,7 +1,7 @@
-"""The grid as a queue: what is missing waits in the study, jobs claim it, and what a dead process left is put back.
+"""The grid as a queue: missing entries wait in the study, jobs claim them, and entries of a dead process are put back.
 
-A trial is alive as long as its job holds the trial's lock file; the kernel drops the lock when the process dies. Of a job on a
-host with another file system a database server keeps the heartbeat.
+A trial is alive as long as its job holds the trial's lock file; the kernel drops the lock when the process dies. For a job on
+a host with another file system, a database server keeps the heartbeat.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from basecaller.hpo.records import CONCLUSIVE, Outcome, TrialRecord, queued, rea
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
-"""How often a point is given to another process when one dies over it."""
+"""How often a point is given to another process after a process dies while working on it."""
 
 KILLED = "its process died, perhaps for want of memory; a smaller batch needs less"
-"""The message of a trial that is not given to another process any more."""
+"""The message of a trial that is no longer given to another process."""
 
 CLAIM_TIMEOUT = 10.0
 """Seconds that a job waits for its own lock, which a neighbour may be probing."""
@@ -38,14 +38,14 @@ CLAIM_TIMEOUT = 10.0
 
 @contextmanager
 def study_lock(folder: Path, study: optuna.Study) -> Iterator[None]:
-    """Held while a study's queue is changed: by one process of this folder and, on a database server, of all hosts."""
+    """The lock held while a study's queue changes: by one process of this folder and, on a database server, of all hosts."""
     lock, key = named_lock(folder, digest(study.study_name)), int(digest(study.study_name, length=15), 16)
     with holding(lock, f"changes the queue of {study.study_name}"), exclusive(study, key):
         yield
 
 
 def place(folder: Path) -> str:
-    """A name for the folder that its locks lie in: hosts with a common file system share it, others have their own."""
+    """A name for the folder of the locks. Hosts with a shared file system have the same name, others their own."""
     return _place(folder.resolve())
 
 
@@ -60,7 +60,7 @@ def _place(folder: Path) -> str:
 
 
 def trial_lock(folder: Path, study: str, number: int) -> FileLock:
-    """Held by the job of a trial while it runs."""
+    """The lock that a trial's job holds while it runs."""
     return named_lock(folder, f"{digest(study)}-{number}")
 
 
@@ -72,7 +72,7 @@ def named_lock(folder: Path, name: str) -> FileLock:
 
 
 def fill(study: optuna.Study, space: Space, entries: list[Entry]) -> None:
-    """Enqueues the entries that have no trial which waits, runs, or has ended for good."""
+    """Enqueues the entries that have no waiting, running or finally ended trial."""
     here = {trial.entry for trial in trials_of(study) if trial.state != "fail" or trial.outcome in CONCLUSIVE}
     missing = [
         create_trial(
@@ -89,7 +89,7 @@ def fill(study: optuna.Study, space: Space, entries: list[Entry]) -> None:
 
 
 def waiting(study: optuna.Study, entries: list[Entry]) -> list[tuple[int, Entry]]:
-    """Trial numbers and entries that wait in the queue, in the entries' order."""
+    """Trial numbers and entries waiting in the queue, in the entries' order."""
     numbers: dict[tuple[str, int] | None, int] = {}
     for trial in trials_of(study, TrialState.WAITING):
         numbers.setdefault(trial.entry, trial.number)
@@ -97,20 +97,20 @@ def waiting(study: optuna.Study, entries: list[Entry]) -> list[tuple[int, Entry]
 
 
 def running(study: optuna.Study) -> list[TrialRecord]:
-    """Trials that some process works on, or died over."""
+    """Trials that a process works on, or was working on when it died."""
     return trials_of(study, TrialState.RUNNING)
 
 
 def release_abandoned(
     study: optuna.Study, folder: Path, launches: Mapping[tuple[str, int], int] | None = None
 ) -> list[tuple[str, int]]:
-    """Ends the running trials whose process is gone: as `abandoned`, to be done again; as `killed` where this sweep has
-    launched them so often that it is they, most likely, that kill their process (of a sampled space: once).
+    """Ends the running trials whose process is gone: as `abandoned`, to run again, or as `killed` if this sweep has launched
+    them so often that they most likely kill their process themselves (in a sampled space: once).
 
     The caller holds the lock of the study (`study_lock`).
 
     Returns:
-        The keys of the entries that are free again.
+        Keys of the entries that are free again.
     """
     freed: list[tuple[str, int]] = []
     unheard = silent(study)  # of a database server; see `storage.open_storage`
@@ -128,7 +128,7 @@ def release_abandoned(
                 else:
                     store_trial(study, trial.trial_id, outcome=Outcome.ABANDONED)
                 storage_of(study).set_trial_state_values(trial.trial_id, TrialState.FAIL)
-        except (Timeout, UpdateFinishedTrialError):  # another process has just looked after it
+        except (Timeout, UpdateFinishedTrialError):  # another process has just handled it
             continue
         remove_lock(lock)
         if kills:
@@ -142,14 +142,14 @@ def release_abandoned(
 
 
 def _is_dead(trial: TrialRecord, lock: FileLock, folder: Path, unheard: set[int]) -> bool:
-    """Whether the process that a trial belongs to is gone: its job's, or until that claims it, its sweeper's."""
+    """Whether the process of a trial is gone: its job's or, before a job claims it, its sweeper's."""
     if trial.claimed in (None, place(folder)) and Path(lock.lock_file).exists():
         return _is_free(lock)
     if trial.sweeper is not None and not trial.claimed:
         of_sweeper = named_lock(folder, trial.sweeper)
         if Path(of_sweeper.lock_file).exists():
             return _is_free(of_sweeper)
-    # a sampler's trial gets its point under the lock of the study, which is held here: its process died between the two
+    # a sampler's trial gets its point under the study's lock, which is held here: its process died before that
     pointless = trial.entry is None and trial.sweeper is None and trial.claimed is None
     return pointless or trial.trial_id in unheard
 

@@ -1,8 +1,8 @@
-"""Which point of a stage wins, and how sure that is: the noise of a run, the one-standard-error rule, and verdicts.
+"""The winner of a stage and how sure it is: the noise of a run, the one-standard-error rule, and verdicts.
 
 Points are compared on shared seeds: a seed gives every point the same random numbers, such as the initial weights of a network
-and the order of its data, so its effect cancels in the difference. The method, and what it can and cannot tell, measured:
-`docs/conclusions.md`.
+and the order of its data, so its effect cancels in the difference. `docs/conclusions.md` describes the method and measures
+its errors and power.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ LEVEL, HARD = 0.04, 0.043
 in the worst cases that are known (`_nulls`). Both leave room for noise that is not normal: 5 % are promised."""
 
 REPETITIONS = 160_000
-"""Simulated points behind a threshold, of 8,000 stages at least: its quantile is then known to about 1 %."""
+"""Number of simulated points behind a threshold, from at least 8,000 stages: its quantile is then known to about 1 %."""
 
 HOPELESS = 1e6
-"""Noise standard deviations by which a point is worse that shall never compete, in a simulated stage."""
+"""By how many noise standard deviations a point that must never compete is worse, in a simulated stage."""
 
 RATES = (0.0, 1.3, 5.0, 13.0, 21.0)
 SLOW = (0.0, 1.0, 2.0, 3.0, 4.0)
@@ -34,21 +34,21 @@ MIDDLE = (1.3, 0.0, 1.3, 5.0, 13.0)
 of the one before; and two in which the best rate is harder to find."""
 
 QUIET = 0.2
-"""Noise of the lower rates against that of the best, where it is unequal."""
+"""Noise of the lower rates relative to the best rate's, if unequal."""
 
 # -- statistics of a stage
 
 
 @dataclass(frozen=True)
 class _Statistics:
-    """Of many stages at once, R of them with n points and G choices.
+    """Statistics of many stages at once: R stages with n points and G choices.
 
     Attributes:
         best: int [R], the point with the best mean among those with the most seeds.
-        rival: int [R], of the best points of the other choices the one that is least clearly behind; -1 for none.
-        margin, error: float [R], by how much, mean over shared seeds, and its standard error.
-        noise: float [R], standard deviation of one run, seed effects taken out; NaN where it cannot be known.
-        freedom: int [R], its degrees of freedom.
+        rival: int [R], the best point of another choice that is least clearly behind; -1 for none.
+        margin, error: float [R], the rival's distance from the best, mean over shared seeds, and its standard error.
+        noise: float [R], standard deviation of one run without seed effects; NaN if unknown.
+        freedom: int [R], degrees of freedom of the noise.
     """
 
     best: np.ndarray
@@ -62,11 +62,11 @@ class _Statistics:
 def _noise(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Residual standard deviation of value = point + seed + noise, and its degrees of freedom.
 
-    A point runs at the first seed, then at the second, and so on. How far its value at a seed is from the mean of those before
-    is a contrast of its own (Helmert's), and the points that ran there have the seed's effect in common.
+    A point runs at the first seed, then at the second, and so on. The difference between its value at a seed and the mean of
+    its earlier values is a separate contrast (Helmert's), and all points that ran at that seed share the seed's effect.
 
     Args:
-        values: [R, n, K], NaN where a point did not run; what follows a gap is left out.
+        values: [R, n, K], NaN where a point did not run; values after a gap are ignored.
     """
     ran = np.logical_and.accumulate(~np.isnan(values), axis=2)
     sums = np.where(ran, values, 0.0).cumsum(2)
@@ -88,7 +88,7 @@ def _statistics(values: np.ndarray, groups: np.ndarray) -> _Statistics:
     count = (~np.isnan(values)).sum(2)
     order = np.where(count > 0, np.nan_to_num(values).sum(2) / np.maximum(count, 1), np.inf)
     span = 1.0 + np.abs(np.where(np.isfinite(order), order, 0.0)).max(1, keepdims=True)
-    order = order + 4 * span * (values.shape[2] - count)  # more seeds come first
+    order = order + 4 * span * (values.shape[2] - count)  # points with more seeds come first
     best = order.argmin(1)
     leaders = np.stack([(of := np.flatnonzero(groups == label))[order[:, of].argmin(1)] for label in labels], 1)
     led = values[stages[:, None], leaders]
@@ -109,16 +109,16 @@ def _statistics(values: np.ndarray, groups: np.ndarray) -> _Statistics:
 
 @lru_cache(maxsize=256)
 def threshold(groups: tuple[int, ...], seeds: int, design: Design) -> float:
-    """How many standard errors the winner must be ahead before that is called a difference.
+    """Number of standard errors that the winner must be ahead for a clear difference.
 
-    What the same procedure shows where there is no difference: points of equal worth with normal noise go through the same
-    design, and the best is held against its rival. So picking the best of many, looking for each choice's rate, several rivals
-    and few degrees of freedom are all paid for. Of the cases without a difference the one with the largest threshold counts.
+    It is simulated without a difference: points of equal worth with normal noise go through the same design, and the best is
+    compared with its rival. So it accounts for picking the best of many points, for tuning each choice's rate, for several
+    rivals and for few degrees of freedom. Of several cases without a difference, the one with the largest threshold counts.
 
     Args:
         groups: the choice of each point.
-        seeds: replicates.
-        design: which point runs at which of them.
+        seeds: number of replicates.
+        design: decides which point runs at which seed.
     """
     rng = np.random.default_rng(0)
     of, largest = np.array(groups), 0.0
@@ -133,15 +133,15 @@ def threshold(groups: tuple[int, ...], seeds: int, design: Design) -> float:
 
 
 def _nulls(groups: np.ndarray, design: Design) -> list[tuple[np.ndarray, np.ndarray, float]]:
-    """Stages without a difference between the choices that lead: means and standard deviations of the points, in those of one
-    run, and the share in which a difference may be declared.
+    """Stages without a difference between the leading choices: means and standard deviations of the points, in units of one
+    run's standard deviation, and the share of stages in which a difference may be declared.
 
-    All points are equal; two choices share the lead and all else is far behind. Where choices have several points, their
-    leading ones may fall off as learning rates do, so that the best is easy or hard to find, with equal noise or less of it at
-    the worse ones.
+    Either all points are equal, or two choices share the lead and the others are far behind. If choices have several points,
+    the leading choices may fall off as learning rates do, so that their best point is easy or hard to find, with equal noise
+    or with less noise at the worse points.
     """
     n, labels = len(groups), list(dict.fromkeys(groups.tolist()))
-    place = np.array([(groups[:i] == groups[i]).sum() for i in range(n)])  # of a point among those of its choice
+    place = np.array([(groups[:i] == groups[i]).sum() for i in range(n)])  # a point's index within its choice
     leads = np.isin(groups, labels[:2])
     flat, equal = np.zeros(n), np.ones(n)
     single = np.where(place == 0, 0.0, HOPELESS)
@@ -163,25 +163,25 @@ Kind = Literal["clear", "no difference", "undecided", "one seed", "no contest", 
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What a stage's numbers allow to be said.
+    """The conclusion that a stage's numbers support.
 
     Attributes:
         kind: `clear`: the winner's lead is more than identical points would show in 95 of 100 stages. `no difference`:
             the simplest choice is kept, since none is more than a standard error better, or better by more than noise
-            explains. `undecided`: the winner leads, by less than noise explains. `one seed`: the two best share one seed, so
-            noise is not known. `no contest`: nothing else is left to compare with. `failed`: no point gave a value.
+            explains. `undecided`: the winner leads, but by less than noise explains. `one seed`: the two best share one seed,
+            so noise is unknown. `no contest`: nothing else is left to compare with. `failed`: no point gave a value.
         winner: the point that later stages take their settings from.
-        best: the point with the best mean; another one than the winner where that is kept for its simplicity.
+        best: the point with the best mean; not the winner if that is kept for its simplicity.
         rival: the best point of the other choice that is nearest to the winner's.
-        mean: of the winner, over its seeds.
-        seeds: how many the winner has.
-        margin: rival's mean less the winner's, over shared seeds: negative where the winner is kept though worse.
+        mean: the winner's mean over its seeds.
+        seeds: the winner's number of seeds.
+        margin: the rival's mean minus the winner's, over shared seeds; negative if the winner is kept though it is worse.
         error: standard error of the margin.
-        shared: seeds that the margin is over.
-        noise: standard deviation of one run of the choices' best points, seed effects taken out.
-        freedom: degrees of freedom that the noise is known from.
-        needed: standard errors that the best must be ahead to be clear.
-        undecided: the best point of every choice that noise cannot tell from the best.
+        shared: number of seeds shared by winner and rival.
+        noise: standard deviation of one run of the choices' best points, without seed effects.
+        freedom: degrees of freedom of the noise.
+        needed: number of standard errors that the best must be ahead to be clear.
+        undecided: the best point of every choice that noise cannot separate from the best.
     """
 
     kind: Kind
@@ -200,7 +200,7 @@ class Conclusion:
 
     @property
     def limit(self) -> float:
-        """The largest difference that points of equal worth would show, and so the one that may go unseen."""
+        """The largest difference that points of equal worth would show; a true difference of this size may go unseen."""
         return self.needed * self.error
 
     @property
@@ -210,17 +210,17 @@ class Conclusion:
 
 
 def mean_of(values: dict[int, float]) -> float:
-    """Of a point, over its seeds."""
+    """A point's mean over its seeds."""
     return sum(values.values()) / len(values)
 
 
 def against(values: Values, a: str, b: str, noise: float) -> tuple[float, float, int]:
-    """Two points on their shared seeds: mean of a less that of b, its standard error, how many seeds.
+    """Compares two points on their shared seeds: mean of a minus mean of b, its standard error, the number of seeds.
 
     Args:
-        values: what was measured.
+        values: the measured values.
         a, b: the points.
-        noise: standard deviation of one run, seed effects taken out; where these two show more, theirs counts.
+        noise: standard deviation of one run without seed effects; the noise of these two points counts if it is larger.
     """
     shared = values[a].keys() & values[b].keys()
     if not shared:
@@ -239,19 +239,19 @@ def conclude(
     seeds: int = 0,
     incumbent: Hashable = None,
 ) -> Conclusion:
-    """The winner of a stage and what can be said about it.
+    """The winner of a stage and how sure it is.
 
     Args:
-        values: of the points that count: those without a failed run.
-        choices: the choice that each point stands for, such as its largest dilation; points of one choice are rivals
-            only for being its best.
-        simple_first: the choices from simple to complex, where the stage orders them. Then the winner is the simplest
+        values: values of the points without a failed run; the others do not count.
+        choices: the choice that each point stands for, such as its largest dilation; points of one choice compete only to
+            be its best.
+        simple_first: the choices from simple to complex, if the stage orders them. Then the winner is the simplest
             whose best point is within one standard error of the best (Breiman et al., Classification and Regression
             Trees, 1984, section 3.4.3), among those that ran at every seed, or all but the last.
         design: how seeds were added.
-        seeds: that a stage with `rounds` may have; of other designs those that were run count.
-        incumbent: the choice that is kept unless another is better by more than one standard error, where a question is asked
-            again: a search that followed noise would never come to an end. It comes before `simple_first`.
+        seeds: largest number of seeds of a stage with `rounds`; other designs count the seeds that were run.
+        incumbent: if a question is asked again, the choice that is kept unless another is better by more than one standard
+            error: a search that followed noise would never end. It takes precedence over `simple_first`.
     """
     points = [point for point in choices if values.get(point)]
     if not points:
@@ -284,7 +284,7 @@ def conclude(
         if behind <= error:
             winner = leaders[label]
             break
-    # the threshold is of the whole grid, points that failed included: they would have competed
+    # the threshold is for the whole grid, including failed points: they would have competed
     every = list(dict.fromkeys(choices.values()))
     of_all = tuple(every.index(choice) for choice in choices.values())
     needed = threshold(of_all, max(seeds, len(ran)) if design.kind == "rounds" else len(ran), design)

@@ -1,7 +1,7 @@
-"""What a study and a trial keep in the storage. No other file names an attribute of Optuna.
+"""The records of studies and trials in the storage. No other file names an attribute of Optuna.
 
-What a person reads is a user attribute, named as its field: optuna-dashboard shows these. All else lies in system attributes:
-a study has one for each field, a trial one for each time that it is written. What is not stored (yet) is None or empty.
+Fields for people are user attributes with the field's name: optuna-dashboard shows these. All others are system attributes: a
+study has one for each field, a trial one for each write. A field that is not stored (yet) is None or empty.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from basecaller.hpo.optuna_private import Attributes
 
 FORMAT = 2
-"""Of the records; it changes when another version could not go on with what is stored."""
+"""Version of the record format; it changes when other versions cannot continue with the stored records."""
 
 USER_FORMAT = 1
-"""The format that had user attributes only. Its records are read from there, and `adopt` makes such a study one of today's."""
+"""The format that had only user attributes. Its records are read from these, and `adopt` upgrades such a study."""
 
 OWN = "basecaller:"
-"""How names of system attributes begin: Optuna and its dashboard keep theirs in the same place."""
+"""Prefix of the system attributes' names: Optuna and its dashboard keep their own in the same place."""
 
 
 class Outcome(StrEnum):
@@ -49,7 +49,7 @@ class Outcome(StrEnum):
 
 
 CONCLUSIVE = (Outcome.DIVERGED, Outcome.INFEASIBLE)
-"""Outcomes that the same settings would reach again: such a point is not tried again. Others are, by the next sweep."""
+"""Outcomes that the same settings would reach again: such a point is not retried. The next sweep retries all others."""
 
 
 # -- studies
@@ -57,12 +57,12 @@ CONCLUSIVE = (Outcome.DIVERGED, Outcome.INFEASIBLE)
 
 @dataclass(frozen=True)
 class Concluded:
-    """The winner of a finished study, kept so that finding it costs the same however many trials there are.
+    """The winner of a finished study, stored so that finding it does not read all trials.
 
     Attributes:
         trial: Optuna's id of the winner's trial at the first seed.
-        mean: of its objective, over so many `seeds`.
-        asked: `StudyRecord.asked_for` when it was concluded.
+        mean: mean of the winner's objective over its `seeds`.
+        asked: `StudyRecord.asked_for` when the study was concluded.
     """
 
     trial: int
@@ -73,31 +73,31 @@ class Concluded:
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """What a study keeps.
+    """The record of a study.
 
     Attributes:
         format: see `FORMAT`.
-        asked: when the study was asked for last, seconds since 1970; the latest is the current study of its stage.
-        question: of the stage, in words.
+        asked: when the study was last requested, seconds since 1970; the latest is the current study of its stage.
+        question: the stage's question in words.
         arguments: the command line's overrides.
         fixed: overrides that all trials share, by key.
         injected: where values of `${best:...}` came from, by key.
-        sampler: class of the sampler, where a space is sampled.
-        n_trials: how many trials are wanted, where a space is sampled.
-        seeds: of the replicates.
-        points: keys of the grid's points, in its order; None: a space is sampled.
+        sampler: class of the sampler, if a space is sampled.
+        n_trials: number of wanted trials, if a space is sampled.
+        seeds: seeds of the replicates.
+        points: keys of the grid's points, in grid order; None if a space is sampled.
         settings: the swept settings of every point.
         axes: the swept values by key.
         design: which point runs at which seed; None: every point at every seed.
         choice: the key that the stage asks about; None: every point is a choice of its own.
-        simple_first: its values from simple to complex, where the stage orders them.
-        measure: what points are compared by, see `TrialRecord.measured`.
-        incumbent: the choice that is kept unless another is clearly better, where the question is asked again.
-        edges: axes at whose end the winner lies: `lowest` or `highest` by key.
+        simple_first: values of the choice from simple to complex, if the stage orders them.
+        measure: the number that points are compared by, see `TrialRecord.measured`.
+        incumbent: the choice that is kept unless another is clearly better, if the question is asked again.
+        edges: axes on which the winner lies at an end: `lowest` or `highest` by key.
         concluded: the winner; None: look it up.
         skipped: why there was nothing to ask.
-        note: what a reader must know of the stage.
-        shown: digests of what the application has written for optuna-dashboard, by name.
+        note: a remark about the stage for its readers.
+        shown: digests of the application's entries for optuna-dashboard, by name.
     """
 
     format: int | None = None
@@ -134,18 +134,18 @@ class StudyRecord:
 
     @property
     def asked_for(self) -> str:
-        """Digest of what is wanted of the study: with other points or seeds a conclusion is void."""
+        """Digest of what the study is asked for: other points or seeds make a conclusion void."""
         design = None if self.design is None else dataclasses.asdict(self.design)
         return digest([self.points, self.seeds, design, self.n_trials, self.incumbent])
 
 
 _STUDY = frozenset(each.name for each in dataclasses.fields(StudyRecord))
 _STUDY_READ = frozenset(("question", "skipped", "note"))
-"""What a person reads."""
+"""Fields of a study that a person reads."""
 
 
 def _stored(study: optuna.Study) -> dict[str, Any]:
-    # here, as below: with SQLAlchemy, which the start of `report` does without
+    # here and below: imports SQLAlchemy, which starts slowly and which `report` does not need at its start
     from basecaller.hpo.optuna_private import study_attributes
 
     user, system = study_attributes(study)
@@ -154,27 +154,27 @@ def _stored(study: optuna.Study) -> dict[str, Any]:
 
 
 def format_of(study: optuna.Study) -> int | None:
-    """The format that a study was written in; the rest of a later format's record cannot be read."""
+    """The format of a study's record; of a later format, nothing else can be read."""
     return _stored(study).get("format")
 
 
 def asked_at(study: optuna.Study) -> float:
-    """`StudyRecord.asked`, of a study of any format."""
+    """`StudyRecord.asked` of a study of any format."""
     return float(_stored(study).get("asked", 0.0))
 
 
 def adopt(study: optuna.Study) -> None:
-    """Makes a study of `USER_FORMAT` one of today's. What it has stays where it is; earlier versions look for the format there,
-    and refuse the study from now on."""
+    """Upgrades a study of `USER_FORMAT`. Its attributes stay in place; earlier versions look for the format there and refuse
+    the study from now on."""
     store_study(study, format=FORMAT)
     study.set_user_attr("format", FORMAT)
 
 
 def store_study(study: optuna.Study, **fields: Any) -> None:
-    """Stores some fields of a study's record, in one commit; those that it has already, stored or by default, are not written.
+    """Stores some fields of a study's record in one commit, without those whose value is already stored or is the default.
 
     Raises:
-        TypeError: a study keeps no such field.
+        TypeError: a study has no such field.
     """
     if unknown := fields.keys() - _STUDY:
         raise TypeError(f"a study keeps no {', '.join(sorted(unknown))}")
@@ -197,24 +197,24 @@ def _same(value: Any, stored: Any) -> bool:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """What a trial keeps, and what Optuna knows of it.
+    """The record of a trial, with Optuna's own fields.
 
     Attributes:
-        trial_id, number, value, params, ended, started: of Optuna; `value` is the objective.
-        state: of Optuna: waiting, running, complete, pruned, fail.
-        step: of the last point of the curve that Optuna was told; 0 before the first.
-        point, seed: which point of the grid, at which seed.
-        sweeper: the lock of the process that asked for a sampled trial.
-        claimed: the place (see `queue.place`) of the job that works, or worked, on it.
-        outcome, message: how it ended, and why.
-        config: of the job, resolved.
-        choices: of config groups.
-        overrides: of the job, without those that say where and for whom it ran.
-        folder: of the job.
-        taken_over: the job had been done before.
+        trial_id, number, value, params, ended, started: Optuna's fields; `value` is the objective.
+        state: Optuna's state: waiting, running, complete, pruned, fail.
+        step: step of the last intermediate value in Optuna; 0 before the first.
+        point, seed: the trial's point of the grid and its seed.
+        sweeper: the lock of the process that requested a sampled trial.
+        claimed: the place (see `queue.place`) of the job that works, or worked, on the trial.
+        outcome, message: how the trial ended, and why.
+        config: the job's resolved config.
+        choices: choices of config groups.
+        overrides: the job's overrides, without those that say where and for whom it ran.
+        folder: the job's folder.
+        taken_over: whether the job had been done before.
         curve: points of the learning curve, as the application writes them.
-        facts: what else the job told, by name; the application knows what. Optuna's users and its dashboard may keep attributes
-            of their own here.
+        facts: other values that the job reported, by name, defined by the application. Optuna's users and its dashboard may
+            add attributes here.
     """
 
     trial_id: int
@@ -241,7 +241,7 @@ class TrialRecord:
 
     @classmethod
     def of(cls, trial: optuna.trial.FrozenTrial) -> TrialRecord:
-        """A trial's record; its lists and dicts are the storage's own, not to be changed."""
+        """A trial's record. Its lists and dicts belong to the storage and must not be changed."""
         from basecaller.hpo.optuna_private import trial_id  # as above
 
         parts = [part for key, part in trial.system_attrs.items() if key.startswith(OWN)]
@@ -257,7 +257,7 @@ class TrialRecord:
 
     @property
     def entry(self) -> Entry | None:
-        """Its point and seed; None where it belongs to no sweep."""
+        """The trial's point and seed; None if it belongs to no sweep."""
         return None if self.point is None or self.seed is None else (self.point, self.seed)
 
     @property
@@ -266,23 +266,23 @@ class TrialRecord:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it gave a value."""
+        """Whether the trial gave a value."""
         return self.state == "complete"
 
     @property
     def standing(self) -> str:
-        """Its outcome; Optuna's state where it has none yet."""
+        """The trial's outcome, or Optuna's state if it has none yet."""
         return str(self.outcome or self.state)
 
     def measured(self, measure: str | None = None) -> float:
-        """What points are compared by: one of the `facts`, or the objective, which no fact needs to repeat; lower is better."""
+        """The number that points are compared by: one of the `facts` or, by default, the objective. Lower is better."""
         return float(self.facts.get(measure or "", self.value or 0))
 
 
 _OF_OPTUNA = {"trial_id", "number", "state", "value", "params", "ended", "started", "step"}
 _TRIAL = frozenset(each.name for each in dataclasses.fields(TrialRecord)) - _OF_OPTUNA - {"facts"}
 _TRIAL_READ = frozenset(("seed", "outcome", "message", "folder", "taken_over"))
-"""What a person reads, besides the facts that a job shows: optuna-dashboard has a column for each."""
+"""Fields of a trial that a person reads, besides the facts that a job shows: optuna-dashboard has a column for each."""
 _TRIAL_PARTS = {"point": "queue", "sweeper": "queue"} | dict.fromkeys(("claimed", "config", "choices", "overrides"), "job")
 """The system attribute that holds a field; all other fields and facts are in `result`. Each is written once: as the trial is
 queued, claimed, and ended."""
@@ -292,8 +292,8 @@ def trials_of(study: optuna.Study, *states: optuna.trial.TrialState) -> list[Tri
     """The records of a study's trials, by number.
 
     Args:
-        study: of them.
-        states: only of trials in one of these; none: of all.
+        study: the trials' study.
+        states: states of the trials to read; none for all.
     """
     return [TrialRecord.of(trial) for trial in study.get_trials(deepcopy=False, states=states or None)]
 
@@ -306,7 +306,7 @@ def read_trial(study: optuna.Study, trial_id: int) -> TrialRecord:
 
 
 def store_trial(study: optuna.Study, trial_id: int, **fields: Any) -> None:
-    """Stores fields of a trial's record, and what else its job tells, in one commit.
+    """Stores fields of a trial's record and other facts of its job in one commit.
 
     Raises:
         optuna.exceptions.UpdateFinishedTrialError: the trial has ended.
@@ -317,10 +317,10 @@ def store_trial(study: optuna.Study, trial_id: int, **fields: Any) -> None:
 
 
 def trial_attributes(fields: Mapping[str, Any], shown: Collection[str] = ()) -> Attributes:
-    """Where fields of a trial's record are stored, and what else its job tells.
+    """The attributes that store fields of a trial's record and other facts of its job.
 
     Args:
-        fields: by name.
+        fields: fields and facts by name.
         shown: names of facts that a person reads.
     """
     from basecaller.hpo.optuna_private import Attributes  # as above
@@ -334,5 +334,5 @@ def trial_attributes(fields: Mapping[str, Any], shown: Collection[str] = ()) -> 
 
 
 def queued(entry: Entry) -> Attributes:
-    """What a trial keeps from the start, while it waits in the queue."""
+    """The attributes of a trial that waits in the queue."""
     return trial_attributes({"point": entry[0], "seed": entry[1]})

@@ -1,4 +1,4 @@
-"""Optuna's samplers, as `hydra/sweeper/sampler=...` chooses them, for spaces that are no grid."""
+"""Optuna's samplers, chosen with `hydra/sweeper/sampler=...`, for spaces that are no grid."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from basecaller.hpo.optuna_private import beat, storage_of, trial_id
 from basecaller.hpo.records import Outcome, store_study, store_trial, trials_of
 
 ALLOWED = ("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*")
-"""Where Hydra may take a sampler from."""
+"""Modules that Hydra may take a sampler from."""
 
 PACKAGES = {"CmaEsSampler": "cmaes", "GPSampler": "scipy", "QMCSampler": "scipy"}
-"""What a sampler needs that Optuna does not install."""
+"""Packages that a sampler needs and Optuna does not install."""
 
 REFUSED = {
     "raise_motpe_removed": "Optuna has removed it; use hydra/sweeper/sampler=tpe",
     "GridSampler": "a grid needs no sampler; leave it out and give the values, as in KEY=0.01,0.001",
 }
-"""Choices of Hydra's group that lead nowhere here, and what to do instead."""
+"""Choices of Hydra's group that do not work here, and what to do instead."""
 
 
 def check_sampler(config: DictConfig | None, choice: str) -> None:
-    """Finds out whether a sampler can be used.
+    """Checks that a sampler can be used.
 
     Args:
-        config: of the sampler; None: Optuna's own default, TPE.
-        choice: what the user calls it.
+        config: the sampler's config; None: Optuna's default, TPE.
+        choice: the user's name for it.
     Raises:
-        SettingError: it cannot; the message says what to do.
+        SettingError: it cannot be used; the message says what to do.
     """
     if config is None:
         return
@@ -60,12 +60,12 @@ def check_sampler(config: DictConfig | None, choice: str) -> None:
 def sampler_for(config: DictConfig | None, number: int) -> optuna.samplers.BaseSampler:
     """The sampler that suggests the next trial of a study.
 
-    A seeded sampler draws from a stream of its own for every trial, so that neither a sweep that goes on nor one beside it
-    repeats points. A quasi-random sequence keeps its seed: the study counts how much of it is used.
+    A seeded sampler draws from a separate stream for every trial, so that neither a continued sweep nor a parallel one repeats
+    points. A quasi-random sequence keeps its seed: the study counts how much of it is used.
 
     Args:
-        config: of the sampler; None: TPE.
-        number: of trials that the study has.
+        config: the sampler's config; None: TPE.
+        number: number of trials in the study.
     """
     if config is None:
         return optuna.samplers.TPESampler()
@@ -83,9 +83,9 @@ def suggested(study: optuna.Study, space: Space, config: DictConfig | None, swee
     """A running trial with the point that the sampler suggests.
 
     Args:
-        study: that gets it.
-        space: what is sampled.
-        config: of the sampler.
+        study: the study that gets the trial.
+        space: the space to sample.
+        config: the sampler's config.
         sweeper: the process that the trial belongs to until a job claims it.
     """
     study.sampler = sampler_for(config, len(study.get_trials(deepcopy=False)))
@@ -102,7 +102,7 @@ def suggested(study: optuna.Study, space: Space, config: DictConfig | None, swee
 
 @contextmanager
 def unclaimed_ended(study: optuna.Study, numbers: set[int]) -> Iterator[None]:
-    """Ends, when the block is left, those of some trials that no job has claimed."""
+    """Ends the trials that no job has claimed when the block is left."""
     try:
         yield
     except StorageError:

@@ -15,10 +15,10 @@ from basecaller.hpo.records import FORMAT, USER_FORMAT, adopt, asked_at, format_
 from basecaller.hpo.urls import file_of, parsed, reason, scrubbed, without_password
 
 CREATION_ATTEMPTS = 8
-"""How often an empty database is tried when other processes make its tables at the same time."""
+"""Number of attempts to open an empty database while other processes make its tables."""
 
 BEATS = 10
-"""Signs of life of a trial on a server, in the time that its process would wait for that server."""
+"""Number of a trial's heartbeats on a server, in the time that its process would wait for the server."""
 
 SQLITE_TIMEOUT = 120.0
 """Seconds that one process waits for another's write to an SQLite file."""
@@ -29,12 +29,12 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
     """The storage of a URL, kept open for the life of the process.
 
     Args:
-        url: what SQLAlchemy takes (`sqlite:///FILE`, `postgresql+psycopg://...`), or `journal:///FILE` for Optuna's
-            journal file. A folder that is missing is made.
+        url: a URL of SQLAlchemy (`sqlite:///FILE`, `postgresql+psycopg://...`), or `journal:///FILE` for Optuna's journal
+            file. Missing folders are created.
     Raises:
         StorageError: it cannot be opened.
     """
-    # here, as below: SQLAlchemy takes longer than all else that --help and messages of errors need
+    # here and below: SQLAlchemy starts slowly, and neither --help nor error messages need it
     from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -51,7 +51,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
             url = f"{scheme}:///{file}{url[url.index('?') :] if '?' in url else ''}"
         if scheme == "journal":
             return optuna.storages.JournalStorage(JournalFileBackend(str(file)))
-        from basecaller.hpo.enduring import EnduringStorage, wait_limit  # with SQLAlchemy
+        from basecaller.hpo.enduring import EnduringStorage, wait_limit  # imports SQLAlchemy
 
         if scheme == "sqlite":
             kwargs: dict[str, Any] = {"engine_kwargs": {"connect_args": {"timeout": SQLITE_TIMEOUT}}}
@@ -66,7 +66,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
 
 
 def _connect(url: str, kwargs: dict[str, Any]) -> optuna.storages.RDBStorage:
-    """Optuna's storage. Several processes may find a database empty at once: whose tables come second tries again."""
+    """Optuna's storage. Several processes may find a database empty at once; all but the first to make its tables try again."""
     from sqlalchemy.exc import SQLAlchemyError  # as above
 
     for attempt in range(CREATION_ATTEMPTS):
@@ -83,7 +83,7 @@ def _connect(url: str, kwargs: dict[str, Any]) -> optuna.storages.RDBStorage:
 
 
 def made_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
-    """The study of that name, made if it is not there; for jobs, whose sweep has found out who wrote it.
+    """The study of that name, created if missing; for jobs, whose sweep has already checked which version wrote it.
 
     Raises:
         StorageError: the storage cannot be opened or written.
@@ -94,7 +94,7 @@ def made_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
         "sampler": optuna.samplers.RandomSampler(),
     }
     try:
-        try:  # most often it is there, and asking is cheaper than failing to make it
+        try:  # the study usually exists, and loading it is cheaper than failing to create it
             return optuna.load_study(storage=storage, study_name=name, **own)
         except KeyError:
             return optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True, **own)
@@ -103,7 +103,7 @@ def made_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
 
 
 def open_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
-    """The study of that name, made if it is not there.
+    """The study of that name, created if missing.
 
     Raises:
         StorageError: see `made_study`; or another version of this program wrote the study.
@@ -111,7 +111,7 @@ def open_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
     study = made_study(url, name, pruner)
     written = format_of(study)
     empty = written is None and not study.get_trials(deepcopy=False)
-    if written is None and not empty:  # another process may have written both in between, the format first
+    if written is None and not empty:  # another process may have written both meanwhile, the format first
         written = format_of(study)
     if empty:
         store_study(study, format=FORMAT)
@@ -134,7 +134,7 @@ def name_objective(study: optuna.Study, name: str) -> None:
 
 
 def current_study(url: str, experiment: str, stage: str) -> optuna.Study | None:
-    """The study of a stage that was asked for last in an experiment; None where there is none."""
+    """The last requested study of a stage in an experiment; None if there is none."""
     storage = open_storage(url)
     prefix = f"{experiment}/{stage}/"
     names = [name for name in optuna.get_all_study_names(storage) if name.startswith(prefix)]
@@ -144,9 +144,9 @@ def current_study(url: str, experiment: str, stage: str) -> optuna.Study | None:
 
 
 def stages_of(url: str, experiment: str) -> list[str]:
-    """The stages of an experiment that were ever asked for."""
+    """All stages of an experiment that have a study."""
     file = file_of(url)
     if file is not None and not file.exists():
-        return []  # looking shall not make a file
+        return []  # reading must not create a file
     names = optuna.get_all_study_names(open_storage(url))
     return list(dict.fromkeys(name.split("/")[1] for name in names if name.startswith(f"{experiment}/")))

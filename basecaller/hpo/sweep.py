@@ -37,19 +37,19 @@ from basecaller.workers import cores
 log = logging.getLogger(__name__)
 
 POLL = 0.5
-"""Seconds between looks at trials that another process works on."""
+"""Seconds between two checks of the trials that another process works on."""
 
 
 class Sweep:
-    """Runs what a sweep still misses, through Hydra's launcher.
+    """Runs a sweep's missing trials through Hydra's launcher.
 
     Args:
-        task: what the jobs are.
-        config: Hydra's, composed without what is swept.
-        loader: Hydra's, or `composing.OnceComposed`; composes the configs of the jobs.
+        task: the task that describes the jobs.
+        config: Hydra's config, composed without the swept keys.
+        loader: Hydra's config loader, or `composing.OnceComposed`; composes the configs of the jobs.
         launcher: runs the jobs.
         sampler: the config of Optuna's sampler; None: see `sweeper.SweeperConfig`.
-        n_trials: of a sampled space, in total.
+        n_trials: total number of trials of a sampled space.
     """
 
     def __init__(
@@ -99,16 +99,16 @@ class Sweep:
         return space
 
     def _composed(self, space: Space, point: Point | None = None) -> DictConfig:
-        """The config of a point's job, but for its seed."""
+        """The config of a point's job, without its seed."""
         lines = [*space.fixed.values(), *(space.overrides(point) if point else [])]
         config: DictConfig = self.loader.load_sweep_config(self.config, lines)
         return config
 
     def check(self, space: Space) -> dict[str, Any]:
-        """Holds every point against the task's own check, before the storage is touched. Then stage, place and seeds are known.
+        """Checks every point with the task, before the storage is touched, and sets stage, place and seeds.
 
         Returns:
-            The plain values of the first point's config; of a sampled space, of what is fixed.
+            The plain values of the first point's config, or of the fixed settings if a space is sampled.
         """
         composed = [self._composed(space, point) for point in (space.points() if space.is_grid else [None])]
         values, *_ = [self.task.check(config) for config in composed]
@@ -119,10 +119,10 @@ class Sweep:
         return values
 
     def context(self, space: Space, config: dict[str, Any]) -> str:
-        """Digest of all that the trials of a study share: two trials that cannot be compared never have the same."""
+        """Digest of everything that a study's trials share: trials that cannot be compared never have the same digest."""
         shared = without(config, (*self.task.ignored, self.task.seed, *space.distributions))
-        # An override that is computed from swept keys counts as it is written, not with the first point's value; and
-        # overrides below a swept group still hold for every point.
+        # An override computed from swept keys counts as written, not with the first point's value; overrides below a swept
+        # group still apply to every point.
         telling = {key: line for key, line in space.fixed.items() if key not in self.task.ignored}
         written: dict[str, Any] = {k: line for k, line in telling.items() if "${" in line or self._is_below(k, space)}
         shared = without(shared, tuple(written))
@@ -142,12 +142,12 @@ class Sweep:
     # -- running it
 
     def run(self, arguments: list[str]) -> str:
-        """Runs what is missing.
+        """Runs the missing trials.
 
         Returns:
             The study's name.
         Raises:
-            BasecallerError: what was asked for cannot be; nothing was stored.
+            BasecallerError: the sweep is invalid; nothing was stored.
         """
         choices = self.config.hydra.runtime.choices
         check_sampler(self.sampler_config, str(choices.get("hydra/sweeper/sampler")))
@@ -211,9 +211,9 @@ class Sweep:
         self.done += len(jobs)
 
     def _walk(self, study: optuna.Study, space: Space) -> None:
-        """Runs the grid by the stage's design and, where the leader lies at an edge and the stage allows, the points beyond it.
+        """Runs the grid by the stage's design and, if the leader lies at an edge and the stage allows it, the points beyond.
 
-        Where the grid may grow, the design is followed to its end at every seed before it grows or the next seed begins.
+        If the grid may grow, the design is completed at every seed before the grid grows or the next seed begins.
         """
         self._design(space)
         points, grown, extend = space.points(), 0, self.stage.extend
@@ -231,7 +231,7 @@ class Sweep:
         self._call_edges(study, space)
 
     def _design(self, space: Space) -> None:
-        """Decides which point runs at which seed; rates are tried downward."""
+        """Decides which point runs at which seed; rates run from high to low."""
         self.design = EVERY
         if self.halving:
             choice = self._choice(space)
@@ -242,7 +242,7 @@ class Sweep:
                     space.axes[key] = sorted(values, reverse=True)
 
     def _ask(self, study: optuna.Study, space: Space, points: list[Point]) -> None:
-        """Stores what is asked for: from it alone everybody sees where the study stands."""
+        """Stores what is requested: every process derives the study's state from it alone."""
         values = space.axes.get(self._choice(space) or "", [])
         ordered = self.stage.simple_first and len(values) > 1
         store_study(
@@ -284,21 +284,21 @@ class Sweep:
             log.warning("the winner's %s=%s is the %s of its grid: a better value may lie beyond", key, winner.params[key], end)  # type: ignore[union-attr]
 
     def _finish(self, study: optuna.Study, space: Space, points: list[Point], level: int) -> None:
-        """Launches what the design wants at the first so many seeds, step by step, until all of it has ended, here or in
-        another process."""
+        """Launches the entries that the design wants at the first `level` seeds, step by step, until all have ended, here or
+        in another process."""
         by_key = {point.key: point for point in points}
         while True:
             with queue.study_lock(self.folder, study):
                 queue.release_abandoned(study, self.folder, self.launches)
                 stand = standing(study)
-                # what failed in an earlier sweep is tried again; what fails in this one waits for the next
+                # failures of an earlier sweep are retried; failures of this sweep wait for the next
                 again = {e for e, how in stand.dead.items() if e not in self.launches and how not in CONCLUSIVE}
                 wanted = stand.wanted(level, again)
                 entries = [Entry(by_key[point], seed) for point, seed in wanted]
                 queue.fill(study, space, [e for e in entries if self.launches.get(e.key, 0) < queue.ATTEMPTS])
             trials = queue.waiting(study, entries)
             if trials:
-                # A worker that dies takes those beside it along: who was there runs alone, so that the culprit is known.
+                # A worker that dies takes its neighbours along: their trials then run alone, so that the culprit is known.
                 alone = [(number, entry) for number, entry in trials if self.launches.get(entry.key)]
                 trials = alone[:1] or trials
                 for _, entry in trials:
@@ -310,7 +310,7 @@ class Sweep:
                 break
 
     def _sample(self, study: optuna.Study, space: Space) -> None:
-        """Asks the sampler for points until there are `n_trials` in total, and all of them have ended."""
+        """Asks the sampler for points until there are `n_trials` in total and all have ended."""
         store_study(study, n_trials=self.n_trials)
         me = f"sweeper-{digest([study.study_name, time.time_ns()])}"
         with queue.named_lock(self.folder, me):
@@ -320,7 +320,7 @@ class Sweep:
                     asked = [suggested(study, space, self.sampler_config, me) for _ in range(self._missing(study))]
                 launched = [(trial.number, entry) for trial, entry in asked if self._is_sound(study, space, trial, entry)]
                 if launched:
-                    # should its process die: another point is as good as another attempt
+                    # if its process dies, another point is as good as another attempt
                     self.launches |= {(f"{number}: {e.point.key}", e.seed): queue.ATTEMPTS for number, e in launched}
                     with unclaimed_ended(study, {number for number, _ in launched}):
                         self._launch(study, space, launched)
@@ -331,7 +331,7 @@ class Sweep:
         remove_lock(queue.named_lock(self.folder, me))
 
     def _missing(self, study: optuna.Study) -> int:
-        """How many points to ask for at once: as many as run side by side, and no more than are missing."""
+        """Number of points to request at once: as many as run in parallel, but no more than are missing."""
         counted = [trial for trial in trials_of(study) if trial.outcome != Outcome.ABANDONED]
         asked = OmegaConf.select(self.config, "hydra.launcher.n_jobs") or self.place.workers or 1
         at_once = int(asked) if int(asked) > 0 else cores()  # joblib's -1 is one job for each core

@@ -1,5 +1,5 @@
-"""The sweeper as a Hydra plugin, `hydra/sweeper=stages`: its options, and its start. A sweep itself is in `sweep.py`. What the
-stock OptunaSweeper does otherwise, and why this one does not, is in `docs/design.md`.
+"""The sweeper as a Hydra plugin, `hydra/sweeper=stages`: its options and its start. The sweep itself is in `sweep.py`.
+`docs/design.md` compares it with the stock OptunaSweeper.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from basecaller.hpo.task import Task, register_best
 
 @dataclass
 class SweeperConfig:
-    """`hydra.sweeper`.
+    """The config section `hydra.sweeper`.
 
     Attributes:
         params: the stage's grid and injected settings, by override key: text in Hydra's grammar, or a YAML list of values.
-        sampler: of Optuna; chosen with `hydra/sweeper/sampler=...`, all that is swept is sampled. null: a grid is walked, and a
-            space with intervals is sampled by TPE.
-        n_trials: of a sampled space, in total.
-        task: dotted name of the `task.Task` that says what the jobs are.
+        sampler: Optuna's sampler. With one, chosen by `hydra/sweeper/sampler=...`, all swept keys are sampled. null: a grid is
+            walked, and a space with intervals is sampled by TPE.
+        n_trials: total number of trials of a sampled space.
+        task: dotted name of the `task.Task` that describes the jobs.
     """
 
     _target_: str = "basecaller.hpo.sweeper.StageSweeper"
@@ -52,16 +52,16 @@ STOCK_KEYS = {
     "custom_search_space": "sweep keys on the command line, or in a stage's hydra.sweeper.params",
     "search_space": "sweep keys on the command line, or in a stage's hydra.sweeper.params",
 }
-"""Keys of Hydra's own sweepers that this one does not have, and what to do instead."""
+"""Keys of Hydra's own sweepers that this one lacks, and what to do instead."""
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="stages", node=SweeperConfig, provider="basecaller")
 
 
 class StageSweeper(Sweeper):
-    """Runs what a sweep still misses, through Hydra's launcher."""
+    """Runs a sweep's missing trials through Hydra's launcher."""
 
-    # set by `setup`, which Hydra calls before anything else
+    # set by `setup`, which Hydra calls first
     hydra_context: HydraContext
     config: DictConfig
     launcher: Launcher
@@ -84,14 +84,14 @@ class StageSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> str:
-        """Runs what is missing.
+        """Runs the missing trials.
 
         Returns:
             The study's name.
         Raises:
-            BasecallerError: what was asked for cannot be; nothing was stored.
+            BasecallerError: the sweep is invalid; nothing was stored.
         """
-        # here: Hydra imports its plugins for every command, and a training of its own or --help needs no Optuna
+        # here: Hydra imports its plugins for every command, and a single training or --help needs no Optuna
         from basecaller.hpo.sweep import Sweep
 
         loader = self.hydra_context.config_loader

@@ -1,7 +1,8 @@
-"""What the sweeper is told of its jobs: an application implements `Task` once, and names it in `hydra.sweeper.task`.
+"""The interface between the sweeper and its jobs: an application implements `Task` and names it in `hydra.sweeper.task`.
 
-All else in this package needs Hydra, Optuna and this; `tests/hpo/test_toy_task.py` sweeps a task of a few lines. Hydra runs the
-jobs. A job claims its trial (`trial.claim`), may report a learning curve (`JobTrial.report`), and ends it (`JobTrial.end`).
+The rest of this package needs only Hydra, Optuna and this file; `tests/hpo/test_toy_task.py` sweeps a task of a few lines.
+Hydra runs the jobs. A job claims its trial (`trial.claim`), may report a learning curve (`JobTrial.report`), and ends it
+(`JobTrial.end`).
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ class Stage:
         name: Name of the stage.
         question: The question in words.
         choice: The key that the question is about, the scientific hyperparameter. null: every point is a choice of its own.
-        simple_first: The values of the choice go from simple to complex; of equally good ones the simpler wins.
-        measure: What points are compared by: a number that jobs report beside the objective, lower is better. null: the
-            objective.
+        simple_first: The values of the choice go from simple to complex; of equally good values the simpler wins.
+        measure: The number that points are compared by: one that jobs report besides the objective, lower is better. null:
+            the objective.
         design: How runs are spent. `halving` drops half of the points from seed to seed; `rounds` tunes the nuisance
             hyperparameter of each choice, then runs the best point of every choice at more and more seeds.
         replicates: Seeds for the best points; twice as many with `rounds`.
@@ -53,15 +54,15 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a sweep and its earlier stages are kept.
+    """Where a sweep and its earlier stages are stored.
 
     Attributes:
-        url: of the Optuna storage; messages call it `storage=`.
-        experiment: the first part of the names of its studies.
-        folder: for locks.
-        command: what runs a stage, with `{stage}` in place of its name; messages show it.
-        studies: the study that `${best:stage,key}` reads, by stage; of a stage that is not in it, the one asked for last.
-        workers: jobs at once, where the launcher's settings do not say.
+        url: URL of the Optuna storage; messages call it `storage=`.
+        experiment: the first part of the studies' names.
+        folder: folder of the locks.
+        command: the command that runs a stage, with `{stage}` in place of its name; messages show it.
+        studies: the study that `${best:stage,key}` reads, by stage; by default a stage's last requested study.
+        workers: number of parallel jobs, if the launcher's settings do not give it.
     """
 
     url: str
@@ -74,12 +75,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Objective:
-    """What jobs minimise, in words.
+    """The quantity that jobs minimise, in words.
 
     Attributes:
-        name: of it.
-        unit: of its values.
-        others: what a stage may compare points by instead (`Stage.measure`): how a difference in it is described, by name.
+        name: its name.
+        unit: unit of its values.
+        others: other measures that a stage may compare points by (`Stage.measure`): the words for a difference, by name.
     """
 
     name: str = "objective"
@@ -87,25 +88,25 @@ class Objective:
     others: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Its name with its unit."""
+        """The name with the unit."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
     def shown(self, value: float) -> str:
-        """A value with its unit."""
+        """A value with the unit."""
         return f"{value:.4f} {self.unit}".rstrip()
 
     def of(self, measure: str | None) -> str:
-        """The words after a difference that say what it is of; empty for the objective itself."""
+        """The words after a difference that name the measure; empty for the objective itself."""
         return "" if measure in (None, self.name) else self.others.get(str(measure), f" of {measure}")
 
 
 class Task(ABC):
-    """What an application tells of its jobs.
+    """An application's description of its jobs.
 
     Attributes:
-        seed: key of the seed. Values of it are replicates of a point, never an axis of a grid.
+        seed: key of the seed. Its values are replicates of a point, never an axis of a grid.
         ignored: dotted keys that cannot change a result. Trials that differ only in these share a study.
-        objective: what jobs minimise.
+        objective: the quantity that jobs minimise.
     """
 
     seed: str = "seed"
@@ -114,7 +115,7 @@ class Task(ABC):
 
     @abstractmethod
     def place(self, config: DictConfig) -> Place:
-        """Where a sweep is kept, by a composed config."""
+        """Where a composed config's sweep is stored."""
 
     @abstractmethod
     def stage(self, config: DictConfig) -> Stage:
@@ -122,13 +123,13 @@ class Task(ABC):
 
     @abstractmethod
     def trial_overrides(self, study: str, number: int) -> list[str]:
-        """The overrides that tell a job which trial it works for."""
+        """The overrides that tell a job its trial."""
 
     def check(self, config: DictConfig) -> dict[str, Any]:
-        """Holds a job's composed config against all that can be known before it runs. Nothing is stored yet.
+        """Checks a job's composed config as far as possible before it runs. Nothing is stored yet.
 
         Returns:
-            The config as plain values of their keys' types: configs that mean the same are equal.
+            The config as plain values of their keys' types: equivalent configs are equal.
         Raises:
             BasecallerError: the job could not run.
         """
@@ -138,7 +139,7 @@ class Task(ABC):
         """Called once all points have been checked, before anything is stored.
 
         Args:
-            config: composed without what is swept.
+            config: the config composed without the swept keys.
         """
 
     def apart(self, values: dict[str, Any]) -> list[Any]:
@@ -146,24 +147,24 @@ class Task(ABC):
         return []
 
     def field_of(self, key: str, config: DictConfig) -> tuple[type, str] | None:
-        """The dataclass and field that describe a dotted key, see `checking.py`; None where nothing does. Types, bounds and
-        choices come from there."""
+        """The dataclass and field that describe a dotted key, see `checking.py`; None if nothing does. They give types, bounds
+        and choices."""
         return None
 
     def why_unswept(self, key: str) -> str:
-        """Why a key cannot be swept; empty where it can."""
+        """Why a key cannot be swept; empty if it can."""
         return ""
 
     def ended(self, study: optuna.Study) -> None:  # noqa: B027 (nothing to do by default)
-        """Called with the study of a sweep that has ended, with or without a winner, in the sweeper's process."""
+        """Called in the sweeper's process with the study of an ended sweep, with or without a winner."""
 
 
 def register_best(task: Task) -> None:
-    """Makes the resolver `${best:stage,key}` known to OmegaConf, see `best.best`. Those of a stage are resolved once, in the
-    sweeper; the values travel to the jobs as ordinary overrides."""
+    """Registers the resolver `${best:stage,key}` with OmegaConf, see `best.best`. The sweeper resolves a stage's uses of it
+    once; jobs get the values as ordinary overrides."""
 
     def resolver(stages: str, key: str, *, _root_: DictConfig) -> Any:
-        from basecaller.hpo.best import best  # here: with Optuna, which what takes nothing from a winner starts without
+        from basecaller.hpo.best import best  # here: imports Optuna, which starts slowly and is needed only for winners
 
         return best(task, stages, key, _root_)
 

@@ -1,4 +1,4 @@
-"""A trial as its job sees it: claimed from the queue, told its curve, ended in a named state."""
+"""A trial as its job sees it: the job claims it from the queue, reports its curve, and ends it with an outcome."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from basecaller.hpo.records import Outcome, read_trial, trial_attributes
 from basecaller.hpo.storage import made_study
 
 REPORTS_EVERY = 1.0
-"""Seconds between two writes of a learning curve that no pruner looks at: that of a short trial is written with its end."""
+"""Seconds between two writes of a learning curve that no pruner reads. A short trial's curve is written only at its end."""
 
 
 class JobTrial:
     """The trial that a job works for; it ends with an `Outcome`.
 
     Args:
-        study: with the pruner that decides on the trial's curve.
+        study: the study, with the pruner that decides on the trial's curve.
         trial_id: Optuna's key of the trial.
-        point: of the grid.
+        point: key of the grid's point.
     """
 
     def __init__(self, study: optuna.Study, trial_id: int, point: str | None = None) -> None:
@@ -39,10 +39,10 @@ class JobTrial:
         self.written = time.monotonic()
 
     def report(self, value: float, step: int) -> None:
-        """One point of the learning curve.
+        """Reports one point of the learning curve.
 
         Raises:
-            optuna.TrialPruned: the study's pruner gives this trial up.
+            optuna.TrialPruned: the study's pruner stops this trial.
         """
         self.unwritten[step] = self.last = value
         if self.prunes or time.monotonic() - self.written >= REPORTS_EVERY:
@@ -57,11 +57,11 @@ class JobTrial:
         """Ends the trial.
 
         Args:
-            outcome: how.
-            value: the objective, of a complete one.
-            message: why, where it gave no value.
+            outcome: how the trial ended.
+            value: the objective of a complete trial.
+            message: why the trial gave no value.
             shown: names of the facts that a person reads; optuna-dashboard has a column for each.
-            facts: fields of its record, and what else its job tells.
+            facts: fields of the trial's record and other facts of its job.
         """
         facts |= {"outcome": outcome} | ({"message": message} if message else {})
         state = {Outcome.COMPLETE: TrialState.COMPLETE, Outcome.PRUNED: TrialState.PRUNED}.get(outcome, TrialState.FAIL)
@@ -78,16 +78,16 @@ def claim(
     facts: dict[str, Any],
     pruner: optuna.pruners.BasePruner | None = None,
 ) -> Iterator[JobTrial | None]:
-    """Claims a waiting trial, and holds its lock inside the block; a database server hears its heartbeat.
+    """Claims a waiting trial and holds its lock inside the block; a database server gets its heartbeats.
 
     Args:
-        url: of the storage.
-        study_name, number: the trial.
-        folder: of the experiment, where the locks lie.
+        url: URL of the storage.
+        study_name, number: the trial's study and number.
+        folder: folder of the experiment, which holds the locks.
         facts: fields of the trial's record that are known from its claim on.
         pruner: decides on the trial's curve; None prunes nothing.
     Yields:
-        The trial, or None where another process has it or it has ended already.
+        The trial, or None if another process has it or it has already ended.
     """
     study = made_study(url, study_name, pruner)
     lock = trial_lock(folder, study_name, number)
@@ -105,10 +105,10 @@ def claim(
         if (asked or waits) and write_trial(study, key, trial_attributes(facts), {}, claim=waits):
             with heartbeat(study, key):
                 yield JobTrial(study, key, record.point)
-            remove_lock(lock)  # only of a trial that has ended
+            remove_lock(lock)  # only if the trial has ended
         else:
             if record.claimed not in (None, place(folder)):
-                remove_lock(lock)  # its lock lies on another host
+                remove_lock(lock)  # the trial's own lock is on another host
             yield None
     finally:
         lock.release()

@@ -1,4 +1,4 @@
-"""URLs of storages, which may hold passwords: what may be shown of them, and of what drivers say about them."""
+"""Storage URLs without their secrets: URLs and drivers' messages about them may hold passwords."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ HARMLESS = frozenset(
     {"application_name", "cache", "charset", "check_same_thread", "client_encoding", "connect_timeout", "dbname", "driver",
      "host", "hostaddr", "mode", "port", "sslmode", "target_session_attrs", "timeout", "uri", "user"}
 )  # fmt: skip
-"""Parameters of a URL that may be shown; of any other the value may be a secret."""
+"""Parameters of a URL that may be shown; the value of any other may be a secret."""
 
 HIDDEN = "***"
 
 SECRET = r"[A-Z0-9_]*(?:PASSWORD|SECRET|TOKEN|KEY)[A-Z0-9_]*"
-"""Names of environment variables that hold secrets; `hydra.job.env_set` sets such."""
+"""Names of environment variables that hold secrets; `hydra.job.env_set` can set them."""
 
 
 def without_password(text: str) -> str:
-    """A storage URL, or an override that sets one, as it may be shown: without its password, and without the values of
-    parameters that may hold one."""
+    """A storage URL, or an override that sets one, without its password and without parameter values that may hold one."""
     before, separator, after = text.partition("://")
     if not separator or not ("@" in after or "?" in after):
         return text
@@ -39,7 +38,7 @@ def without_password(text: str) -> str:
 
 
 def shown(node: Any) -> Any:
-    """Plain values as they may be shown: URLs without passwords, and no values of environment variables that hold secrets."""
+    """Plain values safe to show: URLs without passwords, and no values of environment variables that hold secrets."""
     if isinstance(node, dict):
         return {key: HIDDEN if re.fullmatch(SECRET, str(key)) else shown(value) for key, value in node.items()}
     if isinstance(node, list):
@@ -50,7 +49,7 @@ def shown(node: Any) -> Any:
 
 
 def shown_config(config: DictConfig | ListConfig) -> Any:
-    """A composed config as a new one that may be shown, unresolved; see `shown`."""
+    """A copy of a composed config that is safe to show, unresolved; see `shown`."""
     return OmegaConf.create(shown(OmegaConf.to_container(config, resolve=False, enum_to_str=True)))
 
 
@@ -65,8 +64,8 @@ def _hidden(text: str) -> str:
 
 
 def parsed(text: str) -> URL | None:
-    """A URL in its parts; None where it has no such parts, or parts of its password are taken for others."""
-    from sqlalchemy import make_url  # here: every command imports this module, and few URLs need to be read
+    """A parsed URL; None if it cannot be parsed, or if parts of its password would be mistaken for other parts."""
+    from sqlalchemy import make_url  # here: starts slowly, and every command imports this module
     from sqlalchemy.exc import ArgumentError
 
     try:
@@ -78,7 +77,7 @@ def parsed(text: str) -> URL | None:
 
 
 def scrubbed(message: str, text: str) -> str:
-    """What a driver says of a storage, without the secrets of the storage's URL."""
+    """A driver's message about a storage, without the secrets of the storage's URL."""
     url = parsed(text)
     if url is None:
         return "it is no URL of a database"
@@ -90,7 +89,7 @@ def scrubbed(message: str, text: str) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what the database's driver says, where an error wraps it, else of the error itself."""
+    """The first line of the database driver's message if an error wraps it, else of the error itself."""
     cause: BaseException | None = error
     while cause is not None and not hasattr(cause, "orig"):
         cause = cause.__cause__ or cause.__context__

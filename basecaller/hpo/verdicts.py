@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def short(key: str) -> str:
-    """A dotted key as people say it."""
+    """A dotted key in words."""
     return key.rpartition(".")[2] or key
 
 
 def label(stand: Standing, point: str) -> str:
-    """A point by the choice that the stage asks about, and by its other settings where the choice alone does not tell."""
+    """A point's name: its choice, with its other settings if the choice alone is ambiguous."""
     settings = stand.settings.get(point, {})
     if stand.choice in settings:
         return f"{short(stand.choice)} {shown(settings[stand.choice])}"
@@ -27,19 +27,19 @@ def label(stand: Standing, point: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A setting's value as people read it."""
+    """A setting's value for a reader."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:.4g}" if isinstance(value, float) else as_text(value)
 
 
 def seeds(count: int) -> str:
-    """A number of seeds."""
+    """A number of seeds in words."""
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
 def verdict(stand: Standing, objective: Objective) -> str:
-    """What a stage's numbers allow to be said, in a sentence or two; see `ranking.Conclusion`."""
+    """A stage's conclusion in a sentence or two; see `ranking.Conclusion`."""
     found = stand.conclusion
     if found.winner is None:
         reasons = "; ".join(f"{point or 'its one point'}: {how}" for point, how in stand.failed.items())
@@ -60,10 +60,10 @@ def compared(
 
     Args:
         found: the conclusion.
-        names: of its points, as people say them.
-        objective: what is minimised.
-        measure: what they are compared by, where that is not the objective.
-        kept: what the winner is where no difference is seen.
+        names: names of the points for a reader.
+        objective: the objective.
+        measure: the measure that points are compared by, if it is not the objective.
+        kept: the word for a winner that is kept without a visible difference.
     """
     assert found.winner is not None
     assert found.rival is not None
@@ -90,6 +90,6 @@ def compared(
 
 
 def at_edges(edges: dict[str, str], settings: dict[str, object]) -> str:
-    """The sentence that calls out a winner at the edge of its grid; empty where it lies inside."""
+    """The sentence about a winner at the edge of its grid; empty if it lies inside."""
     named = [f"{short(key)} {shown(settings[key])} is the {end} of its grid" for key, end in edges.items()]
     return f"At the edge: {' and '.join(named)}, a better value may lie beyond." if named else ""
