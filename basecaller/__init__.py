@@ -42,9 +42,9 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 
 def __getattr__(name: str) -> Any:
-    # At first use: they import PyTorch, Hydra and Optuna, and every command, `--help` and worker process imports this file.
+    # Every command, `--help` and worker process imports this file.
     if name in __all__:
-        from basecaller import api
+        from basecaller import api  # starts slowly: imports PyTorch, Hydra and Optuna
 
         return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -103,7 +103,7 @@ def _torchscript(plain: Any, example: Any, path: Path, told: dict[str, Any]) -> 
 
 
 def _onnx(plain: Any, example: Any, path: Path, told: dict[str, Any]) -> Any:
-    try:  # here: an extra
+    try:  # optional extras
         import onnx
         import onnxruntime
     except ImportError:

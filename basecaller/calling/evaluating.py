@@ -161,7 +161,7 @@ def evaluate_reads(
     Raises:
         DataError: the reference cannot be read, or mappy is not installed.
     """
-    try:  # here: an extra
+    try:  # an optional extra
         import mappy
     except ImportError:
         raise DataError("reference=...: needs mappy: python -m pip install 'basecaller[align]'") from None

@@ -234,14 +234,14 @@ def _repeated(found: list[Part]) -> list[dict[str, str]]:
 
 def _read_ids(file: Path) -> np.ndarray:
     """Uint64 [reads, 2]: the halves of each id."""
-    import pod5
+    import pod5  # starts slowly, and other sources do not need it
 
     with reading(file, "data.pod5"), pod5.Reader(file) as reader:
         return np.frombuffer(b"".join(reader.read_ids_raw.to_pylist()), np.uint64).reshape(-1, 2)
 
 
 def _reads(file: Path) -> Iterator[Any]:
-    import pod5
+    import pod5  # as above
 
     with reading(file, "data.pod5"), pod5.Reader(file) as reader:
         yield from reader.reads()

@@ -76,7 +76,7 @@ def show_search(studies: dict[str, optuna.Study], facts: ReportFacts) -> None:
 def _show(study: optuna.Study, stage: StageFacts, worth: go.Figure | None = None) -> None:
     from optuna_dashboard import save_note, save_plotly_graph_object  # half a second, which only the end of a sweep needs
 
-    from basecaller.hpo.optuna_private import at_once
+    from basecaller.hpo.optuna_private import at_once  # imports SQLAlchemy, which starts slowly
 
     note, figures = note_of(stage), {"stage": stage_figure(stage), "search": worth}
     texts = {"note": note} | {name: figure.to_json() for name, figure in figures.items() if figure is not None}
@@ -139,10 +139,10 @@ def _breakable(line: str) -> str:
 
 
 def stage_figure(stage: StageFacts) -> go.Figure | None:
-    """What was measured of each choice: the mean with its standard error, a mark for each point of the grid, and single runs as
-    faint dots; above it the verdict. None where nothing was measured.
+    """The measured values of each choice: the mean with its standard error, a mark for each point of the grid, and faint dots
+    for single runs, under the verdict. None if nothing was measured.
     """
-    import plotly.graph_objects as go
+    import plotly.graph_objects as go  # starts slowly
 
     points = [point for point in stage.points if point.measured]
     if not points:
@@ -234,9 +234,9 @@ def worth_figure(asked: list[StageFacts], gain: str) -> go.Figure:
 
     Args:
         asked: the stages of the search.
-        gain: what tuning gained, in words.
+        gain: the gain of tuning, in words.
     """
-    import plotly.graph_objects as go
+    import plotly.graph_objects as go  # starts slowly
 
     compared = [(stage, choice) for stage in asked for choice in stage.others]
     rows = {stage.name: html.escape(f"{stage.name}: {stage.winner_label}", quote=False) for stage, _ in compared}

@@ -47,7 +47,7 @@ def _styled(draw: Callable[Given, Drawn]) -> Callable[Given, Drawn]:
 
     @wraps(draw)
     def drawn(*args: Given.args, **kwargs: Given.kwargs) -> Drawn:
-        import matplotlib as mpl  # here: the pages import this module where nothing may be drawn
+        import matplotlib as mpl  # starts slowly, and --help and the dashboard draw nothing with it
 
         logging.getLogger("matplotlib").setLevel(logging.WARNING)
         with mpl.rc_context(STYLE):
@@ -57,7 +57,7 @@ def _styled(draw: Callable[Given, Drawn]) -> Callable[Given, Drawn]:
 
 
 def _figure(width: float = 6.4, height: float = 3.6) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure  # without pyplot: a notebook keeps its backend and settings
+    from matplotlib.figure import Figure  # as above; without pyplot, so that a notebook keeps its backend and settings
 
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
@@ -215,7 +215,7 @@ def _heat_map(stage: StageFacts, keys: list[str]) -> tuple[str, str]:
 
 
 def _frame(i: int, j: int) -> Any:
-    from matplotlib.patches import Rectangle
+    from matplotlib.patches import Rectangle  # as above
 
     return Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, fill=False, edgecolor="#D55E00", linewidth=2.5)
 

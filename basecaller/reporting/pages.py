@@ -7,6 +7,9 @@ import math
 from datetime import datetime
 from pathlib import Path
 
+import jinja2
+from markupsafe import Markup
+
 from basecaller.files import replacing, write_json
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.verdicts import short, shown
@@ -46,10 +49,7 @@ def write_pages(facts: ReportFacts, folder: Path) -> Path:
     Returns:
         The HTML page.
     """
-    import jinja2
-    from markupsafe import Markup
-
-    from basecaller.reporting.figures import apart, figure_of, learning, overview, questions
+    from basecaller.reporting.figures import apart, figure_of, learning, overview, questions  # imports this module
 
     write_json(folder / "report.json", facts.plain())
     headline, count = facts.headline, itertools.count()

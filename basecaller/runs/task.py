@@ -58,7 +58,7 @@ def _train_alone(cfg: DictConfig) -> float:
         raise SettingError(
             f"stage={cfg.stage.name} is a sweep: add -m, as in: python -m basecaller.train -m stage={cfg.stage.name}"
         )
-    # here: what starts trainings, such as a sweep, starts three times as fast without PyTorch
+    # here: a sweep, which only starts trainings, starts three times as fast without PyTorch
     from basecaller.runs.debugging import overfit, profiled
     from basecaller.runs.training import train
 
@@ -78,7 +78,7 @@ def _train_alone(cfg: DictConfig) -> float:
 
 
 def _run_trial(job: Job) -> float | None:
-    from basecaller.runs.trial import run_trial  # with PyTorch, as above
+    from basecaller.runs.trial import run_trial  # imports PyTorch, as above
 
     use_threads(job.settings.threads)
     return run_trial(job)
@@ -132,11 +132,11 @@ class Training(Task):
         if debug.learned is not None or debug.profile:
             raise SettingError(f"debug={debug.name} is for one training: python -m basecaller.train debug={debug.name}")
         if chosen.search.pruner is not None:
-            from basecaller.hpo.pruning import pruner_of  # here: with Optuna, which a training of its own starts without
+            from basecaller.hpo.pruning import pruner_of  # here: imports Optuna, which a single training does not need
 
             pruner_of(chosen.search.pruner, chosen.search.pruner_args, "search.pruner")
         if chosen.device.startswith("cuda"):
-            from basecaller.training.device import check_gpu  # with PyTorch, as above
+            from basecaller.training.device import check_gpu  # imports PyTorch, as above
 
             check_gpu(chosen.device)
         dataset = prepare(chosen.data.name, chosen.data.source, Path(chosen.data.folder))

@@ -1,4 +1,4 @@
-"""What a search has run and what it still has to run, as far as that can be known; the forecast of its end uses both."""
+"""The trials that a search has run and those that it still has to run, as far as known; the forecast of its end uses both."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Tally:
     """The trials of one question.
 
     Attributes:
-        most: Number that it can have.
-        open: Number that it needs now.
-        ended: Number that have ended.
+        most: Largest possible number of trials.
+        open: Number of trials that it needs now.
+        ended: Number of ended trials.
         trained: Ended trials that were trained, not taken over from earlier ones.
-        running: Trials that run now.
+        running: Running trials.
     """
 
     most: int
@@ -70,11 +70,11 @@ class Tally:
 
 @dataclass(frozen=True)
 class State:
-    """How far a search is.
+    """The progress of a search.
 
     Attributes:
         ended, running: Numbers of trials.
-        expected: Expected number of trials in all.
+        expected: Expected total number of trials.
         left: Expected seconds until the end.
     """
 
@@ -85,7 +85,7 @@ class State:
 
 
 class Agenda:
-    """What a search has run and still has to run.
+    """The trials that a search has run and still has to run.
 
     Args:
         search: The search.
@@ -103,20 +103,20 @@ class Agenda:
         self.cached: tuple[tuple[Any, ...], list[Planned]] | None = None
 
     def ask(self, stage: str, name: str) -> None:
-        """A question begins.
+        """Notes that a question begins.
 
         Args:
             stage: Name of its stage.
-            name: Name under which its study is kept, such as `padding.2`.
+            name: Name of its study without the experiment, such as `padding.2`.
         """
         now = time.time()
         if not self.name:
-            self.closed_at = now  # what came before was no training: the data was made
+            self.closed_at = now  # the time before was spent on making the data, not on training
         self.stage, self.name, self.asked_at = stage, name, now
         self.parts, self.shares = {}, {}
 
     def close(self, study: str) -> None:
-        """The question has ended.
+        """Notes that the question has ended.
 
         Args:
             study: Name of its study.
@@ -129,18 +129,18 @@ class Agenda:
         self.closed_at = now
 
     def _begun(self, trials: list[TrialRecord]) -> float:
-        """When workers began with a question. For the first one this is its first trial, since workers need time to start."""
+        """When workers began a question. For the first question this is its first trial, since workers need time to start."""
         return self.closed_at if self.mine else min(trial.started.timestamp() for trial in trials if trial.started)
 
     def _of_this_run(self, tally: Tally) -> list[TrialRecord]:
-        """The trials that were trained since the question was asked; if a search is continued, most are older."""
+        """The trials trained since the question was asked; in a continued search, most are older."""
         return [trial for trial in tally.trained if trial.ended and trial.ended.timestamp() >= self.asked_at]
 
     def state(self, ended: bool = False) -> State:
-        """How far the search is now.
+        """The current progress of the search.
 
         Args:
-            ended: the question has been closed.
+            ended: whether the question has been closed.
         """
         now, current = time.time(), None if ended else self._current()
         tallies = [*self.tallies, *([current] if current else [])]
@@ -166,7 +166,7 @@ class Agenda:
         return Tally.of(study)
 
     def _pace(self, current: Tally | None, now: float) -> tuple[int, float]:
-        """How many trainings run side by side, and the seconds between two of a worker."""
+        """The number of parallel trainings, and the seconds between two trainings of a worker."""
         running = current.running if current else []
         here = [*self._of_this_run(current), *running] if current else []
         mine = self.mine + here[: len(here) - len(running)]
@@ -189,12 +189,12 @@ class Agenda:
 
     @property
     def _share(self) -> float:
-        """Share of a question's most possible trials that are trained."""
+        """Share of a question's possible trials that are trained."""
         asked = [tally for tally in self.tallies if tally.trained]
         return sum(len(tally.trained) for tally in asked) / sum(tally.most for tally in asked) if asked else SHARE
 
     def _asked_now(self, current: Tally | None, ended: bool, now: float) -> Iterator[Planned]:
-        """What is left of the current question."""
+        """The remaining trainings of the current question."""
         if current:
             share = 1.0 if self.stage in (FINALISTS, CONTENDERS, HEADLINE) else self._share
             costs = [self._cost(trial) for trial in (*current.trained, *current.running)[-RECENT:] if trial.config]
@@ -208,11 +208,11 @@ class Agenda:
         return Planned(self._share * most_trials(self.search, stage)[0], self._cost_of(stage))
 
     def _to_come(self, unasked: bool, ended: bool) -> list[Planned]:
-        """What follows the current question, as it was known when that question began.
+        """The trainings after the current question, as known when that question began.
 
         Args:
-            unasked: its sweep has not stored it yet.
-            ended: it has ended.
+            unasked: whether its sweep has not stored it yet.
+            ended: whether it has ended.
         """
         key = (len(self.tallies), self.name, unasked, ended)
         if self.cached is None or self.cached[0] != key:
@@ -241,12 +241,12 @@ class Agenda:
             yield Planned(2 * options.headline_seeds, fmean([estimate(search, self._best, final), estimate(search, {}, final)]))
 
     def _testing(self) -> list[Planned]:
-        """The winner's test, one model after the other, which runs beside nothing."""
+        """The winner's test: one model after the other, with nothing in parallel."""
         return [Planned(1, 2 * self.search.options.headline_seeds * testing_seconds(self.search))]
 
     def _first_round(self) -> Iterator[str]:
-        """Stages that the first round has not asked yet, and those that it will ask again: their networks had learned
-        nothing, and a later stage shows a rate at which they do."""
+        """Stages that the first round has not asked yet, and those that it will ask again because their networks learned
+        nothing and a later stage shows a rate at which they do."""
         search, known = self.search, self._known()
         if search.round > 1:
             return
@@ -259,7 +259,7 @@ class Agenda:
         yield from (name for name in again if not known)
 
     def _later_rounds(self) -> Iterator[tuple[str, float]]:
-        """Stages that later rounds will ask again, and how likely that is; of several that ask one question, one."""
+        """Stages that later rounds will ask again, with their probability; only one of several that ask the same question."""
         search, known = self.search, self._known()
         contests = list(search.contests())
         for number in range(max(2, search.round), search.options.rounds + 1):
@@ -272,7 +272,7 @@ class Agenda:
                     yield contest[0], LIKELY ** (number - 2)
 
     def _known(self) -> set[tuple[int, str]]:
-        """Rounds and stages that this search had answered when it was started, as long as it goes the same way again."""
+        """Rounds and stages already answered when this search started, as long as it takes the same course again."""
         search = self.search
         before = search.answered_before
         same = all(asked.study == study for asked, (_, _, study) in zip(search.history, before, strict=False))
@@ -304,7 +304,7 @@ class Agenda:
 
 
 def _seconds(trial: TrialRecord) -> float:
-    """What a trial's training has taken; 0 where it gave none."""
+    """Seconds that a trial's training took; 0 if it gave no result."""
     return float(trial.facts.get("seconds") or 0.0)
 
 

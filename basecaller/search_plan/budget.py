@@ -1,4 +1,4 @@
-"""How much longer than a trial the later trainings of a search are."""
+"""The length of the later trainings of a search, relative to a trial."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from basecaller.data.dataset import Dataset
 
 
 def longer(cfg: DictConfig, dataset: Dataset, factor: int) -> list[str]:
-    """Overrides that make a training `factor` times as long as a trial: more chunks where there are more, else more epochs.
+    """Overrides that make a training `factor` times as long as a trial: more chunks if there are enough, else more epochs.
 
     The validation set grows with the square root of the length: its noise shrinks as the losses do.
 
     Args:
-        cfg: of the search; `train.budget` says in what a trial's length is counted.
-        dataset: that it trains on.
-        factor: of the length.
+        cfg: the search's config; `train.budget` gives the unit of a trial's length.
+        dataset: the data set that it trains on.
+        factor: factor of the length.
     """
     if factor == 1:
         return []

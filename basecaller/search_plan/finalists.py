@@ -1,4 +1,4 @@
-"""The finalists: whole configurations that are compared when trained longer than a trial."""
+"""The finalists: whole configurations, compared after a longer training than a trial's."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ class Candidates:
     """Whole configurations to compare.
 
     Attributes:
-        settings: name -> what the search decides, by override key, such as `optimizer` and `optimizer.lr`.
-        given: the user's overrides, which all of them share.
+        settings: name -> the settings that the search decides, by override key, such as `optimizer` and `optimizer.lr`.
+        given: the user's overrides, which all candidates share.
     """
 
     settings: dict[str, dict[str, Any]]
     given: tuple[str, ...]
 
     def lines(self, name: str) -> list[str]:
-        """The overrides of a candidate, as a user types them."""
+        """The overrides of a candidate, as a user would type them."""
         return [f"{key}={as_text(value)}" for key, value in self.settings[name].items()]
 
     def sweep(self) -> list[str]:
-        """The overrides of a sweep over them: `stage.candidate` is its axis, from which all settings in which they differ are
-        taken. A config group cannot be computed, so its keys are set instead."""
+        """The overrides of a sweep over the candidates. Its axis is `stage.candidate`, which selects all settings in which they
+        differ. The choice of a config group cannot be an interpolation, so the group's keys are set instead."""
         values = {name: leaves([*self.given, *self.lines(name)], list(self.settings[name])) for name in self.settings}
         keys = list(dict.fromkeys(key for of in values.values() for key in of))
         varied = [key for key in keys if len({as_text(of.get(key)) for of in values.values()}) > 1]
@@ -62,11 +62,11 @@ class Candidates:
         ]
 
     def some(self, names: Iterable[str]) -> Candidates:
-        """Some of them."""
+        """The candidates with the given names."""
         return Candidates({name: self.settings[name] for name in names}, self.given)
 
     def best(self, name: str) -> Candidates:
-        """One of them as the winner, and the untuned defaults."""
+        """One candidate as the winner, and the untuned defaults."""
         return Candidates({WINNER: self.settings[name], DEFAULTS: self.settings[DEFAULTS]}, self.given)
 
 
@@ -78,7 +78,7 @@ def _nested(values: Mapping[str, Any]) -> DictConfig:
 
 
 def leaves(overrides: list[str], keys: list[str]) -> dict[str, Any]:
-    """The values that some overrides compose to, by dotted key: of a config group all its keys."""
+    """The values that some overrides compose to, by dotted key; a config group gives all its keys."""
     config, found = compose_config(overrides), dict[str, Any]()
     for key in keys:
         value = OmegaConf.select(config, key)
@@ -90,7 +90,7 @@ def leaves(overrides: list[str], keys: list[str]) -> dict[str, Any]:
 
 
 def contenders(options: SearchOptions) -> int:
-    """How many finalists train as long as the winner; 1: none does before the headline."""
+    """Number of finalists that train as long as the winner; 1: none does before the headline."""
     return min(options.contenders, options.finalists)
 
 
@@ -102,20 +102,20 @@ def finalist_candidates(
     count: int,
     batches: tuple[int, ...] | None = None,
 ) -> Candidates:
-    """The incumbent, the same with half its learning rate, with a batch four times as large, with large batches first and small
-    ones at the end, the untuned defaults, and the nearest other choice of every question whose verdict is not clear.
+    """The incumbent; its variants with half the learning rate, with a batch four times as large, and with large batches first
+    and small ones last; the untuned defaults; and the nearest other choice of every question without a clear verdict.
 
-    Half the rate, because the best rate falls as training grows longer (Bjorck et al., ICLR 2025); the larger batch at the same
-    rate, because both lower the noise of a step (Smith et al., ICLR 2018), of which short trainings can bear more. A rival
-    takes the learning rate at which it was best, relative to that of its question's winner.
+    The rate is halved because the best rate falls as training gets longer (Bjorck et al., ICLR 2025). The larger batch keeps
+    the rate because both lower the noise of a step (Smith et al., ICLR 2018), and short trainings tolerate more noise. A rival
+    takes the learning rate at which it was best, relative to the rate of its question's winner.
 
     Args:
         incumbent: the best settings so far.
-        stands: every question as it was asked last.
-        files: the stages.
+        stands: the latest state of every question.
+        files: the stages' files.
         given: the user's overrides.
-        count: of the candidates, at most; the nearest rivals come first. With less than two, the incumbent is the winner.
-        batches: a batch schedule that the incumbent is tried with.
+        count: largest number of candidates; the nearest rivals come first. If less than two, the incumbent is the winner.
+        batches: a batch schedule to try with the incumbent.
     """
     defaults = composed_settings(given, list(incumbent.settings))
     if count < 2:

@@ -39,7 +39,7 @@ class Planned:
 
 
 def slowness(trained: Sequence[Training]) -> float:
-    """Seconds of a training per second of its estimate; 1 if nothing was measured."""
+    """Actual seconds of a training per second of its estimate; 1 if nothing was measured."""
     latest = [each for each in trained[-RECENT:] if each.cost > 0 and each.seconds > 0]
     return math.fsum(each.seconds for each in latest) / math.fsum(each.cost for each in latest) if latest else 1.0
 

@@ -2,7 +2,7 @@
 
 The words are those of the Deep Learning Tuning Playbook (Godbole et al., 2023): a question is about its *scientific*
 hyperparameter (`stage.choice`); *nuisance* hyperparameters, above all the learning rate, are tuned along with it, so that each
-choice is judged at its own best; all others are *fixed* at the incumbent's values.
+choice is judged at its own best point; all others are *fixed* at the incumbent's values.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Incumbent:
     """The best settings known so far.
 
     Attributes:
-        settings: by override key, such as `padding`, `model.batch_norm`, `optimizer`, `optimizer.lr`.
+        settings: settings by override key, such as `padding`, `model.batch_norm`, `optimizer`, `optimizer.lr`.
         study, trial: where they were found.
-        mean: validation loss there, nats per base.
+        mean: mean validation loss of that study's winner, nats per base.
     """
 
     settings: dict[str, Any]
@@ -48,18 +48,18 @@ class Incumbent:
 
 @dataclass(frozen=True)
 class Asked:
-    """A question as it was asked once.
+    """One asking of a question.
 
     Attributes:
         stage: its file in `conf/stage/`.
-        asking: 1 for the method's own, 2 for the first time that it is asked again, and so on.
-        round: of the search.
-        why: it is asked again; empty for the method's own.
-        study: its name.
-        under: the settings that were fixed, by override key, and the budget.
+        asking: 1 for the method's own asking, 2 for the first repeat, and so on.
+        round: round of the search.
+        why: why it is asked again; empty for the method's own asking.
+        study: name of its study.
+        under: the fixed settings by override key, and the budget.
         answer: the winner's settings by override key.
         guessing: whether its winner had learned nothing.
-        before: the answer that it replaces; empty for the method's own.
+        before: the answer that it replaces; empty for the method's own asking.
     """
 
     stage: str
@@ -74,36 +74,36 @@ class Asked:
 
     @property
     def name(self) -> str:
-        """Under which its studies are stored."""
+        """The name under which its study is stored."""
         return study_stage(self.stage, self.asking)
 
 
 def study_stage(stage: str, asking: int) -> str:
-    """The part of a study's name that tells the question: `dilation`, and `dilation.2` where it is asked again."""
+    """The part of a study's name for the question: `dilation`, or `dilation.2` if it is asked again."""
     return stage if asking == 1 else f"{stage}.{asking}"
 
 
 def decided_keys(files: Iterable[StageFile]) -> list[str]:
-    """The settings that the stages of a plan sweep, fix or take from each other, in their order; not those that say how a stage
-    asks."""
+    """The settings that the stages of a plan sweep, fix or take from each other, in their order, without the settings of the
+    `stage` section itself."""
     keys = [key for file in files for key in file.params if not key.startswith(("stage.", "train."))]
     return sorted(dict.fromkeys(keys), key=lambda key: ("." in key, keys.index(key)))  # config groups before their keys
 
 
 def settings_of(trial: TrialRecord, keys: Iterable[str]) -> dict[str, Any]:
-    """What a trial ran with, by override key."""
+    """The settings that a trial ran with, by override key."""
     return {key: setting_of(trial, key) for key in keys}
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The settings in which two sets differ: key -> values before and after."""
+    """The settings that differ between two sets: key -> values before and after."""
     return {key: (before.get(key), value) for key, value in after.items() if before.get(key) != value}
 
 
 def neighbours(values: Iterable[Any], incumbent: Any) -> list[Any]:
-    """A narrowed axis: the incumbent and the next value on either side, beyond the end of the axis by its own ratio.
+    """A narrowed axis: the incumbent and the next value on either side; at an end, a value beyond it by the axis's ratio.
 
-    Values without an order all stay.
+    All values without an order stay.
     """
     known = list(dict.fromkeys([*values, incumbent]))
     if not is_ordered(known):
@@ -118,7 +118,7 @@ def neighbours(values: Iterable[Any], incumbent: Any) -> list[Any]:
 
 
 def rates(rate: float, factors: Iterable[float]) -> list[float]:
-    """Learning rates around one, to six digits."""
+    """Learning rates around a given rate, to six digits."""
     return [float(f"{rate * factor:.6g}") for factor in factors]
 
 
@@ -127,10 +127,10 @@ def asking_again(file: StageFile, incumbent: Incumbent, axes: Mapping[str, list[
     incumbent, everything else at the incumbent.
 
     Args:
-        file: the stage.
+        file: the stage's file.
         incumbent: the best settings so far.
-        axes: the values that were tried of each key so far.
-        given: keys that the user set: they stay as they are.
+        axes: the values tried so far, by key.
+        given: keys that the user set, which stay unchanged.
     """
     fixed, swept = dict(incumbent.settings), dict[str, list[Any]]()
     rate = fixed.pop(RATE, None)

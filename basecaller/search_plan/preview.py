@@ -1,4 +1,4 @@
-"""What a search would run, and about how long it takes; nothing runs."""
+"""The trials that a search would run, and estimates of their time; nothing runs."""
 
 from __future__ import annotations
 
@@ -87,11 +87,11 @@ def _minutes(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What an estimate needs of the data.
+    """The sizes of the data that an estimate needs.
 
     Attributes:
-        samples: of a chunk, on average.
-        training, validation, testing: how many chunks there are of each.
+        samples: mean number of samples of a chunk.
+        training, validation, testing: numbers of chunks of each split.
     """
 
     samples: float
@@ -102,7 +102,7 @@ class Sizes:
 
 @lru_cache(maxsize=1)
 def sizes(search: Search) -> Sizes:
-    """Sizes of a search's data; simulated reads are not made for it."""
+    """Sizes of a search's data; simulates no reads."""
     data = search.cfg.data
     if data.name.startswith("simulated"):
         counts = [round(data.reads * share) for share in (1 - data.validation - data.test, data.validation, data.test)]
@@ -114,9 +114,9 @@ def sizes(search: Search) -> Sizes:
 
 @lru_cache(maxsize=1)
 def _path(search: Search) -> str:
-    """How its trainings are computed, see `SPEED`."""
+    """How the search's trainings are computed, see `SPEED`."""
     from basecaller.training.device import choose_device  # torch starts slowly
-    from basecaller.training.engine import choose_path
+    from basecaller.training.engine import choose_path  # as above
 
     checked = settings(search.cfg)
     device, train = choose_device(checked.device), checked.train
@@ -125,7 +125,7 @@ def _path(search: Search) -> str:
 
 
 def most_trials(search: Search, name: str) -> tuple[int, int]:
-    """How many trials a stage of the plan has at most, unless its grid grows, and over how many seeds."""
+    """The largest number of trials of a stage of the plan, unless its grid grows, and its number of seeds."""
     file, space = search.files[name], search.spaces[name]
     if space.seeds:
         return len(space.points()) * len(space.seeds), len(space.seeds)
@@ -135,17 +135,17 @@ def most_trials(search: Search, name: str) -> tuple[int, int]:
 
 @lru_cache
 def measured_seconds(section: str, networks: tuple[str, ...], batch_size: int, samples: int) -> float:
-    """What a training of a named network takes for a sample of signal: nothing is known of its cost, so one update is measured,
-    on the processor, after one that is not.
+    """Seconds of training per sample of signal for a named network. Its cost is unknown, so one update is measured on the CPU,
+    after a warm-up.
 
     Args:
-        section: its `model` section as JSON.
-        networks: that may be imported.
+        section: the network's `model` section as JSON.
+        networks: modules that networks may be imported from.
         batch_size: chunks of the update.
-        samples: length of each.
+        samples: length of each chunk.
     """
     from basecaller.networks.adapted import build  # torch starts slowly
-    from basecaller.training.engine import engine_of
+    from basecaller.training.engine import engine_of  # as above
 
     engine = engine_of(build(model_settings(json.loads(section), networks), ALPHABET))
     signal = np.random.default_rng(0).standard_normal((batch_size, samples), np.float32)
@@ -161,9 +161,9 @@ def estimate(search: Search, chosen: Mapping[str, Any], train: Any = None) -> fl
     """Seconds of one training on one worker.
 
     Args:
-        search: of which it is a trial.
-        chosen: its settings by key; those that an earlier stage decides are taken from the config.
-        train: its `train` section, where it is not the search's.
+        search: the search that it is a trial of.
+        chosen: its settings by key; settings that an earlier stage decides come from the config.
+        train: its `train` section, if not the search's.
     """
 
     def number(key: str) -> float:
@@ -183,14 +183,14 @@ def estimate(search: Search, chosen: Mapping[str, Any], train: Any = None) -> fl
 def training_seconds(
     model: Mapping[str, Any], train: Mapping[str, Any], batch: float, data: Sizes, path: str, networks: Sequence[str]
 ) -> float:
-    """Seconds of one training on one core of the machine that `SPEED` was measured on; of a named network, on this one.
+    """Seconds of one training on one core of the machine that `SPEED` was measured on; for a named network, on this machine.
 
     Args:
         model, train: sections of its config.
-        batch: chunks in a batch.
-        data: that it trains on.
+        batch: chunks per batch.
+        data: sizes of the data that it trains on.
         path: how it is computed, a key of `SPEED`.
-        networks: that may be imported.
+        networks: modules that networks may be imported from.
     """
     there = min(train["chunks"] or data.training, data.training)
     chunks = {
@@ -213,7 +213,7 @@ def training_seconds(
 
 
 def testing_seconds(search: Search) -> float:
-    """Seconds in which one model is tested on the test split, by beam search on one core."""
+    """Seconds that the test of one model takes on the test split, by beam search on one core."""
     data = sizes(search)
     chunks = data.testing + min(search.cfg.train.validation_chunks or data.validation, data.validation)
     return chunks * data.samples / DECODING

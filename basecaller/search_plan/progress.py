@@ -1,4 +1,4 @@
-"""How far a search is: a line that stays at the bottom of a terminal, or a line in the log once a minute."""
+"""The progress of a search: a line that stays at the bottom of a terminal, or a line in the log once a minute."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DRAWN_EVERY, TOLD_EVERY = 2.0, 60.0
 
 
 def in_words(state: State, now: datetime) -> str:
-    """How far a search is and, once a trial has ended, when the search will end."""
+    """The progress of a search in words and, once a trial has ended, when the search will end."""
     trials = f"{state.ended:,} of about {state.expected:,} trials, {state.running} running"
     if not state.ended:
         return trials
@@ -46,10 +46,10 @@ def _rounded(seconds: float) -> str:
 
 
 class Progress:
-    """Shows how far a search is, while it trains or tests.
+    """Shows the progress of a search while it trains or tests.
 
-    On a terminal the cursor waits at the beginning of the line, so that what is printed next, here or by a worker, takes its
-    place. A search that prints nothing draws no line.
+    On a terminal the cursor waits at the beginning of the line, so that the next output, here or from a worker, overwrites it.
+    A search that prints nothing draws no line.
 
     Args:
         search: The search.
@@ -63,15 +63,15 @@ class Progress:
 
     @contextmanager
     def asking(self, stage: str, name: str) -> Iterator[None]:
-        """Shows it while a question is asked; see `Agenda.ask` for the names."""
+        """Shows the progress while a question is asked; see `Agenda.ask` for the names."""
         self.agenda.ask(stage, name)
-        self.told = 0.0  # a line at the start of each
+        self.told = 0.0  # a line at the start of each question
         with self._shown(ended=False):
             yield
 
     @contextmanager
     def testing(self) -> Iterator[None]:
-        """Shows it after the last question, while models are tested."""
+        """Shows the progress after the last question, while models are tested."""
         with self._shown(ended=True):
             yield
 
@@ -101,7 +101,7 @@ class Progress:
         try:
             line = in_words(self.agenda.state(ended), datetime.now())
             write_json(self.agenda.search.folder / "progress.json", {"text": line})  # for the report
-        except Exception:  # a storage that is away for a while does not end the search; the trainings report it
+        except Exception:  # a storage outage does not end the search; the trainings report it
             log.debug("how far the search is", exc_info=True)
             return
         self.told = now

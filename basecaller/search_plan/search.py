@@ -57,7 +57,7 @@ OWN = ("plan=", "search.workers=", "search.preview=", "search.winner", "search.r
 
 @dataclass(frozen=True)
 class Swept:
-    """A sweep that has ended: its stage's facts, and whether it ran anything."""
+    """An ended sweep: its stage's facts, and whether it ran anything."""
 
     facts: StageFacts
     ran: bool
@@ -67,9 +67,9 @@ class Search:
     """A search of an experiment.
 
     Args:
-        cfg: composed from the overrides.
-        overrides: the user's, passed on to every stage.
-        console: where tables are printed.
+        cfg: the config composed from the overrides.
+        overrides: the user's overrides, passed on to every stage.
+        console: prints the tables.
         of_hydra: overrides of Hydra itself for every sweep; they are neither shown nor stored.
     Raises:
         SettingError: the plan names a stage that does not exist.
@@ -106,7 +106,7 @@ class Search:
         self.progress = Progress(self)
 
     def _check_model(self) -> None:
-        """Refuses stages that set what this network has not: a plan belongs to a network."""
+        """Refuses stages that set keys which this network lacks: a plan belongs to a network."""
         for name, file in self.files.items():
             for key in file.params:
                 if key.startswith("model.") and OmegaConf.select(self.cfg, key) is None:
@@ -118,7 +118,7 @@ class Search:
     # -- the whole
 
     def run(self) -> ReportFacts:
-        """Runs what the search still misses, and writes the report after every step that ran something.
+        """Runs the search's missing trainings, and writes the report after every step that ran something.
 
         Returns:
             The facts of the report.
@@ -130,7 +130,7 @@ class Search:
         try:
             return self._run()
         except BaseException:
-            with suppress(OSError):  # the error that ended the search is reported, not this one
+            with suppress(OSError):  # so that the error that ended the search is reported
                 self._save(report=False, state=STOPPED)
             raise
 
@@ -151,8 +151,8 @@ class Search:
         return facts
 
     def first_round(self) -> None:
-        """Asks the plan's questions as the method has them. A question whose networks had learned nothing is asked again as
-        soon as a later stage shows a learning rate at which they do; and then the rate, where the answer changed."""
+        """Asks the plan's questions as the method defines them. A question whose networks learned nothing is asked again as
+        soon as a later stage shows a learning rate at which they do; if its answer changes, the rate is asked again too."""
         for contest in self.contests():
             for name in contest:
                 self.run_stage(name)
@@ -169,8 +169,8 @@ class Search:
                     self.ask_again(name, 1, why)
 
     def later_round(self, number: int) -> bool:
-        """Asks again, with more chunks, what was asked under other settings than the incumbent's; returns whether an answer
-        changed."""
+        """Asks questions again, with more chunks, if they were asked under other settings than the incumbent's; returns whether
+        an answer changed."""
         budget, changed = longer(self.cfg, self.dataset, self.options.round_budget), False
         self.round = number
         self.console.rule(f"round {number}", style="bold")
@@ -186,7 +186,7 @@ class Search:
     # -- questions
 
     def contests(self) -> Iterator[list[str]]:
-        """The plan's stages, those that follow each other and sweep the same keys together: they answer one question."""
+        """The plan's stages, grouped: successive stages that sweep the same keys answer one question."""
         contest: list[str] = []
         for name in self.plan:
             if contest and self._swept(name) != self._swept(contest[-1]):
@@ -200,11 +200,11 @@ class Search:
 
     @property
     def latest(self) -> dict[str, Asked]:
-        """Each stage as it was asked last."""
+        """The last asking of each stage."""
         return {asked.stage: asked for asked in self.history}
 
     def _holder(self, contest: list[str]) -> str:
-        """The stage of a contest whose winner won it."""
+        """The stage whose winner won a contest."""
         if len(contest) == 1:
             return contest[0]
         won = self._winner_of(contest).study.study_name
@@ -220,7 +220,7 @@ class Search:
         self.incumbent = Incumbent(settings_of(won.trial, self.keys), won.study.study_name, won.trial.number, won.mean)
 
     def _stale(self, name: str, budget: list[str]) -> str:
-        """Why a question is to be asked again; empty where nothing that it was asked under has changed."""
+        """Why a question must be asked again; empty if none of its fixed settings has changed."""
         assert self.incumbent is not None
         asked = self.latest[name]
         if len(self._choices_of_data(name)[0]) == 1:
@@ -235,7 +235,7 @@ class Search:
         return "with longer training" if budget != asked.under.get("budget", []) else ""
 
     def run_stage(self, name: str) -> None:
-        """Runs what a stage of the plan still misses, and prints it."""
+        """Runs the missing trials of a stage of the plan, and prints the stage."""
         overrides = [f"stage={name}", *self.overrides]
         studies = {stage: asked.study for stage, asked in self.latest.items()}
         if studies:
@@ -247,7 +247,7 @@ class Search:
         self._remember(name, 1, 1, "", swept, [])
 
     def ask_again(self, name: str, number: int, why: str, budget: list[str] | None = None) -> Asked:
-        """Asks a question again around the incumbent, in a study of its own; its winner is the new incumbent."""
+        """Asks a question again around the incumbent, in a new study; its winner is the new incumbent."""
         assert self.incumbent is not None
         before, budget = self.latest[name], budget or []
         asking = before.asking + 1
@@ -300,8 +300,8 @@ class Search:
         return Swept(facts, ran)
 
     def _choices_of_data(self, name: str) -> tuple[list[str], str]:
-        """The paddings that this data can tell apart, and why they are not those of the padding stage; empty where they are,
-        and for other stages."""
+        """Overrides with the paddings that this data can tell apart, and why they differ from the padding stage's; empty if
+        they do not differ, and for other stages."""
         if self._swept(name) != {"padding"}:
             return [], ""
         choices, why = padding_question(self.dataset, int(self.cfg.data.batch_size))
@@ -310,11 +310,11 @@ class Search:
     # -- finalists and headline
 
     def run_finalists(self) -> Candidates:
-        """Trains the incumbent, the nearest other choices and the untuned defaults for longer; where the search has contenders,
-        the best of them then train as long as the winner will.
+        """Trains the incumbent, the nearest other choices and the untuned defaults for longer. If the search has contenders,
+        the best finalists then train as long as the winner will.
 
         Returns:
-            The best of them, and the untuned defaults.
+            The best finalist, and the untuned defaults.
         """
         assert self.incumbent is not None
         options = self.options
@@ -336,15 +336,15 @@ class Search:
         return candidates.best(self.run_contenders(candidates, won) if contenders(options) > 1 else name)
 
     def run_contenders(self, candidates: Candidates, finalists: StageFacts) -> str:
-        """Trains the best finalists as the winner will be, at a seed that the headline does not use.
+        """Trains the best finalists like the winner, at a seed that the headline does not use.
 
-        What learns fastest in a short training is not always what ends best in a long one: after the best finalist come those
-        that long trainings favour (`finalists.LONG`), then the others by their loss.
+        The fastest learner in a short training is not always the best after a long one: after the best finalist come those that
+        long trainings favour (`finalists.LONG`), then the others by their loss.
 
         Returns:
-            The name of the best.
+            The name of the best contender.
         """
-        best = dict[float, str]()  # two with the same loss, to the bit, are one training
+        best = dict[float, str]()  # two finalists with bit-equal losses are one training
         for point in finalists.points:
             if point.mean is not None:
                 best.setdefault(point.mean, str(point.settings["stage.candidate"]))
@@ -368,7 +368,7 @@ class Search:
             return write_winner(self.cfg, self.url, facts.study, candidates, budget, self.console)
 
     def _recipe(self) -> list[str]:
-        """How the winner trains; what the user says of the optimizer stays."""
+        """The overrides for the winner's training; the user's own optimizer settings stay."""
         return [
             line
             for line in flat_overrides(self.cfg.search.winner)
@@ -395,7 +395,7 @@ class Search:
         return data_findings(settings(self.cfg))
 
     def _save(self, report: bool, state: str = RUNNING) -> None:
-        """Keeps what was asked and answered in `search.json`; writes the report too."""
+        """Stores questions and answers in `search.json`; optionally writes the report."""
         seconds = self.seconds_before + time.monotonic() - self.started
         content = {
             "command": command("search", self.typed),

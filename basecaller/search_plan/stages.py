@@ -1,4 +1,4 @@
-"""One stage of a search as a Hydra multirun, and what a stage asks for, read from its file."""
+"""One stage of a search as a Hydra multirun, and the contents of a stage's file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from basecaller.runs.task import TASK, run_job
 
 @contextmanager
 def hydra_app() -> Iterator[Hydra]:
-    """Hydra as `hydra.main` sets it up, for multiruns inside this process: workers stay warm between stages."""
+    """Hydra, set up like `hydra.main` does, for multiruns inside this process: workers stay warm between stages."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(conf_dir(), job_name="train"):
         app = GlobalHydra.instance().hydra
@@ -29,13 +29,13 @@ def hydra_app() -> Iterator[Hydra]:
 
 
 def run_sweep(overrides: list[str]) -> str:
-    """Runs what a sweep still misses; returns its study's name."""
+    """Runs a sweep's missing trials; returns its study's name."""
     with hydra_app() as app:
         return str(app.multirun("config", run_job, overrides))
 
 
 def group_options(group: str, overrides: list[str]) -> list[str]:
-    """The options of a config group, those of folders in `hydra.searchpath` too."""
+    """The options of a config group, including those of folders in `hydra.searchpath`."""
     places = [line for line in overrides if line.startswith("hydra.searchpath=")]
     with hydra_app() as app:
         return list(app.config_loader.get_group_options(group, config_name="config", overrides=places))
@@ -43,13 +43,13 @@ def group_options(group: str, overrides: list[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class StageFile:
-    """A stage as its file has it.
+    """The contents of a stage's file.
 
     Attributes:
-        name: of the file.
+        name: name of the file.
         stage: its `stage` section: question, choice, nuisance axes.
         params: its overrides by key, as text, `${best:...}` unresolved.
-        config: that it composes to.
+        config: the config that it composes to.
     """
 
     name: str
@@ -63,12 +63,12 @@ class StageFile:
         return None if self.stage.choice is None else str(self.stage.choice)
 
     def planned(self, overrides: list[str]) -> tuple[Space, dict[str, str]]:
-        """The grid and the fixed settings as far as they are known before earlier stages have run.
+        """The grid and the fixed settings, as far as known before earlier stages have run.
 
         Args:
-            overrides: the user's; they win by key.
+            overrides: the user's overrides; they take precedence by key.
         Returns:
-            The space, and the fixed settings by key; one that an earlier stage decides is described in words.
+            The space, and the fixed settings by key; settings that an earlier stage decides are described in words.
         """
         later = {key: describe(value) for key, value in self.params.items() if "${" in value}
         known = parse_overrides(f"{key}={value}" for key, value in self.params.items() if key not in later)
@@ -91,7 +91,8 @@ def read_stage(name: str, overrides: list[str]) -> StageFile:
 
 
 def composed_settings(overrides: list[str], keys: list[str]) -> dict[str, Any]:
-    """What some overrides compose to, by override key: the choice of a config group, or the value of a dotted key."""
+    """The settings that some overrides compose to, by override key: the choice of a config group or the value of a dotted
+    key."""
     with hydra_app() as app:
         config = app.config_loader.load_configuration("config", overrides, RunMode.RUN)
     choices = config.hydra.runtime.choices
@@ -99,13 +100,13 @@ def composed_settings(overrides: list[str], keys: list[str]) -> dict[str, Any]:
 
 
 def describe(value: str) -> str:
-    """A setting that an earlier stage decides, for a reader."""
+    """Describes a setting that an earlier stage decides, for a reader."""
     source = value.partition("${best:")[2].partition(",")[0]
     return f"<{'scaled ' if 'rate' in value else ''}best of {source}>"
 
 
 def unswept(overrides: list[str]) -> list[str]:
-    """The overrides that sweep nothing: what all stages have in common.
+    """The overrides that sweep nothing, which all stages share.
 
     Raises:
         SettingError: a sweep over a key that is no setting of a training.

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from basecaller.hpo.records import TrialRecord
 
 MODEL_FILES = ("best.pt", "config.yaml", "metrics.csv", "result.json", "calibration.json")
-"""What makes a training's folder a model that can be called with."""
+"""The files of a training's folder that make it a model for basecalling."""
 
 TRAINING = ("model", "optimizer", "padding", "data.batch_size", "train.")
 """Prefixes of overrides that set the network and its training, but not its data."""
@@ -40,7 +40,7 @@ TRAINING = ("model", "optimizer", "padding", "data.batch_size", "train.")
 
 @dataclass(frozen=True)
 class _Test:
-    """What `test.json` holds.
+    """The contents of `test.json`.
 
     Attributes:
         key: digest of checkpoint, data and code.
@@ -56,13 +56,13 @@ def write_winner(
     """Tests the trainings of the headline, keeps the winner's best one in `winner/`, and writes `winner/winner.json`.
 
     Args:
-        cfg: of the search.
-        url, study_name: of the headline's study.
+        cfg: the search's config.
+        url, study_name: storage URL and name of the headline's study.
         candidates: the winner and the untuned defaults.
         longer: the overrides that make their trainings longer than a trial.
-        console: where the headline is printed.
+        console: prints the headline.
     Raises:
-        StageError: none of the winner's trainings gave a model that is on this machine.
+        StageError: none of the winner's trainings has a model on this machine.
     """
     trials = _models(standing(open_study(url, study_name)))
     if not trials[WINNER]:
@@ -103,7 +103,7 @@ def _folder(trial: TrialRecord) -> Path:
 
 
 def _models(stand: Standing) -> dict[str, dict[int, TrialRecord]]:
-    """The trials of both candidates by seed, those whose checkpoint is on this machine."""
+    """The trials of both candidates by seed, if their checkpoint is on this machine."""
     return {
         name: {
             trial.seed: trial
@@ -117,15 +117,16 @@ def _models(stand: Standing) -> dict[str, dict[int, TrialRecord]]:
 
 
 TEST_VERSION = 2
-"""Of `test.json`; a higher number makes trainings be tested again."""
+"""Version of `test.json`; increase it to test trainings again."""
 
 
 def tested(cfg: DictConfig, folder: Path) -> HeldOutReads:
-    """Scores a training's best checkpoint on the test split (all of `data.test` where that is a source of its own), by beam
-    search, and fits the qualities of its basecalls on the validation split: `calibration.json`.
+    """Scores a training's best checkpoint on the test split (all of `data.test` if that is a separate source) by beam search,
+    and fits the qualities of its basecalls on the validation split: `calibration.json`.
 
-    The result is kept in `test.json`, and read from there while checkpoint, data and code are the same.
+    The result is kept in `test.json`, and read from there while checkpoint, data and code stay the same.
     """
+    # here: torch starts slowly
     from basecaller.calling.evaluating import evaluate_chunks
     from basecaller.calling.model import split_of
     from basecaller.calling.quality import calibrate
@@ -137,7 +138,7 @@ def tested(cfg: DictConfig, folder: Path) -> HeldOutReads:
     dataset, split = split_of(checked.data, "test")
     own, _ = split_of(checked.data, "validation")
     key = digest([content_digest(folder / "best.pt"), dataset.fingerprint, own.fingerprint, code_version(), TEST_VERSION])
-    with suppress(ValueError):  # there is none, or it is not whole
+    with suppress(ValueError):  # the file is missing or incomplete
         kept = from_json(_Test, read_json(folder / "test.json"))
         if kept.key == key:
             return kept.scores
@@ -158,7 +159,7 @@ def tested(cfg: DictConfig, folder: Path) -> HeldOutReads:
 
 
 def defaults_in_words(given: Sequence[str]) -> str:
-    """The untuned defaults in words, with the settings of the training that the user gave; the winner has these too."""
+    """The untuned defaults in words, with the user's training settings, which the winner shares."""
     own = [line for line in given if line.startswith(TRAINING)]
     if not own:
         return "the untuned defaults"
@@ -166,13 +167,13 @@ def defaults_in_words(given: Sequence[str]) -> str:
 
 
 def gain(ours: Mapping[int, HeldOutReads], theirs: Mapping[int, HeldOutReads], candidates: Candidates) -> Gain:
-    """What tuning gained: identity and loss of two settings at the same seeds, on the same test reads.
+    """The gain of tuning: identity and loss of two settings at the same seeds, on the same test reads.
 
     The standard error has two parts: between reads (of the mean over seeds), and between seeds (of the mean over reads).
 
     Args:
         ours, theirs: scores by seed, see `tested`.
-        candidates: the settings that were trained: the winner's and the untuned defaults.
+        candidates: the trained settings: the winner's and the untuned defaults.
     """
     defaults = defaults_in_words(candidates.given)
     seeds = sorted(ours.keys() & theirs.keys())
