@@ -1,4 +1,4 @@
-"""Loggers: each writes a training's curve and settings where people look at them.
+"""Loggers: each writes a training's curve and settings for one tracking tool.
 
-A logger's module is imported when it is chosen, so that its package is needed only then.
+A logger's module is imported only when the logger is chosen, so that its package is needed only then.
 """

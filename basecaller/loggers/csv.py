@@ -1,4 +1,4 @@
-"""`logger=csv`: a table of metrics by update, and the settings beside it."""
+"""`logger=csv`: a table of metrics by update, and the settings next to it."""
 
 from __future__ import annotations
 

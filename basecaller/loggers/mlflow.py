@@ -1,4 +1,4 @@
-"""`logger=mlflow`: runs in a file store, a database, or on a tracking server."""
+"""`logger=mlflow`: runs in a file store, in a database, or on a tracking server."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read by the import: a training tells nobody of itself
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # seconds, not minutes, where there is no server
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read by the import: a training sends no telemetry
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # fails within seconds, not minutes, if there is no server
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
@@ -20,7 +20,7 @@ from basecaller.loggers.settings import MLflow
 from basecaller.loggers.training import Training
 
 PARAMS_AT_ONCE, LONGEST_PARAM = 100, 500
-"""Limits of MLflow: parameters in a request, and characters of a value that every version takes."""
+"""Limits of MLflow: parameters per request, and characters of a value that every version accepts."""
 
 
 class Logger:
@@ -33,7 +33,7 @@ class Logger:
         self.training, self.kept = training, training.folder / "mlflow.json"
         self.folder = None if ":" in settings.uri or settings.uri == "databricks" else Path(settings.uri).resolve()
         if self.folder:
-            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow 3.7 and later refuse a folder without
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow 3.7 and later refuse a folder without it
         self.uri = self.folder.as_uri() if self.folder else settings.uri
         self.client = MlflowClient(tracking_uri=self.uri)
         self.experiment = self._experiment(settings.experiment)
@@ -42,7 +42,7 @@ class Logger:
         self.client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in training.tags.items()])
 
     def _experiment(self, name: str) -> str:
-        """The id of an experiment, which is made if it is not there."""
+        """The id of an experiment, which is created if missing."""
         if self.folder:  # two processes could make two of one name there; a server refuses the second
             self.folder.mkdir(parents=True, exist_ok=True)
         with holding(shared_lock(self.folder / ".lock"), "makes the experiment") if self.folder else nullcontext():
@@ -56,7 +56,7 @@ class Logger:
                 raise
 
     def _earlier(self) -> str | None:
-        """The run that the training began before it was killed; None where there is none."""
+        """The run that the training began before it was killed; None if there is none."""
         known = read_json(self.kept)
         if not known or known["uri"] != self.uri:
             return None
@@ -70,7 +70,7 @@ class Logger:
         return None if run.info.lifecycle_stage == "deleted" else str(run.info.run_id)
 
     def _new(self) -> str:
-        """A new run, with the training's settings."""
+        """Creates a run with the training's settings."""
         run = self.client.create_run(self.experiment, run_name=self.training.name)
         run_id = str(run.info.run_id)
         params = [
@@ -85,7 +85,7 @@ class Logger:
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         missing = {key: value for key, value in metrics.items() if self.logged.get(key, {}).get(step) != value}
-        if any(step in self.logged.get(key, {}) for key in missing):  # another value: the training was begun anew
+        if any(step in self.logged.get(key, {}) for key in missing):  # another value: the training began again
             self.client.set_terminated(self.run_id, "KILLED")
             self.run_id, missing = self._new(), metrics
         now = round(time.time() * 1000)

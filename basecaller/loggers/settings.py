@@ -1,4 +1,4 @@
-"""What `conf/logger/*.yaml` sets, and which package each logger needs."""
+"""The settings of `conf/logger/*.yaml`, and the package that each logger needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from basecaller.errors import SettingError
 
 @dataclass(frozen=True)
 class Csv:
-    """What `conf/logger/csv.yaml` sets.
+    """Settings of `conf/logger/csv.yaml`.
 
     Attributes:
         folder: Folder of the logs; each training has a folder in it, with metrics.csv and hparams.yaml.
@@ -23,7 +23,7 @@ class Csv:
 
 @dataclass(frozen=True)
 class TensorBoard:
-    """What `conf/logger/tensorboard.yaml` sets.
+    """Settings of `conf/logger/tensorboard.yaml`.
 
     Attributes:
         folder: Folder of the event files, as `tensorboard --logdir` takes it; each training is a run in it.
@@ -34,7 +34,7 @@ class TensorBoard:
 
 @dataclass(frozen=True)
 class MLflow:
-    """What `conf/logger/mlflow.yaml` sets.
+    """Settings of `conf/logger/mlflow.yaml`.
 
     Attributes:
         uri: Folder of a file store, or the tracking URI of a server or a database, such as http://127.0.0.1:5000.
@@ -47,7 +47,7 @@ class MLflow:
 
 @dataclass(frozen=True)
 class WandB:
-    """What `conf/logger/wandb.yaml` sets.
+    """Settings of `conf/logger/wandb.yaml`.
 
     Attributes:
         folder: Folder in which the folder wandb/ is made.
@@ -69,7 +69,7 @@ class Kind:
 
     Attributes:
         settings: dataclass of its keys.
-        package: that it needs, which `pip install 'basecaller[NAME]'` installs under the logger's name; None: none.
+        package: package that it needs, installed by `pip install 'basecaller[NAME]'` with the logger's name; None for none.
     """
 
     settings: type
@@ -89,7 +89,7 @@ def logger_settings(node: dict[str, Any]) -> dict[str, Any]:
     """The checked settings of the chosen loggers, by name.
 
     Raises:
-        SettingError: an unknown logger or key, a value that cannot be, or a package that is not installed.
+        SettingError: an unknown logger or key, an invalid value, or a package that is not installed.
     """
     for name in node:
         if name not in LOGGERS:

@@ -17,7 +17,7 @@ COMPARED = "val/loss"
 class Logger:
     """Writes event files; see `loggers.training.Logger`.
 
-    A resumed training opens another event file. It first takes back all earlier points (TensorBoard's `purge_step`), then logs
+    A resumed training opens another event file. It first removes all earlier points (TensorBoard's `purge_step`), then logs
     them again.
     """
 

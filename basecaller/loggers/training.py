@@ -1,4 +1,4 @@
-"""What a logger is given, and what it does."""
+"""The input and the protocol of a logger."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class Training:
-    """What is known of a training before it begins.
+    """A training's description before it begins.
 
     Attributes:
-        name: for people; it ends with the run id.
+        name: readable name; it ends with the run id.
         run_id: the identity of the training.
-        folder: of the training: a logger may keep there which of its runs is the training's.
+        folder: folder of the training, where a logger may store which of its runs belongs to the training.
         hyperparameters: settings by dotted key, as numbers, truth values, text and None.
         tags: experiment, stage, study, trial, seed and run id.
     """
@@ -26,18 +26,18 @@ class Training:
     tags: dict[str, str]
 
     def place(self, folder: str) -> Path:
-        """The training's own folder in a folder of logs: the one that is there, though another trial may have begun it."""
+        """The training's own folder in a folder of logs; an existing one is reused even if another trial began it."""
         return next(Path(folder).glob(f"*{self.run_id}"), Path(folder) / self.name)
 
 
 class Logger(Protocol):
-    """Logs one training. It may raise anything: then the training goes on without it."""
+    """Logs one training. If it raises any exception, the training continues without it."""
 
     def __init__(self, settings: Any, training: Training) -> None: ...
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
-        """Logs metrics after so many updates. A resumed training tells again what it told before it was killed; that must not
+        """Logs metrics at a number of updates. A resumed training repeats the points from before it was killed; these must not
         be logged twice."""
 
     def close(self, error: BaseException | None) -> None:
-        """Ends the log. `error` is what ended the training; None: it has finished."""
+        """Ends the log. `error` is the exception that ended the training; None if it has finished."""

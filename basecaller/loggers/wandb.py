@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 from typing import Any, cast
 
-os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read by the import: a training tells nobody of itself
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read by the import: a training sends no error reports
 
 import wandb
 
@@ -16,14 +16,16 @@ from basecaller.loggers.settings import WandB
 from basecaller.loggers.training import Training
 
 AXIS = "updates"
-"""The metric that others are drawn over. W&B's own step must grow with every row, and the last update has two."""
+"""The metric on the x axis. W&B's own step must grow with every row, but the last update has two rows."""
 
 
 class Logger:
     """Logs a training as a W&B run; see `loggers.training.Logger`.
 
-    Offline, every start of the program writes a folder of its own, and `wandb sync` joins those of one run. Files that were
-    written offline cannot be queried, so `wandb.json` in the training's folder keeps what was logged.
+        Offline, every start of the program writes a new folder, and `wandb sync` joins the folders of one run. Files written
+        offline cannot be queried, so `wandb.json` in the training's folder keeps the logged points.
+                write_json(self.kept
+    ==>
     """
 
     def __init__(self, settings: WandB, training: Training) -> None:
@@ -54,13 +56,13 @@ class Logger:
     def log(self, step: int, metrics: dict[str, float]) -> None:
         before = self.logged.get(str(step), {})
         missing = {key: value for key, value in metrics.items() if before.get(key) != value}
-        if any(key in before for key in missing):  # another value: the training was begun anew
+        if any(key in before for key in missing):  # another value: the training began again
             self.run.finish(exit_code=1)
             self.logged, missing, before = {}, metrics, {}
             self._open(None)
         if missing:
             self.logged[str(step)] = before | missing
-            write_json(self.kept, {"run": self.id, "logged": self.logged})  # first: a kill between the two doubles no point
+            write_json(self.kept, {"run": self.id, "logged": self.logged})  # first, so that a kill in between doubles no point
             self.run.log({AXIS: step, **missing})
 
     def close(self, error: BaseException | None) -> None:

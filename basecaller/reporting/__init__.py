@@ -1,1 +1,1 @@
-"""What a search found, as facts, figures and pages. Reads the storage and the experiment's folder; knows nothing of torch."""
+"""Results of a search as facts, figures and pages. Reads the storage and the experiment's folder; does not use torch."""

@@ -1,6 +1,6 @@
-"""What a report says: the one source of `report.json`, the pages, the terminal and the dashboard's notes.
+"""The contents of a report: the single source of `report.json`, the pages, the terminal and the dashboard's notes.
 
-A number that is None is not known, or not finite.
+A number is None if it is unknown or not finite.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RUNNING, STOPPED, FINISHED = "running", "stopped", "finished"
 
 @dataclass(frozen=True)
 class TrialFacts:
-    """A trial, see `records.TrialRecord`. `report.json` leaves out what it does not keep, such as a message."""
+    """A trial, see `records.TrialRecord`. `report.json` omits fields without a value, such as a message."""
 
     number: int
     point: str
@@ -52,7 +52,7 @@ class PointFacts:
         error: Standard error of the mean, from the noise between seeds.
         seeds: Number of seeds that gave a value.
         values: Value at each seed, nats per base.
-        measured: What the stage compares points by (`StageFacts.measure`) at each seed, nats per base.
+        measured: The number that the stage compares points by (`StageFacts.measure`) at each seed, nats per base.
         seconds_to_level: Seconds until it reaches the loss at which the winner's nearest rival ends.
         state: `winner`, `complete`, `waiting`, `out (n)` (dropped after n seeds), `not needed`, or how it failed.
         taken_over: Number of its trials whose training had been done before.
@@ -150,9 +150,9 @@ class StageFacts:
         trials: All trials.
         edges: Axes at whose end the winner lies.
         edge_text: What that means, in words.
-        guessing: Says so if the winner is no better than guessing; else empty.
+        guessing: A sentence if the winner is no better than guessing; else empty.
         same_loss: The loss that the winner and its nearest rival both reach.
-        confounding: Says what else differs between the points, such as updates; else empty.
+        confounding: A sentence if anything else differs between the points, such as updates; else empty.
         per_cost: Says which choice is best at equal updates and at equal time, if these differ between points; else empty.
         again: Why the question was asked again, and what changed; empty if it was asked once.
         choices: Every choice that gave a value, against the winner: numbers from small to large, others in the grid's order.
@@ -196,7 +196,7 @@ class StageFacts:
 
     @property
     def remarks(self) -> list[str]:
-        """What a reader must know beside the kind of the verdict, in a few words each."""
+        """Short remarks for the reader besides the kind of the verdict."""
         remarks = {
             "at the edge": self.edges,
             "no better than guessing": self.guessing,
@@ -217,8 +217,8 @@ class TakenOver:
 
 @dataclass(frozen=True)
 class OptimizerFacts:
-    """The verdict on the optimizer, over the stages that look for each one's learning rate. Where there is none, `kind` is None
-    and `text` says why."""
+    """The verdict on the optimizer, over the stages that tune each optimizer's learning rate. Without a verdict, `kind` is None
+    and `text` gives the reason."""
 
     kind: str | None
     winner: str | None
@@ -228,7 +228,7 @@ class OptimizerFacts:
 
 @dataclass(frozen=True)
 class SeedScores:
-    """Of one training of the headline, on the test split: nats per base, and identity."""
+    """Scores of one headline training on the test split: nats per base, and identity."""
 
     loss: float
     identity_mean: float
@@ -237,15 +237,15 @@ class SeedScores:
 
 @dataclass(frozen=True)
 class Gain:
-    """What tuning gained over the untuned defaults, see `search_plan.winner.gain`. All but `seeds` and `text` is None where the
-    defaults gave no model.
+    """The gain of tuning over the untuned defaults, see `search_plan.winner.gain`. All fields but `seeds` and `text` are None
+    if the defaults gave no model.
 
     Attributes:
-        seeds: at which both gave a model.
+        seeds: seeds at which both gave a model.
         text: the gain in words.
-        identity_points, error: in hundredths; the standard error.
-        loss: nats per base that the loss is lower.
-        reads: that were tested on.
+        identity_points, error: gain in identity in percentage points, and its standard error.
+        loss: decrease of the loss, nats per base.
+        reads: number of test reads.
         ours, defaults: scores by seed.
     """
 
@@ -261,7 +261,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class WinnerTraining:
-    """The training that is kept, see `records.TrialRecord`."""
+    """The training whose model is kept, see `records.TrialRecord`."""
 
     updates: int | None
     samples: int | None
@@ -272,16 +272,16 @@ class WinnerTraining:
 
 @dataclass(frozen=True)
 class WinnerFacts:
-    """The winner: what `winner/winner.json` holds.
+    """The winner: the contents of `winner/winner.json`.
 
     Attributes:
-        settings: by override key.
-        val_loss: nats per base.
+        settings: settings by override key.
+        val_loss: validation loss, nats per base.
         test: scores on the test split.
-        gain: over the untuned defaults.
-        facts: of the training.
-        command: that trains it again.
-        folder: of the model.
+        gain: gain over the untuned defaults.
+        facts: facts of the training.
+        command: command that trains it again.
+        folder: folder of the model.
         study, trial: where it was found.
     """
 
@@ -313,13 +313,13 @@ class ReportFacts:
     """An experiment.
 
     Attributes:
-        state: of the search, see `RUNNING`.
-        progress: how far it was when it last wrote that; empty if it has ended.
+        state: state of the search, see `RUNNING`.
+        progress: the search's last written progress; empty if it has ended.
         data: findings of the audit.
-        winner: None before the headline.
+        winner: the winner; None before the headline.
         not_run: stages of the plan that were not reached.
-        seconds: that the search took.
-        trial_seconds: that one worker would have needed for the trials.
+        seconds: duration of the search.
+        trial_seconds: time that one worker would have needed for the trials.
     """
 
     experiment: str
@@ -339,11 +339,11 @@ class ReportFacts:
 
     @property
     def headline(self) -> StageFacts | None:
-        """The stage in which the winner and the untuned defaults were trained alike."""
+        """The stage that trains the winner and the untuned defaults alike."""
         return next((stage for stage in self.stages if self.winner and stage.study == self.winner.study), None)
 
     def plain(self) -> dict[str, Any]:
-        """What `report.json` holds: all but the learning curves, which lie in every run's `metrics.csv`."""
+        """The contents of `report.json`: everything but the learning curves, which are in every run's `metrics.csv`."""
         stages = [
             dataclasses.replace(stage, points=[dataclasses.replace(point, curves=[]) for point in stage.points])
             for stage in self.stages

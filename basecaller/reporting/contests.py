@@ -1,4 +1,4 @@
-"""Points held against each other beyond a stage's own verdict: other pairs, other measures, and several stages at once."""
+"""Comparisons of points beyond a stage's own verdict: other pairs, other measures, and several stages at once."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ TOO_FEW = "fewer than two optimizers were tried to the end"
 
 @dataclass(frozen=True)
 class Gap:
-    """By how much one point's loss is above another's, over shared seeds, in nats per base; `band` on either side holds what
-    points of equal worth would show in 95 of 100 contests, see `ranking.threshold`."""
+    """How far one point's loss is above another's over shared seeds, in nats per base. `band` on either side covers the
+    differences that points of equal worth show in 95 of 100 contests, see `ranking.threshold`."""
 
     mean: float
     band: float
@@ -48,11 +48,11 @@ class Gap:
 
 @dataclass(frozen=True)
 class Contest:
-    """Points held against each other, with one estimate of the noise.
+    """A comparison of points with one estimate of the noise.
 
     Attributes:
-        values: of the points that gave any.
-        choices: what each stands for.
+        values: values of the points that have any.
+        choices: the choice of each point.
         found: the conclusion.
     """
 
@@ -68,25 +68,25 @@ class Contest:
 
     @property
     def trouble(self) -> str:
-        """Why nothing can be said; empty where something can."""
+        """Why there is no conclusion; empty if there is one."""
         if self.found.kind == "one seed":
             return "one seed says nothing of noise"
         return "there is nothing to compare with" if self.found.kind in ("failed", "no contest") else ""
 
     def best(self, choices: Iterable[Any]) -> str | None:
-        """The best point of some choices, of those with the most seeds."""
+        """The best point of some choices among those with the most seeds."""
         wanted = set(choices)
         points = [point for point in self.values if self.choices[point] in wanted]
         return min(points, key=lambda p: (-len(self.values[p]), fmean(self.values[p].values())), default=None)
 
     def gap(self, point: str, other: str) -> Gap:
-        """How much the first's loss is above the second's."""
+        """How far the first point's loss is above the second's."""
         mean, error, shared = against(self.values, point, other, self.found.noise)
         return Gap(mean, self.found.needed * error, shared)
 
 
 def contest_of(stand: Standing, measure: str | None = None) -> Contest:
-    """A stage's points by their choices, compared by some measure, see `TrialRecord.measured`."""
+    """A stage's points by choice, compared by a measure, see `TrialRecord.measured`."""
     stand = dataclasses.replace(stand, measure=measure)
     return Contest.of(stand.values(stand.seeds), stand.choices, stand.design, len(stand.seeds))
 
@@ -95,13 +95,13 @@ def contest_of(stand: Standing, measure: str | None = None) -> Contest:
 
 
 def asked(name: str) -> tuple[str, int]:
-    """A stage's name, and which time it is asked: `padding.2` asks `padding` for the second time."""
+    """A stage's name and the number of its asking: `padding.2` is the second asking of `padding`."""
     stage, _, number = name.rpartition(".")
     return (stage, int(number)) if stage and re.fullmatch(r"\d+", number) else (name, 1)
 
 
 def finished(stand: Standing) -> bool:
-    """Whether all that was asked for has ended, and something won."""
+    """Whether all requested entries have ended and a point has won."""
     return not stand.open and stand.conclusion.winner is not None
 
 
@@ -110,12 +110,12 @@ def finished(stand: Standing) -> bool:
 
 @dataclass(frozen=True)
 class Optimizers:
-    """The stages that look for one optimizer's learning rate each, as one contest whose choices are the optimizers.
+    """The stages that each tune one optimizer's learning rate, as one contest whose choices are the optimizers.
 
     Attributes:
-        contest: of all their points.
+        contest: the contest of all their points.
         rates: optimizer and learning rate of each point.
-        stages: their names.
+        stages: names of the stages.
     """
 
     contest: Contest
@@ -124,17 +124,17 @@ class Optimizers:
 
     @property
     def text(self) -> str:
-        """What may be said of the optimizers."""
+        """The conclusion about the optimizers."""
         return compared(self.contest.found, {point: point for point in self.rates}, OBJECTIVE)
 
 
 def optimizers(stands: Mapping[str, Standing]) -> Optimizers | str:
-    """The optimizers of the stages that ask for a learning rate, of the latest asking in which several optimizers took part.
+    """The optimizers of the stages that ask for a learning rate, from the latest asking with several optimizers.
 
-    Each stage has looked for its own best rate, so the threshold is that of separate searches.
+    Each stage has tuned its own rate, so the threshold of separate searches applies.
 
     Returns:
-        The contest; or why there is none.
+        The contest, or the reason why there is none.
     """
     askings: dict[int, dict[str, tuple[str, Standing]]] = {}
     for name, stand in stands.items():
@@ -162,6 +162,6 @@ def optimizers(stands: Mapping[str, Standing]) -> Optimizers | str:
 
 
 def _setting(stand: Standing) -> str:
-    """Digest of all that a stage of one optimizer shares with those of others."""
+    """Digest of everything that a stage of one optimizer shares with the stages of others."""
     assert stand.winner is not None
     return digest(without(stand.winner.config, (*IGNORED, "seed", "optimizer")))

@@ -1,4 +1,4 @@
-"""How fast trials converge: what they need to reach a loss, what they reach at equal cost, and the area under the curve."""
+"""How fast trials converge: the cost to reach a loss, the loss at equal cost, and the area under the curve."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Curve = list[dict[str, Any]]
 
 
 def reached(curve: Curve, level: float, what: str = "samples") -> float:
-    """Samples of signal, or seconds, after which the validation loss first is at `level` or below, linear between points of the
-    curve.
+    """Samples of signal, or seconds, until the validation loss first reaches `level`, with linear interpolation of the curve.
 
-    Infinite where it never is. A curve that starts below gives its first point: it may have been earlier.
+    Infinite if it never does. For a curve that starts below `level`, the first point is returned: the loss may have been
+    reached earlier.
     """
     before: dict[str, Any] | None = None
     for point in curve:
@@ -35,7 +35,7 @@ def reached(curve: Curve, level: float, what: str = "samples") -> float:
 
 
 def loss_at(curve: Curve, what: str, value: float) -> float:
-    """The validation loss after so many `updates`, `samples` or `seconds`, linear between points of the curve; NaN outside."""
+    """The validation loss at a number of `updates`, `samples` or `seconds`, by linear interpolation; NaN outside the curve."""
     xs, losses = [float(point[what]) for point in curve], [float(point["val_loss"]) for point in curve]
     if not curve or not xs[0] <= value <= xs[-1]:
         return math.nan
@@ -43,8 +43,8 @@ def loss_at(curve: Curve, what: str, value: float) -> float:
 
 
 def same_loss(stand: Standing) -> float:
-    """The loss at which the nearest rival of a stage's winner ends, or the winner where that is worse: both reach it. NaN where
-    there is no rival."""
+    """The final loss of the nearest rival of a stage's winner, or of the winner if that is worse: both reach it. NaN if there
+    is no rival."""
     found = stand.conclusion
     if found.winner is None or found.rival is None:
         return math.nan
@@ -54,7 +54,7 @@ def same_loss(stand: Standing) -> float:
 def per_cost(stand: Standing) -> str:
     """Which choice of a stage is best at equal updates and at equal time, each at its best point, in words.
 
-    A choice is compared where its curve has points; empty where fewer than two choices can be.
+    A choice is compared where its curve has points. Empty if fewer than two choices can be compared.
     """
     leaders: dict[Any, str] = {}
     for point in stand.points:
@@ -79,12 +79,12 @@ def per_cost(stand: Standing) -> str:
 
 @dataclass(frozen=True)
 class Convergence:
-    """Of a stage.
+    """Convergence of a stage's trials.
 
     Attributes:
-        level: nats per base; the lowest that every trial of the points that ran longest reaches.
-        samples: of each trial number, until it does; None where it never does.
-        text: the winner against its rival, in words; empty where there is none.
+        level: loss in nats per base, the lowest that every trial of the points with the most seeds reaches.
+        samples: samples until each trial, by number, reaches it; None if it never does.
+        text: the winner compared with its rival, in words; empty if there is none.
     """
 
     level: float
@@ -93,9 +93,9 @@ class Convergence:
 
 
 def convergence(stand: Standing) -> Convergence | None:
-    """How fast the trials of a stage converge; None where none has a curve.
+    """How fast the trials of a stage converge; None if none has a curve.
 
-    A point that was left out early does not set the level: it may never leave the plateau that all start from.
+    A point that was dropped early does not set the level: it may never leave the initial plateau.
     """
     ran = {point: sum(of == point for of, _ in stand.complete) for point in stand.points}
     trials = {entry: t for entry, t in stand.complete.items() if t.curve and entry[0] in ran}
@@ -120,7 +120,7 @@ def _words(stand: Standing, level: float, needed: dict[int, float]) -> str:
     ours, theirs = ([stand.complete[point, seed] for seed in shared] for point in pair)
     samples = _compared([needed[t.number] for t in ours], [needed[t.number] for t in theirs], "samples")
     text = f"to a loss of {level:.4f} {samples}"
-    if stand.measure != "area_under_curve":  # else the verdict has said it
+    if stand.measure != "area_under_curve":  # else the verdict already says it
         areas = [[t.measured("area_under_curve") for t in of] for of in (ours, theirs)]
         text += f"; mean loss along the way (area under the curve) {_compared(areas[0], areas[1], 'nats per base', 4)}"
     winner, rival = label(stand, found.winner), label(stand, found.rival)

@@ -1,7 +1,7 @@
-"""What optuna-dashboard shows of a search: of every study a note and a figure, and of the whole search what each question was
+"""The views of a search in optuna-dashboard: a note and a figure for every study, and a figure of what each question was
 worth.
 
-They are made from the report's facts at the end of a sweep and with every report, and written where they have changed.
+They are made from the report's facts at the end of a sweep and with every report, and written if they have changed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 MOST = 16
-"""Choices that a figure has room for: of more, it shows the best."""
+"""Number of choices that fit into a figure; if there are more, it shows the best."""
 
 MEASURES = {"val_loss": LOSS, "area_under_curve": "mean loss along the way (nats per base)"}
 
@@ -42,13 +42,13 @@ SURE = {
     "one seed": "Not known: a single seed says nothing of the noise. More seeds (stage.replicates) would tell.",
     "no contest": "There was nothing to compare with.",
 }
-"""How far a verdict can be trusted, by its kind, see `ranking.Conclusion`."""
+"""How reliable a verdict is, by its kind, see `ranking.Conclusion`."""
 
 MARKS = (
     "star: the answer; filled: each choice at its best; bars: one standard error, without what a seed does to all points;"
     "<br>faint: single runs"
 )
-"""What the marks of a study's figure are."""
+"""Labels of the marks in a study's figure."""
 
 GREEN, GREY, LINES = COLOURS[2], "#808080", "#e8e8e8"
 
@@ -61,13 +61,13 @@ WORTH_MARKERS: dict[str, dict[str, Any]] = {
 
 
 def show_study(study: optuna.Study) -> None:
-    """Shows how a study stands; for a sweep that no search asked for."""
+    """Shows the state of a study; for a sweep that belongs to no search."""
     name = study.study_name.split("/")[1]
     _show(study, stage_facts(name, study, standing(study)))
 
 
 def show_search(studies: dict[str, optuna.Study], facts: ReportFacts) -> None:
-    """Shows how the studies of a search stand, and once it has its winner, with each of them what all questions were worth."""
+    """Shows the state of a search's studies and, once it has a winner, the worth of all questions in each of them."""
     worth = worth_figure(facts.stages, facts.winner.gain.text) if facts.winner else None
     for stage in facts.stages:
         _show(studies[stage.name], stage, worth)
@@ -98,7 +98,7 @@ def _show(study: optuna.Study, stage: StageFacts, worth: go.Figure | None = None
 
 
 def note_of(stage: StageFacts) -> str:
-    """Question, answer, how sure that is, what was held fixed, and the command that asks again; in Markdown."""
+    """Question, answer, its certainty, the fixed settings, and the command that asks again, in Markdown."""
     verdict = stage.verdict
     fixed = "; ".join(_fixed(stage))
     others = {key: values for key, values in stage.axes.items() if key != stage.choice and len(values) > 1}
@@ -121,17 +121,17 @@ def note_of(stage: StageFacts) -> str:
 
 
 def _fixed(stage: StageFacts) -> Iterator[str]:
-    """Settings that all trials share, as people say them; not what follows from a swept key."""
+    """Settings that all trials share, for a reader, without those computed from a swept key."""
     for key, line in stage.fixed.items():
         bookkeeping = key == "seed" or any(key == name or key.startswith(f"{name}.") for name in IGNORED)
         value = line.partition("=")[2]
         if not bookkeeping and "${" not in value:
-            name = short(key.removesuffix(".name").removesuffix(".mode"))  # of a config group
+            name = short(key.removesuffix(".name").removesuffix(".mode"))  # name of a config group
             yield f"{name} {({'true': 'on', 'false': 'off'}).get(value.lower(), value)}"
 
 
 def _breakable(line: str) -> str:
-    """A command that a page can break into lines: a space more in a mapping means the same to Hydra."""
+    """A command that a page can break into lines: extra spaces in a mapping mean nothing to Hydra."""
     return re.sub(r"stage\.studies=\{[^}]*\}", lambda found: found[0].replace(",", ", "), line)
 
 
@@ -183,7 +183,7 @@ def stage_figure(stage: StageFacts) -> go.Figure | None:
 
 
 def _labels(stage: StageFacts, points: list[PointFacts]) -> dict[str, str]:
-    """The choice of each point as the axis shows it; from small to large where choices have an order."""
+    """The axis label of each point's choice, from small to large if choices have an order."""
     choices = {p.point: p.settings.get(stage.choice, p.label) if stage.choice else p.label for p in points}
     if is_ordered(list(choices.values())):
         choices = dict(sorted(choices.items(), key=lambda pair: pair[1]))
@@ -191,7 +191,7 @@ def _labels(stage: StageFacts, points: list[PointFacts]) -> dict[str, str]:
 
 
 def _level(stage: StageFacts, point: PointFacts) -> str:
-    """The settings of a point besides its choice."""
+    """The settings of a point other than its choice."""
     others = [key for key in stage.axes if key != stage.choice and key in point.settings] if stage.choice else []
     return html.escape(", ".join(f"{short(key)} {shown(point.settings[key])}" for key in others), quote=False)
 
@@ -201,7 +201,7 @@ def _symbol(point: PointFacts, best: PointFacts) -> str:
 
 
 def _range(points: list[PointFacts]) -> list[float]:
-    """Of the loss: plotly's own range begins at 0 where marks stand in groups."""
+    """The range of the loss axis: plotly's own range starts at 0 for grouped marks."""
     values = [value for point in points for value in point.measured.values()]
     margin = 0.08 * (max(values) - min(values)) or 0.1
     return [round(min(values) - margin, 5), round(max(values) + margin, 5)]
@@ -230,7 +230,7 @@ def _hover(stage: StageFacts, point: PointFacts) -> str:
 
 
 def worth_figure(asked: list[StageFacts], gain: str) -> go.Figure:
-    """By how much the answer to each question is ahead of the other choices, with an interval for the nearest.
+    """How far the answer to each question is ahead of the other choices, with an interval for the nearest.
 
     Args:
         asked: the stages of the search.
@@ -261,23 +261,23 @@ def worth_figure(asked: list[StageFacts], gain: str) -> go.Figure:
 
 
 def _standing(stage: StageFacts, choice: ChoiceFacts) -> str:
-    """Which of `WORTH_MARKERS` a choice has."""
+    """The key of a choice in `WORTH_MARKERS`."""
     if not choice.nearest:
         return "other choices"
     return f"nearest choice, {'clear' if stage.verdict.kind == 'clear' else 'not clear'}"
 
 
 def _band(choice: ChoiceFacts) -> float | None:
-    """Half the interval of a nearest choice; the others have no bar, so that rows stay legible."""
+    """Half the interval of a nearest choice; other choices have no bar, so that rows stay legible."""
     return round(choice.high - choice.difference, 4) if choice.nearest and choice.high is not None else None
 
 
 def _lay_out(figure: go.Figure, heading: str, text: str) -> None:
-    """Title below plotly's buttons, margins and legend: the dashboard gives a figure half of its page, 450 pixels high."""
+    """Places title, margins and legend below plotly's buttons: a figure gets half the dashboard's page, 450 pixels high."""
     lines = [f"<b>{html.escape(line, quote=False)}</b>" for line in textwrap.wrap(heading, 75)]
     lines += [html.escape(line, quote=False) for line in textwrap.wrap(text, 90)]
     figure.update_layout(
-        template="none",  # the default one is longer than the figure
+        template="none",  # the default template is longer than the figure
         title={
             "text": "<br>".join(lines),
             "font": {"size": 12},

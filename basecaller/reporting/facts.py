@@ -1,4 +1,4 @@
-"""What is known of an experiment, from storage and folder: the contents of its report."""
+"""The facts of an experiment, read from its storage and folder: the contents of its report."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ if TYPE_CHECKING:
 
 
 def finite(value: float) -> float | None:
-    """A number for JSON, which knows no NaN."""
+    """A number for JSON, which has no NaN."""
     return value if math.isfinite(value) else None
 
 
 def studies_of(url: str, experiment: str, plan: list[str], history: list[dict[str, Any]]) -> dict[str, optuna.Study]:
-    """The studies of an experiment by stage: in the order in which a search asked, then those of the plan that it has not
-    reached, then others that were run.
+    """The studies of an experiment by stage: in the order of the search's questions, then stages of the plan that it has not
+    reached, then other stages.
 
     Args:
-        url: of the storage.
-        experiment: its name.
+        url: URL of the storage.
+        experiment: name of the experiment.
         plan: the stages that the search runs.
-        history: what it has asked so far, see `search_plan.incumbent.Asked`.
+        history: the search's questions so far, see `search_plan.incumbent.Asked`.
     """
     asked = {entry["name"]: entry["study"] for entry in history}
     names = dict.fromkeys([*asked, *plan, *stages_of(url, experiment)])
@@ -68,12 +68,12 @@ def studies_of(url: str, experiment: str, plan: list[str], history: list[dict[st
 
 
 def experiment_facts(url: str, experiment: str, folder: Path, plan: list[str], studies: dict[str, optuna.Study]) -> ReportFacts:
-    """Everything the report says.
+    """The whole contents of the report.
 
     Args:
-        url: of the storage.
-        experiment: its name.
-        folder: its outputs.
+        url: URL of the storage.
+        experiment: name of the experiment.
+        folder: folder of the experiment's outputs.
         plan: the stages that the search runs.
         studies: see `studies_of`.
     """
@@ -104,9 +104,9 @@ def winner_facts(folder: Path) -> WinnerFacts | None:
     """The winner of an experiment; None before the headline.
 
     Args:
-        folder: outputs of the experiment.
+        folder: folder of the experiment's outputs.
     Raises:
-        DataError: `winner/winner.json` is not what a search writes.
+        DataError: `winner/winner.json` was not written by a search.
     """
     file = folder / "winner" / "winner.json"
     found = read_json(file)
@@ -117,7 +117,7 @@ def winner_facts(folder: Path) -> WinnerFacts | None:
 
 
 def trial_facts(trial: TrialRecord) -> TrialFacts:
-    """A trial, as the report tells it."""
+    """The report's facts of a trial."""
     return TrialFacts(
         number=trial.number,
         point=trial.point or "",
@@ -142,10 +142,10 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing, asked: dict[str
     """One stage: its question, points, winner and verdict.
 
     Args:
-        name: of the stage, with its asking.
-        study: of it.
-        stand: of the study.
-        asked: the search's own record of the question, see `search_plan.incumbent.Asked`.
+        name: name of the stage, with the number of its asking.
+        study: the stage's study.
+        stand: state of the study.
+        asked: the search's record of the question, see `search_plan.incumbent.Asked`.
     """
     found, winner = stand.conclusion, stand.winner
     record = StudyRecord.of(study)
@@ -211,7 +211,7 @@ def _verdict_facts(stand: Standing) -> VerdictFacts:
 
 
 def choice_facts(stand: Standing) -> list[ChoiceFacts]:
-    """The choices of a stage against its winner, see `StageFacts.choices`; empty where nothing has won."""
+    """The choices of a stage compared with its winner, see `StageFacts.choices`; empty if nothing has won."""
     contest, found = contest_of(stand, stand.measure), stand.conclusion
     if found.winner is None:
         return []
@@ -220,7 +220,7 @@ def choice_facts(stand: Standing) -> list[ChoiceFacts]:
     for choice in sorted(choices) if is_ordered(choices) else choices:
         wins = choice == stand.choices[found.winner]
         point = found.winner if wins else contest.best([choice])
-        assert point is not None  # the contest has only points that gave a value
+        assert point is not None  # the contest has only points with a value
         gap = contest.gap(point, found.winner)
         if gap.seeds:
             facts.append(
@@ -238,7 +238,7 @@ def choice_facts(stand: Standing) -> list[ChoiceFacts]:
 
 
 def _guessing(stand: Standing) -> str:
-    """What is to be said where the winner has learned nothing."""
+    """The sentence about a winner that has learned nothing; empty otherwise."""
     if stand.winner is None or stand.conclusion.winner is None:
         return ""
     data = stand.winner.config.get("data", {})
@@ -261,8 +261,8 @@ def command_of(name: str, study: StudyRecord) -> str:
 
 
 def state_of(stand: Standing, point: str) -> str:
-    """How a point stands: how it failed, `winner`, `waiting`, `complete`, `out (n)`, left out after n seeds, or `not needed`,
-    below rates that no longer helped."""
+    """The state of a point: how it failed, `winner`, `waiting`, `complete`, `out (n)` (dropped after n seeds), or `not needed`
+    (below rates that no longer helped)."""
     ran = len(stand.trials_of(point))
     if point in stand.failed:
         return stand.failed[point]
@@ -279,9 +279,9 @@ def point_facts(stand: Standing, point: str, level: float) -> PointFacts:
     """One point of a stage: means over its seeds.
 
     Args:
-        stand: of the stage.
-        point: its key.
-        level: a loss, nats per base; `seconds_to_level` says when the point first reaches it.
+        stand: state of the stage's study.
+        point: key of the point.
+        level: a loss in nats per base; `seconds_to_level` is the time until the point first reaches it.
     """
     trials = stand.trials_of(point)
     found = stand.conclusion
@@ -313,13 +313,13 @@ def point_facts(stand: Standing, point: str, level: float) -> PointFacts:
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    """Of those that are known."""
+    """The mean of the known values; None if there are none."""
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known else None
 
 
 def confounding(stand: Standing, points: list[PointFacts]) -> str:
-    """What else differs between the choices of a stage; empty where nothing does."""
+    """Describes what else differs between the choices of a stage; empty if nothing does."""
     updates = sorted({round(point.updates) for point in points if point.updates})
     if len(updates) < 2 or updates[-1] < 1.1 * updates[0]:
         return ""
@@ -332,7 +332,7 @@ def confounding(stand: Standing, points: list[PointFacts]) -> str:
 
 
 def mixed_paths(trials: list[TrialRecord]) -> str:
-    """What is to be said where trials that are compared were not computed in the same way; empty where they were."""
+    """The sentence about compared trials that were not computed in the same way; empty if they were."""
     paths = sorted({path for trial in trials if (path := trial.facts.get("path"))})
     if len(paths) < 2:
         return ""
@@ -343,7 +343,7 @@ def mixed_paths(trials: list[TrialRecord]) -> str:
 
 
 def taken_over(stages: list[StageFacts]) -> list[TakenOver]:
-    """Trials whose result was there already, and the time that training them would have taken."""
+    """Trials whose result already existed, and the time that training them would have taken."""
     return [
         TakenOver(stage.name, trial.point, trial.seed, trial.seconds or 0.0)
         for stage in stages
@@ -353,7 +353,7 @@ def taken_over(stages: list[StageFacts]) -> list[TakenOver]:
 
 
 def again_facts(asked: dict[str, Any] | None) -> dict[str, Any]:
-    """Why a question was asked again, and which answers changed; empty where it was asked once."""
+    """Why a question was asked again, and which answers changed; empty if it was asked once."""
     if not asked or asked["asking"] == 1:
         return {}
     before = asked["before"]
@@ -362,7 +362,7 @@ def again_facts(asked: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def optimizer_facts(stands: dict[str, Standing], stages: list[StageFacts]) -> OptimizerFacts:
-    """The verdict on the optimizer over the stages that look for each one's learning rate."""
+    """The verdict on the optimizer, over the stages that tune each optimizer's learning rate."""
     found = optimizers(stands)
     if isinstance(found, str):
         return OptimizerFacts(None, None, found[0].upper() + found[1:] + ".", [])

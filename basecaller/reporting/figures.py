@@ -1,5 +1,5 @@
-"""Figures as SVG. A stage has learning curves, loss against rate, or a heat map, depending on its grid. The search has: what
-each question was worth, how the winner learned, and the winner's loss after every stage."""
+"""Figures as SVG. A stage has learning curves, loss against rate, or a heat map, depending on its grid. The search has figures
+of what each question was worth, how the winner learned, and the winner's loss after every stage."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's colours, told apart by the colour-blind (Color Universal Design, 2008)."""
+"""Okabe and Ito's colours, which colour-blind readers can tell apart (Color Universal Design, 2008)."""
 
 LOSS = "val. loss (nats per base)"
 
@@ -43,7 +43,7 @@ Drawn = TypeVar("Drawn")
 
 
 def _styled(draw: Callable[Given, Drawn]) -> Callable[Given, Drawn]:
-    """Draws with `STYLE`; a notebook's own settings stay."""
+    """Draws with `STYLE`, without changing a notebook's own settings."""
 
     @wraps(draw)
     def drawn(*args: Given.args, **kwargs: Given.kwargs) -> Drawn:
@@ -72,16 +72,16 @@ def _svg(figure: Figure, title: str) -> str:
 
 
 def apart(svg: str, number: int) -> str:
-    """A figure with ids that no other figure of the page has."""
+    """A figure with ids that are unique on the page."""
     return re.sub(r'(\bid="|url\(#|href="#)', rf"\1f{number}-", svg)
 
 
 def figure_of(stage: StageFacts, stages: list[StageFacts]) -> tuple[str, str] | None:
-    """The figure that shows a stage best: SVG and a caption. None where nothing has ended.
+    """The figure that shows a stage best: SVG and a caption. None if nothing has ended.
 
     Args:
-        stage: its facts.
-        stages: of the whole search: stages that sweep the same one key share a figure.
+        stage: facts of the stage.
+        stages: all stages of the search: stages that sweep the same single key share a figure.
     """
     of = list(stage.axes)
     return _drawn(_Drawing.of(stage, [other for other in stages if list(other.axes) == of]))
@@ -89,7 +89,7 @@ def figure_of(stage: StageFacts, stages: list[StageFacts]) -> tuple[str, str] | 
 
 @dataclass(frozen=True)
 class _Drawing:
-    """What a figure is made of; two are equal where that reads the same."""
+    """The contents of a figure; drawings with equal contents are equal."""
 
     content: str
     stage: StageFacts = field(compare=False)
@@ -100,7 +100,7 @@ class _Drawing:
         return cls(json.dumps([asdict(facts) for facts in (stage, *stages)]), stage, stages)
 
 
-@lru_cache(maxsize=256)  # a search writes its report after every stage: what has not changed is not drawn again
+@lru_cache(maxsize=256)  # a search writes its report after every stage: unchanged figures are not drawn again
 @_styled
 def _drawn(drawing: _Drawing) -> tuple[str, str] | None:
     stage, stages = drawing.stage, drawing.stages
@@ -120,7 +120,7 @@ def _drawn(drawing: _Drawing) -> tuple[str, str] | None:
 
 
 def _measured(points: list[PointFacts]) -> list[tuple[PointFacts, float]]:
-    """The points that have a mean, and it."""
+    """The points that have a mean, with their mean."""
     return [(point, point.mean) for point in points if point.mean is not None]
 
 
@@ -135,7 +135,7 @@ def _ranking(name: str, points: list[PointFacts]) -> str:
 
 
 def _learned(point: PointFacts, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Samples of signal [n], and one of the curve's losses at them [seeds, n], as far as all seeds have come."""
+    """Samples of signal [n] and one of the curve's losses at them [seeds, n], up to the shortest curve of all seeds."""
     curves = [curve for curve in point.curves if curve]
     steps = list(zip(*curves, strict=False))
     return np.array([of[0]["samples"] for of in steps]), np.array([[each[key] for each in of] for of in steps]).T
@@ -238,7 +238,7 @@ def _dots(name: str, points: list[PointFacts]) -> tuple[str, str]:
 
 @_styled
 def overview(stages: list[StageFacts]) -> str | None:
-    """The search at a glance: the winner's loss after every stage; None where none has one."""
+    """The search at a glance: the winner's loss after every stage; None if no stage has one."""
     won = [(s.name, s.value, next((p.error for p in s.points if p.state == "winner"), None)) for s in stages]
     shown = [(name, value, error) for name, value, error in won if value is not None]
     if len(shown) < 2:
@@ -264,9 +264,9 @@ class Panel:
     """One asking of a question.
 
     Attributes:
-        stage: its facts.
-        asking: 1 for the first.
-        figure: the choices against the winner.
+        stage: facts of the stage.
+        asking: number of the asking, from 1.
+        figure: the choices compared with the winner.
     """
 
     stage: StageFacts
@@ -288,7 +288,7 @@ def _panel(stage: StageFacts, reach: tuple[float, float]) -> Panel:
 
 
 def _reach(stages: list[StageFacts]) -> tuple[float, float]:
-    """The ends of an axis that holds all choices of some stages with their bars."""
+    """The ends of an axis that covers all choices of some stages with their bars."""
     choices = [choice for stage in stages for choice in stage.choices]
     ends = [end for choice in choices for end in (choice.difference, choice.low, choice.high) if end is not None]
     low, high = min(ends), max(ends)

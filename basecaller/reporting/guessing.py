@@ -6,13 +6,13 @@ import math
 
 
 def guessing(loss: float, letters: int, identity: float, floor: float) -> str:
-    """The sentence that calls out a stage whose winner has learned nothing; empty where it has.
+    """The sentence about a stage whose winner has learned nothing; empty if it has learned something.
 
     Args:
-        loss: of the winner, nats per base.
-        letters: of the alphabet; whoever guesses each base pays their logarithm, and more for where the bases are.
-        identity: of its calls; NaN where that is not known.
-        floor: of unrelated sequences.
+        loss: the winner's loss, nats per base.
+        letters: number of letters in the alphabet. Guessing each base costs their logarithm, and more for the bases' positions.
+        identity: identity of the winner's calls; NaN if unknown.
+        floor: identity of unrelated sequences.
     """
     if loss < math.log(letters) and not identity <= floor:
         return ""

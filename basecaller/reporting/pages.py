@@ -17,34 +17,34 @@ from basecaller.reporting.contents import RUNNING, ReportFacts
 from basecaller.schema import OBJECTIVE
 
 REFRESH = 10
-"""Seconds after which the page of a search that runs loads itself again."""
+"""Seconds after which the page of a running search reloads itself."""
 
 
 def number(value: float | None, form: str = ".4f") -> str:
-    """A number, or nothing where there is none."""
+    """A number as text; empty if there is none."""
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else format(value, form)
 
 
 def with_error(value: float | None, error: float | None) -> str:
-    """A mean and its standard error."""
+    """A mean and its standard error as text."""
     return number(value) + (f" ± {number(error)}" if value is not None and error is not None else "")
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """The ends of an interval around a difference, or nothing where they are not known."""
+    """The ends of an interval around a difference as text; empty if unknown."""
     return "" if low is None or high is None else f"{low:+.4f} to {high:+.4f}"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as people say them."""
+    """Seconds as a readable duration."""
     if seconds is None:
         return ""
     return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def write_pages(facts: ReportFacts, folder: Path) -> Path:
-    """Writes `report.json`, `report.md` and `report.html`, each whole or not at all. While a search runs, its page loads itself
-    again every `REFRESH` seconds.
+    """Writes `report.json`, `report.md` and `report.html`, each whole or not at all. While a search runs, its page reloads
+    itself every `REFRESH` seconds.
 
     Returns:
         The HTML page.

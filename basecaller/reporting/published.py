@@ -1,4 +1,4 @@
-"""The method's published run of 2018 beside ours: its table, and what became of its conclusions."""
+"""The method's published run of 2018 compared with ours: its table and its conclusions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from basecaller.reporting.contents import StageFacts
 
 SOURCES = ("rawctcnet", "simulated", "simulated_hard")
-"""Sources of data of the published run's pore, by `data.name`."""
+"""Data sources with the published run's pore, by `data.name`."""
 
 OPTIMIZERS = {"lr_adam": "Adam", "lr_adamax": "Adamax", "lr_adagrad": "Adagrad"}
 
@@ -50,7 +50,7 @@ LOSSES: dict[str, list[tuple[dict[str, Any], float, int]]] = {
 sizes were run at rates x 0.5, 0.7, 1, 1.4, 2: the square-root-scaled ones, our factor 1."""
 
 HUGE, LITTLE = 0.05, 0.02
-"""Shares of the loss: a gain below the one is not "huge", a difference below the other is "little"."""
+"""Shares of the loss: a gain below the first is not "huge", a difference below the second is "little"."""
 
 LOW_RATE = 0.001
 """The upper of the two lower rates of Adagrad's published grid."""
@@ -58,13 +58,13 @@ LOW_RATE = 0.001
 
 @dataclass(frozen=True)
 class Row:
-    """A run of the published table with ours beside it.
+    """A run of the published table next to ours.
 
     Attributes:
-        stage, settings: of both.
-        published, published_per_read: its loss, summed over a batch and for each read, nats.
-        per_base, per_read: the means of ours, nats; None where it was not run.
-        seeds: of ours.
+        stage, settings: stage and settings of both runs.
+        published, published_per_read: the published loss, summed over a batch and per read, nats.
+        per_base, per_read: our mean losses, nats; None if it was not run.
+        seeds: number of our seeds.
     """
 
     stage: str
@@ -78,12 +78,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Claim:
-    """One published conclusion, and what our run says of it.
+    """A published conclusion and our run's answer to it.
 
     Attributes:
-        text: as published.
+        text: the published conclusion.
         answer: `supported`, `contradicted`, or `cannot tell`.
-        why: the reason.
+        why: reason for the answer.
     """
 
     text: str
@@ -93,11 +93,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Published:
-    """The published table with our numbers beside it, and its conclusions with our answers.
+    """The published table next to our numbers, and its conclusions with our answers.
 
     Attributes:
-        rows, claims: all of the published run.
-        comparable: whether ours is of the published run's pore.
+        rows, claims: all rows and conclusions of the published run.
+        comparable: whether our reads are from the published run's pore.
     """
 
     rows: list[Row]
@@ -106,27 +106,27 @@ class Published:
 
     @property
     def known_rows(self) -> list[Row]:
-        """Those that our run has a number for."""
+        """The rows for which our run has a number."""
         return [row for row in self.rows if row.seeds]
 
     @property
     def known_claims(self) -> list[Claim]:
-        """Those whose stages our run has finished."""
+        """The claims whose stages our run has finished."""
         return [claim for claim in self.claims if claim.why not in NOT_ASKED]
 
     @property
     def applies(self) -> bool:
-        """Whether a reader of our run has a use for it."""
+        """Whether the comparison is useful to a reader of our run."""
         return self.comparable and bool(self.known_rows or self.known_claims)
 
 
 def against_published(stands: dict[str, Standing], stages: list[StageFacts]) -> Published:
-    """The published table with our numbers beside it, and its conclusions with our answers.
+    """The published table next to our numbers, and its conclusions with our answers.
 
     Args:
-        stands: of the stages that were run, by name.
-        stages: their facts, in the order in which they were asked; of a stage that was asked again as `NAME.2` the latest
-            answer counts.
+        stands: state of each stage that was run, by name.
+        stages: facts of the stages, in the order of their asking; if a stage was asked again as `NAME.2`, the latest answer
+            counts.
     """
     rows = []
     for stage, entries in LOSSES.items():
@@ -146,12 +146,12 @@ def against_published(stands: dict[str, Standing], stages: list[StageFacts]) -> 
 
 
 def _is_of_its_pore(stand: Standing) -> bool:
-    """Whether a stage's reads are of R9.4, as the published run's were: its own tensors, or simulated ones."""
+    """Whether a stage's reads are from R9.4, like the published run's: its own tensors, or simulated reads."""
     return stand.winner is not None and stand.winner.config.get("data", {}).get("name") in SOURCES
 
 
 def latest_asked(stages: Iterable[str]) -> dict[str, str]:
-    """Of each stage the name under which it was asked last: `padding` -> `padding.2`."""
+    """The name of each stage's last asking: `padding` -> `padding.2`."""
     found: dict[str, str] = {}
     for name in sorted(stages, key=lambda each: asked(each)[1]):
         found[asked(name)[0]] = name
@@ -160,28 +160,28 @@ def latest_asked(stages: Iterable[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A stage as it was asked last: how it stands, and its facts."""
+    """The last asking of a stage: its state and its facts."""
 
     stand: Standing
     facts: StageFacts
 
     @property
     def trouble(self) -> str:
-        """Why it answers no question; empty where it does."""
+        """Why the stage answers no question; empty if it does."""
         if not finished(self.stand):
             return NOT_RUN
         return doubt(self.facts)
 
 
 def doubt(facts: StageFacts) -> str:
-    """Why a stage's answer is no evidence, though it has one; empty where it is."""
+    """Why a stage's answer is no evidence; empty if it is evidence."""
     if facts.guessing:
         return f"{facts.name} compared networks that had hardly begun to learn"
     return facts.confounding
 
 
 def _with_ours(row: Row, stand: Standing | None, settings: dict[str, Any]) -> Row:
-    """A row with our means at the same settings, where they were run."""
+    """A row with our means at the same settings, if these were run."""
     for point, params in stand.settings.items() if stand else ():
         if stand and all(key in params and abs(params[key] - value) < 1e-12 for key, value in settings.items()):
             trials = stand.trials_of(point)
@@ -200,11 +200,11 @@ LARGER = {
     "dilation": "Larger models want smaller rates: a larger dilation.",
     "stacks": "Larger models want smaller rates: more stacks.",
 }
-"""What the method assumes of the rate, by the stage whose choices are sizes."""
+"""The method's assumptions about the learning rate, by the stage whose choices are sizes."""
 
 
 def _contest(asked: _Asked | None, measure: str | None = None) -> Contest | str:
-    """A finished stage's points by its choice; or why nothing can be said."""
+    """A finished stage's points by its choice, or the reason why there is no answer."""
     if asked is None or asked.trouble:
         return asked.trouble if asked else NOT_RUN
     made = contest_of(asked.stand, measure)
@@ -226,7 +226,7 @@ def _padding(asked: _Asked | None) -> Claim:
 
 def _batch_norm(asked: _Asked | None) -> Claim:
     text = "Batch norm brings a huge gain in convergence speed: keep it."
-    contest = _contest(asked, "area_under_curve")  # of speed, not of the last value
+    contest = _contest(asked, "area_under_curve")  # the claim is about speed, not the final loss
     if isinstance(contest, str):
         return Claim(text, UNTOLD, contest)
     without, with_norm = contest.best([False]), contest.best([True])
@@ -300,7 +300,7 @@ def _batch_size(asked: _Asked | None) -> Claim:
 
 
 def _rates(text: str, asked: _Asked | None) -> Claim:
-    """Whether the largest of a stage's sizes is better at a lower rate than the one that is best for the smallest."""
+    """Whether the largest of a stage's sizes prefers a lower rate than the best rate of the smallest size."""
     contest = _contest(asked)
     if isinstance(contest, str):
         return Claim(text, UNTOLD, contest)

@@ -1,4 +1,4 @@
-"""The report in a browser of this machine: `http://127.0.0.1:PORT/`."""
+"""Serves the report to a browser on this machine: `http://127.0.0.1:PORT/`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILES = {
     "/report.md": ("report.md", "text/plain"),
     "/report.json": ("report.json", "application/json"),
 }
-"""What is served: the report, and nothing else from its folder."""
+"""The served files: the report, and nothing else from its folder."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""The short version, for a terminal."""
+"""The short version of the report, for a terminal."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from basecaller.reporting.contents import ReportFacts, StageFacts
 from basecaller.reporting.pages import duration, number, with_error
 
 WIDEST = 1000
-"""Columns of characters that no table needs."""
+"""A terminal width that is enough for every table, in characters."""
 
 SPARED = ("ksamples", "s to loss", "s", "seeds", "±", "updates")
-"""Columns that go, one after the other, where a terminal is too narrow for all."""
+"""Columns to drop, in this order, if a terminal is too narrow for all."""
 
 
 def stage_table(stage: StageFacts, console: Console) -> Table:
-    """The points of a stage, a column for each swept key; the winner is marked."""
+    """A table of a stage's points with a column for each swept key; the winner is marked."""
     single = () if any(point.seeds > 1 for point in stage.points) else ("±",)
     for dropped in range(len(SPARED) + 1):
         table = _table(stage, (*single, *SPARED[:dropped]))
@@ -59,7 +59,7 @@ def _table(stage: StageFacts, dropped: tuple[str, ...]) -> Table:
 
 
 def print_stage(stage: StageFacts, console: Console) -> None:
-    """A stage's table and conclusion."""
+    """Prints a stage's table and conclusion."""
     console.print(stage_table(stage, console))
     for text in (stage.verdict.text, stage.edge_text, stage.guessing, stage.confounding, stage.per_cost):
         if text:
@@ -67,7 +67,7 @@ def print_stage(stage: StageFacts, console: Console) -> None:
 
 
 def print_report(facts: ReportFacts, console: Console) -> None:
-    """The answer, and the chain that led to it."""
+    """Prints the answer and the stages that led to it."""
     table = Table("stage", "winner", "nats/base", "ahead by", "seeds", "verdict", title=facts.experiment, title_justify="left")
     for stage in facts.stages:
         verdict = stage.verdict

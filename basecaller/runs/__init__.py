@@ -1,1 +1,1 @@
-"""Runs: a config resolved, its folder, its training, and the trial of a sweep that it may work for."""
+"""Runs: a resolved config, its folder, its training, and the trial of a sweep that it may belong to."""

@@ -1,4 +1,4 @@
-"""The version of the code that trains: a digest of what decides the numbers of a training, and of nothing else."""
+"""The version of the training code: a digest of all code that decides a training's numbers, and of nothing else."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ TRAINING_CODE = (
     "native/block.h",
     "native/ctc.h",
 )
-"""Files below the package, or functions in them, that decide what a training gives. `tests/hpo/test_identity.py` fails where
-one of them uses a module that is neither here nor known to decide nothing."""
+"""Files of the package, or functions in them, that decide a training's result. `tests/hpo/test_identity.py` fails if one of
+them uses a module that is neither listed here nor known to have no influence."""
 
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
-"""Of C."""
+"""A comment in C."""
 
 SILENT_FIELDS = ("annotation", "returns", "ctx", "kind", "type_comment", "type_params")
 """Parts of Python's syntax trees that change no number, or differ between versions of Python."""
@@ -49,7 +49,7 @@ SILENT_FIELDS = ("annotation", "returns", "ctx", "kind", "type_comment", "type_p
 
 @cache
 def code_version() -> str:
-    """Digest of the code that trains, ten hex digits; a result of other code is not taken over."""
+    """Digest of the training code, ten hex digits; results of other code are not reused."""
     package = Path(__file__).resolve().parents[1]
     told = []
     for entry in TRAINING_CODE:
@@ -60,16 +60,16 @@ def code_version() -> str:
 
 
 def file_version(path: Path) -> str:
-    """Digest of what a Python file computes, ten hex digits."""
+    """Digest of a Python file's code, ten hex digits."""
     return hashlib.sha256(json.dumps(meaning(path.read_text(encoding="utf-8"))).encode()).hexdigest()[:10]
 
 
 def meaning(source: str, function: str = "") -> Any:
-    """Source code as plain values, less comments, docstrings, annotations, imports, log lines and the words of errors.
+    """Source code as plain values, without comments, docstrings, annotations, imports, log lines and error messages.
 
     Args:
-        source: of a module.
-        function: at its top level; empty: the whole module.
+        source: source code of a module.
+        function: a function at its top level; empty for the whole module.
     Raises:
         LookupError: the module has no such function.
     """

@@ -1,4 +1,4 @@
-"""What `debug=overfit` and `debug=profile` do with a training."""
+"""Trainings with `debug=overfit` and `debug=profile`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from basecaller.training.fit import Point
 log = logging.getLogger(__name__)
 
 ROWS = 25
-"""Of a profile's table: what takes most time."""
+"""Number of rows in a profile's table: the slowest functions."""
 
 
 class _LearnedError(Exception):
@@ -28,15 +28,15 @@ class _LearnedError(Exception):
 
 
 def overfit(job: Job, learned: float) -> float:
-    """Trains until the network knows its few chunks by heart.
+    """Trains until the network has memorised its few chunks.
 
     Args:
-        job: whose training has few chunks.
-        learned: training loss, nats per base, below which it does.
+        job: the job, with few training chunks.
+        learned: training loss in nats per base below which the chunks count as memorised.
     Returns:
         The lowest training loss.
     Raises:
-        BasecallerError: it never came so far.
+        BasecallerError: the training never reached that loss.
     """
     losses: dict[int, float] = {}
 
@@ -57,12 +57,12 @@ def overfit(job: Job, learned: float) -> float:
 
 
 def profiled(job: Job, kind: str) -> Result:
-    """Trains under a profiler, prints what took most time, and writes all of it into the job's folder.
+    """Trains under a profiler, prints the slowest functions, and writes the whole profile into the job's folder.
 
-    Profiles from the first point of the learning curve on: what comes before it, such as imports, is no part of the work.
+    Profiling starts at the first point of the learning curve, to leave out the start, such as imports.
 
     Args:
-        job: to train.
+        job: the job to train.
         kind: `python` for cProfile, which writes profile.prof; `torch` for torch.profiler, which writes trace.json.
     """
     profiler = _Python() if kind == "python" else _Torch()
@@ -84,7 +84,7 @@ def profiled(job: Job, kind: str) -> Result:
 
 
 class _Python:
-    """cProfile, for Python's functions, native code among them; snakeviz draws profile.prof."""
+    """cProfile, for Python functions including native ones; snakeviz draws profile.prof."""
 
     def __init__(self) -> None:
         self.profile = cProfile.Profile()

@@ -1,4 +1,4 @@
-"""What an audit finds in the data of a training that will go wrong."""
+"""Findings of an audit about problems in a training's data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _looked_at: set[tuple[str, int]] = set()
 
 
 def warn_once(dataset: Dataset, chosen: Settings) -> None:
-    """Logs what an audit of the data finds, once in a process for each data set and stride."""
+    """Logs the findings of an audit of the data, once per process for each data set and stride."""
     key = dataset.fingerprint, chosen.model.stride
     if key in _looked_at:
         return
@@ -36,11 +36,11 @@ def _findings(dataset: Dataset, chosen: Settings, only_tested: bool = False) -> 
 
 
 def data_findings(chosen: Settings) -> list[str]:
-    """What the audits find that a reader of a search's results must know: of the data, and of a test set from elsewhere
-    (`data.test`), which is made now, so that it fails before a search and not at its end.
+    """Findings of the audits for readers of a search's results: about the data, and about a separate test set (`data.test`),
+    which is prepared now, so that it fails before a search and not at its end.
 
     Raises:
-        BasecallerError: a data set cannot be used, or the test set has other letters than the data that trains.
+        BasecallerError: a data set cannot be used, or the test set has other letters than the training data.
     """
     data, folder = chosen.data, Path(chosen.data.folder)
     dataset = prepare(data.name, data.source, folder)

@@ -1,13 +1,13 @@
-"""The folder of a run: one training at a time, which goes on from what it left there, or finds that it had finished.
+"""The folder of a run. It holds one training at a time, which continues from its checkpoint or reuses its finished result.
 
-run.json      whose folder it is: a run id
-config.yaml   its config, resolved
-.hydra/       what Hydra composed it from
-last.pt       the last checkpoint, to go on from
-best.pt       the checkpoint that is kept
+run.json      the run id of the folder's training
+config.yaml   its resolved config
+.hydra/       the configs that Hydra composed it from
+last.pt       the last checkpoint, to continue from
+best.pt       the best checkpoint
 metrics.csv   the learning curve
-result.json   what it gave, once it has finished
-mlflow.json, wandb.json   which run of these loggers is the training's
+result.json   its result, once it has finished
+mlflow.json, wandb.json   the training's run in these loggers
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from basecaller.training.fit import Point
 log = logging.getLogger(__name__)
 
 LEFT = ("result.json", "last.pt", "best.pt", "metrics.csv", "mlflow.json", "wandb.json")
-"""What a training leaves beside its marker and its config."""
+"""Files that a training writes besides its marker and its config."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one training gave; `result.json` in its folder holds the same.
+    """The result of one training; `result.json` in its folder holds the same.
 
     Attributes:
-        metrics: of the best checkpoint on the validation split; `val_loss`, nats per base, is the objective.
+        metrics: metrics of the best checkpoint on the validation split; `val_loss`, nats per base, is the objective.
         curve: the learning curve.
         facts: sizes, counts, and where it ran: see `training.fit.Outcome` and `provenance.provenance`.
-        taken_over: it had been trained before and was read from its folder.
+        taken_over: whether it had been trained before and was read from its folder.
     """
 
     metrics: dict[str, float]
@@ -63,7 +63,7 @@ class RunFolder:
     """The folder of a job.
 
     Args:
-        job: whose `folder` it is, and what shall be trained there.
+        job: the job to train in its `folder`.
     """
 
     def __init__(self, job: Job) -> None:
@@ -74,21 +74,21 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Makes the folder if it is not there, and holds its lock: another process that trains the same waits."""
+        """Creates the folder if missing, and holds its lock: another process with the same training waits."""
         self.path.mkdir(parents=True, exist_ok=True)
         with holding(shared_lock(self.path / ".lock"), f"trains the same in {self}"):
             yield
 
     def finished(self) -> Result | None:
-        """The job's result, where the folder holds it and this process would compute it the same way."""
+        """The job's result, if the folder holds it and this process would compute it in the same way."""
         found = read_json(self.path / "result.json") if self._is_own() else None
         if not found or self._otherwise(found) or not math.isfinite(found["metrics"]["val_loss"]):
             return None
         return Result(found["metrics"], [Point(**point) for point in found["curve"]], found["facts"], taken_over=True)
 
     def take(self) -> None:
-        """Makes the folder the job's own, to go on from its checkpoint, or to begin anew where it held another training, or the
-        job shall not resume. A result that this process would compute in another way goes, too."""
+        """Prepares the folder for the job, which continues from its checkpoint, or begins again if the folder held another
+        training or the job must not resume. A result that this process would compute in another way is removed."""
         if not self._is_own():
             for name in LEFT:
                 (self.path / name).unlink(missing_ok=True)
@@ -101,24 +101,24 @@ class RunFolder:
             (self.path / "result.json").unlink()
 
     def keep(self, result: Result) -> None:
-        """Writes the result: the training has finished."""
+        """Writes the result, which marks the training as finished."""
         curve = [asdict(point) for point in result.curve]
         content = {"metrics": result.metrics, "facts": result.facts, "curve": curve, "config": self.job.config}
         write_json(self.path / "result.json", content)
 
     def _is_own(self) -> bool:
-        """Whether what the folder holds is this job's, to go on from."""
+        """Whether the folder holds this job's training, to continue from."""
         return self.job.settings.train.resume and read_json(self.path / "run.json") == {"run_id": self.job.run_id}
 
     def _otherwise(self, found: dict[str, Any]) -> str:
-        """How a result was computed, if this process would compute it in another way, with other rounding: then the two cannot
-        be paired. Empty if it is the same way."""
+        """How a result was computed, if this process would compute it in another way: with other rounding, the two cannot be
+        paired. Empty if it is the same way."""
         there = found["facts"].get("path")
         return "" if there == self._way else f"computed by {there}, here it would be {self._way}"
 
     @cached_property
     def _way(self) -> str:
-        """How this process would compute it."""
+        """How this process would compute the result."""
         chosen = self.job.settings
         device, train = choose_device(chosen.device), chosen.train
         return str(choose_path(chosen.model, device, train.native, train.precision, label_smoothing=train.label_smoothing))

@@ -1,4 +1,4 @@
-"""`.hydra/` of a run's folder, as Hydra's `output_subdir` has it, but without passwords: Hydra would write the storage's."""
+"""The `.hydra/` of a run's folder, like Hydra's `output_subdir`, but without the storage's password, which Hydra writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOLDER = ".hydra"
 
 @dataclass(frozen=True)
 class HydraFiles:
-    """What Hydra composed for a job.
+    """The configs that Hydra composed for a job.
 
     Attributes:
         task: the job's config, unresolved.
@@ -26,6 +26,6 @@ class HydraFiles:
     hydra: DictConfig
 
     def write(self, folder: Path) -> None:
-        """Writes `config.yaml`, `hydra.yaml` and `overrides.yaml`, from which `--experimental-rerun` composes the job again."""
+        """Writes `config.yaml`, `hydra.yaml` and `overrides.yaml`, from which `--experimental-rerun` runs the job again."""
         for name, node in (("config", self.task), ("hydra", self.hydra), ("overrides", self.hydra.hydra.overrides.task)):
             write_yaml(folder / FOLDER / f"{name}.yaml", shown_config(node))

@@ -1,4 +1,4 @@
-"""What makes two trainings the same: their resolved configs, less the keys that cannot change a result, and the code."""
+"""The identity of a training: its resolved config, without the keys that cannot change a result, and the code."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ IGNORED = (
     "output_dir",
     "storage",
     "plan",
-    "search",  # how many workers, what comes after the stages
-    "stage",  # its question and the factors that its other keys are made from
+    "search",  # number of workers, and what follows the stages
+    "stage",  # its question, and factors that other keys are computed from
     "trial",
-    "networks",  # what may be imported; the network's code is told by model.code
+    "networks",  # modules that may be imported; model.code identifies the network's code
     "logger",
-    "debug",  # what it sets is in other keys
+    "debug",  # it sets other keys
     "print_config",
     "device",
     "threads",
     "train.resume",
-    "train.init",  # what it holds is told by train.init_digest
+    "train.init",  # train.init_digest identifies its content
     "data.folder",
-    # what the files hold is told by data.fingerprint, wherever they lie
+    # data.fingerprint identifies the content of the files, wherever they are
     "data.pod5",
     "data.bam",
     "data.reference",
@@ -40,5 +40,5 @@ IGNORED = (
 
 
 def run_id(config: dict[str, Any]) -> str:
-    """The identity of one training: its resolved config, data, seed, and the code that trains."""
+    """The identity of one training: its resolved config, data, seed, and the training code."""
     return digest([without(config, IGNORED), code_version()])

@@ -1,4 +1,4 @@
-"""A job: a composed config, resolved once into plain values. All that follows is given the job, never the config."""
+"""A job: a composed config, resolved once into plain values. All later steps get the job, never the config."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Job:
     """One training, alone or as a trial of a sweep.
 
     Attributes:
-        settings: checked. `settings.trial` says which trial it is.
-        config: the same as plain values of their keys' types, as run folder and trial keep them, with the digests of the files
-            that the settings name. It may be written anywhere, so the password in a storage's URL is left out.
+        settings: the checked settings. `settings.trial` names its trial.
+        config: the settings as plain values of their keys' types, as stored in run folder and trial, with the digests of the
+            files that they name. It may be written anywhere, so it omits the password in a storage's URL.
         run_id: the identity of the training.
-        folder: for checkpoints, curve and result.
-        hydra: what Hydra composed, for the folder's `.hydra/`; None outside Hydra.
+        folder: folder for checkpoints, curve and result.
+        hydra: the configs that Hydra composed, for the folder's `.hydra/`; None outside Hydra.
     """
 
     settings: Settings
@@ -45,14 +45,14 @@ class Job:
         return self.settings.trial.study is not None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Job:
-        return self  # Hydra copies its configs, and this along with them
+        return self  # Hydra copies its configs, which may hold a job
 
 
 def checked_config(cfg: DictConfig) -> tuple[Settings, dict[str, Any]]:
     """The settings of a composed config, and its plain values: see `Job`.
 
     Raises:
-        BasecallerError: a setting cannot be, an interpolation cannot be resolved, or a file is missing.
+        BasecallerError: a setting is invalid, an interpolation cannot be resolved, or a file is missing.
     """
     settings, values = settings_and_values(cfg)
     config = typed_config(values, kind_of(values["model"], settings.networks))
@@ -65,7 +65,7 @@ def checked_config(cfg: DictConfig) -> tuple[Settings, dict[str, Any]]:
 
 
 def init_digest(path: str | None) -> str | None:
-    """Of the content of `train.init`, 16 hex digits; None for none.
+    """Digest of the content of `train.init`, 16 hex digits; None if it is not set.
 
     Raises:
         DataError: there is no such file.
@@ -91,12 +91,12 @@ def resolve_job(cfg: DictConfig, folder: Path) -> Job:
 
 
 HANDED = "basecaller.job"
-"""Where a config's resolver cache keeps the job that was resolved from it."""
+"""The key in a config's resolver cache for the job resolved from it."""
 
 
 def resolved_for_folder(cfg: DictConfig) -> Job:
-    """The job of a config for whose folder Hydra asks. Hydra's copies of the config bring it along: one of them is what
-    `hydra_job` is given.
+    """The job of a config when Hydra asks for its folder. Hydra's copies of the config share it; `hydra_job` gets one of these
+    copies.
 
     Raises:
         BasecallerError: see `checked_config`.
@@ -107,7 +107,7 @@ def resolved_for_folder(cfg: DictConfig) -> Job:
 
 
 def hydra_job(cfg: DictConfig) -> Job:
-    """The job that Hydra runs, in Hydra's folder for it; in a sweep always in the one that its run id names, whatever
+    """The job that Hydra runs, in Hydra's folder for it. In a sweep, the run id names the folder, whatever
     `hydra.sweep.subdir` says, so that no job takes another's folder.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A training's loggers: what they are told of it, and that none of them can harm it."""
+"""Runs a training's loggers so that no failing logger can harm the training."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from basecaller.training.fit import Point
 log = logging.getLogger(__name__)
 
 PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s@]+@")
-"""In a URL that an error names."""
+"""A password in a URL in an error message."""
 
 
 class Loggers:
-    """The loggers of a job. One that fails is left out from then on, with one warning; the training goes on.
+    """The loggers of a job. A logger that fails is dropped with one warning; the training continues.
 
     Args:
-        job: whose `settings.logger` says which they are.
+        job: the job; its `settings.logger` names the loggers.
     """
 
     def __init__(self, job: Job) -> None:
@@ -50,12 +50,12 @@ class Loggers:
         self._each(lambda logger: logger.log(point.updates, metrics))
 
     def result(self, result: Result) -> None:
-        """Logs what the best checkpoint gave, at the last update."""
+        """Logs the best checkpoint's metrics, at the last update."""
         metrics = {"val/best_loss": result.metrics["val_loss"], "val/identity": result.metrics["identity_mean"]}
         self._each(lambda logger: logger.log(result.curve[-1].updates, metrics))
 
     def close(self, error: BaseException | None) -> None:
-        """Ends all logs; `error` is what ended the training, None for one that has finished."""
+        """Ends all logs. `error` is the exception that ended the training; None if it has finished."""
         self._each(lambda logger: logger.close(error))
 
     def _each(self, told: Callable[[Logger], None]) -> None:
@@ -67,7 +67,7 @@ class Loggers:
     def _unharmed(self, name: str) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # of any package, server or disk
+        except Exception as error:  # from any package, server or disk
             self.open.pop(name, None)
             log.debug("logger=%s", name, exc_info=True)
             message = PASSWORD.sub(rf"\1{HIDDEN}@", one_line(str(error))) or type(error).__name__
@@ -76,7 +76,7 @@ class Loggers:
 
 @contextmanager
 def logging_of(job: Job) -> Iterator[Loggers]:
-    """The loggers of a job while it trains; they are told how it ended."""
+    """The loggers of a job while it trains; at the end they get its outcome."""
     loggers, ended = Loggers(job), None
     try:
         yield loggers
@@ -88,7 +88,7 @@ def logging_of(job: Job) -> Iterator[Loggers]:
 
 
 def described(job: Job) -> Training:
-    """What loggers are told of a job."""
+    """The loggers' description of a job."""
     chosen, place = job.settings, job.settings.trial
     stage = place.study.split("/")[1] if place.study else chosen.stage.name
     of_trial = {"study": place.study, "trial": str(place.number)} if place.study else {}

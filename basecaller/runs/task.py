@@ -1,4 +1,4 @@
-"""What Hydra runs for `python -m basecaller.train`, one training or the trials of a sweep, and what the sweeper knows of it."""
+"""The job that Hydra runs for `python -m basecaller.train`, a single training or a sweep's trial, and the sweeper's task."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Hydra's launchers print every override of every job, PyTorch statistics of its caches. Levels in Hydra's own logging would be
-# set anew for every job, of all loggers below them.
+# Hydra's launchers print every override of every job, and PyTorch prints statistics of its caches. Levels set in Hydra's own
+# logging config would be reset for every job, for all loggers below them.
 for name in ("hydra", "hydra_plugins", "torch"):
     logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -41,10 +41,10 @@ for name in ("hydra", "hydra_plugins", "torch"):
 def run_job(cfg: DictConfig) -> float | None:
     """Trains a config, alone or as a trial of a sweep.
 
-    Paths stay relative to the folder where the command was typed, with `hydra.job.chdir` too: all jobs share the storage.
+    Paths stay relative to the folder where the command was typed, even with `hydra.job.chdir`: all jobs share the storage.
 
     Returns:
-        The objective, nats per base; None for a trial that gave none.
+        The objective, nats per base; None for a trial without a value.
     """
     hydra = HydraConfig.get()
     with chdir(hydra.runtime.cwd) if hydra.job.chdir else nullcontext():
@@ -52,7 +52,7 @@ def run_job(cfg: DictConfig) -> float | None:
         return _train_alone(cfg) if cfg.trial.study is None or rerun else _run_trial(hydra_job(cfg))
 
 
-@as_message  # here already: Hydra would print all overrides before the message
+@as_message  # here, since Hydra would print all overrides before the message
 def _train_alone(cfg: DictConfig) -> float:
     if cfg.stage.name != "none" and cfg.trial.study is None:
         raise SettingError(
@@ -86,18 +86,18 @@ def _run_trial(job: Job) -> float | None:
 
 UNSWEPT = ("experiment", "storage", "output_dir", "plan", "search", "trial", "stage", "device", "threads", "data.folder",
            "train.resume", "networks", "logger", "debug", "print_config")  # fmt: skip
-"""Keys that cannot be swept: what they set is no part of a training."""
+"""Keys that cannot be swept, since they are no settings of a training."""
 
 TUNED = ("stage.rate_factor", "stage.candidate")
-"""Keys among them that can: other settings are computed from them."""
+"""Exceptions that can be swept, since other settings are computed from them."""
 
 
 STEPS = 100
-"""Steps of Optuna for each unit of `training.fit.Point.progress`: Optuna counts in whole numbers."""
+"""Optuna steps per unit of `training.fit.Point.progress`: Optuna's steps are whole numbers."""
 
 
 class Training(Task):
-    """Trainings, as the sweeper sees them; `conf/hydra/sweeper/basecaller.yaml` names it."""
+    """Trainings as the sweeper's task; `conf/hydra/sweeper/basecaller.yaml` names it."""
 
     ignored = IGNORED
     objective = OBJECTIVE
@@ -120,7 +120,7 @@ class Training(Task):
         return [f"trial.study='{study}'", f"trial.number={number}"]
 
     def check(self, config: DictConfig) -> dict[str, Any]:
-        """Holds a config against all that can be known before it is trained: settings, data set, GPU.
+        """Checks a config as far as possible before its training: settings, data set, GPU.
 
         Returns:
             The config's plain values, see `Job.config`.
@@ -149,7 +149,7 @@ class Training(Task):
             print_config(config)
 
     def apart(self, values: dict[str, Any]) -> list[Any]:
-        """A pruner, since it leaves points without a value, and the candidates."""
+        """The pruner, since it leaves points without a value, and the candidates."""
         search, candidates = values["search"], values["stage"]["candidates"]
         pruner = [search["pruner"], search["pruner_args"]] if search["pruner"] else []
         return [*pruner, candidates] if candidates else pruner
@@ -166,7 +166,7 @@ class Training(Task):
         return ""
 
     def ended(self, study: optuna.Study) -> None:
-        """Shows in optuna-dashboard how the study stands."""
+        """Shows the state of the study in optuna-dashboard."""
         from basecaller.reporting.dashboard import show_study  # here: a worker process needs no report
 
         show_study(study)
@@ -174,6 +174,6 @@ class Training(Task):
 
 TASK = Training()
 
-# here too: a worker process imports what it runs, and no more
+# here too: a worker process imports only the module that it runs
 register_resolvers()
 register_best(TASK)

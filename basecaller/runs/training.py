@@ -21,16 +21,16 @@ log = logging.getLogger(__name__)
 
 
 def train(job: Job, on_point: Callable[[Point], None] = lambda point: None) -> Result:
-    """Trains a job in its folder; goes on from there if it was killed, and only reads it if it had finished.
+    """Trains a job in its folder; continues a killed training, and only reads the result of a finished one.
 
     Args:
-        job: what to train, and where.
-        on_point: called with every point of the learning curve, earlier ones included.
+        job: the job to train.
+        on_point: called with every point of the learning curve, including earlier ones.
     Raises:
         BasecallerError: the data cannot be used, or the training diverged.
     """
     folder = RunFolder(job)
-    # without the lock first: what is finished may lie where this user may only read
+    # without the lock first: this user may only have read access to a finished training
     if found := folder.finished():
         return _told(job, found, on_point)
     with folder.held():
@@ -60,7 +60,7 @@ def _told(job: Job, found: Result, on_point: Callable[[Point], None]) -> Result:
 def _fit(job: Job, on_point: Callable[[Point], None]) -> Result:
     chosen = job.settings
     dataset = prepare(chosen.data.name, chosen.data.source, Path(chosen.data.folder))
-    if not job.is_trial:  # a sweep has said it before
+    if not job.is_trial:  # a sweep has already logged it
         warn_once(dataset, chosen)
     device = choose_device(chosen.device)
     network = build(chosen.model, dataset.alphabet, chosen.seed)

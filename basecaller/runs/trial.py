@@ -1,4 +1,4 @@
-"""The life of a trial, from its claim to its named end."""
+"""The life of a trial, from its claim to its outcome."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from basecaller.training.fit import Point
 
 log = logging.getLogger(__name__)
 
-# What PyTorch's import made stays: looking at it again in every collection is a tenth of a short trial's own cost.
+# The objects of PyTorch's import stay alive: scanning them in every garbage collection costs a tenth of a short trial.
 gc.freeze()
 
 OUTCOMES: tuple[tuple[type[Exception], Outcome], ...] = (
@@ -36,7 +36,7 @@ OUTCOMES: tuple[tuple[type[Exception], Outcome], ...] = (
     (torch.OutOfMemoryError, Outcome.OUT_OF_MEMORY),
     (Exception, Outcome.FAILED),
 )
-"""How a trial without a value ends, by the error of its training."""
+"""The outcome of a trial without a value, by the error of its training."""
 
 SHOWN = ("identity_mean", "updates", "samples", "seconds", "parameters")
 """Metrics and facts of a training that a person reads."""
@@ -46,13 +46,12 @@ OWN_OVERRIDES = ("trial.", "stage=", "storage=", "threads=", "experiment=", "log
 
 
 def run_trial(job: Job) -> float | None:
-    """Claims the job's trial, trains, and ends the trial in a named state; a bad trial never ends the search.
+    """Claims the job's trial, trains, and ends the trial with an outcome; a bad trial never ends the search.
 
     Returns:
-        The objective, nats per base; None for a trial that gave none.
+        The objective, nats per base; None for a trial without a value.
     Raises:
-        StorageError: the storage is away. The training is finished before, and its result lies in its folder, where the
-            next sweep finds it.
+        StorageError: the storage is away. The training is finished first, so the next sweep finds its result in its folder.
     """
     chosen, place = job.settings, job.settings.trial
     assert place.study is not None
@@ -103,7 +102,7 @@ def _run_claimed(trial: JobTrial, job: Job, name: str) -> float | None:
 
 
 class _Curve:
-    """Tells a trial its learning curve; once the storage is lost the training goes on without."""
+    """Reports the learning curve to a trial; if the storage is lost, the training continues without it."""
 
     def __init__(self, trial: JobTrial) -> None:
         self.trial = trial
@@ -119,9 +118,9 @@ class _Curve:
 
 
 def _asked(job: Job) -> dict[str, Any]:
-    """What a job was asked for, in a config's and in a user's words."""
+    """The request for a job: its config, and its overrides as the user wrote them."""
     hydra = HydraConfig.get()
-    # unresolved: an override that is computed from others stays as it was written
+    # unresolved: an override computed from others stays as written
     written = OmegaConf.to_container(hydra.overrides.task, resolve=False)
     assert isinstance(written, list)
     return {

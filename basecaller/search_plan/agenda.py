@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from basecaller.search_plan.search import Search
 
 FINALISTS, CONTENDERS, HEADLINE = "finalists", "contenders", "headline"
-"""The stages that compare whole configurations, longer trained."""
+"""The stages that compare whole configurations after longer trainings."""
 
 SHARE = 0.8
-"""Share of a question's most possible trials that are trained, assumed until the first question has ended."""
+"""Assumed share of a question's possible trials that are trained, until the first question has ended."""
 
 LIKELY = 0.5
-"""Share of the questions that each round after the second is assumed to ask again."""
+"""Assumed share of the questions that each round after the second asks again."""
 
 
 @dataclass(frozen=True)

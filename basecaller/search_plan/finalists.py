@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from basecaller.hpo.best import Standing
 
 INCUMBENT, DEFAULTS, WINNER = "incumbent", "defaults", "winner"
-"""Names of candidates; the others are named by the setting in which they differ from the incumbent."""
+"""Names of candidates; other candidates are named by the setting in which they differ from the incumbent."""
 
 SCHEDULE = "train.batch_schedule"
 BATCH = "data.batch_size"
 LOWER_RATE, LARGER_BATCH = "rate_halved", "batch_times_4"
 LONG = (LOWER_RATE, LARGER_BATCH)
-"""Candidates with less noise in a step, which long trainings favour more than short ones do."""
+"""Candidates with less noise per step, which long trainings favour more than short ones."""
 
 
 @dataclass(frozen=True)

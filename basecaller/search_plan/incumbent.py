@@ -24,10 +24,10 @@ FACTOR = "stage.rate_factor"
 BATCH = "data.batch_size"
 
 RATE_FACTORS = (2.0, 1.0, 0.5)
-"""Factors of the incumbent's learning rate that are co-tuned with another choice."""
+"""Factors of the incumbent's learning rate to tune along with another choice."""
 
 RATE_CHOICES = (4.0, 2.0, 1.0, 0.5, 0.25)
-"""Factors of the incumbent's learning rate that are tried where the question is the rate itself."""
+"""Factors of the incumbent's learning rate to try if the question is the rate itself."""
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from basecaller.search_plan.search import Search
 
 SPEED = {"native": 13e6, "torch": 2.6e6}
-"""Signal samples times residual blocks that one core trains in a second, at 32 channels and stride 4."""
+"""Signal samples times residual blocks that one core trains per second, at 32 channels and stride 4."""
 
 SAMPLES_PER_BASE = 10.2
-"""Mean of simulated reads."""
+"""Mean length of simulated reads."""
 
 DECODING = 2e5
 """Signal samples that one core decodes per second, by beam search."""
