@@ -1,1 +1,1 @@
-"""Networks other than RawCTCNet, named by `model._target_`; `docs/networks.md` says how to write one."""
+"""Networks other than RawCTCNet, named by `model._target_`; `docs/networks.md` explains how to write one."""

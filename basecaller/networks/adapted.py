@@ -1,4 +1,4 @@
-"""A network of any class as training takes it, and the check that it keeps to the protocol of `networks.base.Network`."""
+"""Adapts a network of any class to training, and checks that it follows the protocol of `networks.base.Network`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from basecaller.networks.base import Network
 from basecaller.networks.named import Named
 
 TOLERANCE = 1e-3
-"""Largest difference of a log-probability between a padded read and the same read alone: rounding in another order."""
+"""Largest difference of a log-probability between a padded read and the same read alone, due to the order of rounding."""
 
 
 class Adapted(Network):
     """A named network.
 
     Args:
-        settings: which, and its arguments.
+        settings: the network's class and arguments.
         alphabet: the letters of output labels 1, 2, ...
-        seed: of the initial weights.
+        seed: seed of the initial weights.
     """
 
     def __init__(self, settings: Named, alphabet: str, seed: int = 0) -> None:
@@ -37,7 +37,7 @@ class Adapted(Network):
 
 
 def build(settings: Model | Named, alphabet: str, seed: int = 0) -> Network:
-    """The network of a checked `model` section, on the processor.
+    """The network of a checked `model` section, on the CPU.
 
     Raises:
         SettingError: its class refuses its arguments.
@@ -47,10 +47,10 @@ def build(settings: Model | Named, alphabet: str, seed: int = 0) -> Network:
 
 @torch.inference_mode()
 def check_protocol(network: Network) -> None:
-    """Scores a padded read with another one and alone, before any training.
+    """Checks the protocol before any training: scores a read alone, and padded in a batch with another read.
 
     Raises:
-        SettingError: shapes are not those of the protocol, or padding changes a read's scores.
+        SettingError: shapes do not follow the protocol, or padding changes a read's scores.
     """
     if not isinstance(network, Adapted):
         return

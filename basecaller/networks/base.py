@@ -1,4 +1,4 @@
-"""What training, validation and basecalling ask of a network."""
+"""The interface of a network for training, validation and basecalling."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Network(nn.Module):
     Attributes:
         settings: the checked `model` section: `geometry.Model` or `networks.named.Named`.
         alphabet: the letters of output labels 1, 2, ...; label 0 is the CTC blank.
-        stride: samples per output frame: ceil(samples / stride) frames in all.
+        stride: samples per output frame; a signal has ceil(samples / stride) frames.
         receptive_field: samples of signal that one output frame sees.
     """
 
@@ -33,15 +33,15 @@ class Network(nn.Module):
 
         Args:
             signal: float [batch, samples], zero beyond each read's end.
-            lengths: int64 [batch]. Given, what lies beyond a read's end is hidden from every layer, and a read's
-                scores are those it has alone; without, zeros beyond the end pass through like signal.
+            lengths: int64 [batch]. If given, the padding beyond a read's end is hidden from every layer, and a read has the
+                same scores as alone; if None, zeros beyond the end pass through like signal.
         Returns:
-            Unnormalised scores or log-probabilities [batch, frames, labels]; frames beyond a read's end mean nothing.
+            Unnormalised scores or log-probabilities [batch, frames, labels]; frames beyond a read's end are meaningless.
         """
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     def frames(self, lengths: Tensor) -> Tensor:
@@ -50,8 +50,8 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def flatten(self) -> Tensor:
-        """All parameters as one vector, float [parameters], in the order of `parameters()`. They are views of it from then on.
-        A network that is moved or changes its type has other parameters, and needs another call.
+        """All parameters as one vector, float [parameters], in the order of `parameters()`. They become views of it.
+        A network that is moved to another device or type has new parameters and needs another call.
         """
         parameters = list(self.parameters())
         flat = self._flat

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from basecaller.networks.masking import MaskedBatchNorm, hide, valid_frames
 
 EPSILON = 1e-3
-"""Of batch normalisation, as published."""
+"""Published constants of batch normalisation."""
 
 Positive = Annotated[float, {"above": 0}]
 
@@ -27,14 +27,14 @@ class Block(nn.Module):
     """Convolutions, each with batch normalisation, activation and dropout.
 
     Args:
-        channels, filters: channels in and out.
+        channels, filters: input and output channels.
         kernel: width of the convolutions, in frames; odd.
-        repeat: how many convolutions.
-        stride: of the first one.
+        repeat: number of convolutions.
+        stride: stride of the first convolution.
         separable: see `_convolution`.
         residual: add a pointwise convolution of the input before the last activation.
         activation: applied after each convolution.
-        dropout: probability.
+        dropout: dropout probability.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class Block(nn.Module):
         self.activation, self.dropout = activation, nn.Dropout(dropout)
 
     def forward(self, x: Tensor, lengths: Tensor | None, stride: int) -> Tensor:
-        """Activations [batch, filters, frames] of [batch, channels, frames in].
+        """Activations [batch, filters, frames] from inputs [batch, channels, input frames].
 
         Args:
-            x: zero beyond each read's end.
+            x: inputs, zero beyond each read's end.
             lengths: int64 [batch], samples of each read; None: nothing is hidden.
             stride: samples per frame of the result.
         """
@@ -73,8 +73,8 @@ class Block(nn.Module):
 
 
 class BonitoCTC(nn.Module):
-    """The first block and the last are plain convolutions; those between are separable, all but the one before the last with a
-    residual path.
+    """Bonito's network. The first and the last block are plain convolutions. The blocks in between are separable; all but the
+    last of these have a residual path.
 
     Args:
         filters: Channels of each block, before `width`.

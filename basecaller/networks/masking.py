@@ -1,4 +1,4 @@
-"""What a network of convolutions needs to give a padded read the scores that it has alone."""
+"""Masking for convolutional networks, so that a padded read has the same scores as alone."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from basecaller.geometry import output_length
 
 
 def valid_frames(lengths: Tensor | None, stride: int, frames: int) -> Tensor | None:
-    """Which frames belong to a read: bool [batch, frames]; None where all do.
+    """Mask of the frames that belong to a read: bool [batch, frames]; None if all do.
 
     Args:
         lengths: int64 [batch], samples of each read; None: nothing is hidden.
         stride: samples per frame.
-        frames: of the longest read.
+        frames: number of frames of the longest read.
     """
     if lengths is None:
         return None
@@ -23,7 +23,7 @@ def valid_frames(lengths: Tensor | None, stride: int, frames: int) -> Tensor | N
 
 
 def hide(x: Tensor, valid: Tensor | None) -> Tensor:
-    """Activations with zeros beyond each read's end, as a convolution sees beyond the end of a read alone.
+    """Sets activations beyond each read's end to zero, like a convolution's padding of a read alone.
 
     Args:
         x: [batch, channels, frames].
@@ -33,7 +33,7 @@ def hide(x: Tensor, valid: Tensor | None) -> Tensor:
 
 
 class MaskedBatchNorm(nn.BatchNorm1d):
-    """Batch normalisation (Ioffe & Szegedy, ICML 2015) whose statistics leave out what is hidden."""
+    """Batch normalisation (Ioffe & Szegedy, ICML 2015) whose statistics ignore hidden frames."""
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """Normalised activations.

@@ -1,4 +1,4 @@
-"""A network by name: the class that `model._target_` names, and the keys of its `model` section. No torch here.
+"""A network by name: the class that `model._target_` names, and the keys of its `model` section. Does not import torch.
 
 The keys are the arguments of the class. Their types come from its annotations, their rules from `Annotated[int, {"least": 1}]`
 (see `checking.RULES`), their choices from `Literal`, and their meanings from `Args:` in its docstring.
@@ -33,7 +33,7 @@ OURS = "basecaller.networks"
 """The package whose networks may always be imported."""
 
 SHARED = {TARGET: "Class of the network, as package.module.Class.", "name": "Name of the model. Set by `model=...`."}
-"""Keys that every `model` section of a named network has, and what they mean."""
+"""Keys that every `model` section of a named network has, with their meanings."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Named:
     """The checked `model` section of a named network.
 
     Attributes:
-        name: of the model.
+        name: name of the model.
         target: dotted name of the class.
-        arguments: that the class is called with, beside `labels`.
+        arguments: arguments of the class other than `labels`.
         code: digest of the file that defines the class.
         stride: samples per output frame.
         receptive_field: samples of signal that one output frame sees.
@@ -57,15 +57,15 @@ class Named:
     receptive_field: int
 
     def section(self) -> dict[str, Any]:
-        """The `model` section again, as a checkpoint keeps it."""
+        """The `model` section as plain values, for a checkpoint."""
         return {TARGET: self.target, "name": self.name, **self.arguments}
 
     def module(self, labels: int, seed: int) -> nn.Module:
-        """The network with initial weights of a seed, on the processor.
+        """The network with a seed's initial weights, on the CPU.
 
         Args:
-            labels: that it scores, the blank included.
-            seed: of the weights.
+            labels: number of labels that it scores, including the blank.
+            seed: seed of the weights.
         Raises:
             SettingError: the class refuses its arguments.
         """
@@ -77,7 +77,7 @@ def kind_of(node: Mapping[Any, Any], allowed: Sequence[str]) -> type:
 
     Args:
         node: the section.
-        allowed: modules and packages that may be imported beside `OURS`.
+        allowed: modules and packages that may be imported in addition to `OURS`.
     Raises:
         SettingError: see `class_of`; or the class has arguments that no key can describe.
     """
@@ -108,7 +108,7 @@ def check_allowed(target: str, allowed: Sequence[str], where: str = "model._targ
     """Refuses a class that may not be imported: importing a module runs its code.
 
     Raises:
-        SettingError: it is neither of `OURS` nor of an allowed module.
+        SettingError: the class is in neither `OURS` nor an allowed module.
     """
     if not any(target.startswith(f"{module}.") for module in (OURS, *allowed)):
         module = target.rpartition(".")[0] or target
@@ -117,12 +117,12 @@ def check_allowed(target: str, allowed: Sequence[str], where: str = "model._targ
 
 @cache
 def _class(target: str) -> type[nn.Module]:
-    """The class of an allowed name. Its module is looked up as Python does, and in the working folder.
+    """The class of an allowed name. Its module is searched for like in any import, and in the working folder.
 
     Raises:
-        SettingError: it cannot be imported, or is no network.
+        SettingError: the class cannot be imported, or is no network.
     """
-    from torch import nn  # here: a command that only looks at settings starts without PyTorch
+    from torch import nn  # here: PyTorch starts slowly, and a command that only reads settings does not need it
 
     module, _, name = target.rpartition(".")
     if str(Path.cwd()) not in sys.path:
@@ -143,7 +143,7 @@ def _source(target: str) -> Path:
 
 @cache
 def _described(target: str) -> type:
-    """A dataclass whose fields are the arguments of a class, but for `labels`."""
+    """A dataclass whose fields are the arguments of a class other than `labels`."""
     network = _class(target)
     arguments = [p for p in inspect.signature(network).parameters.values() if p.name != "labels"]
     if len(arguments) == len(inspect.signature(network).parameters):

@@ -1,1 +1,1 @@
-"""Fit and validate a network: the loop, checkpoints, metrics. Knows nothing of Hydra or Optuna."""
+"""Fits and validates a network: the loop, checkpoints, metrics. Does not use Hydra or Optuna."""

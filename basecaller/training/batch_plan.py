@@ -1,4 +1,4 @@
-"""Which batch sizes a training has, and when: one, or large batches first and small ones at the end."""
+"""The batch sizes of a training: one size, or large batches first and small ones at the end."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from functools import cached_property
 class BatchPlan:
     """The batch sizes of a training.
 
-    With a schedule, the sizes follow each other, each for an equal share of the training's chunks. The rate grows with the
-    square root of the batch (Krizhevsky, arXiv:1404.5997, 2014). Its own schedule runs over chunks, not updates: most updates
-    belong to the small batches, and a cosine over updates would be spent almost entirely on them.
+    With a schedule, the sizes follow each other, each for an equal share of the training's chunks. The learning rate grows with
+    the square root of the batch size (Krizhevsky, arXiv:1404.5997, 2014). Its own schedule runs over chunks, not updates: most
+    updates belong to the small batches, and a cosine over updates would be spent almost entirely on them.
 
     Attributes:
-        chunks: of an epoch.
-        batch_size: to which the learning rate belongs; without a schedule, of every batch.
+        chunks: chunks per epoch.
+        batch_size: the size that the learning rate applies to; without a schedule, the size of every batch.
         schedule: batch sizes in order; None: one size.
-        epochs: of the whole training, for a schedule.
+        epochs: epochs of the whole training, for a schedule.
     """
 
     chunks: int
@@ -31,7 +31,7 @@ class BatchPlan:
     epochs: int = 1
 
     def parts(self, epoch: int) -> list[tuple[int, int]]:
-        """How many chunks of an epoch are dealt into batches of which size, in order."""
+        """Pairs of number of chunks and batch size of an epoch, in order."""
         if self.schedule is None:
             return [(self.chunks, self.batch_size)]
         count = len(self.schedule)
@@ -41,11 +41,11 @@ class BatchPlan:
         return [(chunks, size) for chunks, size in sizes if chunks]
 
     def batches(self, epoch: int) -> int:
-        """Batches of an epoch."""
+        """Number of batches of an epoch."""
         return sum(math.ceil(chunks / size) for chunks, size in self.parts(epoch))
 
     def share(self, epoch: int, batches: int) -> float:
-        """The share of an epoch's chunks that its first so many batches hold."""
+        """Share of an epoch's chunks in its first `batches` batches."""
         done = 0.0
         for chunks, size in self.parts(epoch):
             there = math.ceil(chunks / size)
@@ -56,12 +56,12 @@ class BatchPlan:
 
     @property
     def updates(self) -> int:
-        """Of the whole training."""
+        """Number of updates of the whole training."""
         return sum(self.batches(epoch) for epoch in range(self.epochs))
 
     @cached_property
     def _steps(self) -> tuple[list[int], list[int], list[float]]:
-        """The updates at which a batch size begins, and the end; the sizes; the share of all chunks seen by then."""
+        """The updates at which a batch size begins, and the last; the sizes; the share of all chunks seen by these updates."""
         updates, sizes, shares = [0], list[int](), [0.0]
         for epoch in range(self.epochs):
             for chunks, size in self.parts(epoch):
@@ -71,14 +71,14 @@ class BatchPlan:
         return updates, sizes, shares
 
     def rate_factor(self, update: int) -> float:
-        """Times the learning rate at an update."""
+        """Factor of the learning rate at an update."""
         if self.schedule is None:
             return 1.0
         updates, sizes, _ = self._steps
         return math.sqrt(sizes[min(bisect_right(updates, update) - 1, len(sizes) - 1)] / self.batch_size)
 
     def position(self, update: int) -> float:
-        """Where an update would be if all had as many chunks, of `updates` in all."""
+        """The position of an update, from 0 to `updates`, if all updates had equally many chunks."""
         if self.schedule is None:
             return update
         updates, sizes, shares = self._steps
@@ -88,7 +88,7 @@ class BatchPlan:
 
 
 def check_schedule(schedule: Sequence[int] | None, budget: str) -> str:
-    """What is wrong with a batch schedule; empty where nothing is."""
+    """Describes what is wrong with a batch schedule; empty if it is valid."""
     if schedule is None:
         return ""
     if not schedule or any(size < 1 for size in schedule):

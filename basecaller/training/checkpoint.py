@@ -1,4 +1,4 @@
-"""Weights on disk: written beside and renamed, read without unpickling anything but tensors and plain values."""
+"""Weights on disk: written to a temporary file and renamed, read without unpickling anything but tensors and plain values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FORMAT = 1
 
 def save(path: Path, content: dict[str, Any]) -> None:
     """Writes tensors and plain values, whole or not at all."""
-    whole = io.BytesIO()  # PyTorch's own errors do not say that a disk is full
+    whole = io.BytesIO()  # because PyTorch's own errors do not report a full disk
     torch.save({"format": FORMAT, **content}, whole)
     with replacing(path) as partial:
         partial.write_bytes(whole.getbuffer())
@@ -34,11 +34,11 @@ def load(path: Path) -> dict[str, Any]:
     """Reads what `save` wrote, onto the CPU.
 
     Raises:
-        DataError: no such file, a foreign one, or one cut short.
+        DataError: the file is missing, truncated or no checkpoint.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file may raise anything; PyTorch's words advise to trust it
+    except Exception as error:  # a damaged file may raise anything; PyTorch's message advises to trust it
         reason = error.strerror if isinstance(error, OSError) else "is it cut short, or of another kind?"
         raise DataError(f"{path}: cannot be read as a checkpoint ({reason})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -52,7 +52,7 @@ def network_section(settings: Model | Named) -> dict[str, Any]:
 
 
 def network_content(network: Network) -> dict[str, Any]:
-    """What is needed to build a network again: its settings, letters and weights."""
+    """The content to build a network again: its settings, letters and weights."""
     return {
         "model": network_section(network.settings),
         "alphabet": network.alphabet,
@@ -64,11 +64,11 @@ def load_network(path: Path, networks: Sequence[str] = ()) -> Network:
     """The network of a checkpoint, on the CPU.
 
     Args:
-        path: of the checkpoint.
-        networks: modules that may be imported for it; a checkpoint never says so itself.
+        path: path of the checkpoint.
+        networks: modules that may be imported for it; a checkpoint cannot allow modules itself.
     Raises:
         DataError: the file cannot be read, or its weights do not fit its settings.
-        SettingError: its network may not be imported, or cannot be.
+        SettingError: its network must not or cannot be imported.
     """
     content = load(path)
     try:
@@ -84,8 +84,8 @@ def load_network(path: Path, networks: Sequence[str] = ()) -> Network:
 
 
 def start_from(network: Network, path: Path, networks: Sequence[str] = ()) -> None:
-    """Gives a network the weights of a checkpoint, to go on training from. Letters that the checkpoint has not keep the
-    network's own, fresh weights in the last layer of RawCTCNet.
+    """Loads the weights of a checkpoint into a network, to continue training from them. Letters that the checkpoint lacks keep
+    the network's own new weights in the last layer of RawCTCNet.
 
     Raises:
         DataError: the file cannot be read, its network has another shape, or a network other than RawCTCNet has other letters.

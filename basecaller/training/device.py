@@ -1,4 +1,4 @@
-"""Where a training runs, and how precisely."""
+"""The device and the precision of a training."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from basecaller.files import shared_lock
 
 @cache
 def own_gpu() -> str:
-    """A GPU that no other process of this program on this machine uses, kept until this process ends.
+    """A GPU that no other process of this program on this machine uses, held until this process ends.
 
-    Where all are taken, processes share them evenly.
+    If all are taken, processes share them evenly.
     """
     count = torch.cuda.device_count()
     for number in range(count):
@@ -29,11 +29,11 @@ def own_gpu() -> str:
 
 
 _held: list[FileLock | int] = []
-"""Locks, and open files that are locked, until this process ends."""
+"""Locks and locked open files, held until this process ends."""
 
 
 def _take(path: Path) -> bool:
-    """Locks a file until this process ends; False where another process has it, or nobody may read it."""
+    """Locks a file until this process ends; False if another process holds the lock, or this user may not read the file."""
     lock = shared_lock(path)
     try:
         lock.acquire(timeout=0)
@@ -46,8 +46,8 @@ def _take(path: Path) -> bool:
 
 
 def _take_of_another_user(path: Path) -> bool:
-    """The same for a file that this user may not write to, as every user's file in a folder that all share, such as /tmp: the
-    kernel locks a file that is open for reading as well."""
+    """Locks a file that this user may not write to, such as another user's file in the shared folder /tmp: the kernel can also
+    lock a file that is open for reading."""
     import fcntl  # only POSIX systems have it
 
     try:
@@ -64,10 +64,10 @@ def _take_of_another_user(path: Path) -> bool:
 
 
 def check_gpu(name: str) -> None:
-    """Finds out whether this machine has a GPU of that name, without taking it.
+    """Checks that this machine has a GPU of that name, without taking it.
 
     Raises:
-        SettingError: it has not.
+        SettingError: it has none.
     """
     count, number = torch.cuda.device_count(), int(name.partition(":")[2] or 0)
     if number >= count:
@@ -75,10 +75,10 @@ def check_gpu(name: str) -> None:
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` and `cuda` are a GPU of this process's own; `auto` is the processor where there is none.
+    """The device by name: `auto` and `cuda` take a GPU for this process alone; `auto` takes the CPU if there is no GPU.
 
     Raises:
-        SettingError: an unknown device, or one that this machine has not.
+        SettingError: the device is unknown, or this machine lacks it.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -93,13 +93,13 @@ def choose_device(name: str) -> torch.device:
 
 
 WIDE = 128
-"""Channels from which PyTorch's bfloat16 products pay on a processor; below, they bring nothing (`docs/performance.md`)."""
+"""Number of channels from which PyTorch's bfloat16 products are faster on a CPU (`docs/performance.md`)."""
 
 
 def autocast_type(precision: str, device: torch.device, channels: int) -> torch.dtype | None:
     """The type of autocast matrix products; None for plain float32.
 
-    `auto` is bfloat16 where the hardware multiplies it faster: on a GPU, and for wide networks on a processor.
+    `auto` is bfloat16 if the hardware multiplies it faster: on a GPU, and on a CPU for wide networks.
     """
     if precision == "auto":
         wide = channels >= WIDE and processor_can("avx512_bf16", "amx_bf16")
@@ -109,6 +109,6 @@ def autocast_type(precision: str, device: torch.device, channels: int) -> torch.
 
 
 def processor_can(*features: str) -> bool:
-    """Whether the processor has any of these instruction sets."""
+    """Whether the CPU has any of these instruction sets."""
     known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # from PyTorch 2.10 on
     return any(known.get(feature) for feature in features)

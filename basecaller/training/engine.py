@@ -1,6 +1,6 @@
-"""How a network is computed: by native code or by PyTorch, and how precisely.
+"""The engines that compute a network: native code or PyTorch, and their precision.
 
-A training asks its engine for the gradients of a batch, a validation for scores and losses. Both engines compute the same.
+A training gets the gradients of a batch from its engine; a validation gets scores and losses. Both engines compute the same.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ def ctc_nats(scores: Tensor, batch: Batch, network: Network) -> Tensor:
 
 
 BLANK_WEIGHT, LETTER_WEIGHT = 0.4, 0.1
-"""Weights of the blank, and of all letters together, in label smoothing: Bonito's."""
+"""Bonito's weights in label smoothing: of the blank, and of all letters together."""
 
 
 def smoothing_nats(scores: Tensor, batch: Batch, network: Network) -> Tensor:
-    """Label smoothing as Bonito adds it to CTC: weighted negative log-probabilities, in nats, averaged over frames and labels.
+    """Bonito's label smoothing for CTC: weighted negative log-probabilities, in nats, averaged over frames and labels.
 
     Args:
         scores, batch, network: see `ctc_nats`; frames beyond a read's end do not count.
@@ -63,11 +63,11 @@ class Engine(ABC):
     """Computes a network.
 
     Args:
-        network: on its device. Its parameters become views of one vector.
+        network: the network on its device. Its parameters become views of one vector.
 
     Attributes:
-        parameter: that vector: what an optimizer sees.
-        gradient: of it.
+        parameter: this vector, for the optimizer.
+        gradient: gradient of the vector.
     """
 
     def __init__(self, network: Network) -> None:
@@ -77,19 +77,19 @@ class Engine(ABC):
 
     @abstractmethod
     def gradients(self, batch: Batch, masked: bool) -> float:
-        """The CTC loss of a training batch in nats per base; `gradient` is given the gradient of the training loss, which label
-        smoothing may be part of, unless it is not finite.
+        """The CTC loss of a training batch in nats per base. `gradient` gets the gradient of the training loss, which may
+        include label smoothing, unless it is not finite.
 
         Args:
             batch: cropped or padded to one rectangle.
-            masked: hide what lies beyond a read's end; else it passes through like signal.
+            masked: hide the padding beyond a read's end; else it passes through like signal.
         """
 
     @abstractmethod
     def scores(self, batch: Batch) -> Tensor:
         """Scores of whole reads, each as if alone, in evaluation mode: float [batch, frames, labels].
 
-        Frames beyond a read's end mean nothing. The batch's targets are not looked at.
+        Frames beyond a read's end are meaningless. The batch's targets are ignored.
         """
 
     @abstractmethod
@@ -101,8 +101,8 @@ class TorchEngine(Engine):
     """PyTorch, on any device.
 
     Args:
-        network: on its device.
-        autocast: type of the matrix products, None for float32.
+        network: the network on its device.
+        autocast: type of the matrix products; None for float32.
         label_smoothing: weight of `smoothing_nats` in the training loss.
     """
 
@@ -134,7 +134,7 @@ class TorchEngine(Engine):
     @torch.inference_mode()
     def scores(self, batch: Batch) -> Tensor:
         self.network.eval()
-        alike = bool((batch.lengths == batch.signal.shape[1]).all())  # then there is nothing to hide
+        alike = bool((batch.lengths == batch.signal.shape[1]).all())  # if so, there is no padding to hide
         return self._scores(batch, not alike)
 
     @torch.inference_mode()
@@ -144,10 +144,10 @@ class TorchEngine(Engine):
 
 
 class NativeEngine(Engine):
-    """Native code, on the processor.
+    """Native code, on the CPU.
 
     Args:
-        library: the code.
+        library: the native library.
         network: see `native.step.Step`.
         half: matrix products in bfloat16.
     """
@@ -170,11 +170,11 @@ class NativeEngine(Engine):
 
 @dataclass(frozen=True)
 class Path:
-    """What computes, and how precisely: part of a result, since it decides its last digits.
+    """The engine and its precision: part of a result, since they decide its last digits.
 
     Attributes:
         library: the native code; None: PyTorch.
-        half: matrix products in bfloat16; sums, and all else, are float32.
+        half: matrix products in bfloat16; sums and everything else are float32.
     """
 
     library: Library | None
@@ -210,14 +210,14 @@ def choose_path(
     """The path of a network on a device.
 
     Args:
-        size: of the network.
-        device: where it is.
-        native: `auto`: native code where it can be had, `on`: nothing else, `off`: PyTorch.
-        precision: of matrix products: `float32`, `bfloat16`, or `auto`: what is faster, and no worse.
-        labels: that the network scores.
-        label_smoothing: of the training; with it PyTorch computes.
+        size: size of the network.
+        device: device of the network.
+        native: `auto`: native code if available, `on`: only native code, `off`: PyTorch.
+        precision: precision of matrix products: `float32`, `bfloat16`, or `auto`: the faster one that is no worse.
+        labels: number of labels that the network scores.
+        label_smoothing: weight of label smoothing, which needs PyTorch.
     Raises:
-        SettingError: `on`, and it cannot be had; the message says why.
+        SettingError: `native` is `on`, but native code is not available; the message says why.
     """
     library: Library | None = None
     reason = ""
@@ -248,7 +248,7 @@ def choose_path(
             raise SettingError("train.native=on: this processor has no bfloat16 products; use train.precision=float32")
         library = None
     if library and precision == "auto":
-        if channels >= WIDE and processor_can("amx_bf16"):  # whole tiles an instruction: PyTorch has them, native code not
+        if channels >= WIDE and processor_can("amx_bf16"):  # PyTorch uses these tile instructions, native code does not
             library = None
         else:
             precision = "bfloat16" if library.has_half else "float32"
@@ -256,7 +256,7 @@ def choose_path(
 
 
 def engine_of(network: Network, native: str = "auto", precision: str = "float32") -> Engine:
-    """The engine of a network, by the path that `choose_path` takes; PyTorch for numbers other than float32.
+    """The engine of a network, by the path of `choose_path`; PyTorch for parameters other than float32.
 
     Raises:
         SettingError: see `choose_path`.

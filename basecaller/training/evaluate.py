@@ -1,4 +1,4 @@
-"""The objective, and how good the basecalls are."""
+"""The objective, and the quality of the basecalls."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from basecaller.scores import BasecallScores, ValidationScores
 from basecaller.training.engine import Engine
 
 BATCH_SIZES = {"cpu": 16, "cuda": 64}
-"""Chunks in a validation batch: what fits a processor's cache is twice as fast there as 64. It changes no result."""
+"""Chunks in a validation batch: a batch that fits a CPU's cache is twice as fast as one of 64. It changes no result."""
 
 
 def scored_batches(
     engine: Engine, dataset: Dataset, indices: np.ndarray
 ) -> Iterator[tuple[np.ndarray, Batch, float, Tensor, list[int]]]:
-    """Scores of whole chunks, each as if it were alone: no cropping, and padding hidden.
+    """Scores of whole chunks, each as if it were alone: without cropping, and with padding hidden.
 
     Args:
-        engine: of the network.
+        engine: engine of the network.
         dataset, indices: the chunks.
     Yields:
-        The chunks of a batch, int64 [batch], the batch, its loss in nats, its scores [batch, frames, labels], and how many
-        frames of each row are its chunk's.
+        The chunks of a batch, int64 [batch], the batch, its loss in nats, its scores [batch, frames, labels], and the number of
+        valid frames of each row.
     """
     network = engine.network
     for rows in sorted_batches(indices, dataset.lengths, BATCH_SIZES[network.device.type]):
@@ -46,10 +46,10 @@ def targets_of(batch: Batch, alphabet: str) -> list[str]:
 def evaluate(engine: Engine, dataset: Dataset, indices: np.ndarray, basecall: bool = True) -> ValidationScores:
     """Scores a network on whole chunks, each as if it were alone.
 
-    So the objective is the same function whatever batch size or padding a trial trained with.
+    So the objective is the same function for every batch size and padding of a training.
 
     Args:
-        engine: of the network.
+        engine: engine of the network.
         dataset, indices: the chunks; every target must fit the output.
         basecall: also call the bases, by the best path, and compare them with the targets.
     """

@@ -39,10 +39,10 @@ class Recipe:
     Attributes:
         optimizer, train: their settings.
         padding: one of `batches.PADDINGS`.
-        batch_size: chunks in a batch.
-        seed: of the initial weights, the choice of chunks and their order.
-        folder: where checkpoints and the curve go.
-        alone: no other training runs here, so that it may say how far it is.
+        batch_size: chunks per batch.
+        seed: seed of the initial weights, the choice of chunks and their order.
+        folder: folder for checkpoints and the curve.
+        alone: whether no other training runs here, so that this one may show its progress.
     """
 
     optimizer: Optimizer
@@ -61,13 +61,13 @@ class Point:
     Attributes:
         epoch: passes over the training chunks so far.
         updates: optimizer updates so far.
-        reads: chunks seen so far, those of complete passes counted again.
+        reads: chunks seen so far, counted again in every pass.
         samples: signal samples seen so far.
         train_loss: mean over the batches since the last point, nats per base.
         val_loss: nats per base.
-        progress: epochs done, in steps of `1 / validations`; where the budget is another, the share of it that is spent.
+        progress: epochs done, in steps of `1 / validations`; with another budget, the spent share of it.
         lr: learning rate of the next update.
-        seconds: training time so far, validation and pauses included, time between kill and resume not.
+        seconds: training time so far, with validation and pauses, without the time between kill and resume.
     """
 
     epoch: float
@@ -83,7 +83,7 @@ class Point:
 
 @dataclass
 class Outcome:
-    """What a finished training gives.
+    """The result of a finished training.
 
     Attributes:
         metrics: `val_loss` and the other numbers of the best checkpoint, on the validation split.
@@ -98,7 +98,7 @@ class Outcome:
 
 @dataclass
 class _State:
-    """Where the loop stands; with network, optimizer and schedule it is all that a resumed run needs."""
+    """The state of the loop. A resumed run needs only this and the states of network, optimizer and schedule."""
 
     epoch: int = 0
     batch: int = 0  # batches of this epoch that are done
@@ -108,7 +108,7 @@ class _State:
     skipped: int = 0  # cropped chunks left out because CTC could not align them
     seconds: float = 0.0
     curve: list[Point] = field(default_factory=list)
-    norms: list[float] = field(default_factory=list)  # of the last gradients, where `train.clip_factor` asks for them
+    norms: list[float] = field(default_factory=list)  # norms of the last gradients, if `train.clip_factor` is set
 
 
 NORMS = 100
@@ -116,10 +116,10 @@ NORMS = 100
 in Bonito."""
 
 RUN_LENGTH = 1_000_003
-"""Above the updates of most trainings: so far apart are the random streams of two seeds."""
+"""Distance between the random streams of two seeds, larger than the number of updates of most trainings."""
 
 ROUNDING = 1e-9
-"""Keeps a share that is k / n but for rounding from counting as less."""
+"""Tolerance for shares, so that rounding does not put k / n below itself."""
 
 
 def area_under(curve: list[Point]) -> float:
@@ -134,13 +134,13 @@ def area_under(curve: list[Point]) -> float:
 
 
 def choose(dataset: Dataset, split: str | None, limit: int | None, stride: int, tolerated: float, seed: int = 0) -> np.ndarray:
-    """The chunks of a split (None: of all) to use: the seed's choice of `limit`, less those whose targets are too long.
+    """The chunks of a split (None: of all) to use: `limit` chunks chosen by the seed, without those with too long targets.
 
-    Trainings of one seed share their chunks, so they can be compared; other seeds draw others, so that the spread between
-    seeds holds that choice too.
+    Trainings of one seed share their chunks, so they can be compared. Other seeds draw other chunks, so that the spread between
+    seeds includes this choice.
 
     Raises:
-        InfeasibleError: more than the tolerated share does not fit.
+        InfeasibleError: the targets of more than the tolerated share do not fit.
         DataError: the split is empty.
     """
     indices = dataset.choice(split, limit, seed) if split else np.arange(len(dataset))
@@ -184,7 +184,7 @@ class _Run:
             self._restore(checkpoint.load(recipe.folder / "last.pt"))
 
     def _updates(self) -> int:
-        """Updates of the whole training; with a budget of samples, about."""
+        """Number of updates of the whole training; approximate with a budget of samples."""
         settings = self.recipe.train
         if settings.budget == "updates":
             return settings.updates
@@ -194,7 +194,7 @@ class _Run:
         return self.plan.updates
 
     def progress(self) -> float:
-        """Epochs done; where the budget is another, the share of it that is spent, at most 1."""
+        """Epochs done; with another budget, the spent share of it, at most 1."""
         settings, state = self.recipe.train, self.state
         if settings.budget == "updates":
             return state.updates / settings.updates
@@ -207,7 +207,7 @@ class _Run:
         return self.progress() >= (self.recipe.train.epochs if self.recipe.train.budget == "epochs" else 1)
 
     def _restore(self, content: dict[str, Any]) -> None:
-        if content["path"] != str(self.path):  # the digits after would be neither's
+        if content["path"] != str(self.path):  # the later digits would belong to neither path
             log.warning("%s: begun by %s, begins anew by %s", self.recipe.folder, content["path"], self.path)
             return
         self.network.load_state_dict(content["network"])
@@ -235,7 +235,7 @@ class _Run:
 
     def step(self, batch: Batch) -> float:
         """One update; returns the loss in nats per base."""
-        if not isinstance(self.network, RawCTCNet):  # it may draw numbers, as dropout does: the same ones in a resumed run
+        if not isinstance(self.network, RawCTCNet):  # it may draw random numbers (dropout): a resumed run draws the same
             torch.manual_seed((self.recipe.seed * RUN_LENGTH + self.state.updates) % 2**63)
         value = self.engine.gradients(batch, self.recipe.padding == "masked")
         if not np.isfinite(value):
@@ -247,7 +247,7 @@ class _Run:
         return value
 
     def _clip(self) -> None:
-        """As `torch.nn.utils.clip_grad_norm_`, of one vector."""
+        """Like `torch.nn.utils.clip_grad_norm_`, but for a single vector."""
         most, factor = self.recipe.train.clip, self.recipe.train.clip_factor
         gradient, norms = self.engine.gradient, self.state.norms
         norm = float(torch.linalg.vector_norm(gradient))
@@ -260,7 +260,7 @@ class _Run:
             gradient.mul_(most / (norm + 1e-6))
 
     def epoch_batches(self) -> itertools.islice[Batch]:
-        """What is left of this epoch, up to the last point that was saved."""
+        """The remaining batches of this epoch after the last saved point."""
         batches = training_batches(
             self.dataset, self.train, self.plan.parts(self.state.epoch), self.recipe.padding, self.stride, self.recipe.seed,
             self.state.epoch,
@@ -321,16 +321,16 @@ class _Run:
 def fit(network: Network, dataset: Dataset, recipe: Recipe, on_point: Callable[[Point], None] = lambda point: None) -> Outcome:
     """Trains a network and scores its best checkpoint on the validation split.
 
-    Where `recipe.folder` holds the last checkpoint of the same training, it goes on from there.
+    If `recipe.folder` holds the last checkpoint of the same training, it continues from there.
 
     Args:
-        network: on its device; its weights are changed.
-        dataset: with `train` and `validation` splits.
+        network: the network on its device; its weights are changed.
+        dataset: data set with `train` and `validation` splits.
         recipe: how to train.
-        on_point: called with every point of the learning curve, those of an earlier, killed run first; what it
-            raises ends the training, with the checkpoint in place.
+        on_point: called with every point of the learning curve, first with those of an earlier, killed run. An exception that
+            it raises ends the training, with the checkpoint in place.
     Raises:
-        DivergedError: the loss stopped being a finite number.
+        DivergedError: the loss is no longer finite.
         InfeasibleError: too many targets are longer than the output.
         DataError: the data set is broken.
     """

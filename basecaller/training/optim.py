@@ -17,11 +17,11 @@ from basecaller.training.settings import Optimizer, Train
 def build_optimizer(settings: Optimizer, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """The optimizer over the given parameters.
 
-    Weight decay is decoupled from the gradient whatever the optimizer: before each update the parameters shrink by the
-    learning rate times the decay (Loshchilov & Hutter, ICLR 2019). So `adam` with a decay is AdamW, and `adamw` is `adam` with
-    another default.
+    Weight decay is decoupled from the gradient for every optimizer: before each update the parameters shrink by the learning
+    rate times the decay (Loshchilov & Hutter, ICLR 2019). So `adam` with a decay is AdamW, and `adamw` is `adam` with another
+    default.
     """
-    # A small network has hundreds of tiny parameters: one fused operation over all of them, where PyTorch has one.
+    # A small network has hundreds of tiny parameters: use PyTorch's fused operations over all of them, if available.
     adam = partial(torch.optim.Adam, fused=True)
     kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
         "adam": adam,
@@ -44,9 +44,9 @@ def _shrink(decay: float, optimizer: torch.optim.Optimizer, *_: object) -> None:
 
 
 def build_schedule(settings: Train, optimizer: torch.optim.Optimizer, updates: int, plan: BatchPlan | None = None) -> LambdaLR:
-    """Linear warm-up, then constant or half a cosine down to zero, over `updates` steps in all.
+    """Linear warm-up, then constant or half a cosine down to zero, over `updates` steps in total.
 
-    With a batch schedule the rate grows with the square root of the batch, too.
+    With a batch schedule, the rate also grows with the square root of the batch size.
     """
     warm = settings.warmup * updates if settings.warmup_updates is None else settings.warmup_updates
 

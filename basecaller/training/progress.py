@@ -1,4 +1,4 @@
-"""How far a training is: a progress bar on a terminal, elsewhere a line in the log for each point of the learning curve."""
+"""The progress of a training: a bar on a terminal, elsewhere a line in the log for each point of the learning curve."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 log = logging.getLogger(__name__)
 
 SILENCE = 60.0
-"""Seconds after which one of many trainings says how far it is; most trials of a search are shorter."""
+"""Seconds after which one of many trainings logs its progress; most trials of a search are shorter."""
 
 
 class Meter:
     """Shows the updates of a training.
 
     Args:
-        updates: in all.
-        done: before this run.
-        alone: whether it is the only training here. Of one among others there is no bar, and a line every `SILENCE` seconds at
-            most.
-        name: of the training, for its lines among others'.
+        updates: total number of updates.
+        done: number of updates before this run.
+        alone: whether it is the only training here. One of several has no bar, and at most one line every `SILENCE` seconds.
+        name: name of the training, to identify its lines.
     """
 
     def __init__(self, updates: int, done: int, alone: bool, name: str) -> None:
@@ -53,17 +52,17 @@ class Meter:
 
     @property
     def rate(self) -> float:
-        """Samples of signal in a second of this run."""
+        """Samples of signal per second in this run."""
         return self.samples / max(1e-9, time.perf_counter() - self.started)
 
     def advance(self, loss: float, samples: int) -> None:
-        """One update more, over `samples` samples of signal."""
+        """Counts one more update, over `samples` samples of signal."""
         self.samples += samples
         self.done += 1
         self.progress.update(self.task, advance=1, loss=loss, rate=self.rate)
 
     def point(self, train_loss: float, val_loss: float) -> None:
-        """A point of the learning curve, losses in nats per base."""
+        """Shows a point of the learning curve, losses in nats per base."""
         now = time.perf_counter()
         if self.drawn or not (self.alone or now - self.told >= SILENCE):
             return

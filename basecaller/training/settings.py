@@ -1,4 +1,4 @@
-"""What `conf/optimizer/*.yaml` and the `train` section of `conf/config.yaml` set."""
+"""The settings of `conf/optimizer/*.yaml` and of the `train` section in `conf/config.yaml`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ BUDGETS = ("epochs", "updates", "samples")
 
 @dataclass(frozen=True)
 class Optimizer:
-    """An optimizer of `torch.optim`; what is not named here keeps PyTorch's default.
+    """An optimizer of `torch.optim`; all other arguments keep PyTorch's defaults.
 
     Attributes:
         name: Name of the optimizer. Set by `optimizer=...`.
         lr: Learning rate.
-        weight_decay: Decoupled weight decay: before an update all weights shrink by the rate times it.
+        weight_decay: Decoupled weight decay: before an update all weights shrink by the learning rate times this value.
         momentum: Momentum of sgd; the others do not use it.
     """
 
@@ -33,13 +33,13 @@ class Train:
     """How long and how to train.
 
     Attributes:
-        budget: What says how long a training is, and what trials have in common: the key of that name has the amount.
+        budget: The unit of a training's length, which trials have in common: the key of that name gives the amount.
         epochs: Passes over the training chunks.
         updates: Updates of the optimizer.
-        samples: Samples of signal; the update that reaches the number is the last.
+        samples: Samples of signal; the update that reaches this number is the last.
         chunks: Chunks to train on, drawn from the training split by the seed. null: all.
         validation_chunks: Chunks to validate on, drawn likewise. null: all.
-        validations: Points of the learning curve per epoch; in the whole training if `train.budget` is not `epochs`.
+        validations: Points of the learning curve per epoch, or in the whole training if `train.budget` is not `epochs`.
         batch_schedule: Batch sizes that follow each other, each for an equal share of the epochs, as in [32,8,1]. null: all
             batches have `data.batch_size` chunks. `optimizer.lr` is the rate at that size either way.
         clip: Largest norm of the gradient. null: no clipping.
@@ -47,7 +47,7 @@ class Train:
             clipping.
         schedule: Schedule of the learning rate; `cosine` goes down to 0 at the last update (Loshchilov & Hutter, 2017).
         warmup: Share of all updates in which the rate rises linearly from 0.
-        warmup_updates: Updates in which it does, in place of the share. null: `train.warmup` counts.
+        warmup_updates: Updates in which the rate rises, instead of a share. null: `train.warmup` counts.
         label_smoothing: Weight of label smoothing in the training loss: 1 is Bonito's, 0 none. PyTorch computes it, not native
             code.
         precision: Precision of matrix products; the loss is always float32. `auto` takes bfloat16 if the hardware has it.
