@@ -1,4 +1,4 @@
-"""Reads and their labels: the data set on disk, its sources, its audit and its batches. Nothing here imports torch."""
+"""Reads and their labels: the data set on disk, its sources, its audit and its batches. Does not import torch."""
 
 from basecaller.data.dataset import ALPHABET, Dataset
 from basecaller.data.splits import SPLITS

@@ -1,4 +1,4 @@
-"""What is in a data set, and what is wrong with it, before anything trains on it."""
+"""The audit of a data set before training: its contents and its problems."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from basecaller.facts import from_json, to_json
 from basecaller.files import read_json, replacing, write_json
 
 VERSION = 2
-"""Of the facts: raise it with any change, so that an audit of an earlier program is made again."""
+"""Version of the facts: increase it with any change, so that earlier audits are repeated."""
 
 STRIDES = (1, 2, 3, 4, 5, 6, 8)
 
 LOOKED_AT = 2000
-"""Chunks whose signals are looked at: a fixed choice, where there are more."""
+"""Number of chunks whose signals are read: a fixed choice, if there are more."""
 
 MARGIN = {False: 0.1, True: 0.03}
 """By how much labels must fit the pore's levels better in another way than as given, to be said: where base starts are known,
 and where labels are placed as they fit best, which lets wrong ones fit too."""
 
 WORD = 16
-"""Bases of a stretch that is looked for on both sides of a split: there are four billion, so that chance finds hardly any."""
+"""Length in bases of the words searched for on both sides of a split: four billion exist, so chance matches are rare."""
 
 SEEN = 0.2
-"""Share of the held-out sequence that training may have seen without its being said: repeats of a large genome stay below."""
+"""Share of the held-out sequence that training may have seen without a warning: repeats of a large genome stay below it."""
 
 FLAT = 20
-"""Equal samples at a chunk's end that are taken for padding: noise does not repeat itself so often."""
+"""Number of equal samples at a chunk's end that count as padding: noise does not repeat so often."""
 
 FEW = 300
-"""Training chunks below which any basecaller learns them by heart."""
+"""Number of training chunks below which any basecaller memorises them."""
 
 LEAST_FIT = 0.4
-"""Correlation below which another pore is taken to be at work, and nothing is said."""
+"""Correlation below which the pore is assumed to be another one, and no misfit is reported."""
 
 
 @dataclass(frozen=True)
 class SplitSizes:
-    """How much of a data set is in a split."""
+    """The size of a split of a data set."""
 
     chunks: int
     reads: int
@@ -69,8 +69,8 @@ class PoreFit:
     """How well labels fit the levels of a pore.
 
     Attributes:
-        name: of the pore's table.
-        placed: labels had to be placed, since the data set does not say where bases start.
+        name: name of the pore's table.
+        placed: whether labels had to be placed, since the data set has no base starts.
         fit: see `pore.fit`.
     """
 
@@ -81,10 +81,10 @@ class PoreFit:
 
 @dataclass(frozen=True)
 class Seen:
-    """What training has of chunks that are held out.
+    """Overlap of the training split with held-out chunks.
 
     Attributes:
-        on_both_sides: how many of these chunks training has too, by content.
+        on_both_sides: number of held-out chunks that are also in training, by content.
         seen: by name, the share of their stretches of `WORD` bases that occur in training, on the same strand.
     """
 
@@ -94,22 +94,22 @@ class Seen:
 
 @dataclass(frozen=True)
 class Audit(Seen):
-    """Counts, distributions and problems of a data set: what `audit.json` holds.
+    """Counts, distributions and problems of a data set: the contents of `audit.json`.
 
     Attributes:
-        fingerprint: of the data set.
-        table: digest of the pore's.
+        fingerprint: fingerprint of the data set.
+        table: digest of the pore's table.
         version: see `VERSION`.
         counts: reads and chunks kept and dropped, by reason.
         splits: sizes by split.
         samples_per_chunk, bases_per_chunk, samples_per_base, level: minimum, quartiles and maximum.
-        histograms: of these four, by name.
+        histograms: histograms of these four, by name.
         composition: share of each base.
         infeasible: chunks too dense for CTC, by stride.
         padded: share of chunks that end in a constant.
-        pore: None where the letters are not the table's.
-        shares: of a mixture's sources; None where there is one source.
-        verdict: what will go wrong, and what to change.
+        pore: fit to the pore's levels; None if the letters are not the table's.
+        shares: shares of a mixture's sources; None if there is one source.
+        verdict: problems in training, and what to change.
     """
 
     fingerprint: str
@@ -131,20 +131,20 @@ class Audit(Seen):
 
 
 def audit(dataset: Dataset, pore: Pore | None = None) -> Audit:
-    """Looks at a data set. What it finds is kept beside the data set, since it never changes.
+    """Audits a data set. The result is stored next to the data set, which never changes.
 
     Args:
-        dataset: to look at.
-        pore: the table that labels are held against; None: R9.4's.
+        dataset: data set to audit.
+        pore: the k-mer table to compare labels with; None: R9.4's.
     """
     cache, pore = dataset.folder / "audit.json", pore or r94()
-    with suppress(ValueError):  # there is none, or it is of another program
+    with suppress(ValueError):  # the file is missing, or from another version
         known = from_json(Audit, read_json(cache))
         if (known.fingerprint, known.table, known.version) == (dataset.fingerprint, pore.digest, VERSION):
             return known
     facts = _facts(dataset, pore)
     facts = replace(facts, verdict=verdict(facts))
-    with suppress(OSError):  # it saves time only, and the data set may be where nothing can be written
+    with suppress(OSError):  # it only saves time, and the data set's folder may be read-only
         write_json(cache, to_json(facts))
     draw(facts, dataset.folder / "audit.png")
     return facts
@@ -207,11 +207,11 @@ def _histogram(values: np.ndarray) -> Histogram:
 
 
 def seen_in_training(dataset: Dataset, held: dict[str, tuple[Dataset, np.ndarray]]) -> Seen:
-    """What a data set's training split has of chunks that are held out.
+    """Overlap of a data set's training split with held-out chunks.
 
     Args:
-        dataset: that trains.
-        held: by name, a data set and its chunks that are held out, int64 [n].
+        dataset: data set to train on.
+        held: by name, a data set and its held-out chunks, int64 [n].
     """
     base = 1 + len(dataset.alphabet)
     digests, words = list[bytes](), dict[str, np.ndarray]()
@@ -235,7 +235,7 @@ def seen_in_training(dataset: Dataset, held: dict[str, tuple[Dataset, np.ndarray
 
 
 def leaks(seen: dict[str, float]) -> list[str]:
-    """What is to be said where training has much of the sequence that is held out; see `seen_in_training`."""
+    """Warnings if training has seen much of the held-out sequence; see `seen_in_training`."""
     told = " and ".join(f"{share:.0%} of the sequence of {name}" for name, share in seen.items() if share > SEEN)
     if not told:
         return []
@@ -246,7 +246,7 @@ def leaks(seen: dict[str, float]) -> list[str]:
 
 
 def _digest(signal: np.ndarray, labels: np.ndarray) -> bytes:
-    """Of a chunk's labels and first samples."""
+    """Digest of a chunk's labels and first samples."""
     content = np.ascontiguousarray(labels).tobytes() + np.ascontiguousarray(signal[:64], np.float32).tobytes()
     return hashlib.blake2b(content, digest_size=12).digest()
 
@@ -261,11 +261,11 @@ def _words(labels: np.ndarray, base: int) -> np.ndarray:
 
 
 def verdict(facts: Audit, only_tested: bool = False) -> list[str]:
-    """What will go wrong in training on a data set, and what to change; nothing where nothing will.
+    """Problems in training on a data set, and what to change; empty if there are none.
 
     Args:
-        facts: of the data set.
-        only_tested: nothing of it trains, so that its splits mean nothing.
+        facts: facts of the data set.
+        only_tested: whether the data set is only for the test, so that its splits do not matter.
     """
     found = [] if only_tested else _of_splits(facts)
     if facts.padded > 0.01:
@@ -283,7 +283,7 @@ def verdict(facts: Audit, only_tested: bool = False) -> list[str]:
     if not 3 <= per_base <= 60:
         found.append(f"{per_base:g} samples for a base (median): labels and signals do not seem to belong together")
     for base, share in facts.composition.items():
-        if share < 0.02 and (base in ALPHABET or not share):  # letters of one's own may be rare, as modified bases are
+        if share < 0.02 and (base in ALPHABET or not share):  # additional letters may be rare, such as modified bases
             found.append(f"{base} is {share:.1%} of the bases: is the alphabet, or the order of its labels, another one?")
     if facts.pore is not None:
         found += _misfit(facts.pore)
@@ -291,7 +291,7 @@ def verdict(facts: Audit, only_tested: bool = False) -> list[str]:
 
 
 def _of_splits(facts: Audit) -> list[str]:
-    """What is wrong with what trains, validates and tests."""
+    """Problems of the splits for training, validation and test."""
     found = []
     chunks = facts.splits["train"].chunks
     if chunks < FEW:
@@ -308,7 +308,7 @@ def _of_splits(facts: Audit) -> list[str]:
 
 
 def _misfit(pore: PoreFit) -> list[str]:
-    """What is to be said where labels fit a pore's levels better in another way than as they are given."""
+    """Warnings if labels fit a pore's levels better after a change, such as reversal, than as given."""
     ways = pore.fit
     best = max(ways, key=lambda way: ways[way])
     if ways[best] < LEAST_FIT or ways[best] < ways["as given"] + MARGIN[pore.placed]:
@@ -323,7 +323,7 @@ def _misfit(pore: PoreFit) -> list[str]:
 
 
 def infeasible_at(facts: Audit, stride: int, tolerated: float) -> str:
-    """What is to be said of a stride at which too many targets do not fit; empty where it may be."""
+    """The warning about a stride at which too many targets do not fit; empty if the stride is possible."""
     total = sum(split.chunks for split in facts.splits.values())
     count = facts.infeasible.get(str(stride), 0)
     if count <= tolerated * total:
@@ -337,7 +337,7 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def draw(facts: Audit, path: Path) -> None:
-    """The histograms as a PNG."""
+    """Draws the histograms as a PNG."""
     from matplotlib.figure import Figure  # starts slowly, and most audits draw nothing
 
     figure = Figure(figsize=(9, 5.4), layout="constrained")

@@ -13,7 +13,7 @@ from basecaller.geometry import output_length
 
 PADDINGS = ("off", "on", "masked")
 POOL = 32
-"""Batches whose chunks are sorted by length together: large enough to waste little, small enough to stay random."""
+"""Number of batches whose chunks are sorted by length together: large enough to waste little, small enough to stay random."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Batch:
 
 
 def bucketed(indices: np.ndarray, lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Shuffles chunks into batches of about equal length. It knows nothing of padding: every mode gets the same batches.
+    """Shuffles chunks into batches of about equal length, independently of the padding: every mode gets the same batches.
 
     Args:
-        indices: int64 [n], the chunks to deal out; each is in one batch.
+        indices: int64 [n], the chunks to distribute; each is in one batch.
         lengths: int64 [all chunks], samples of each chunk.
-        batch_size: chunks in a batch; the last one of all may hold fewer.
+        batch_size: chunks per batch; the last batch may hold fewer.
         rng: decides the order.
     """
     order = rng.permutation(indices)
@@ -50,22 +50,22 @@ def bucketed(indices: np.ndarray, lengths: np.ndarray, batch_size: int, rng: np.
 
 
 def sorted_batches(indices: np.ndarray, lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """All chunks in order of length: the least padding, for validation, where order does not matter."""
+    """All chunks in order of length, which needs the least padding; for validation, where order does not matter."""
     order = indices[np.argsort(lengths[indices], kind="stable")]
     return np.split(order, np.arange(batch_size, len(order), batch_size))
 
 
 def crop(labels: np.ndarray, starts: np.ndarray, length: int, begin: int, samples: int) -> np.ndarray:
-    """Labels of the bases that lie whole inside [begin, begin + samples) of a chunk of `length` samples."""
+    """Labels of the bases that lie completely inside [begin, begin + samples) of a chunk of `length` samples."""
     stop = begin + samples  # a base ends where the next one starts, the last one with the chunk
     first = starts.searchsorted(begin)
     return labels[first:] if stop >= length else labels[first : starts[1:].searchsorted(stop, side="right")]
 
 
 def _cropped_row(dataset: Dataset, index: int, samples: int, stride: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """A chunk cropped at its end or, where the bases left are too many for CTC, at its start; None where both are."""
+    """A chunk cropped at its end or, if too many bases remain for CTC, at its start; None if both fail."""
     signal, labels, starts = dataset.chunk(index)
-    if starts is None:  # its batch has chunks of its length only, see `training_batches`
+    if starts is None:  # its batch has only chunks of its length, see `training_batches`
         return signal, labels
     for begin in (0, len(signal) - samples):
         target = crop(labels, starts, len(signal), begin, samples)
@@ -79,10 +79,10 @@ def collate(dataset: Dataset, indices: np.ndarray, padding: str, stride: int) ->
     """Reads the chunks of one batch.
 
     Args:
-        dataset: where they lie.
+        dataset: data set of the chunks.
         indices: int64 [batch].
-        padding: `off` crops all to the shortest; `on` and `masked` fill up to the longest with zeros.
-        stride: of the network, to see which crops CTC can align.
+        padding: `off` crops all to the shortest; `on` and `masked` pad to the longest with zeros.
+        stride: stride of the network, to decide which crops CTC can align.
     Raises:
         DataError: a chunk holds NaN or infinite values.
     """
@@ -106,10 +106,10 @@ def collate(dataset: Dataset, indices: np.ndarray, padding: str, stride: int) ->
 
 
 def check_padding(dataset: Dataset, padding: str, batch_size: int) -> None:
-    """Whether batches can be made so.
+    """Checks that batches can be made with a padding.
 
     Raises:
-        SettingError: chunks would have to be cropped, and where their bases start is not known.
+        SettingError: chunks would have to be cropped, but their base starts are unknown.
     """
     if padding != "off" or dataset.has_starts:
         return
@@ -122,13 +122,13 @@ def check_padding(dataset: Dataset, padding: str, batch_size: int) -> None:
 
 
 def padding_question(dataset: Dataset, batch_size: int) -> tuple[list[str], str]:
-    """Which paddings a data set can tell apart.
+    """The paddings that a data set can tell apart.
 
     Args:
-        dataset: to train on.
-        batch_size: of the batches.
+        dataset: data set to train on.
+        batch_size: chunks per batch.
     Returns:
-        The values of `padding` to compare, one where there is nothing to compare; and why they are not `off` and `on`.
+        The values of `padding` to compare, a single one if there is nothing to compare; and why they are not `off` and `on`.
     """
     lengths = np.unique(dataset.lengths[dataset.indices("train")])
     if len(lengths) == 1:
@@ -146,13 +146,13 @@ def padding_question(dataset: Dataset, batch_size: int) -> tuple[list[str], str]
 def training_batches(
     dataset: Dataset, indices: np.ndarray, parts: Sequence[tuple[int, int]], padding: str, stride: int, seed: int, epoch: int
 ) -> Iterator[Batch]:
-    """One epoch of batches; the order depends on nothing but the chunks, the parts, `seed` and `epoch`.
+    """One epoch of batches; the order depends only on the chunks, the parts, `seed` and `epoch`.
 
-    Where chunks would be cropped and cannot be, a batch has chunks of one length.
+    If chunks would have to be cropped but cannot be, each batch has chunks of one length.
 
     Args:
         dataset, indices: the chunks.
-        parts: how many of them are dealt into batches of which size, in order.
+        parts: pairs of number of chunks and batch size, in order.
         padding, stride: see `collate`.
         seed, epoch: decide the order.
     """

@@ -3,7 +3,7 @@ dorado-based tools write them. Signals stay where they are; only targets are cop
 
 | file | shape, dtype | what |
 |---|---|---|
-| `chunks.npy` | [N, T], any numbers | normalised signal; whole numbers are taken for raw counts and normalised |
+| `chunks.npy` | [N, T], any numbers | normalised signal; whole numbers are treated as raw counts and normalised |
 | `references.npy` | [N, longest], any whole numbers | labels from 1, zeros after the end |
 | `reference_lengths.npy` | [N] | bases in each row |
 | `indices.npy` | [n], optional | the rows to use |
@@ -24,16 +24,16 @@ from basecaller.data.dataset import Chunk, Row, open_array
 from basecaller.errors import DataError
 
 VERSION = 1
-"""Of the data sets that are made from such directories: see `sources.Source`."""
+"""Version of data sets made from such directories: see `sources.Source`."""
 
 ARRAYS = ("chunks", "references", "reference_lengths")
 BLOCK = 512
-"""Rows that are looked at together."""
+"""Number of rows to check together."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What `conf/data/bonito.yaml` sets.
+    """Settings of `conf/data/bonito.yaml`.
 
     Attributes:
         path: Directory, or a list of them; their chunks may differ in width.
@@ -63,10 +63,10 @@ class _Directory:
 
 
 def directories(settings: Settings) -> list[Path]:
-    """The directories with arrays: each one given, followed by its `validation/`.
+    """The directories with arrays: each given one, followed by its `validation/`.
 
     Raises:
-        DataError: one is missing, or has none.
+        DataError: a directory is missing, or has no arrays.
     """
     if not settings.path:
         raise DataError("data=bonito needs data.path=DIRECTORY")
@@ -92,7 +92,7 @@ def source_files(settings: Settings) -> list[Path]:
 
 
 def signal_files(settings: Settings) -> list[Path]:
-    """The files that `dataset.Row.file` counts."""
+    """The files that `dataset.Row.file` is an index into."""
     return [path / "chunks.npy" for path in directories(settings)]
 
 
@@ -113,7 +113,7 @@ def _open(path: Path) -> _Directory:
 
 
 def _splits(settings: Settings, directory: _Directory, has_validation: bool) -> np.ndarray:
-    """The split of each of a directory's rows, in their order."""
+    """The splits of a directory's rows, in order."""
     place = (np.arange(len(directory.rows)) + 0.5) / max(1, len(directory.rows))
     if directory.path.name == "validation":
         tested = settings.test / (settings.validation + settings.test)
@@ -126,7 +126,7 @@ def _splits(settings: Settings, directory: _Directory, has_validation: bool) -> 
 
 
 def _why_not(signal: np.ndarray, labels: np.ndarray, length: int, letters: int) -> str:
-    """Why a chunk cannot be used; empty where it can."""
+    """Why a chunk cannot be used; empty if it can."""
     if not np.isfinite(signal).all():
         return "NaN or infinite values in the signal"
     if signal.min() == signal.max():
@@ -139,11 +139,11 @@ def _why_not(signal: np.ndarray, labels: np.ndarray, length: int, letters: int) 
 
 
 def import_bonito(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
-    """All usable chunks of all directories; each is looked at once, none is copied.
+    """All usable chunks of all directories; each is read once, none is copied.
 
     Args:
-        settings: which.
-        counts: audit counters, raised in place.
+        settings: settings of the source.
+        counts: audit counters, incremented in place.
     Raises:
         DataError: arrays are missing, do not belong together, or most labels are outside the alphabet.
     """

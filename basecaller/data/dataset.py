@@ -45,7 +45,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "splits": np.dtype(np.uint8),
 }
 WRITTEN = DTYPES | {"signal_rows": np.dtype(np.int64), "places": np.dtype(np.int64)}
-"""Also what a data set may do without."""
+"""All files of a data set, including optional ones."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Row:
 
     Attributes:
         file: index into the source's list of files.
-        row: in that file.
-        samples: its width.
+        row: row in that file.
+        samples: width of the row.
     """
 
     file: int
@@ -69,12 +69,12 @@ class Chunk:
 
     Attributes:
         read_id: the read it was cut from; all chunks of a read lie in one split.
-        signal: float [samples], normalised; or the row of a file that it is.
+        signal: float [samples], normalised; or the row of a file that holds it.
         labels: uint8 [bases], values from 1.
-        starts: int [bases], the first sample of each base within `signal`, ascending; None where they are not known.
-        split: one of `SPLITS`; it means nothing as long as only a part of a source is imported.
-        contig: that it is aligned to, if any.
-        blocks: int64 [blocks, 2], first and last position of what it covers there.
+        starts: int [bases], the first sample of each base within `signal`, ascending; None if unknown.
+        split: one of `SPLITS`; meaningless as long as only a part of a source is imported.
+        contig: the contig that it is aligned to, if any.
+        blocks: int64 [blocks, 2], first and last position of the blocks that it covers there.
     """
 
     read_id: str
@@ -117,11 +117,11 @@ class _Column:
 
 
 class DatasetWriter:
-    """Writes a data set beside its place and renames it there when it is whole; on an error nothing is left.
+    """Writes a data set to a temporary folder and renames it when it is complete; on an error nothing is left.
 
     Args:
-        folder: its place.
-        meta: of the source.
+        folder: folder of the complete data set.
+        meta: metadata of the source.
         alphabet: the letters of labels 1, 2, ...
         needed: the splits that must not be empty.
 
@@ -130,7 +130,7 @@ class DatasetWriter:
         ...     writer.add(chunk)
 
     Raises:
-        DataError: from `add`, when a chunk is not what a data set may hold.
+        DataError: from `add`, if a chunk is invalid.
     """
 
     def __init__(self, folder: Path, meta: dict[str, Any], alphabet: str = ALPHABET, needed: Sequence[str] = SPLITS) -> None:
@@ -173,7 +173,7 @@ class DatasetWriter:
         self.counts[chunk.split] += 1
 
     def _add_signal(self, name: str, signal: np.ndarray | Row) -> int:
-        """Returns how many samples it has."""
+        """Adds a signal and returns its number of samples."""
         if isinstance(signal, Row):
             self.hash.update(self.columns["signal_rows"].append(np.array([signal.file, signal.row])))
             return signal.samples
@@ -219,9 +219,9 @@ class Dataset:
 
     Args:
         folder: a folder written by `DatasetWriter`.
-        elsewhere: the files that hold the signals, where they are not in the folder.
+        elsewhere: the files that hold the signals, if they are not in the folder.
     Raises:
-        DataError: the folder is no data set, of another format, or cut short.
+        DataError: the folder is no data set, has another format, or is truncated.
     """
 
     def __init__(self, folder: Path, elsewhere: Sequence[Path] = ()) -> None:
@@ -250,7 +250,7 @@ class Dataset:
             raise DataError(f"{folder}: {problem}; it was damaged: delete the folder and prepare it again")
 
     def _problem(self) -> str:
-        """What does not fit together in the arrays; empty where all does."""
+        """Describes how the arrays are inconsistent; empty if they are consistent."""
         chunks = len(self.splits)
         samples = len(self.signals) if self.rows is None else self.meta.get("samples")
         for name, offsets, end in (
@@ -301,9 +301,9 @@ class Dataset:
         return np.flatnonzero(self.splits == SPLITS.index(split))
 
     def choice(self, split: str, limit: int | None, seed: int = 0) -> np.ndarray:
-        """A random choice of so many chunks of a split, or all: int64 [n], ascending.
+        """A random choice of `limit` chunks of a split (None: all): int64 [n], ascending.
 
-        A larger choice of the same seed holds the smaller one.
+        A larger choice with the same seed includes the smaller one.
         """
         indices = self.indices(split)
         return indices if limit is None else np.sort(np.random.default_rng(seed).permutation(indices)[:limit])
@@ -337,12 +337,12 @@ class Dataset:
 
     @property
     def places(self) -> tuple[np.ndarray, list[Contig]]:
-        """What aligned chunks cover, int64 [blocks, 4]: chunk, contig's number, first and last position; and the contigs."""
+        """Blocks that aligned chunks cover, int64 [blocks, 4]: chunk, contig index, first and last position; and contigs."""
         blocks = np.load(self.folder / "places.npy", allow_pickle=False).reshape(-1, 4)
         return blocks, [(name, length) for name, length in self.meta["contigs"]]
 
     def infeasible(self, indices: np.ndarray, stride: int) -> np.ndarray:
-        """Those of `indices` whose target needs more frames than the network gives at this stride."""
+        """The `indices` of chunks whose target needs more frames than the network gives at this stride."""
         return indices[self.frames_needed[indices] > output_length(self.lengths[indices], stride)]
 
 
@@ -350,7 +350,7 @@ def open_array(path: Path) -> Any:
     """A `.npy` file of numbers as a memory map.
 
     Raises:
-        DataError: it is missing, cut short, or holds no numbers.
+        DataError: the file is missing or truncated, or holds no numbers.
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -1,4 +1,4 @@
-"""Files below a folder, also those that are reached through symbolic links."""
+"""Files below a folder, including those behind symbolic links."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 
 def files_below(folder: Path, ending: str) -> list[Path]:
-    """All files below a folder whose names end so, sorted; each file once, however many links lead to it.
+    """All files below a folder with a given ending, sorted; each file once, however many links lead to it.
 
     Follows links to folders, which `Path.rglob` does not before Python 3.13, and enters no folder twice.
 
     Args:
-        folder: where to look.
-        ending: such as `.pod5`, in lower case; upper case is found too.
+        folder: folder to search.
+        ending: ending in lower case, such as `.pod5`; upper case is found too.
     """
     found, entered = dict[Path, Path](), set[Path]()
     for place, folders, names in os.walk(folder, followlinks=True):
@@ -24,7 +24,7 @@ def files_below(folder: Path, ending: str) -> list[Path]:
         entered.add(real)
         folders.sort()
         for name in sorted(names):
-            # `._reads.pod5` is what macOS leaves beside reads.pod5 on foreign disks: no data
+            # macOS writes `._reads.pod5` next to reads.pod5 on foreign disks: it holds no data
             if name.lower().endswith(ending) and not name.startswith("._"):
                 path = Path(place, name)
                 known = found.setdefault(path.resolve(), path)

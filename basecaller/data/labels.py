@@ -1,9 +1,9 @@
-"""The bases of a BAM record placed on its read's signal: by the move table, or by the alignment to the reference.
+"""Places the bases of a BAM record on its read's signal: by the move table, or by the alignment to the reference.
 
 Conventions (tags as dorado and Guppy write them): `mv[0]` is the stride in samples, after it one entry per stride block, 1
-where a new base starts; `ts` samples were trimmed before the first block. Of a read that was split, `pi` names the read in the
-POD5 file and `sp` the sample at which this part of it begins. The move table runs in signal order, also for a record on the
-reverse strand, whose SEQ is stored reverse-complemented.
+where a new base starts; `ts` samples were trimmed before the first block. For a split read, `pi` names the read in the POD5
+file and `sp` the sample at which this part begins. The move table runs in signal order, also for a record on the reverse
+strand, whose SEQ is stored reverse-complemented.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ LONGEST_INSERTION = 10
 sequence that the reference lacks, which leaves signal without labels."""
 
 LEAST_MATCHING = 0.5
-"""Share of equal bases in an alignment below which the FASTA is not the one that was aligned to. Chance gives 0.25."""
+"""Share of equal bases in an alignment below which the FASTA is not the aligner's reference. Chance gives 0.25."""
 
 WINDOW = 10
-"""Bases over which a read's usual samples for a base are measured: strides make the dwell of one base coarse."""
+"""Number of bases over which a read's typical samples per base are measured: strides make the dwell of one base coarse."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class LabelledRead:
     """Bases placed on a read's signal, or on a part of it.
 
     Attributes:
-        labels: uint8 [bases], in signal order; 0 where the letter is none of A, C, G, T.
-        starts: int64 [bases], first sample of each base in the whole read, each later than the one before.
+        labels: uint8 [bases], in signal order; 0 for letters other than A, C, G, T.
+        starts: int64 [bases], first sample of each base in the whole read, strictly ascending.
         stop: the sample after the last base.
         positions: int64 [bases] on the reference's forward strand; None for basecalls.
     """
@@ -57,8 +57,8 @@ class Moves:
 
     Attributes:
         starts: int64 [bases], first sample of every called base in the whole read, in signal order.
-        stop: the sample after the last one.
-        stride: samples in a block.
+        stop: the sample after the last base.
+        stride: samples per block.
     """
 
     starts: np.ndarray
@@ -70,7 +70,7 @@ def moves_of(record: Any) -> Moves:
     """The move table of a record.
 
     Raises:
-        Unusable: it is missing or broken.
+        Unusable: the move table is missing or broken.
     """
     table = whole_numbers(record, "mv")
     if table is None:
@@ -93,7 +93,7 @@ def label_from_moves(record: Any, moves: Moves, rna: bool = False) -> LabelledRe
     """The basecalls of a BAM record on its read's signal.
 
     Args:
-        record: with a sequence.
+        record: a BAM record with a sequence.
         moves: its move table.
         rna: the signal runs from the sequence's 3' end.
     Raises:
@@ -113,20 +113,20 @@ def label_from_reference(
     """The reference's bases under an aligned record, each at the start of the read base aligned to it.
 
     - Inserted bases (I) and clipped ends (S, H) get no labels. More than `LONGEST_INSERTION` inserted bases cut the read.
-    - Deleted bases (D) lie evenly between their neighbours where the signal there can hold them (`LEAST_SHARE`). Elsewhere they
-      get no labels, and the read is cut.
+    - Deleted bases (D) are spread evenly between their neighbours if the signal there is long enough (`LEAST_SHARE`). Otherwise
+      they get no labels, and the read is cut.
     - Skipped bases (N, introns) get no labels. They do not cut the read: its molecule has no intron.
 
     Args:
         record: an aligned BAM record.
         moves: its move table.
-        reference: the bases; None: those of the MD tag.
-        counts: audit counters, raised in place.
+        reference: the reference's bases; None: take them from the MD tag.
+        counts: audit counters, incremented in place.
         rna: the signal runs from the sequence's 3' end.
     Returns:
-        The parts that the read was cut into, in signal order; one where there was nothing to cut.
+        The parts that the read was cut into, in signal order; a single one if there was nothing to cut.
     Raises:
-        Unusable: alignment, move table, MD tag and reference do not fit each other.
+        Unusable: alignment, move table, MD tag and reference do not match.
     """
     bases = len(moves.starts)
     query, positions, read_length = _columns(record)
@@ -150,7 +150,7 @@ DELETION, HARD_CLIP = 2, 5
 
 
 def _columns(record: Any) -> tuple[np.ndarray, np.ndarray, int]:
-    """The bases of the reference that a record is aligned to, introns left out.
+    """The bases of the reference that a record is aligned to, without introns.
 
     Returns:
         For each the number of the read's base, -1 where there is none, int64 [columns], and the position, int64 [columns], both
@@ -176,7 +176,7 @@ def _columns(record: Any) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def _sequence(record: Any, query: np.ndarray) -> np.ndarray:
-    """Labels of the read in each column, in the reference's order: uint8 [columns]; 0 where there is none."""
+    """Labels of the read in each column, in the reference's order: uint8 [columns]; 0 for none."""
     if record.query_sequence is None:
         raise Unusable("no sequence (SEQ is *)")
     called = encode(record.query_sequence)
@@ -200,7 +200,7 @@ def _from_fasta(record: Any, query: np.ndarray, positions: np.ndarray, reference
 
 
 def _from_md(record: Any, query: np.ndarray) -> np.ndarray:
-    """The reference's bases by the MD tag, which says what differs from SEQ, and leaves insertions and introns out."""
+    """The reference's bases from the MD tag, which gives the differences from SEQ, without insertions and introns."""
     tag = str(record.get_tag("MD"))
     if not re.fullmatch(r"\d+(([A-Za-z]|\^[A-Za-z]+)\d+)*", tag):
         raise Unusable("broken MD tag")
@@ -221,7 +221,7 @@ def _from_md(record: Any, query: np.ndarray) -> np.ndarray:
 def _parts(
     labels: np.ndarray, positions: np.ndarray, query: np.ndarray, moves: Moves, counts: Counter[str]
 ) -> list[LabelledRead]:
-    """Places the bases of `_columns`, in signal order, and cuts where the signal is not theirs."""
+    """Places the bases of `_columns`, in signal order, and cuts where the signal does not belong to them."""
     matched = np.flatnonzero(query >= 0)
     at = moves.starts[query[matched]]
     columns, samples = np.diff(matched), np.diff(at)
@@ -234,7 +234,7 @@ def _parts(
     unlabelled = int(deleted[absent | foreign].sum())
     if unlabelled:
         counts["deleted bases without labels"] += unlabelled
-    # deleted bases lie at equal steps behind the matched base before them
+    # deleted bases follow the matched base before them at equal steps
     before = np.cumsum(query >= 0) - 1
     step = np.arange(len(query)) - matched[np.maximum(before, 0)]
     starts = at[before] + step * np.append(samples, 0)[before] // np.append(columns, 1)[before]
@@ -249,6 +249,6 @@ def _parts(
 
 
 def _usual_dwell(moves: Moves) -> float:
-    """Samples for a base, as is usual in this read: stalls do not count."""
+    """Typical number of samples per base in this read, without stalls."""
     over = min(WINDOW, len(moves.starts) - 1)
     return float(np.median(moves.starts[over:] - moves.starts[:-over]) / over) if over else 1.0

@@ -1,4 +1,4 @@
-"""Several data sets as one, each with its weight."""
+"""Several weighted data sets as one."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Part:
     """One source of a mixture.
 
     Attributes:
-        name: as the user calls it.
+        name: the user's name for the source.
         kind: a key of `sources.SOURCES`.
         weight: its share of the chunks, relative to the other parts' weights.
-        source: its settings.
+        source: settings of the source.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Settings:
-    """What `data.sources` sets.
+    """Settings of `data.sources`.
 
     Raises:
         SettingError: some sources are direct RNA and others are not.
@@ -55,8 +55,8 @@ class Mixture(Dataset):
 
     Args:
         parts: name, weight and data set of each.
-        fingerprint: of what they are made from.
-        folder: for its audit; there is nothing else in it.
+        fingerprint: fingerprint of their sources.
+        folder: folder for the audit; it holds nothing else.
     Raises:
         DataError: their alphabets differ.
     """
@@ -78,7 +78,7 @@ class Mixture(Dataset):
 
     @property
     def shares(self) -> dict[str, float]:
-        """Of each part in what a training draws."""
+        """Each part's share of the chunks that a training draws."""
         total = sum(weight for _, weight, _ in self.parts)
         return {name: weight / total for name, weight, _ in self.parts}
 
@@ -95,10 +95,9 @@ class Mixture(Dataset):
         return self.parts[part][2].chunk(int(index - self.firsts[part]))
 
     def choice(self, split: str, limit: int | None, seed: int = 0) -> np.ndarray:
-        """A random choice of chunks of a split, of which each part has its share: int64 [n], ascending.
+        """A random choice of chunks of a split with every part's share: int64 [n], ascending.
 
-        To train on, chunks of a part that has too few are taken several times. Validation and test have none twice, and so
-        fewer chunks in all.
+        For training, chunks of a part with too few are repeated. Validation and test repeat no chunk, and so have fewer chunks.
         """
         shares = np.array(list(self.shares.values()))
         there = [self.firsts[i] + dataset.indices(split) for i, (_, _, dataset) in enumerate(self.parts)]

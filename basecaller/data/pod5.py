@@ -22,7 +22,7 @@ from basecaller.data.tags import Unusable, whole_number
 from basecaller.errors import DataError
 
 VERSION = 2
-"""Of the data sets that are made from POD5 and BAM: see `sources.Source`."""
+"""Version of data sets made from POD5 and BAM: see `sources.Source`."""
 
 LABELS = ("auto", "moves", "reference")
 SPLIT_BY = ("read", "position")
@@ -30,7 +30,7 @@ SPLIT_BY = ("read", "position")
 
 @dataclass(frozen=True)
 class Settings:
-    """What `conf/data/pod5.yaml` sets. `pod5` and `bam` are lists of equal length: pairs that belong together.
+    """Settings of `conf/data/pod5.yaml`. `pod5` and `bam` are lists of equal length, which form pairs.
 
     Attributes:
         pod5: POD5 file or folder, or a list of them.
@@ -63,11 +63,11 @@ class Settings:
 
 
 def pod5_files(entry: str, key: str = "data.pod5") -> list[Path]:
-    """The POD5 files that an entry names: itself, or all below it where it is a folder.
+    """The POD5 files of an entry: the file itself, or all files below a folder.
 
     Args:
         entry: a path.
-        key: the setting that it is from, for messages.
+        key: the entry's setting, for messages.
     Raises:
         DataError: there are none.
     """
@@ -112,7 +112,7 @@ def cut_chunks(starts: np.ndarray, stop: int, chunk_samples: int) -> Iterator[tu
     Args:
         starts: int64 [bases], first sample of each base.
         stop: the sample after the last base.
-        chunk_samples: the longest stretch. A base that is longer by itself is left out.
+        chunk_samples: the longest stretch. A single base that is longer is dropped.
     Yields:
         (first, last + 1) base of each stretch, in order.
     """
@@ -126,10 +126,10 @@ def cut_chunks(starts: np.ndarray, stop: int, chunk_samples: int) -> Iterator[tu
 
 
 def _hold(settings: Settings, record: Any, known: bool) -> None:
-    """Holds a record against what the settings ask for.
+    """Checks a record against the settings' limits.
 
     Raises:
-        Unusable: it falls short.
+        Unusable: the record is below a limit.
     """
     if settings.labels == "reference" and not known:
         raise Unusable("not aligned to a known reference")
@@ -140,10 +140,10 @@ def _hold(settings: Settings, record: Any, known: bool) -> None:
 
 
 def _hold_length(record: Any, samples: int) -> None:
-    """Holds the `ns` tag, the samples that were basecalled, against the signal's length; of a split read it is a part's.
+    """Checks the `ns` tag, the number of basecalled samples, against the signal's length; for a split read, a part's length.
 
     Raises:
-        Unusable: the record is of another signal.
+        Unusable: the record belongs to another signal.
     """
     called, begin = whole_number(record, "ns"), whole_number(record, "sp") or 0
     if called is not None and (begin + called > samples or (called < samples and not record.has_tag("pi"))):
@@ -153,10 +153,10 @@ def _hold_length(record: Any, samples: int) -> None:
 def _label(
     read: Any, record: Any, reference: Reference | None, settings: Settings, counts: Counter[str]
 ) -> tuple[list[LabelledRead], Contig | None]:
-    """A record's bases on its read's signal, in one part or in several, and the contig that they are on; None for basecalls.
+    """A record's bases on its read's signal, in one or several parts, and their contig; None for basecalls.
 
     Raises:
-        Unusable: they cannot be placed.
+        Unusable: the bases cannot be placed.
     """
     known = not record.is_unmapped and (reference is not None or record.has_tag("MD"))
     _hold(settings, record, known)
@@ -164,7 +164,7 @@ def _label(
         raise Unusable("no signal")
     moves = moves_of(record)
     _hold_length(record, read.num_samples)
-    if moves.starts[-1] >= read.num_samples or moves.stop > read.num_samples + moves.stride:  # a last block may be cut short
+    if moves.starts[-1] >= read.num_samples or moves.stop > read.num_samples + moves.stride:  # the last block may be incomplete
         raise Unusable("move table longer than the signal")
     if known and settings.labels != "moves":
         placed = label_from_reference(record, moves, reference, counts, settings.rna)
@@ -174,14 +174,14 @@ def _label(
 
 @dataclass(frozen=True)
 class Part:
-    """What can be imported by itself.
+    """A part of the source that can be imported separately.
 
     Attributes:
         file: a POD5 file of a pair.
         bam: the pair's BAM entry.
-        pair: its number.
+        pair: number of the pair.
         first: whether it is the pair's first file.
-        repeated: of reads that an earlier file has too, by id the reason to leave them out.
+        repeated: the reason to drop a read that an earlier file also has, by read id.
         reference: folder of the reference's bases, if any.
     """
 
@@ -197,8 +197,8 @@ def parts(settings: Settings, scratch: Path) -> list[Part]:
     """All POD5 files, with the BAM that they belong to.
 
     Args:
-        settings: of the source.
-        scratch: a folder for what all parts need.
+        settings: settings of the source.
+        scratch: a folder for files that all parts share.
     Raises:
         DataError: a file is missing or damaged, or the lists do not pair up.
     """
@@ -212,13 +212,13 @@ def parts(settings: Settings, scratch: Path) -> list[Part]:
 
 
 def _repeated(found: list[Part]) -> list[dict[str, str]]:
-    """Of each part, the reads that an earlier one has: one of its pair, or of another pair whose BAM has a record of it."""
+    """For each part, the reads that an earlier part has: one of its pair, or of another pair whose BAM has their record."""
     ids = [_read_ids(part.file) for part in found] if len(found) > 1 else []
     reasons = [dict[str, str]() for _ in found]
     if ids:
         every, part_of = np.concatenate(ids), np.repeat(np.arange(len(found)), [len(own) for own in ids])
         _, same, counts = np.unique(every, axis=0, return_inverse=True, return_counts=True)
-        imported: dict[str, int] = {}  # the part that has a read's record
+        imported: dict[str, int] = {}  # the part with a read's record
         seen: dict[tuple[int, str], int] = {}  # the first part of a pair that has a read
         for row in np.flatnonzero(counts[same.ravel()] > 1):
             part, read_id = int(part_of[row]), str(UUID(bytes=every[row].tobytes()))
@@ -252,12 +252,12 @@ REPEATED, IN_ANOTHER_PAIR = "reads left out: in an earlier POD5 file too", "read
 
 
 def import_part(settings: Settings, part: Part, counts: Counter[str]) -> Iterator[Chunk]:
-    """All usable chunks of one POD5 file, their splits still open.
+    """All usable chunks of one POD5 file, without their splits.
 
-    A read that cannot be used is left out and counted by reason. Of several records of a read the first usable one counts.
+    Unusable reads are dropped and counted by reason. If a read has several records, the first usable one counts.
 
     Raises:
-        DataError: a whole file is damaged or of another kind.
+        DataError: a file is damaged or of another kind.
     """
     reference = Reference(part.reference) if part.reference else None
     known = records_of(part.bam)
@@ -278,7 +278,7 @@ def import_part(settings: Settings, part: Part, counts: Counter[str]) -> Iterato
         for same in found:
             if len(same) > 1:
                 counts["records left out: another one of the same read"] += len(same) - 1
-            if settings.labels == "auto":  # a read that was aligned as well: the reference knows better
+            if settings.labels == "auto":  # for an aligned read, the reference is more accurate
                 same.sort(key=lambda record: bool(record.is_unmapped))
             reasons = []
             for record in same:
@@ -302,7 +302,7 @@ def _signal(read: Any, placed: list[LabelledRead]) -> np.ndarray:
     """The normalised signal of a read from its first label to its last: float32 [samples].
 
     Raises:
-        Unusable: it cannot be read, or is not finite.
+        Unusable: the signal cannot be read, or is not finite.
     """
     try:
         adc = read.signal[placed[0].starts[0] : placed[-1].stop].astype(np.float32)
@@ -352,16 +352,16 @@ def _blocks(positions: np.ndarray) -> np.ndarray:
 
 
 def split_parts(settings: Settings, imported: list[Dataset], counts: Counter[str]) -> list[np.ndarray]:
-    """The split of every chunk, now that all are there.
+    """The split of every chunk, after all parts are imported.
 
     Args:
-        settings: of the source.
-        imported: each part that has a chunk.
-        counts: audit counters, raised in place.
+        settings: settings of the source.
+        imported: all parts with a chunk.
+        counts: audit counters, incremented in place.
     Returns:
-        For each of them int64 [chunks], indices into `SPLITS`; -1 for chunks to leave out.
+        For each part int64 [chunks], indices into `SPLITS`; -1 for chunks to drop.
     Raises:
-        DataError: no chunk is left, or data.split=position, and nothing has a position.
+        DataError: no chunk is left, or with data.split=position no chunk has a position.
     """
     if not imported:
         raise DataError(f"{', '.join(settings.pod5)}: no chunk is left ({_told(counts, 'chunks dropped')})")
@@ -393,14 +393,14 @@ def split_parts(settings: Settings, imported: list[Dataset], counts: Counter[str
 
 
 def check_parts(settings: Settings, found: list[Part], counts: list[Counter[str]]) -> None:
-    """Whether every pair gave something.
+    """Checks that every pair gave chunks.
 
     Args:
-        settings: of the source.
-        found: its parts.
-        counts: of each of them.
+        settings: settings of the source.
+        found: parts of the source.
+        counts: counts of each part.
     Raises:
-        DataError: a pair gave nothing; the message says why.
+        DataError: a pair gave no chunk; the message says why.
     """
     of_pair: dict[int, Counter[str]] = {}
     for part, own in zip(found, counts, strict=True):
@@ -411,7 +411,7 @@ def check_parts(settings: Settings, found: list[Part], counts: list[Counter[str]
 
 
 def _refuse(settings: Settings, pair: int, counts: Counter[str]) -> None:
-    """Says why a pair gave nothing."""
+    """Raises an error that explains why a pair gave no chunk."""
     entry, bam = settings.pod5[pair], settings.bam[pair]
     told = _told(counts, "reads dropped")
     if not told:
@@ -423,7 +423,7 @@ def _refuse(settings: Settings, pair: int, counts: Counter[str]) -> None:
 
 
 def _told(counts: Counter[str], kind: str) -> str:
-    """How many were dropped for which reasons, the commonest first."""
+    """Numbers of drops by reason, the most common first."""
     return ", ".join(f"{n} {reason.removeprefix(f'{kind}: ')}" for reason, n in counts.most_common() if reason.startswith(kind))
 
 
@@ -438,4 +438,4 @@ HINTS = {
     "another reference than the FASTA": "data.reference must be the FASTA that was aligned to",
     "broken MD tag": "Write MD tags anew with samtools calmd, or give data.reference=FASTA",
 }
-"""What to do when no read can be used, by words of a reason; the first that fits is told."""
+"""Advice if no read can be used, by words of the reason; the first match is shown."""

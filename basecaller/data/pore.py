@@ -1,4 +1,4 @@
-"""The pore's levels by k-mer, and whether the labels of a data set fit its signals by them."""
+"""The pore's levels by k-mer, and how well the labels of a data set fit its signals by these levels."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from basecaller.data.signal import encode, reverse_complement
 from basecaller.errors import DataError
 
 ALIGNED = 100
-"""Chunks whose event means are held against a table."""
+"""Number of chunks whose event means are compared with a table."""
 
 PLACED, LONGEST = 30, 8000
-"""Chunks whose labels are placed by dynamic programming, and the samples of the longest: its cost grows with their square."""
+"""Number of chunks whose labels are placed by dynamic programming, and samples of the longest: the cost grows quadratically."""
 
 FRAMES_PER_BASE = 4
 """Frames, means of a few samples, that stand for a base (median) when labels are placed."""
@@ -33,9 +33,9 @@ class Pore:
     """A k-mer table.
 
     Attributes:
-        name: for readers.
-        levels: float32 [4^k], in the order AA...A .. TT...T; only differences between them count.
-        offset: base i of a read lies under the k-mer seq[i - offset : i - offset + k]; None where that is not known.
+        name: readable name.
+        levels: float32 [4^k], in the order AA...A .. TT...T; only differences between them matter.
+        offset: base i of a read lies under the k-mer seq[i - offset : i - offset + k]; None if unknown.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Pore:
 
     @cached_property
     def digest(self) -> str:
-        """Of the levels, 16 hex digits."""
+        """Digest of the levels, 16 hex digits."""
         return hashlib.sha256(self.levels.tobytes()).hexdigest()[:16]
 
     def expected(self, labels: np.ndarray) -> np.ndarray:
@@ -74,10 +74,10 @@ def r94() -> Pore:
 
 
 def pore_of(path: str | None) -> Pore:
-    """The table that `data.pore_model` names; R9.4's where it names none.
+    """The table that `data.pore_model` names; by default R9.4's.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the table cannot be read.
     """
     return r94() if path is None else Pore(Path(path).name, read_table(Path(path)))
 
@@ -86,8 +86,8 @@ def read_table(path: Path) -> np.ndarray:
     """The levels of a k-mer table: float32 [4^k].
 
     Args:
-        path: text; a k-mer and its level in each row, as in Oxford Nanopore's tables: the column `level_mean` where there is a
-            header, else the second.
+        path: text file with a k-mer and its level in each row, like Oxford Nanopore's tables. The level is in the column
+            `level_mean` if there is a header, else in the second column.
     Raises:
         DataError: it is missing, is no such table, or lacks k-mers.
     """
@@ -124,13 +124,13 @@ Ways = dict[str, float]
 
 
 def fit(dataset: Dataset, pore: Pore) -> Ways | None:
-    """How well labels and signals of a data set fit each other by a table: as they are given, and in the ways in which labels
-    get mixed up. Another pore fits badly in every way.
+    """How well labels and signals of a data set fit each other by a table, as given and after the usual mix-ups of labels.
+    Another pore fits badly in every way.
 
     Returns:
-        By way, the median over chunks of a correlation. Where base starts are known, that of the means of events with the
-        levels; else that of the signal with the levels, placed on it as they fit best (then any labels fit somewhat, and the
-        right ones best). None where letters are others than the table's, or no chunk is long enough.
+        For each way, the median over chunks of a correlation. If base starts are known, it correlates event means with the
+        levels; else the signal with the levels in their best placement (then any labels fit somewhat, and the right ones
+        best). None if the letters are not the table's, or no chunk is long enough.
     """
     if dataset.alphabet != ALPHABET:
         return None
@@ -154,16 +154,16 @@ def fit(dataset: Dataset, pore: Pore) -> Ways | None:
 
 
 def _ways(labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Labels as given, and what they would be if they had been mixed up."""
+    """Labels as given and after every possible mix-up."""
     ways = {"as given": labels, "other strand": reverse_complement(labels), "reversed": labels[::-1]}
     for letters in itertools.islice(itertools.permutations(ALPHABET), 1, None):
-        order = "".join(letters)  # the letters that labels 1, 2, 3, 4 would stand for
+        order = "".join(letters)  # letters of the labels 1, 2, 3, 4 in this mix-up
         ways[f"in the order {' '.join(order)}"] = np.append(0, encode(order))[labels].astype(np.uint8)
     return ways
 
 
 def _best(found: dict[str, list[float]]) -> Ways | None:
-    """Medians: of a way the best offset, of the orders of letters the best one."""
+    """Medians at the best offset of each way, and for the best order of letters."""
     medians: Ways = {}
     for key, values in found.items():
         way = key.partition("@")[0]
@@ -173,7 +173,7 @@ def _best(found: dict[str, list[float]]) -> Ways | None:
 
 
 def event_means(signal: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Mean of the signal over each base: float64 [bases]. Bases of no sample share their neighbour's."""
+    """Mean of the signal over each base: float64 [bases]. Bases without samples share their neighbour's mean."""
     cuts, where = np.unique(starts, return_inverse=True)
     sums = np.add.reduceat(np.asarray(signal, np.float64), cuts)
     means: np.ndarray = (sums / np.diff(np.append(cuts, len(signal))))[where]
@@ -181,14 +181,14 @@ def event_means(signal: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 
 def _correlation(means: np.ndarray, expected: np.ndarray, offset: int) -> float:
-    """Of event means with the levels of k-mers that begin `offset` bases earlier."""
+    """Correlation of event means with the levels of k-mers that begin `offset` bases earlier."""
     seen = means[max(0, offset) : offset + len(expected)]
     expected = expected[max(0, -offset) :][: len(seen)]
     return float(np.corrcoef(seen, expected)[0, 1]) if seen.std() > 0 and expected.std() > 0 else 0.0
 
 
 def _placed(dataset: Dataset, chosen: np.ndarray, pore: Pore) -> Ways | None:
-    """See `fit`: every chunk in every way, side by side."""
+    """See `fit`: places every chunk in every way, all at once."""
     names, signals, levels = list[str](), list[np.ndarray](), list[np.ndarray]()
     for i in chosen:
         signal, labels, _ = dataset.chunk(int(i))
@@ -209,14 +209,14 @@ def _placed(dataset: Dataset, chosen: np.ndarray, pore: Pore) -> Ways | None:
 
 
 def placed_correlation(signals: list[np.ndarray], levels: list[np.ndarray]) -> np.ndarray:
-    """How well levels fit signals when each is given the stretch of signal that suits it, in order, each at least a frame.
+    """How well levels fit signals if each level gets its best stretch of signal, in order, at least one frame each.
 
     Dynamic programming over frames and levels for the least sum of squared differences (as in Sakoe and Chiba, IEEE Trans.
     ASSP 26, 1978, where a frame has one level), all pairs at once.
 
     Args:
-        signals: float [frames] each, of mean 0 and variance 1.
-        levels: float [levels] each, likewise; no more than frames.
+        signals: float [frames] each, with mean 0 and variance 1.
+        levels: float [levels] each, likewise; not more than frames.
     Returns:
         float [pairs]: the square root of the share of the signal's variance that the levels explain.
     """

@@ -1,4 +1,4 @@
-"""BAM files: their primary records by read id, and how good a record is."""
+"""BAM files: their primary records by read id, and the quality of a record."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from basecaller.errors import DataError
 
 @contextmanager
 def reading(path: Path, key: str) -> Iterator[None]:
-    """Turns what goes wrong while a file is read into one message that names it.
+    """Turns errors while reading a file into one message that names the file.
 
     Args:
-        path: of the file.
-        key: the setting that it is from.
+        path: path of the file.
+        key: the setting that names it.
     """
     try:
         yield
@@ -32,7 +32,7 @@ def reading(path: Path, key: str) -> Iterator[None]:
 
 
 def bam_files(entry: str) -> list[Path]:
-    """The BAM files that an entry of `data.bam` names: itself, or all below it where it is a folder.
+    """The BAM files of an entry of `data.bam`: the file itself, or all files below a folder.
 
     Raises:
         DataError: there are none.
@@ -71,20 +71,20 @@ def contigs_of(path: Path) -> list[Contig]:
 
 
 Place = tuple[int, int]
-"""Where a record lies: the number of its file, and its place there."""
+"""The place of a record: index of its file, and offset in it."""
 
 
 class Records:
     """The primary records of some BAM files, by read id.
 
     Args:
-        paths: of the files.
+        paths: paths of the files.
     """
 
     def __init__(self, paths: list[Path]) -> None:
         self.paths, self.files, self.left_out = paths, [_open(path) for path in paths], Counter[str]()
         self.places: dict[str, tuple[Place, ...]] = {}
-        self.split: dict[str, list[str]] = {}  # of a read that the basecaller split (`pi`), the names of its records
+        self.split: dict[str, list[str]] = {}  # names of the records of a read that the basecaller split (`pi`)
         for file, (path, bam) in enumerate(zip(paths, self.files, strict=True)):
             with reading(path, "data.bam"):
                 self._scan(file, bam)
@@ -102,8 +102,8 @@ class Records:
             except StopIteration:
                 return
             except OSError:
-                if bam.tell() == at:  # a damaged file cannot be read on; a record that htslib refuses is passed
-                    with suppress(OSError):  # that it was cut short, once more
+                if bam.tell() == at:  # a damaged file cannot be read further; a record that htslib refuses is skipped
+                    with suppress(OSError):  # closing reports the truncation again
                         bam.close()
                     raise
                 self.left_out["records left out: CIGAR and sequence differ in length"] += 1
@@ -125,8 +125,8 @@ class Records:
         self.places[name] = (*self.places.get(name, ()), place)
 
     def find(self, read_id: str) -> list[list[Any]]:
-        """A read's records: a list for the read, or for each part that it was split into, with more than one record where it
-        was called several times."""
+        """A read's records: one list for the read, or for each of its parts if it was split. A list has several records if the
+        read was called several times."""
         found = list[list[Any]]()
         for name in dict.fromkeys([read_id, *self.split.get(read_id, [])]):  # a part may keep its parent's name
             of_part: dict[int, list[Any]] = {}
@@ -140,16 +140,16 @@ class Records:
 
 
 def _begin(record: Any) -> int:
-    """The sample of its parent read at which a part begins: parts of one name are told apart by it."""
+    """The sample of the parent read at which a part begins; it distinguishes parts of the same name."""
     try:
         return whole_number(record, "sp") or 0
     except Unusable:
         return 0
 
 
-@lru_cache(maxsize=1)  # a process imports one file after the other of a pair
+@lru_cache(maxsize=1)  # a process imports the files of a pair one after the other
 def records(paths: tuple[tuple[Path, int], ...]) -> Records:
-    """See `Records`; of paths with the times of their last changes."""
+    """The `Records` of paths, given with the times of their last changes."""
     return Records([path for path, _ in paths])
 
 

@@ -1,8 +1,8 @@
-"""A reference's bases, as labels that several processes read through one memory map.
+"""A reference's bases as labels, which several processes read through one memory map.
 
-The FASTA is read once and copied to a folder of the program's own: `labels.bin`, uint8, all sequences end to end, and
-`contigs.json`, where each begins and ends. This needs no `.fai`, which may be older than its FASTA, and writes nothing beside
-the user's genome. Reads plain, gzip and bgzip files, with lines of any lengths.
+The FASTA is read once and copied to a folder of this program: `labels.bin`, uint8, holds all sequences end to end, and
+`contigs.json` their beginnings and ends. This needs no `.fai`, which may be older than its FASTA, and writes nothing next to
+the user's genome. Reads plain, gzip and bgzip files, with lines of any length.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Reference:
     """A copied reference.
 
     Args:
-        folder: that `copy_reference` made.
+        folder: folder made by `copy_reference`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,7 +32,7 @@ class Reference:
         self.contigs: dict[str, tuple[int, int]] = {name: (begin, end) for name, begin, end in contigs}
 
     def bases(self, contig: str, positions: np.ndarray) -> np.ndarray:
-        """The bases of a contig at positions of it: uint8 [positions].
+        """The bases at positions of a contig: uint8 [positions].
 
         Raises:
             Unusable: there is no such contig, or a position lies beyond its end.
@@ -45,13 +45,13 @@ class Reference:
         return np.asarray(self.labels[begin + positions])
 
     def length(self, contig: str) -> int:
-        """Of a contig that is there, in bases."""
+        """Length of an existing contig, in bases."""
         begin, end = self.contigs[contig]
         return end - begin
 
 
 def copy_reference(fasta: Path, folder: Path) -> Path:
-    """Copies a FASTA's bases into a folder, where they are not there yet.
+    """Copies a FASTA's bases into a folder, if not already there.
 
     Returns:
         The folder.

@@ -1,4 +1,4 @@
-"""Letters as labels, and the normalisation of signals: what the simulator and the importers share."""
+"""Letters as labels, and the normalisation of signals, for the simulator and the importers."""
 
 import numpy as np
 

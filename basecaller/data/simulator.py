@@ -1,6 +1,6 @@
 """Simulated reads of the R9.4 pore: a random genome, the pore's k-mer levels, measured dwell times and noise.
 
-The constants are those of real reads (lambda and klebsiella, R9.4, 4 kHz), see `docs/data.md`.
+The constants come from real reads (lambda and klebsiella, R9.4, 4 kHz), see `docs/data.md`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from basecaller.data.signal import normalise, reverse_complement
 from basecaller.data.splits import splits_of_reads
 
 VERSION = HARD_VERSION = 1
-"""Of the reads that are drawn: see `sources.Source`."""
+"""Version of the simulated reads: see `sources.Source`."""
 
 SAMPLE_RATE = 4000.0  # samples per second
 SPEED_MEDIAN, SPEED_SIGMA, SPEED_RANGE = 400.0, 0.2, (210.0, 580.0)  # bases/s of a read, log-normal
@@ -29,14 +29,14 @@ FLANK = 6  # bases around a read, so that its first and last k-mers are whole
 
 @dataclass(frozen=True)
 class Preset:
-    """What makes reads easy or hard.
+    """Parameters that make reads easy or hard.
 
     Attributes:
-        dwell_least, dwell_sigma: samples of a base: the least, plus a log-normal with this heavy tail.
-        wander, wander_bases: the speed wanders along a read: standard deviation of its logarithm, and the bases after which it
-            has mostly forgotten where it was.
-        drift, drift_samples: so does the current's level, in pA; and the samples after which it has.
-        steps: whether equal k-mers in a row, as in a homopolymer, have levels of their own, which makes their number visible.
+        dwell_least, dwell_sigma: samples of a base: a minimum plus a heavy-tailed log-normal with this sigma.
+        wander, wander_bases: wandering of the speed along a read: standard deviation of its logarithm, and its correlation
+            length in bases.
+        drift, drift_samples: wandering of the current's level: standard deviation in pA, and correlation length in samples.
+        steps: whether successive equal k-mers, as in a homopolymer, have different levels, which makes their number visible.
     """
 
     dwell_least: float
@@ -56,7 +56,7 @@ which tells how long a homopolymer is, and where the current's level stands."""
 
 @dataclass(frozen=True)
 class Settings:
-    """What `conf/data/simulated.yaml` and `simulated_hard.yaml` size.
+    """Settings of `conf/data/simulated.yaml` and `simulated_hard.yaml`.
 
     Attributes:
         reads: Number of reads in all splits together.
@@ -79,7 +79,7 @@ class Settings:
 
 def wandering(rng: np.random.Generator, count: int, deviation: float, memory: float) -> np.ndarray:
     """An Ornstein-Uhlenbeck process: float [count], of this standard deviation and correlation exp(-distance / memory)."""
-    step = max(1, int(memory / 20))  # drawn at every so many places, straight between them
+    step = max(1, int(memory / 20))  # drawn at every `step`-th place, linear in between
     knots = np.arange(0, count + step, step)
     kept, path = np.exp(-step / memory), rng.normal(0, deviation, len(knots))
     for i in range(1, len(path)):
@@ -91,9 +91,9 @@ def simulate_read(labels: np.ndarray, rng: np.random.Generator, preset: Preset =
     """The signal of one strand.
 
     Args:
-        labels: uint8 [FLANK + bases + FLANK], values 1 to 4; the flanks shape the first and last levels only.
+        labels: uint8 [FLANK + bases + FLANK], values 1 to 4; the flanks only affect the first and last levels.
         rng: source of dwell times and noise.
-        preset: how hard.
+        preset: difficulty of the reads.
     Returns:
         Signal in picoampere, float32 [samples]; first sample of each base, int64 [bases].
     """
@@ -102,7 +102,7 @@ def simulate_read(labels: np.ndarray, rng: np.random.Generator, preset: Preset =
     first = FLANK - (pore.offset or 0)
     mean = pore.expected(labels)[first : first + bases]
     speed = np.clip(rng.lognormal(np.log(SPEED_MEDIAN), SPEED_SIGMA), *SPEED_RANGE)
-    # a log-normal of mean m has its median at m exp(-sigma^2 / 2)
+    # a log-normal with mean m has its median at m exp(-sigma^2 / 2)
     median = (SAMPLE_RATE / speed - preset.dwell_least) * np.exp(-(preset.dwell_sigma**2) / 2)
     stays = rng.lognormal(np.log(median), preset.dwell_sigma, bases)
     if preset.wander:
@@ -127,8 +127,8 @@ def simulate(settings: Settings, counts: Counter[str], preset: Preset = EASY) ->
 
     Args:
         settings: sizes and seed.
-        counts: audit counters, raised in place.
-        preset: how hard.
+        counts: audit counters, incremented in place.
+        preset: difficulty of the reads.
     """
     rng = np.random.default_rng(settings.simulator_seed)
     genome = rng.integers(1, 5, settings.genome_bases, dtype=np.uint8)
@@ -147,5 +147,5 @@ def simulate(settings: Settings, counts: Counter[str], preset: Preset = EASY) ->
 
 
 def simulate_hard(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
-    """As `simulate`, hard reads."""
+    """Like `simulate`, with hard reads."""
     return simulate(settings, counts, HARD)

@@ -1,4 +1,4 @@
-"""Prepared data sets: made from their source on first use, found again by a key of source and settings."""
+"""Prepared data sets: made from their source on first use, and found again by a key of source and settings."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ EDGE = 1 << 20
 
 @dataclass(frozen=True)
 class Parts:
-    """How a source of several files is imported: each file by itself, in processes side by side.
+    """Functions to import a source of several files, each separately in parallel processes.
 
     Attributes:
-        find: all parts of such settings; the folder is for what they share.
-        chunks: all usable chunks of one part, their splits still open; counts what is kept and dropped.
-        check: of the counts of all parts.
-        split: of each imported part, the splits of its chunks, -1 for those to leave out.
+        find: finds all parts; the folder is for files that they share.
+        chunks: returns all usable chunks of one part, without their splits; counts kept and dropped reads.
+        check: checks the counts of all parts.
+        split: returns the splits of each imported part's chunks, -1 for chunks to drop.
     """
 
     find: Callable[[Any, Path], list[Any]]
@@ -60,13 +60,13 @@ class Source:
 
     Attributes:
         settings: dataclass of its settings.
-        version: of the data sets that are made from it, and a part of their key. Raise it with any change to how their
-            signals are normalised, cut, labelled or split, and never for the words of a message.
-        chunks: all usable chunks of such settings, or how to import them in parts; counts what is kept and dropped.
-        files: that it reads, checked to be there.
-        places: settings that say where files are, not what is in them.
-        whole: those of `places` that name a file of which every byte counts: an edited genome keeps its size and its ends.
-        signals: the files in which signals stay; None where they are copied.
+        version: version of the data sets made from it, a part of their key. Increase it with any change to how signals are
+            normalised, cut, labelled or split, but not for the words of a message.
+        chunks: returns all usable chunks, or describes how to import them in parts; counts kept and dropped reads.
+        files: returns the files that it reads, checked to exist.
+        places: settings that give the place of files, not their content.
+        whole: settings in `places` whose files are fingerprinted completely: an edited genome keeps its size and its ends.
+        signals: returns the files in which signals stay; None if they are copied.
     """
 
     settings: type
@@ -105,7 +105,7 @@ SOURCES = {
         places=("path", "signals", "sequences"),
     ),
 }
-"""By the name in `data.name`. A mixture (`data=mixed`) is made of these."""
+"""Sources by their name in `data.name`. A mixture (`data=mixed`) consists of these."""
 
 
 @lru_cache
@@ -121,7 +121,7 @@ def _file_fingerprint(path: str, size: int, modified: int, whole: bool) -> str:
 
 
 def source_fingerprint(name: str, source: Any) -> str:
-    """What a data set is made from, whatever its files are called and wherever they lie: 16 hex digits.
+    """Digest of a data set's source, independent of the names and places of its files: 16 hex digits.
 
     Raises:
         DataError: a source file is missing.
@@ -130,7 +130,7 @@ def source_fingerprint(name: str, source: Any) -> str:
         told: Any = [[part.weight, source_fingerprint(part.kind, part.source)] for part in source.parts]
     else:
         kind, told = SOURCES[name], dataclasses.asdict(source)
-        for key in kind.places:  # how many, not which
+        for key in kind.places:  # the number of files, not their names
             told[key] = len(told[key]) if isinstance(told[key], list | tuple) else int(told[key] is not None)
         whole = [Path(named) for key in kind.whole if (named := getattr(source, key))]
         told["files"] = []
@@ -142,13 +142,13 @@ def source_fingerprint(name: str, source: Any) -> str:
 
 
 def prepare(name: str, source: Any, root: Path) -> Dataset:
-    """The data set of a source, made now if it is not there yet.
+    """The data set of a source, made now if it does not exist yet.
 
-    Several processes may ask at once: one makes it, the others wait. A data set is only ever seen whole.
+    Several processes may ask at once: one makes it, the others wait. No process ever sees an incomplete data set.
 
     Args:
-        name: of the source, a key of `SOURCES`, or `mixed`.
-        source: its settings.
+        name: name of the source, a key of `SOURCES`, or `mixed`.
+        source: settings of the source.
         root: folder of all prepared data sets.
     Raises:
         DataError: the source cannot be used; nothing is left behind.
@@ -162,7 +162,7 @@ def prepare(name: str, source: Any, root: Path) -> Dataset:
     if not folder.exists():
         root.mkdir(parents=True, exist_ok=True)
         with holding(shared_lock(root / f".{folder.name}.lock"), f"prepares {folder}"), naming(folder):
-            for leftover in root.glob(f"{folder.name}.partial-*"):  # of a process that was killed; we hold the lock
+            for leftover in root.glob(f"{folder.name}.partial-*"):  # from a killed process, since we hold the lock
                 shutil.rmtree(leftover)
             if not folder.exists():
                 log.info("preparing %s", folder)
@@ -182,14 +182,14 @@ def _write(name: str, kind: Source, source: Any, folder: Path, fingerprint: str)
         with DatasetWriter(folder, meta, getattr(source, "alphabet", ALPHABET), needed) as writer:
             for chunk in chunks:
                 writer.add(chunk)
-    except DataError:  # an interrupted import goes on with its parts, this one never will
+    except DataError:  # unlike an interrupted import, this one never resumes
         shutil.rmtree(_parts_folder(folder), ignore_errors=True)
         raise
     shutil.rmtree(_parts_folder(folder), ignore_errors=True)
 
 
 def _shown(things: Iterable[Any], total: int | None = None) -> Iterator[Any]:
-    """The same things, with a progress bar where somebody looks."""
+    """Yields the same things, with a progress bar on a terminal."""
     console = Console(stderr=True)
     hidden = not console.is_terminal
     return iter(track(things, "preparing", total, console=console, transient=True, disable=hidden))
@@ -238,12 +238,12 @@ def import_parts(name: str, source: Any, folder: Path, counts: Counter[str]) -> 
 
 
 def _end_quietly() -> None:
-    """Ctrl-C reaches every process of a terminal; the first one has the word for it."""
+    """Makes Ctrl-C end a worker silently: it reaches every process of a terminal, and the parent prints the message."""
     on_signal(SIGINT, SIG_DFL)
 
 
 def _import_part(name: str, source: Any, part: Any, target: Path, shown: Callable[..., Iterator[Any]] = iter) -> Counter[str]:
-    """Imports a part, where it is not done yet; a part without a chunk leaves its counts only."""
+    """Imports a part, if not already done; a part without chunks leaves only its counts."""
     done = target.with_suffix(".json")
     if (known := read_json(done)) is not None:
         return Counter(known)

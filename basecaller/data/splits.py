@@ -1,4 +1,4 @@
-"""Who trains, who validates, who tests: by read, or by place on the genome."""
+"""Splits for training, validation and test: by read, or by place on the genome."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ SPLITS = ("train", "validation", "test")
 
 
 def splits_of_reads(read_ids: Iterable[str], validation: float, test: float) -> dict[str, str]:
-    """The split of every read, by a hash of its id: more reads later move none.
+    """The split of every read, by a hash of its id: later reads move none of the earlier ones.
 
-    Where that would leave a split empty, as among few reads, the read whose hash is nearest goes there, as long as there are as
-    many reads as splits.
+    If a split would stay empty, as with few reads, the read with the nearest hash goes there, as long as there are as many
+    reads as splits.
 
     Args:
-        read_ids: of all reads that have a chunk.
-        validation, test: share of the reads in those splits; a test share of 0 asks for no test split.
+        read_ids: ids of all reads that have a chunk.
+        validation, test: share of the reads in these splits; a test share of 0 means no test split.
     """
     places = {read_id: int.from_bytes(hashlib.sha1(read_id.encode()).digest()[:8], "big") / 2**64 for read_id in read_ids}
     ordered = sorted(places, key=lambda read_id: (places[read_id], read_id))
@@ -46,16 +46,17 @@ def splits_of_places(
     validation: float,
     test: float,
 ) -> np.ndarray:
-    """The split of every chunk by its place: of what they cover, the first part trains, the next validates, the last tests.
+    """The split of every chunk by its place: the first part of the covered bases is for training, the next for validation, the
+    last for the test.
 
-    Contigs are laid end to end in the order of their header. Genomes that share no contig are cut each by itself.
+    Contigs are laid end to end in the order of their header. Genomes that share no contig are cut separately.
 
     Args:
-        chunks: how many there are.
-        blocks: int64 [blocks, 4], what they cover: the chunk, ascending, the contig's number, first and last position.
-        contigs: those of `blocks`.
-        headers: the contigs of each BAM file.
-        validation, test: share of the covered bases in those splits.
+        chunks: number of chunks.
+        blocks: int64 [blocks, 4], the covered blocks: chunk, ascending, contig index, first and last position.
+        contigs: contigs of `blocks`.
+        headers: contigs of each BAM file.
+        validation, test: share of the covered bases in these splits.
     Returns:
         int64 [chunks], indices into `SPLITS`; -1 for a chunk across a cut, 0 for a chunk without a block.
     """
@@ -77,7 +78,7 @@ def splits_of_places(
 
 
 def _genomes(headers: Iterable[Sequence[Contig]]) -> list[dict[Contig, int]]:
-    """Contigs that belong together, each with the place where it begins when they are laid end to end."""
+    """Contigs that belong together, each with its beginning when they are laid end to end."""
     found = list[dict[Contig, None]]()  # ordered sets
     for header in headers:
         own = dict.fromkeys(header)
@@ -89,7 +90,7 @@ def _genomes(headers: Iterable[Sequence[Contig]]) -> list[dict[Contig, int]]:
 
 
 def _cuts(begins: np.ndarray, ends: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """The places before which so large a share of what intervals cover lies: float [shares]."""
+    """The places before which each share of the bases covered by intervals lies: float [shares]."""
     order = np.argsort(begins, kind="stable")
     begins, ends = begins[order], np.maximum.accumulate(ends[order])
     new = np.append(True, begins[1:] > ends[:-1])  # intervals that do not touch an earlier one

@@ -1,7 +1,7 @@
 """The tags of a BAM record, by name and type.
 
-A name may stand twice in a record: minimap2 writes `ts:A:+`, the strand of a transcript, beside the basecaller's `ts:i:25`, the
-samples it trimmed. pysam's `get_tag` gives the first one, whatever its type.
+A record may have a name twice: minimap2 writes `ts:A:+`, the strand of a transcript, besides the basecaller's `ts:i:25`, the
+number of trimmed samples. pysam's `get_tag` returns the first one, whatever its type.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ WHOLE, REAL, ARRAY = frozenset("cCsSiI"), frozenset("cCsSiIf"), frozenset("B")
 
 
 class Unusable(Exception):  # noqa: N818
-    """Why one read is left out; counted in the audit."""
+    """The reason why a read is dropped, counted in the audit."""
 
 
 def _tag(record: Any, name: str, types: frozenset[str], wanted: str) -> Any:
-    """The tag's value; None where there is no tag of that name.
+    """The tag's value; None if there is no tag of that name.
 
     Raises:
         Unusable: the tag has another type.
@@ -42,19 +42,19 @@ def _tag(record: Any, name: str, types: frozenset[str], wanted: str) -> Any:
 
 
 def whole_number(record: Any, name: str) -> int | None:
-    """A whole number, None where the record has no such tag."""
+    """A whole number; None if the record has no such tag."""
     value = _tag(record, name, WHOLE, "a whole number")
     return None if value is None else int(value)
 
 
 def number(record: Any, name: str) -> float | None:
-    """A number, None where the record has no such tag."""
+    """A number; None if the record has no such tag."""
     value = _tag(record, name, REAL, "a number")
     return None if value is None else float(value)
 
 
 def whole_numbers(record: Any, name: str) -> np.ndarray | None:
-    """An array of whole numbers, int64; None where the record has no such tag."""
+    """An array of whole numbers, int64; None if the record has no such tag."""
     value = _tag(record, name, ARRAY, "an array of whole numbers")
     if value is None:
         return None

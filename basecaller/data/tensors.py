@@ -1,7 +1,7 @@
 """The original RawCTCNet's files: all reads' signals, and all sequences, each as one flat tensor and its index.
 
-`PREFIX.data.pth` is 1-D; `PREFIX.idxs.pth` is [N, 2], start and stop of each read in it. `.npy` arrays of the same shapes
-will do. Labels there are 1=A 2=G 3=C 4=T; here they become 1=A 2=C 3=G 4=T.
+`PREFIX.data.pth` is 1-D; `PREFIX.idxs.pth` is [N, 2], start and stop of each read in it. `.npy` arrays of the same shapes also
+work. Labels in the files are 1=A 2=G 3=C 4=T; here they become 1=A 2=C 3=G 4=T.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from basecaller.data.splits import splits_of_reads
 from basecaller.errors import DataError
 
 VERSION = 1
-"""Of the data sets that are made from such files: see `sources.Source`."""
+"""Version of data sets made from such files: see `sources.Source`."""
 
 LABELS = np.array([0, 1, 3, 2, 4], np.uint8)
 """A G C T to A C G T."""
@@ -27,7 +27,7 @@ LABELS = np.array([0, 1, 3, 2, 4], np.uint8)
 
 @dataclass(frozen=True)
 class Settings:
-    """What `conf/data/rawctcnet.yaml` sets.
+    """Settings of `conf/data/rawctcnet.yaml`.
 
     Attributes:
         path: Folder of the tensors.
@@ -90,10 +90,10 @@ def import_tensors(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
     """All usable reads, each one chunk.
 
     Args:
-        settings: where they lie.
-        counts: audit counters, raised in place.
+        settings: settings of the source.
+        counts: audit counters, incremented in place.
     Raises:
-        DataError: a file is missing or damaged, or they do not belong together.
+        DataError: a file is missing or damaged, or the files do not belong together.
     """
     files = source_files(settings)
     signal_index, signals, label_index, labels = map(_array, files)
@@ -115,7 +115,7 @@ def import_tensors(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
 
 
 def _why_not(signal: np.ndarray, labels: np.ndarray) -> str:
-    """Why a read cannot be used; empty where it can."""
+    """Why a read cannot be used; empty if it can."""
     if not len(signal) or not np.isfinite(signal).all():
         return "empty signal, or NaN or infinite values in it"
     if signal.min() == signal.max():

@@ -22,10 +22,8 @@ AXIS = "updates"
 class Logger:
     """Logs a training as a W&B run; see `loggers.training.Logger`.
 
-        Offline, every start of the program writes a new folder, and `wandb sync` joins the folders of one run. Files written
-        offline cannot be queried, so `wandb.json` in the training's folder keeps the logged points.
-                write_json(self.kept
-    ==>
+    Offline, every start of the program writes a new folder, and `wandb sync` joins the folders of one run. Files written
+    offline cannot be queried, so `wandb.json` in the training's folder keeps the logged points.
     """
 
     def __init__(self, settings: WandB, training: Training) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from basecaller.networks.masking import MaskedBatchNorm, hide, valid_frames
 
 EPSILON = 1e-3
-"""Published constants of batch normalisation."""
+"""Published epsilon of batch normalisation."""
 
 Positive = Annotated[float, {"above": 0}]
 
