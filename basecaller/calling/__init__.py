@@ -1,1 +1,1 @@
-"""From a trained network to basecalls of whole reads, how good they are, and the network for other programs."""
+"""Basecalls of whole reads with a trained network, their quality, and the network's export for other programs."""

@@ -18,7 +18,7 @@ from basecaller.networks.base import Network
 from basecaller.training.engine import engine_of
 
 LEAST_CHUNK = 4000
-"""Samples in a chunk whose length is not set, or sixteen times what is cut off at an edge: an eighth is scored twice."""
+"""Samples in a chunk if its length is not set; at least sixteen times an edge, so that at most an eighth is scored twice."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Call:
     """A basecalled read.
 
     Attributes:
-        read_id: of the read.
-        sequence: its bases.
+        read_id: id of the read.
+        sequence: bases of the call.
         frames: int64 [bases], the output frame of each base.
-        probabilities: float [bases], the network's for each base, in its frame.
+        probabilities: float [bases], the network's probability of each base in its frame.
         samples: length of the signal.
     """
 
@@ -41,7 +41,7 @@ class Call:
 
 
 def margin(network: Network) -> int:
-    """Samples at a chunk's inner edges whose scores see beyond it: half the receptive field, in whole frames."""
+    """Samples at a chunk's inner edges whose scores depend on signal beyond it: half the receptive field, in whole frames."""
     return math.ceil((network.receptive_field + stem_kernel(network.stride)) / 2 / network.stride) * network.stride
 
 
@@ -49,7 +49,7 @@ def cut(samples: int, chunk: int, edge: int) -> list[tuple[int, int, int, int]]:
     """Chunks of a read: first sample, the sample after the last, and the stretch [keep, until) whose scores count.
 
     Args:
-        samples: of the read.
+        samples: length of the read.
         chunk: longest chunk, a multiple of the stride.
         edge: see `margin`; less than half a chunk.
     """
@@ -67,12 +67,12 @@ class Caller:
     """Calls reads with a network.
 
     Args:
-        network: on its device.
-        chunk_samples: about how long a chunk is; None: long enough that little is scored twice.
-        batch_size: chunks that are scored together.
-        decoder: how scores become bases.
+        network: the network on its device.
+        chunk_samples: approximate length of a chunk; None: long enough that little is scored twice.
+        batch_size: number of chunks scored together.
+        decoder: decodes scores into bases.
     Raises:
-        SettingError: chunks would be shorter than what the network sees around a base.
+        SettingError: chunks would be shorter than the network's receptive field.
     """
 
     def __init__(self, network: Network, chunk_samples: int | None, batch_size: int, decoder: Decoder) -> None:
@@ -87,7 +87,7 @@ class Caller:
     def probabilities(self, signals: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
         """Label probabilities of whole reads, in their order: float32 [frames, labels].
 
-        Away from the ends of its chunks a frame's scores are those that the whole read would give.
+        Away from the ends of its chunks, a frame has the same scores as in the whole read.
 
         Args:
             signals: read ids, and normalised signals, float [samples].
@@ -130,7 +130,7 @@ class Caller:
             row[: stop - first] = signal[first:stop]
         nothing = np.zeros(0, np.int64)
         scores = self.engine.scores(Batch(rows, lengths, nothing, nothing)).float()
-        found = scores.mT.contiguous().softmax(1).mT.cpu().numpy()  # ten times as fast as over so few adjacent labels
+        found = scores.mT.contiguous().softmax(1).mT.cpu().numpy()  # ten times as fast as over a few adjacent labels
         return [row[: output_length(int(n), self.stride)] for row, n in zip(found, lengths, strict=True)]
 
     def calls(self, signals: Iterable[tuple[str, np.ndarray]]) -> Iterator[Call]:

@@ -1,4 +1,4 @@
-"""How good a model's basecalls are, in detail: on a data set, or aligned to a reference."""
+"""Detailed evaluation of a model's basecalls: on a data set, or aligned to a reference."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from basecaller.training.engine import engine_of
 from basecaller.training.evaluate import scored_batches, targets_of
 
 SHORTEST_SEED, LONGEST_SEED = 11, 15
-"""See `seed_length`; 15 is minimap2's for nanopore reads."""
+"""See `seed_length`; 15 is minimap2's default for nanopore reads."""
 
 LONGEST_RUN = 8
 """Homopolymers of this length and longer are counted together."""
@@ -30,13 +30,13 @@ LONGEST_RUN = 8
 
 @dataclass
 class Tally:
-    """What is counted over many calls.
+    """Counts over many calls.
 
     Attributes:
-        read_ids, alignments: of each call.
-        quality: raw phred, rounded -> [bases, errors], of the called bases inside alignments.
-        runs: length of a homopolymer of the truth -> [how many, how many called with their length].
-        counts: for the tables of benchmarks.
+        read_ids, alignments: read id and alignment of each call.
+        quality: raw phred, rounded -> [bases, errors], for the called bases inside alignments.
+        runs: length of a true homopolymer -> [total number, number called with the correct length].
+        counts: counts for the tables of benchmarks.
     """
 
     counts: Counts
@@ -49,10 +49,10 @@ class Tally:
         """Counts an alignment.
 
         Args:
-            read_id: of the call.
-            called, true: its columns, `-` for gaps.
-            length: of the whole truth.
-            probabilities: float, the network's of the bases called in it.
+            read_id: read id of the call.
+            called, true: columns of the alignment, `-` for gaps.
+            length: length of the whole truth.
+            probabilities: float, the network's probabilities of the called bases in it.
         """
         self.read_ids.append(read_id)
         self.alignments.append(Alignment.of(called, true, length))
@@ -69,22 +69,22 @@ class Tally:
 
     @property
     def identities(self) -> list[float]:
-        """Of each call."""
+        """The identity of each call."""
         return [round(alignment.identity, 4) for alignment in self.alignments]
 
     @property
     def homopolymers(self) -> list[Homopolymers]:
-        """By length."""
+        """The homopolymers by length."""
         return [Homopolymers(n, of, right / of) for n, (of, right) in sorted(self.runs.items())]
 
 
 def homopolymers(called: str, true: str) -> list[tuple[int, bool]]:
-    """Length of every run of equal bases inside an alignment, and whether it is called with just that length.
+    """Length of every run of equal bases inside an alignment, and whether it is called with exactly that length.
 
     Args:
-        called, true: the columns of the alignment, `-` for gaps. Runs at its ends are left out: they may go on.
+        called, true: the columns of the alignment, `-` for gaps. Runs at its ends are ignored, since they may continue.
     """
-    below: list[str] = []  # what is called under each true base, the letters inserted after it included
+    below: list[str] = []  # called letters under each true base, including the letters inserted after it
     for letter, right in zip(called, true, strict=True):
         if right == "-":
             if below:
@@ -107,15 +107,15 @@ def homopolymers(called: str, true: str) -> list[tuple[int, bool]]:
 def evaluate_chunks(
     network: Network, dataset: Dataset, indices: np.ndarray, decoder: Decoder, calibration: Calibration = UNCALIBRATED
 ) -> tuple[ChunkScores, Tally]:
-    """A model on chunks whose sequences are known.
+    """Evaluates a model on chunks with known sequences.
 
     Args:
-        network: of the model.
+        network: the model's network.
         dataset, indices: the chunks.
-        decoder: of the scores.
-        calibration: of the qualities in the tables.
+        decoder: decodes the scores.
+        calibration: calibration of the qualities in the tables.
     Returns:
-        Its scores, and the tally, which has the chunks in order of length.
+        The model's scores, and the tally, with the chunks in order of length.
     """
     alphabet = network.alphabet
     if dataset.alphabet != alphabet:
@@ -149,15 +149,15 @@ def evaluate_chunks(
 def evaluate_reads(
     calls: Iterable[Call], reference: Path, alphabet: str = ALPHABET, calibration: Calibration = UNCALIBRATED
 ) -> tuple[ReadScores, Tally]:
-    """Basecalled reads against a reference, by minimap2's alignments.
+    """Evaluates basecalled reads against a reference, by minimap2's alignments.
 
-    Identity is matches over alignment columns, of a read's best alignment; reads that do not align have none, and are counted.
+    Identity is matches over alignment columns of a read's best alignment; reads that do not align have none and are counted.
 
     Args:
-        calls: of the reads.
+        calls: calls of the reads.
         reference: FASTA file, or an index of minimap2.
-        alphabet: their letters.
-        calibration: of the qualities in the tables.
+        alphabet: letters of the calls.
+        calibration: calibration of the qualities in the tables.
     Raises:
         DataError: the reference cannot be read, or mappy is not installed.
     """
@@ -181,7 +181,7 @@ def evaluate_reads(
         along = mappy.revcomp(sequence) if backwards else sequence
         called, true = spread(along, aligner.seq(hit.ctg, hit.r_st, hit.r_en), hit.cigar)
         tally.add(call.read_id, called, true, hit.r_en - hit.r_st, probabilities[::-1] if backwards else probabilities)
-        if backwards:  # the tables tell bases apart, and a base is what passed through the pore
+        if backwards:  # the tables distinguish bases, so count the bases that passed through the pore
             called, true = mappy.revcomp(called), mappy.revcomp(true)
         tally.counts.add(call.read_id, called, true, probabilities)
         coverages.append(len(sequence) / len(call.sequence))
@@ -199,8 +199,8 @@ def evaluate_reads(
 
 
 def seed_length(bases: int) -> int:
-    """Bases that minimap2 wants to match in a row before it looks closer: as few as a genome of this size allows, in which one
-    such stretch in 64 occurs by chance. 15, its default, is rare in calls of 75 % identity: their best parts only would align.
+    """Length of minimap2's seeds: as short as a genome of this size allows, in which one such stretch in 64 occurs by chance.
+    Matches of 15 bases, the default, are rare in calls of 75 % identity: only their best parts would align.
     """
     return next((k for k in range(SHORTEST_SEED, LONGEST_SEED) if 4**k >= 64 * bases), LONGEST_SEED)
 

@@ -1,4 +1,4 @@
-"""POD5 files read, FASTQ, SAM and BAM files written."""
+"""Reads POD5 files; writes FASTQ, SAM and BAM files."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def signals(file: Path, counts: Counter[str], rna: bool = False) -> Iterator[tup
 
     Args:
         file: the POD5 file.
-        counts: raised in place: `samples` seen, and `without signal`, reads that have none.
-        rna: of direct RNA, which runs from the 3' end: the signals are turned around, as for training.
+        counts: incremented in place: `samples` read, and reads `without signal`.
+        rna: whether reads are direct RNA, which runs from the 3' end: their signals are reversed, as for training.
     Raises:
         DataError: it cannot be read.
     """
@@ -35,14 +35,14 @@ def signals(file: Path, counts: Counter[str], rna: bool = False) -> Iterator[tup
                 if not read.num_samples:
                     counts["without signal"] += 1
                     continue
-                signal = normalise(read.signal)  # the unit does not matter: it is divided out
+                signal = normalise(read.signal)  # normalisation removes the unit
                 yield str(read.read_id), np.ascontiguousarray(signal[::-1]) if rna else signal
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"reads: cannot read {file}: {error}; is it cut short or of another kind?") from error
 
 
 def reads_in(file: Path) -> int:
-    """How many reads a POD5 file has.
+    """The number of reads in a POD5 file.
 
     Raises:
         DataError: it cannot be read.
@@ -55,7 +55,7 @@ def reads_in(file: Path) -> int:
 
 
 def write_fastq(path: Path, calls: Iterable[Call], quality: Calibration) -> Iterator[Call]:
-    """Writes calls as FASTQ, and passes each on. A call without a base gets no record: many programs cannot read one."""
+    """Writes calls as FASTQ, and yields each. A call without bases gets no record, since many programs cannot read one."""
     with path.open("w", encoding="utf-8") as file:
         for call in calls:
             if call.sequence:
@@ -68,7 +68,7 @@ def write_fastq(path: Path, calls: Iterable[Call], quality: Calibration) -> Iter
 def write_alignments(
     path: Path, calls: Iterable[Call], quality: Calibration, stride: int, binary: bool, command: str, rna: bool = False
 ) -> Iterator[Call]:
-    """Writes calls as unaligned SAM or BAM records with `qs`, `mv`, `ns` and `ts` tags, as Dorado's; see `write_fastq`."""
+    """Writes calls as unaligned SAM or BAM records with Dorado's tags `qs`, `mv`, `ns` and `ts`; see `write_fastq`."""
     header = {"HD": {"VN": "1.6", "SO": "unknown"}, "PG": [{"ID": "basecaller", "VN": __version__, "CL": command}]}
     with pysam.AlignmentFile(str(path), "wb" if binary else "w", header=header) as file:
         for call in calls:
@@ -81,7 +81,7 @@ def write_alignments(
             record.query_qualities = array.array("B", [round(q) for q in qualities])
             moves = np.zeros(-(-call.samples // stride) + 1, np.int8)
             moves[0] = stride
-            if rna:  # the table runs with the signal as it was measured, in which a base begins where in the call it ends
+            if rna:  # the move table follows the measured signal, in which a base begins where it ends in the call
                 moves[len(moves) - np.append(call.frames[1:], len(moves) - 1)] = 1
             else:
                 moves[1 + call.frames] = 1

@@ -1,4 +1,4 @@
-"""A trained model: the folder of a training, and what is in it."""
+"""A trained model: the folder of a training and its contents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from basecaller.training.device import choose_device
 
 @dataclass(frozen=True)
 class _Direction:
-    """Makes a truth value of `no` and `off`, which are words in a config that is not checked."""
+    """Converts `no` and `off` to truth values: in an unchecked config they are strings."""
 
     rna: bool = False
 
@@ -32,10 +32,10 @@ class Trained:
     """A training's result.
 
     Attributes:
-        folder: of the training.
-        network: with its weights, on its device, in evaluation mode.
-        config: what it was trained with; None where only the checkpoint is there.
-        calibration: of its qualities; None where it was not evaluated yet.
+        folder: folder of the training.
+        network: network with its weights, on its device, in evaluation mode.
+        config: config of the training; None if there is only the checkpoint.
+        calibration: calibration of its qualities; None if it was not evaluated yet.
     """
 
     folder: Path
@@ -45,8 +45,8 @@ class Trained:
 
     @property
     def rna(self) -> bool:
-        """Whether it was trained on direct RNA, whose signals run from the 3' end: `data.rna`, or that of a mixture's sources,
-        which agree."""
+        """Whether it was trained on direct RNA, whose signals run from the 3' end: `data.rna`, or the common value of a
+        mixture's sources."""
         if self.config is None:
             return False
         mixed = OmegaConf.select(self.config, "data.sources") or {}
@@ -55,10 +55,10 @@ class Trained:
         return any(OmegaConf.merge(OmegaConf.structured(_Direction), each).rna for each in told)
 
     def data(self, overrides: list[str]) -> Data:
-        """The settings of the data that overrides describe, or without any of what it was trained on.
+        """The settings of the data described by overrides, or of the training data if there are none.
 
         Raises:
-            BasecallerError: there are none.
+            BasecallerError: there are no such settings.
         """
         config = compose_config(overrides) if overrides else self.config
         if config is None:
@@ -69,12 +69,12 @@ class Trained:
 
 
 def split_of(data: Data, split: str) -> tuple[Dataset, str | None]:
-    """The data set that holds a split, and the split's name there; None: all of it, as where `data.test` is a source of its
-    own.
+    """The data set that holds a split, and the split's name there; None for the whole data set, for example if `data.test` is a
+    separate source.
 
     Args:
-        data: settings.
-        split: one of `SPLITS`, or `all`: of the source that is trained on.
+        data: settings of the data.
+        split: one of `SPLITS`, or `all` for the whole training source.
     Raises:
         DataError: the source cannot be used.
     """
@@ -84,15 +84,15 @@ def split_of(data: Data, split: str) -> tuple[Dataset, str | None]:
 
 
 def load_model(model: str, device: str = "auto", networks: Sequence[str] = ()) -> Trained:
-    """A model that is given as a folder, or as the `best.pt` in it.
+    """Loads a model from a folder, or from the `best.pt` in it.
 
     Args:
-        model: as given.
+        model: path of the folder or the file.
         device: see `choose_device`.
         networks: modules that may be imported for it.
     Raises:
-        DataError: there is none, or it cannot be read.
-        SettingError: its network may not be imported, or cannot be.
+        DataError: the model is missing or cannot be read.
+        SettingError: its network must not or cannot be imported.
     """
     folder = Path(model)
     if folder.name == "best.pt":

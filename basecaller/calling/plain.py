@@ -1,4 +1,4 @@
-"""Networks for programs that know nothing of this one: what `basecaller.export` writes."""
+"""Networks for other programs, as written by `basecaller.export`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from basecaller.tower import EPSILON
 
 
 def _pointwise(weight: Tensor, bias: Tensor | None) -> nn.Conv1d:
-    """A 1x1 convolution of given weights, [out, in]."""
+    """A 1x1 convolution with given weights, [out, in]."""
     layer = nn.Conv1d(weight.shape[1], weight.shape[0], 1, bias=bias is not None)
     layer.weight.data = weight.detach().clone()[:, :, None]
     if bias is not None and layer.bias is not None:
@@ -24,7 +24,7 @@ class Plain(nn.Module):
     """RawCTCNet in ordinary layers: the same function in evaluation mode, without masks.
 
     Args:
-        network: whose weights it copies.
+        network: network to copy the weights from.
     """
 
     def __init__(self, network: RawCTCNet) -> None:
@@ -76,7 +76,7 @@ class LogProbabilities(nn.Module):
     """Any network, without masks.
 
     Args:
-        network: that it calls.
+        network: network that it calls.
     """
 
     def __init__(self, network: Network) -> None:

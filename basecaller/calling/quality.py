@@ -1,4 +1,4 @@
-"""Qualities of called bases: what the network says, fitted to what is observed."""
+"""Qualities of called bases: the network's confidence, calibrated to observed errors."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from basecaller.files import read_json
 LEAST_QUALITY, MOST_QUALITY = 1.0, 50.0
 
 FEWEST = 20
-"""Bases of one quality below which nothing is fitted to it."""
+"""Number of bases of a quality below which it is ignored in fits."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """From the network's confidence to qualities that tell the share of errors: phred = slope x raw + offset, raw being that of
-    the network's own probability. Fitted by `calibrate`.
+    """Maps the network's confidence to qualities that match the share of errors: phred = slope x raw + offset, where raw is the
+    phred of the network's own probability. Fitted by `calibrate`.
     """
 
     slope: float = 1.0
@@ -32,7 +32,7 @@ class Calibration:
         return self.written(raw_quality(probabilities))
 
     def written(self, raw: Any) -> np.ndarray:
-        """What is written for raw qualities."""
+        """Written qualities for raw qualities."""
         return np.clip(self.slope * raw + self.offset, LEAST_QUALITY, MOST_QUALITY)
 
 
@@ -45,9 +45,9 @@ class QualityBin:
 
     Attributes:
         raw: phred of the network's own probability, rounded.
-        bases: how many there were.
-        observed: phred of the share of them that was wrong.
-        written: phred that a calibration gives them.
+        bases: number of bases.
+        observed: phred of the share of wrong bases.
+        written: phred given by a calibration.
     """
 
     raw: int
@@ -58,7 +58,7 @@ class QualityBin:
 
 @dataclass(frozen=True)
 class CalibrationFit:
-    """What `calibration.json` holds: a calibration, and what it was fitted to."""
+    """The contents of `calibration.json`: a calibration, and the data that it was fitted to."""
 
     slope: float
     offset: float
@@ -89,25 +89,25 @@ def raw_quality(probabilities: np.ndarray) -> np.ndarray:
 
 
 def mean_quality(qualities: np.ndarray) -> float:
-    """Of a read: the phred of its mean error probability, as Dorado's and Guppy's `qs`; 0 for no base."""
+    """Mean quality of a read: the phred of its mean error probability, like Dorado's and Guppy's `qs`; 0 without bases."""
     return float(-10 * np.log10(np.mean(10 ** (-qualities / 10)))) if len(qualities) else 0.0
 
 
 def observed_qualities(seen: dict[int, list[int]]) -> list[QualityBin]:
-    """What was observed of bases of each raw quality.
+    """Observed errors of the bases of each raw quality.
 
     Args:
         seen: raw phred, rounded -> [bases, errors].
     """
     return [
-        # the rule of succession: no quality is free of error
+        # the rule of succession, so that no quality is free of errors
         QualityBin(raw, bases, round(float(-10 * np.log10((errors + 1) / (bases + 2))), 3))
         for raw, (bases, errors) in sorted(seen.items())
     ]
 
 
 def calibrate(seen: dict[int, list[int]]) -> CalibrationFit:
-    """A line from raw qualities to those observed, by least squares weighted with the number of bases.
+    """Fits a line from raw to observed qualities, by least squares weighted with the number of bases.
 
     Args:
         seen: raw phred, rounded -> [bases, errors].
@@ -128,7 +128,7 @@ def quality_scores(seen: dict[int, list[int]], calibration: Calibration) -> Qual
 
     Args:
         seen: raw phred, rounded -> [bases, errors].
-        calibration: what is written by.
+        calibration: calibration of the written qualities.
     """
     found = [
         replace(each, written=round(float(calibration.written(each.raw)), 3))
@@ -140,10 +140,10 @@ def quality_scores(seen: dict[int, list[int]], calibration: Calibration) -> Qual
 
 
 def calibration_from(place: Path) -> Calibration:
-    """What `basecaller.evaluate output=...` wrote: its file, or the folder that it is in.
+    """The calibration that `basecaller.evaluate output=...` wrote, from its file or the file's folder.
 
     Raises:
-        DataError: it is not there, or cannot be read.
+        DataError: the file is missing or cannot be read.
     """
     file = place / "calibration.json" if place.is_dir() else place
     try:
@@ -153,7 +153,7 @@ def calibration_from(place: Path) -> Calibration:
 
 
 def read_calibration(folder: Path) -> Calibration | None:
-    """What `basecaller.evaluate` found for a model; None where it has not run.
+    """The calibration that `basecaller.evaluate` fitted for a model; None if it has not run.
 
     Raises:
         DataError: it cannot be read.

@@ -21,7 +21,7 @@ from basecaller.calling.quality import MOST_QUALITY, UNCALIBRATED, Calibration
 from basecaller.files import replacing
 
 LEAST_RUN = 5
-"""Bases of a homopolymer that counts as one, gaps aside."""
+"""Number of equal bases, without gaps, from which a stretch counts as a homopolymer."""
 
 BANDWIDTH, STEP = 0.2, 0.01
 """Of the Gaussian kernel that smooths reads' mean qualities, and of the grid that the overlap is summed on; phred."""
@@ -34,11 +34,11 @@ class ReadRow:
     """An alignment: a row of `reads.csv`.
 
     Attributes:
-        read_id: of the read, or of the read that a chunk is of.
+        read_id: id of the read, or of the read that a chunk belongs to.
         matches, mismatches, insertions, deletions: columns of the alignment.
         match_rate: matches over all columns.
-        quality: mean phred of the bases in the alignment, as FASTQ has it.
-        quality_right, quality_wrong: of those that match, and of mismatches and insertions; NaN where there are none.
+        quality: mean phred of the bases in the alignment, as written to FASTQ.
+        quality_right, quality_wrong: mean phred of matches, and of mismatches and insertions; NaN if there are none.
     """
 
     read_id: str
@@ -58,9 +58,9 @@ class EventRow:
 
     Attributes:
         event: match, mismatch, insertion or deletion.
-        count: columns of all alignments.
-        rate: of all columns.
-        mean, lower_quartile, median, upper_quartile: of the rates of the alignments, each by itself.
+        count: columns with this event in all alignments.
+        rate: share of all columns.
+        mean, lower_quartile, median, upper_quartile: statistics of the rates of single alignments.
     """
 
     event: str
@@ -77,11 +77,11 @@ class HomopolymerRow:
     """A base: a row of `homopolymers.csv`; see `homopolymer_counts`.
 
     Attributes:
-        base: of the homopolymers, or `all`.
-        homopolymers: how many.
+        base: base of the homopolymers, or `all`.
+        homopolymers: number of homopolymers.
         bases: true bases in them.
-        errors: bases missing, wrong or too many.
-        error_rate: errors over bases; NaN where there are none.
+        errors: missing, wrong or additional bases.
+        error_rate: errors over bases; NaN if there are no bases.
     """
 
     base: str
@@ -96,9 +96,9 @@ class QualityRow:
     """A quality: a row of `qualities.csv`.
 
     Attributes:
-        quality: phred, as FASTQ has it.
+        quality: phred, as written to FASTQ.
         right, wrong: called bases of this quality that match, and that are mismatches or insertions.
-        share_of_right, share_of_wrong: of all right, and of all wrong bases.
+        share_of_right, share_of_wrong: share of all right, and of all wrong bases.
     """
 
     quality: int
@@ -113,9 +113,9 @@ class AucRow:
     """The best alignments by quality: a row of `auc.csv`.
 
     Attributes:
-        fraction: of all alignments.
-        match_rate: mean over these.
-        quality: least mean quality among them, phred.
+        fraction: fraction of all alignments.
+        match_rate: mean match rate of this fraction.
+        quality: lowest mean quality in it, phred.
     """
 
     fraction: float
@@ -125,14 +125,14 @@ class AucRow:
 
 @dataclass(frozen=True)
 class SignatureRow:
-    """What happens to a base between its neighbours: a row of `signatures.csv`; see `signatures`.
+    """An event at a base in its context: a row of `signatures.csv`; see `signatures`.
 
     Attributes:
-        context: the base between the called bases beside it. It is the called one; of a deletion, the true one.
+        context: the base between its called neighbours: the called base or, for a deletion, the true one.
         event: match, mismatch, insertion or deletion.
-        true: the true base; `-` of an insertion.
-        count: how often.
-        rate: of all events in this context; NaN where there are none.
+        true: the true base; `-` for an insertion.
+        count: number of such events.
+        rate: share of all events in this context; NaN if there are none.
     """
 
     context: str
@@ -152,12 +152,12 @@ class SummaryRow:
 
 @dataclass
 class Counts:
-    """What the tables are made of, counted alignment by alignment.
+    """The counts behind the tables, added up over alignments.
 
     Attributes:
-        alphabet: the letters of calls and truth; a truth's other letters (as N) match nothing and have no signature.
-        calibration: by which qualities are written.
-        reads: a row for each alignment that has a column.
+        alphabet: the letters of calls and truth; other letters in a truth, such as N, match nothing and have no signature.
+        calibration: calibration of the written qualities.
+        reads: a row for each alignment with at least one column.
         qualities: int64 [2, phreds], right and wrong bases by quality.
         homopolymers: int64 [letters, 3], see `homopolymer_counts`.
         signatures: int64 [letters, letters + 1, letters + 1, letters], see `signature_counts`.
@@ -180,9 +180,9 @@ class Counts:
         """Counts an alignment, in the direction in which the read was called.
 
         Args:
-            read_id: of the call.
-            called, true: the columns, `-` for gaps.
-            probabilities: float, the network's of the bases called in them; more may follow.
+            read_id: read id of the call.
+            called, true: columns of the alignment, `-` for gaps.
+            probabilities: float, the network's probabilities of the called bases in them; more may follow.
         """
         if not called:
             return
@@ -221,8 +221,8 @@ def _ratio(part: float, whole: float) -> float:
 def homopolymer_counts(called: np.ndarray, true: np.ndarray, alphabet: str) -> np.ndarray:
     """Homopolymers of an alignment's truth, their bases and the errors in them, by letter: int64 [letters, 3].
 
-    A homopolymer is a stretch of columns with one true base or none, and at least `LEAST_RUN` times that base. An error is a
-    true base that is not called as it is, or the same base inserted; another inserted base is no error here. This is
+    A homopolymer is a stretch of columns whose truth is one base or a gap, with at least `LEAST_RUN` of that base. An error is
+    a true base that is called differently, or an insertion of the same base; inserting another base is no error here. This is
     `homopolymer_errors` of the benchmark.
 
     Args:
@@ -241,10 +241,10 @@ def homopolymer_counts(called: np.ndarray, true: np.ndarray, alphabet: str) -> n
 
 
 def signature_counts(called: np.ndarray, true: np.ndarray, alphabet: str) -> np.ndarray:
-    """Columns of an alignment by what is called before them, in them and after them, and what is true in them: int64
+    """Columns of an alignment by their called and true letter and by the called letters before and after: int64
     [letters before, letters or gap called, letters or gap true, letters after]; a gap is the last index.
 
-    Before and after are the nearest called bases (`error_profile` of the benchmark). Leaves out columns that have none on one
+    Before and after are the nearest called bases (`error_profile` of the benchmark). Skips columns without a called base on one
     side, and columns whose true base is not in the alphabet.
 
     Args:
@@ -257,7 +257,7 @@ def signature_counts(called: np.ndarray, true: np.ndarray, alphabet: str) -> np.
     index[GAP] = n
     here, truth = index[called], index[true]
     bases = here[here < n]
-    after = np.cumsum(here < n)  # place of the next called base among all called ones
+    after = np.cumsum(here < n)  # index of the next called base among all called bases
     before = after - (here < n) - 1
     inside = (before >= 0) & (after < len(bases)) & (truth >= 0)
     codes = (bases[before[inside]], here[inside], truth[inside], bases[after[inside]])
@@ -294,7 +294,7 @@ def homopolymer_errors(counts: np.ndarray, alphabet: str) -> list[HomopolymerRow
 
 
 def quality_distributions(counts: np.ndarray) -> list[QualityRow]:
-    """How the qualities of right and of wrong bases are distributed; qualities that no base has are left out.
+    """Distributions of the qualities of right and of wrong bases, without qualities that no base has.
 
     Args:
         counts: int64 [2, phreds], right and wrong bases.
@@ -308,8 +308,8 @@ def quality_distributions(counts: np.ndarray) -> list[QualityRow]:
 
 
 def overlap_of_bases(rows: Sequence[QualityRow]) -> float:
-    """Overlap of the qualities of right and wrong bases, from 0, where a quality tells one from the other, to 1, where it says
-    nothing: the sum over qualities of the smaller share. NaN where there are no right or no wrong bases.
+    """Overlap of the qualities of right and wrong bases: the sum over qualities of the smaller share. It is 0 if qualities
+    separate right from wrong bases, 1 if they carry no information, and NaN if there are no right or no wrong bases.
 
     This is the overlapping coefficient of two distributions (Inman and Bradley, Communications in Statistics 18:3851, 1989).
     """
@@ -319,10 +319,10 @@ def overlap_of_bases(rows: Sequence[QualityRow]) -> float:
 
 def overlap_of_reads(reads: Sequence[ReadRow]) -> float:
     """Overlap of two distributions over reads, from 0 to 1: the mean quality of a read's right bases, and that of its wrong
-    ones. NaN where there are none.
+    ones. NaN if there are none.
 
     It is the area under the lower of two densities, each smoothed by a Gaussian kernel (`calculate_phredq_overlap` of the
-    benchmark, which looks for the point where they cross: the same where there is one).
+    benchmark looks for the point where they cross, which gives the same if there is a single one).
     """
     means = [np.array([getattr(read, name) for read in reads], float) for name in ("quality_right", "quality_wrong")]
     right, wrong = (of[~np.isnan(of)] for of in means)
@@ -338,8 +338,8 @@ def overlap_of_reads(reads: Sequence[ReadRow]) -> float:
 
 
 def auc_curve(reads: Sequence[ReadRow]) -> list[AucRow]:
-    """Mean match rate of the best alignments by mean quality, for every fraction of them (`calculate_auc` of the benchmark,
-    which takes every tenth)."""
+    """Mean match rate of the best alignments by mean quality, for every fraction of them (`calculate_auc` of the benchmark
+    takes only every tenth)."""
     best_first = sorted(reads, key=lambda read: -read.quality)
     means = np.cumsum([read.match_rate for read in best_first]) / np.arange(1, len(reads) + 1)
     return [
@@ -349,10 +349,10 @@ def auc_curve(reads: Sequence[ReadRow]) -> list[AucRow]:
 
 
 def auc(curve: Sequence[AucRow]) -> float:
-    """Area under match rate against fraction, by the trapezoid rule; 1 where all is right. NaN where there is no point.
+    """Area under match rate against fraction, by the trapezoid rule; 1 if all bases are right, NaN if there is no point.
 
-    The curve is level before its first point. The benchmark's area begins at that point, and is less than 1 even where all is
-    right.
+    The curve is constant before its first point. The benchmark's area begins at that point, and is less than 1 even if all
+    bases are right.
     """
     if not curve:
         return math.nan
@@ -362,8 +362,8 @@ def auc(curve: Sequence[AucRow]) -> float:
 
 
 def signatures(counts: np.ndarray, alphabet: str) -> list[SignatureRow]:
-    """What happens in each context of three bases (`calculate_signatures` of the benchmark, which counts mismatches twice in
-    the total that its rates are of).
+    """Events in each context of three bases (`calculate_signatures` of the benchmark counts mismatches twice in the total of
+    its rates).
 
     Args:
         counts: int64, see `signature_counts`.
