@@ -30,13 +30,13 @@ __all__ = [
     "run_training",
 ]
 
-# Ctrl-C ends a command that still imports without a traceback; then `entry.as_message` takes over. `-m` stands there only while
-# Python looks for the module to run: who imports this package keeps the handler that he has.
+# Ctrl-C ends a command without a traceback while it still imports; then `entry.as_message` takes over. `sys.argv` is `-m` only
+# while Python looks for the module to run: a program that imports this package keeps its own handler.
 if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-# OpenMP's threads spin while they wait for each other; on cores that something else uses too, that makes a training ten to
-# forty times slower. libgomp reads this once, when PyTorch loads it; this file is what every process reads before.
+# OpenMP's threads spin while they wait for each other; on cores with other load, this makes a training ten to forty times
+# slower. libgomp reads the variable once, when PyTorch loads it; every process imports this file before.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 

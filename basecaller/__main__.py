@@ -26,7 +26,7 @@ def main() -> None:
     elif name == "completion":
         _complete(arguments)
     elif name in COMMANDS:
-        answer_help(name, arguments)  # without torch, which some commands import
+        answer_help(name, arguments)  # before the command's module, which may import torch
         sys.argv[1:] = arguments
         importlib.import_module(f"basecaller.{name}").main()
     else:
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _complete(arguments: list[str]) -> None:
-    """`basecaller completion bash` says how bash completes; bash then asks with the line in its environment."""
+    """`basecaller completion bash` prints the setup for bash; bash then calls this with the line in its environment."""
     if "COMP_LINE" in os.environ:
         line = os.environ["COMP_LINE"].encode()[: int(os.environ["COMP_POINT"])].decode(errors="ignore")
         print("".join(f"{each}\n" for each in candidates(line)), end="")

@@ -49,7 +49,7 @@ UNLOGGED = ("hydra/job_logging=none", "hydra/hydra_logging=none")
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         folder: Folder of the experiment; `report.html` is there.
@@ -57,7 +57,7 @@ class SearchResult:
         settings: The winner's settings by override key, such as `optimizer.lr`.
         metrics: The winner on the test split: `loss` (nats per base), `identity_mean`, `identity_median` and others.
         gain: A sentence that says what tuning gained over the untuned defaults.
-        report: Everything that the report says.
+        report: The contents of the report.
     """
 
     folder: Path
@@ -70,7 +70,7 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training gave.
+    """The result of a training.
 
     Attributes:
         folder: Folder of the training, a model for `Basecaller.load`.
@@ -104,12 +104,12 @@ def run_search(overrides: Sequence[str] = (), verbose: bool = False) -> SearchRe
             raise SettingError("search.preview=true: runs nothing; use basecaller search on the command line")
         facts = Search(cfg, lines, Console(markup=False, quiet=not verbose), UNLOGGED).run()
         folder, winner = Path(str(cfg.output_dir)).resolve(), facts.winner
-    assert winner is not None  # a search that ends has one
+    assert winner is not None  # every finished search has one
     return SearchResult(folder, folder / "winner", winner.settings, to_json(winner.test), winner.gain.text, facts)
 
 
 def run_sweep(overrides: Sequence[str]) -> StageFacts:
-    """Runs what a sweep still misses, as `basecaller train -m` does.
+    """Runs the missing trials of a sweep, as `basecaller train -m` does.
 
     Args:
         overrides: Settings as on the command line: a stage, as in `["stage=lr_adam"]`, or keys with several values, as in
@@ -212,7 +212,7 @@ class Basecaller:
 
         Raises:
             DataError: There is no model, or it cannot be read.
-            SettingError: Its network may not be imported, or cannot be.
+            SettingError: Its network must not or cannot be imported.
         """
         return cls(load_model(str(model), device, networks), decoder, batch_size)
 
@@ -240,7 +240,7 @@ class Basecaller:
             yield Basecall(call.sequence, self.quality(call.probabilities))
 
     def _prepared(self, number: int, signal: ArrayLike) -> np.ndarray:
-        """A signal as the network takes it: normalised, and in the direction of the model's reads."""
+        """A signal as input of the network: normalised, and in the direction of the model's reads."""
         raw = np.asarray(signal, np.float32)
         if raw.ndim != 1 or not len(raw) or not np.isfinite(raw).all():
             raise DataError(f"signal {number}: shape {raw.shape}; must be a list of finite samples, at least one")
@@ -250,7 +250,7 @@ class Basecaller:
 @contextmanager
 def _guest() -> Iterator[None]:
     """Runs inside the caller's program, which may be a Hydra application itself: Hydra's global state and PyTorch's number of
-    threads are restored, and Hydra's errors are raised as those of this package."""
+    threads are restored, and Hydra's errors are raised as errors of this package."""
     app, config, name = GlobalHydra.instance().hydra, HydraConfig.instance().cfg, JobRuntime.instance().get("name")
     threads = torch.get_num_threads()
     open_storage.cache_clear()  # after a change of directory, the relative path in a URL is another file

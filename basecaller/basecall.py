@@ -1,6 +1,6 @@
 """`basecaller basecall`: every POD5 file gives one file of basecalls in the output folder.
 
-What called them is in `basecaller.json` there: a folder never holds calls of several models.
+Its `basecaller.json` records the model: a folder never holds calls of several models.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ COUNTED = ("files", "files there already", "reads", "without a base", "without s
 
 
 def claim(output: Path, model: Trained, decoder: str) -> None:
-    """Notes in a folder what calls its reads, so that it never holds calls of several models.
+    """Records a folder's model and decoder, so that it never holds calls of several models.
 
     Raises:
-        SettingError: they are of something else.
+        SettingError: the folder has calls of another model or decoder.
     """
     by = {
         "model": str(model.folder),
@@ -59,13 +59,13 @@ def claim(output: Path, model: Trained, decoder: str) -> None:
 def basecall(chosen: BasecallOptions, console: Console, command: str = "") -> dict[str, Any]:
     """Calls every POD5 file that has not been called yet. Reads without a called base are counted, and not written.
 
-    Of several processes with one output folder one works, the others wait for it and find its files.
+    If several processes share an output folder, one works; the others wait for it and find its files.
 
     Returns:
         Counts: files, reads, those without a base or a signal, bases, samples, and seconds.
     Raises:
-        DataError: the model or a POD5 file cannot be used; SettingError: a setting cannot be, or `output` has calls of another
-            model. Files that were begun are not left behind, those that were finished stay.
+        DataError: the model or a POD5 file cannot be used; SettingError: a setting is invalid, or `output` has calls of another
+            model. Unfinished files are removed, finished ones stay.
     """
     files = pod5_files(chosen.reads, "reads")
     torch.set_num_threads(chosen.threads or cores())
@@ -90,7 +90,7 @@ def basecall(chosen: BasecallOptions, console: Console, command: str = "") -> di
 def _call_files(
     chosen: BasecallOptions, caller: Caller, model: Trained, files: list[Path], console: Console, command: str
 ) -> dict[str, Any]:
-    """Calls the files whose output is not there yet; the folder's lock is held. Returns what `basecall` does."""
+    """Calls the files without an output, while the folder's lock is held. Returns the counts of `basecall`."""
     root = Path(chosen.reads) if Path(chosen.reads).is_dir() else Path(chosen.reads).parent
     quality = model.calibration or UNCALIBRATED
     counts = Counter(dict.fromkeys(COUNTED, 0))

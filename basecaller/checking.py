@@ -1,7 +1,7 @@
 """Checks values against the dataclass fields that describe them.
 
-A field tells its key's type in its annotation and its rules in its metadata; `RULES` lists them. What a key means stands in
-the dataclass's docstring, under `Attributes:`. So a new key is one field, and its default in `conf/`.
+A field gives its key's type in its annotation and its rules in its metadata; `RULES` lists them. The dataclass's docstring
+gives a key's meaning, under `Attributes:`. So a new key is one field, and its default in `conf/`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "
 
 
 def type_of(kind: type, name: str) -> tuple[type, bool]:
-    """The type of a dataclass's field (text, in a list), and whether it may be null; `object` where anything goes."""
+    """The type of a dataclass's field, without the type of its elements, and whether it may be null; `object` for any type."""
     hint = _hints(kind)[name]
     options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     kinds = [get_origin(option) or option for option in options if option is not types.NoneType]
@@ -67,7 +67,7 @@ def rules_of(kind: type, name: str) -> Mapping[str, Any]:
 
 
 def meaning_of(kind: type, name: str) -> str:
-    """What a dataclass's field means, from `Attributes:` in its docstring; empty where that does not say."""
+    """The meaning of a dataclass's field, from `Attributes:` in its docstring; empty if there is none."""
     return _meanings(kind).get(name, "")
 
 
@@ -82,7 +82,7 @@ def _meanings(kind: type) -> dict[str, str]:
 
 
 def kind_in_words(kind: type, name: str) -> str:
-    """What values a dataclass's field can have, such as "a whole number, at least 1, or null"."""
+    """The possible values of a dataclass's field in words, such as "a whole number, at least 1, or null"."""
     (wanted, nullable), rules = type_of(kind, name), dict(rules_of(kind, name))
     if "choices" in rules:
         words = " | ".join(rules.pop("choices"))
@@ -100,15 +100,15 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def typed(kind: type, name: str, value: Any, key: str) -> Any:
-    """A value as its field's type, after its rules are checked: `2` is `2.0` where a number is wanted, `yes` is `true`.
+    """A value as its field's type, with its rules checked: `2` becomes `2.0` for a float, `yes` becomes `true`.
 
     Args:
         kind: dataclass that describes the value.
-        name: of the field.
-        value: plain.
-        key: what the user calls it, for messages.
+        name: name of the field.
+        value: the plain value.
+        key: the user's name for it, for messages.
     Raises:
-        SettingError: it has another type, or breaks a rule.
+        SettingError: the value has another type, or breaks a rule.
     """
     wanted, nullable = type_of(kind, name)
     if value is None and nullable:
@@ -132,12 +132,12 @@ def typed(kind: type, name: str, value: Any, key: str) -> Any:
 
 
 def typed_scalar(described: tuple[type, str] | None, value: Any, key: str) -> Any:
-    """A number, text, truth value or null as its key's type, checked; anything else, and what no field describes, as it is.
+    """A number, text, truth value or null as its key's type, checked; other values and undescribed keys stay unchanged.
 
     Args:
-        described: the dataclass and the field that describe the key; None: nothing does.
-        value: plain.
-        key: what the user calls it, for messages.
+        described: the dataclass and the field that describe the key; None if nothing does.
+        value: the plain value.
+        key: the user's name for it, for messages.
     Raises:
         SettingError: see `typed`.
     """
@@ -147,10 +147,10 @@ def typed_scalar(described: tuple[type, str] | None, value: Any, key: str) -> An
 
 
 def _converted(value: Any, wanted: type) -> Any:
-    """A plain value as another type, where it means the same.
+    """A plain value converted to another type, if it means the same.
 
     Raises:
-        ValueError, TypeError, KeyError, OverflowError: it cannot be one.
+        ValueError, TypeError, KeyError, OverflowError: it cannot be converted.
     """
     if wanted is object:
         return value

@@ -1,9 +1,9 @@
-"""Command lines as they are typed: paths and names are text, whatever they look like.
+"""Command lines as typed: paths and names are text, whatever they look like.
 
 Every command takes Hydra's overrides. Hydra's grammar reads `2024_11_25` as a number and does not know `~`, `#` or `ü`. So the
-values of keys that are text are quoted for it, except for what has a meaning there: lists, commas, `${...}`, `null`, quotes,
-and functions such as `glob(*)`. The options of a command that sweeps nothing (`options`) are single values: commas, brackets
-and functions mean nothing there, and are text too.
+values of text keys are quoted for it, except for syntax with a meaning there: lists, commas, `${...}`, `null`, quotes, and
+functions such as `glob(*)`. The options of a command that sweeps nothing (`options`) are single values: commas, brackets and
+functions have no meaning there and are text too.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def arguments(command: str) -> list[str]:
     """The `key=value` arguments of a command, as they were typed. Answers `--help`.
 
     Raises:
-        SettingError: one is an unknown flag.
+        SettingError: an argument is an unknown flag.
     """
     answer_help(command, sys.argv[1:])
     given = without_config_dir(sys.argv[1:])
@@ -60,14 +60,14 @@ def options(command: str, overrides: list[str], kind: type[Options]) -> Options:
         overrides: as typed.
         kind: dataclass that describes the keys.
     Raises:
-        SettingError: a key is missing or unknown, or a value cannot be.
+        SettingError: a key is missing or unknown, or a value is invalid.
     """
     given = [_as_single(line, kind) for line in overrides]
     return section(kind, composed(given, f"commands/{command}", {"": kind}), "")
 
 
 def _as_single(line: str, kind: type) -> str:
-    """An override of an option with its value quoted, where that is text; `null`, `${...}` and quotes keep their meaning."""
+    """An override of an option with its value quoted if it is text; `null`, `${...}` and quotes keep their meaning."""
     key, equals, value = line.partition("=")
     if not equals or key not in {f.name for f in fields(kind)} or type_of(kind, key)[0] is not str or COMPUTED.search(value):
         return line
@@ -79,7 +79,7 @@ def _as_single(line: str, kind: type) -> str:
 
 
 def as_typed(overrides: list[str]) -> list[str]:
-    """Overrides with the values of `TEXT` quoted where Hydra would read them as anything but the text that they are."""
+    """Overrides with the values of `TEXT` quoted if Hydra would not read them as text."""
     return [_as_typed(line) for line in overrides]
 
 
@@ -120,7 +120,7 @@ def _placed(name: str, text: str) -> str:
 
 
 class _Unreadable:
-    """In place of a value that Hydra's grammar cannot read."""
+    """Stands for a value that Hydra's grammar cannot read."""
 
 
 def _read(value: str) -> Any:

@@ -30,18 +30,18 @@ def scaled_rate(base: float, factor: float, batch: int = 1, base_batch: int = 1)
 
 
 def _run_id(*, _root_: DictConfig) -> str:
-    """The resolver `${run_id:}`: the identity of a training, and the name of its folder. Hydra's job is given the same
-    resolved job."""
+    """The resolver `${run_id:}`: the identity of a training, and the name of its folder. Hydra's job reuses the job resolved
+    here."""
     return resolved_for_folder(_root_).run_id
 
 
 def _line_end() -> str:
-    """The resolver `${line_end:}`: clears what is left of a terminal's line, where the progress of a search may stand."""
+    """The resolver `${line_end:}`: clears the rest of a terminal's line, which may show the progress of a search."""
     return "\x1b[K" if sys.stderr.isatty() else ""
 
 
 def register_resolvers() -> None:
-    """Makes the resolvers known to OmegaConf; again is no harm."""
+    """Registers the resolvers with OmegaConf; may be called repeatedly."""
     OmegaConf.register_resolver("rate", scaled_rate, replace=True)
     OmegaConf.register_resolver("run_id", _run_id, replace=True)
     OmegaConf.register_resolver("line_end", _line_end, replace=True)
@@ -54,8 +54,8 @@ def composed(overrides: list[str], name: str = "config", sections: Mapping[str, 
     """A config of `conf/` with overrides, unresolved and not checked yet; `HydraConfig` has what Hydra knows of it.
 
     Args:
-        overrides: in Hydra's grammar.
-        name: of the file, such as `commands/basecall`; config groups are the folders beside it.
+        overrides: overrides in Hydra's grammar.
+        name: name of the file, such as `commands/basecall`; config groups are the folders next to it.
         sections: dataclasses that describe its keys, for messages.
     Raises:
         SettingError: an unknown group or key, or an override that cannot be parsed.
@@ -74,7 +74,7 @@ def composed(overrides: list[str], name: str = "config", sections: Mapping[str, 
 
 
 def compose_config(overrides: list[str]) -> DictConfig:
-    """A job's config from command-line overrides, for the entries that are no Hydra jobs themselves.
+    """A job's config from command-line overrides, for commands that are no Hydra jobs themselves.
 
     Raises:
         SettingError: see `composed` and `general`.
@@ -85,6 +85,6 @@ def compose_config(overrides: list[str]) -> DictConfig:
 
 
 def command(module: str, overrides: list[str], multirun: bool = False) -> str:
-    """A command line that a user can type; a password in it is left out."""
+    """A command line that a user can type, without passwords."""
     shown = [without_password(line) for line in overrides]
     return shlex.join(["python", "-m", f"basecaller.{module}", *(["-m"] if multirun else []), *shown])

@@ -1,4 +1,4 @@
-"""From label scores to bases."""
+"""Decodes label scores into bases."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _emitting(best: np.ndarray) -> np.ndarray:
 
 
 def greedy(best: np.ndarray, alphabet: str = ALPHABET) -> str:
-    """Best-path CTC decoding: repeated labels collapse, then blanks go (Graves et al., ICML 2006).
+    """Best-path CTC decoding: collapses repeated labels, then removes blanks (Graves et al., ICML 2006).
 
     Args:
         best: int [frames], the best label of each frame.
@@ -51,7 +51,7 @@ def path(probabilities: np.ndarray, decoder: Decoder, alphabet: str = ALPHABET) 
 
     Args:
         probabilities: float [frames, labels], each row summing to 1.
-        decoder: how.
+        decoder: the decoder to use.
         alphabet: the letters of labels 1, 2, ...
     """
     if not len(probabilities):

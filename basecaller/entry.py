@@ -1,4 +1,4 @@
-"""What every command has in common: its errors are one message, and its output survives any terminal, locale and pipe."""
+"""The common entry of all commands: errors become one message, and output works with any terminal, locale and pipe."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
         if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         _set_up_streams()
@@ -52,7 +52,7 @@ def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _message(error: Exception) -> str | None:
-    """A user's error, or the system's with a file, in words; None for any other."""
+    """The message of a user's error, or of a system error with a file; None for any other error."""
     if is_users(error):
         return one_line(str(readable(error)))
     cause: BaseException | None = error
@@ -64,10 +64,10 @@ def _message(error: Exception) -> str | None:
 
 
 def _check_arguments() -> None:
-    """Refuses arguments that are no text in this locale: databases and POD5 files cannot be named by them.
+    """Refuses arguments that are no text in this locale: they cannot name databases or POD5 files.
 
     Raises:
-        SettingError: there is one.
+        SettingError: there is such an argument.
     """
     for argument in sys.argv[1:]:
         if any(0xD800 <= ord(letter) <= 0xDFFF for letter in argument):
@@ -78,15 +78,15 @@ def _check_arguments() -> None:
 
 
 def _set_up_streams() -> None:
-    """Streams that are there, and print whatever text there is; times before messages until Hydra sets up its own logging."""
+    """Opens missing streams and makes all of them print any text; adds times to messages until Hydra sets up its logging."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # closed by who started the program: a file that is opened later must not take its place
+        if getattr(sys, name) is None:  # closed by the parent process: a file opened later must not take its place
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
     codecs.register_error("basecaller", _replaced)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="basecaller")
-    # a full disk or a closed pipe is told once, by the error that ends the program
+    # a full disk or a closed pipe is reported once, by the error that ends the program
     logging.raiseExceptions = False
     sys.unraisablehook = _unraisable
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -99,14 +99,14 @@ def _unraisable(raised: sys.UnraisableHookArgs) -> None:
 
 
 def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Bytes of a file's name that are no text stay what they are; of other characters that a terminal lacks a ? is shown."""
+    """Keeps bytes of a file's name that are no text; replaces other characters that a terminal lacks by `?`."""
     assert isinstance(error, UnicodeEncodeError)
     letters = error.object[error.start : error.end]
     return bytes(ord(c) - 0xDC00 if 0xDC80 <= ord(c) <= 0xDCFF else ord("?") for c in letters), error.end
 
 
 def _is_output_closed() -> bool:
-    """Whether the reader of the output has gone, as `head` does; what is left in the buffers is dropped then."""
+    """Whether the reader of the output has exited, such as `head`; if so, the rest of the buffers is dropped."""
     closed = [number for number in (1, 2) if _has_no_reader(number)]
     for number in closed:
         os.dup2(os.open(os.devnull, os.O_WRONLY), number)

@@ -1,4 +1,4 @@
-"""The errors a user can cause and mend: each message names the file, key or value, and says what to do."""
+"""Errors that a user can cause and fix: each message names the file, key or value, and says what to do."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class BasecallerError(Exception):
 
 
 class SettingError(BasecallerError):
-    """A setting has a value that it cannot have."""
+    """A setting has an invalid value."""
 
 
 class DataError(BasecallerError):
-    """A file or a data set cannot be used as it is."""
+    """A file or a data set cannot be used."""
 
 
 class InfeasibleError(DataError):
@@ -31,7 +31,7 @@ class StageError(BasecallerError):
 
 
 class DivergedError(BasecallerError):
-    """The training loss or the validation loss is not a finite number any more.
+    """The training loss or the validation loss is no longer finite.
 
     Args:
         update: the optimizer update at which it happened, counted from 1.
@@ -50,7 +50,7 @@ _NOISE = ("full_key:", "object_type=", "reference_type=", "Set the environment v
 
 
 def one_line(message: str) -> str:
-    """What Hydra and OmegaConf say over several lines, less what they say of their own inner workings."""
+    """A message of Hydra or OmegaConf on one line, without their internals."""
     lines = [line.strip() for line in message.splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(_NOISE)).removeprefix("In 'config': ")
 
@@ -75,7 +75,7 @@ REMEDIES = {
 
 
 def file_problem(error: OSError) -> str | None:
-    """The system's error with a file as one message that names it; None where it is about something else."""
+    """A system error about a file as one message that names the file; None for other errors."""
     if error.errno not in REMEDIES or isinstance(error, ConnectionError):
         return None
     path = str(error.filename) if error.filename is not None else ""

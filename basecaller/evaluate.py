@@ -1,6 +1,6 @@
-"""`basecaller evaluate`: how good a model's basecalls are, on a data set or against a reference.
+"""`basecaller evaluate`: the quality of a model's basecalls, on a data set or against a reference.
 
-On a data set it also fits the qualities that `basecaller basecall` writes: on validation, never on the split it reports.
+On a data set it also fits the qualities that `basecaller basecall` writes: on validation, never on the reported split.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ SHOWN = (
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What `evaluation.json` holds.
+    """The contents of `evaluation.json`.
 
     Attributes:
-        model: its folder.
-        data, split: the data set; None where reads are evaluated.
-        reads_from, reference: the reads and what they are aligned to; None where a data set is evaluated.
-        decoder: of the scores.
-        scores: of the basecalls.
-        identities: of each chunk or read.
-        calibration: fitted on the validation split, where another one is evaluated.
-        quality: of the qualities that the model writes.
+        model: folder of the model.
+        data, split: the data set; None if reads are evaluated.
+        reads_from, reference: the reads and their reference; None if a data set is evaluated.
+        decoder: decoder of the scores.
+        scores: scores of the basecalls.
+        identities: identity of each chunk or read.
+        calibration: calibration fitted on the validation split, if another split is evaluated.
+        quality: scores of the qualities that the model writes.
     """
 
     model: str
@@ -72,7 +72,7 @@ class Evaluation:
     quality: QualityScores
 
     def plain(self) -> dict[str, Any]:
-        """JSON's values, the scores beside the rest."""
+        """JSON's values, with the scores at the top level."""
         content = to_json(self)
         scores, quality = content.pop("scores"), content.pop("quality")
         return content | scores | quality
@@ -89,7 +89,7 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation,
     """Evaluates a model, and writes `evaluation.json`, its figure, and the tables of benchmarks.
 
     Returns:
-        What `evaluation.json` holds, and its folder.
+        The contents of `evaluation.json`, and its folder.
     Raises:
         BasecallerError: the model, the data or a setting cannot be used.
     """
@@ -124,7 +124,7 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation,
             _, held = evaluate_chunks(network, *chunks_of("validation"), decoder)
             fitted = calibrate(held.quality)
             calibration = fitted.calibration
-            if not overrides:  # on the data that it was trained for
+            if not overrides:  # on the model's own data
                 write_json((output if chosen.output else folder) / "calibration.json", to_json(fitted))
         scores, tally = evaluate_chunks(network, dataset, indices, decoder, calibration)
     evaluation = Evaluation(
@@ -146,10 +146,10 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation,
 
 
 def _output(chosen: EvaluateOptions, model: Path) -> Path:
-    """The folder for all that is written, made now: not to be able to write is known before the work.
+    """The folder for all output, created now so that a read-only folder is noticed before the work.
 
     Raises:
-        SettingError: it would be the model's, which cannot be written to; OSError: it is another, which cannot be.
+        SettingError: it is in the model's folder, which is read-only; OSError: another folder cannot be written to.
     """
     output = Path(chosen.output) if chosen.output else model / "evaluation"
     try:
@@ -164,8 +164,8 @@ def _output(chosen: EvaluateOptions, model: Path) -> Path:
 
 
 def draw(evaluation: Evaluation, path: Path) -> None:
-    """The histogram of identities, qualities against observed errors, and homopolymers."""
-    from matplotlib.figure import Figure  # here: it would add a fifth to the time that the command takes to start
+    """Draws the histogram of identities, qualities against observed errors, and homopolymers."""
+    from matplotlib.figure import Figure  # starts slowly: at the top it would add a fifth to the command's start-up time
 
     figure = Figure(figsize=(13.2, 3.4), layout="constrained")
     identity, quality, homopolymer = figure.subplots(1, 3)
@@ -186,7 +186,7 @@ def draw(evaluation: Evaluation, path: Path) -> None:
 
 
 def render(evaluation: Evaluation, output: Path, console: Console) -> None:
-    """The numbers as tables."""
+    """Prints the numbers as tables."""
     scores, of_chunks = evaluation.scores, evaluation.data is not None
     of = f"{evaluation.split} split of {evaluation.data}" if of_chunks else f"{evaluation.reads_from}, {evaluation.reference}"
     table = Table("", f"{evaluation.decoder}", title=f"{evaluation.model}, {of}", title_justify="left")

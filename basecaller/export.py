@@ -1,7 +1,7 @@
 """`basecaller export`: a trained model as TorchScript or ONNX, checked against the original on reads.
 
-The file takes normalised signals, float32 [batch, samples], and gives log-probabilities, [batch, frames, labels]. What else a
-program needs to use it, normalisation, stride and letters, is inside as `basecaller.json`, and beside it as a file.
+The file takes normalised signals, float32 [batch, samples], and gives log-probabilities, [batch, frames, labels]. It contains
+the normalisation, stride and letters that a program needs as `basecaller.json`, which is also written next to it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TOLERANCE = 1e-3
 
 
 def metadata(network: Any) -> dict[str, Any]:
-    """What a program must know to use the model."""
+    """The metadata that a program needs to use the model."""
     return {
         "program": f"basecaller {__version__}",
         "alphabet": network.alphabet,
@@ -61,10 +61,11 @@ def some_signals(chosen: ExportOptions, model: Any) -> list[np.ndarray]:
 
 
 def export(chosen: ExportOptions) -> dict[str, Any]:
-    """Writes the model, and holds it against the original.
+    """Writes the model, and compares it with the original.
 
     Returns:
-        `file`; `reads` it was checked on; `difference`, the largest of any log-probability; `calls`, how many are equal.
+        `file`; number of `reads` it was checked on; `difference`, the largest of any log-probability; `calls`, the number of
+        equal calls.
     Raises:
         DataError: the model or the reads cannot be used, a package is missing, or the exported model differs: then no file is
             left.
@@ -79,7 +80,7 @@ def export(chosen: ExportOptions) -> dict[str, Any]:
     plain = (Plain(network) if isinstance(network, RawCTCNet) else LogProbabilities(network)).eval()
     example = torch.from_numpy(given[0])[None]
     with replacing(target) as partial, warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # of exporters, about themselves
+        warnings.simplefilter("ignore")  # the exporters warn about themselves
         run = _onnx(plain, example, partial, told) if chosen.format == "onnx" else _torchscript(plain, example, partial, told)
         worst, same = 0.0, 0
         for signal in given:

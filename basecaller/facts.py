@@ -1,4 +1,4 @@
-"""Facts: frozen dataclasses that are kept as JSON. All of them are written and read here."""
+"""Facts: frozen dataclasses that are stored as JSON. All of them are written and read here."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ KINDS: dict[type, tuple[type, ...]] = {
 
 
 def to_json(facts: Any) -> dict[str, Any]:
-    """Facts as JSON's values. Leaves out fields that are None, also those of facts inside."""
+    """Facts as JSON's values. Omits fields that are None, including those of nested facts."""
     values = {field.name: getattr(facts, field.name) for field in dataclasses.fields(facts)}
     return {name: _plain(value) for name, value in values.items() if value is not None}
 
 
 def from_json(kind: type[Facts], content: Any) -> Facts:
-    """Facts from what `to_json` gave. Ignores keys that it does not know: a later version may have added them.
+    """Facts from the result of `to_json`. Ignores unknown keys: a later version may have added them.
 
     Args:
         kind: a dataclass whose fields are numbers, text, other such dataclasses, lists of these, or dicts of these by name; any

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, all text of them UTF-8, and locks that the users of a machine share."""
+"""Writes files completely or not at all, with text in UTF-8; and locks that the users of a machine share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATIENCE = 1.0
 
 @contextmanager
 def naming(path: Path, partial: Path | None = None) -> Iterator[None]:
-    """Names a path in the system's errors that name none, as that of a full disk, or name the partial file in its place."""
+    """Names a path in system errors that name none, such as a full disk's, or that name the partial file instead."""
     try:
         yield
     except OSError as error:
@@ -33,7 +33,7 @@ def naming(path: Path, partial: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a path to write to, beside `path`; renames it over `path` when the block ends well, else removes it.
+    """Yields a path to write to, next to `path`; renames it to `path` if the block succeeds, else removes it.
 
     Example:
         >>> with replacing(Path("report.md")) as partial:
@@ -46,15 +46,15 @@ def replacing(path: Path) -> Iterator[Path]:
             yield partial
             partial.replace(path)
     finally:
-        with suppress(OSError):  # what made the block fail is told, not this
+        with suppress(OSError):  # so that the block's own error is reported
             partial.unlink(missing_ok=True)
 
 
 def check_writable(folder: Path) -> None:
-    """Makes a folder, and makes sure that files can be written to it, before work is spent on what they will hold.
+    """Creates a folder and checks that files can be written to it, before any work is done for them.
 
     Raises:
-        OSError: it cannot be made or written to.
+        OSError: the folder cannot be created or written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / f".{os.getpid()}.probe"
@@ -75,13 +75,13 @@ def write_yaml(path: Path, content: Any) -> None:
 
 
 def content_digest(path: Path) -> str:
-    """Of a file's content, 16 hex digits."""
+    """Digest of a file's content, 16 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def read_json(path: Path) -> Any | None:
-    """The content of a JSON file; None where there is none, or it cannot be read as JSON."""
+    """The content of a JSON file; None if it is missing or is no JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -89,22 +89,22 @@ def read_json(path: Path) -> Any | None:
 
 
 def shared_lock(path: Path) -> FileLock:
-    """A lock file that all users can take who can write to its folder; the kernel drops it when its holder dies."""
+    """A lock file for all users who can write to its folder; the kernel drops the lock when its holder dies."""
     return FileLock(path, mode=0o666)
 
 
 def remove_lock(lock: FileLock) -> None:
-    """Removes the file of a lock that nobody needs any more; one that another user owns may have to stay."""
+    """Removes the file of a lock that is no longer needed; another user's file may have to stay."""
     with suppress(PermissionError):
         Path(lock.lock_file).unlink(missing_ok=True)
 
 
 @contextmanager
 def holding(lock: FileLock, purpose: str) -> Iterator[None]:
-    """Holds a lock. Where another process has it, says once what it waits for.
+    """Holds a lock. If another process has it, logs once what it waits for.
 
     Args:
-        lock: to hold.
+        lock: the lock to hold.
         purpose: ends the sentence "waiting for another process that ...".
     """
     try:

@@ -1,4 +1,4 @@
-"""How alike a basecall and its true sequence are, by Bonito's definition of accuracy."""
+"""Similarity of a basecall and its true sequence, by Bonito's definition of accuracy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Alignment:
     """Columns of a local alignment of a call to the truth.
 
     Attributes:
-        matches, mismatches, insertions, deletions: counts of columns; an insertion is a base the truth lacks.
+        matches, mismatches, insertions, deletions: counts of columns; an insertion is a base that the truth lacks.
         coverage: share of the truth's bases inside the alignment.
     """
 
@@ -44,13 +44,13 @@ class Alignment:
 
     @property
     def identity(self) -> float:
-        """Matches over alignment columns; 0 where less than half of the truth is aligned."""
+        """Matches over alignment columns; 0 if less than half of the truth is aligned."""
         return self.matches / self.columns if self.columns and self.coverage >= MIN_COVERAGE else 0.0
 
 
 @cache
 def _matrix(alphabet: str) -> Any:
-    """`dnafull`, or its scores of a match and a mismatch for letters that it has not."""
+    """`dnafull`, or its scores of a match and a mismatch for letters that it lacks."""
     return parasail.dnafull if set(alphabet) <= set("ACGT") else parasail.matrix_create(alphabet, 5, -4)
 
 

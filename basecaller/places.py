@@ -1,4 +1,4 @@
-"""Where the program's own files lie."""
+"""Places of the program's own files."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which program and which data gave a result."""
+"""The program and the data behind a result."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GIT_TIMEOUT = 30.0
 
 
 def provenance(run_id: str, fingerprint: str) -> dict[str, Any]:
-    """Run id, versions, git commit (None where it is not known), and the data set's fingerprint."""
+    """Run id, versions, git commit (None if unknown), and the data set's fingerprint."""
     return {
         "data": fingerprint,
         "commit": commit(Path(__file__).resolve().parent),
@@ -33,7 +33,7 @@ def provenance(run_id: str, fingerprint: str) -> dict[str, Any]:
 
 @cache
 def versions() -> dict[str, str]:
-    """Of Python, this program, and the packages that decide most."""
+    """Versions of Python, this program, and the most important packages."""
     return {"python": platform.python_version(), "basecaller": __version__} | {p: version(p) for p in PACKAGES}
 
 
@@ -55,7 +55,7 @@ def commit(package: Path) -> str | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git prints, or None where it fails or is missing."""
+    """The output of git; None if it fails or is missing."""
     environment = {key: value for key, value in os.environ.items() if key not in POINTERS}
     try:
         done = subprocess.run(

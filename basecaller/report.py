@@ -51,11 +51,11 @@ def write_report(
 
 
 def watch(url: str, experiment: str, folder: Path, plan: list[str], every: float) -> ReportFacts:
-    """Writes the pages again and again while the search runs, and once more when it has ended.
+    """Writes the pages repeatedly while the search runs, and once more when it has ended.
 
     Args:
         url, experiment, folder, plan: see `write_report`.
-        every: seconds from one writing to the next.
+        every: seconds between two updates.
     """
     while True:
         facts = write_report(url, experiment, folder, plan, notes=False)

@@ -1,7 +1,7 @@
-"""Every key of every command: its type and bounds, and what it means. A new key is one field here, and its default in `conf/`.
+"""Every key of every command: type, bounds and meaning. A new key is one field here, and its default in `conf/`.
 
 The keys of a training are described where they are used: `geometry.Model`, `training.settings`, and the settings of
-each source of data. `checking.py` says how a field describes its key; `--help` and shell completion show what it says.
+each source of data. `checking.py` explains how a field describes its key; `--help` and shell completion show it.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ class SearchOptions:
         finalist_budget: Length of a finalist's training, in trials of the first round.
         finalist_seeds: Seeds for the best finalists.
         batch_schedule: `train.batch_schedule` of one of the finalists. null: no such finalist.
-        contenders: How many of the best finalists train as long as the winner, at a seed of their own; the best of them is the
-            winner. 1: the best finalist is.
+        contenders: How many of the best finalists train as long as the winner, at a separate seed; the best of them is the
+            winner. 1: the best finalist wins.
         headline_seeds: New seeds at which the winner and the untuned defaults are trained alike and tested.
         winner: Settings of these last trainings that differ from those of a trial.
     """
@@ -108,7 +108,7 @@ class SearchOptions:
 
 @dataclass(frozen=True)
 class TrialPlace:
-    """The trial that a job works for; the sweeper sets it. Both are null in a training of its own.
+    """The trial that a job works for; the sweeper sets it. Both keys are null in a single training.
 
     Attributes:
         study: Name of the trial's study. Set by the sweeper.
@@ -176,7 +176,7 @@ class Debug:
 
 @dataclass(frozen=True)
 class General(Top):
-    """All that does not describe the training itself. `logger` has the settings of each chosen logger, by name."""
+    """All settings other than those of the training itself. `logger` has the settings of each chosen logger, by name."""
 
     search: SearchOptions
     stage: Stage
@@ -344,7 +344,7 @@ LASTING = ("experiment", "storage", "output_dir", "data.folder")
 
 
 def source_keys(source: str) -> type | None:
-    """The dataclass that describes the keys of a source, by `data.name`; None where there is no such source."""
+    """The dataclass that describes the keys of a source, by `data.name`; None if there is no such source."""
     return Mixed if source == "mixed" else SOURCES[source].settings if source in SOURCES else None
 
 
@@ -353,8 +353,8 @@ def field_of(key: str, source: str, model: type = Model) -> tuple[type, str] | N
     """The dataclass and the field that describe a dotted key; None for a key that nothing describes.
 
     Args:
-        key: such as `optimizer.lr`.
-        source: `data.name`, which says what else the `data` section holds.
+        key: a dotted key, such as `optimizer.lr`.
+        source: `data.name`, which decides the other keys of the `data` section.
         model: dataclass that describes the `model` section, see `networks.named.kind_of`.
     """
     where, _, name = key.rpartition(".")
@@ -365,7 +365,7 @@ def field_of(key: str, source: str, model: type = Model) -> tuple[type, str] | N
 
 
 def typed_setting(key: str, value: Any, source: str, model: type = Model) -> Any:
-    """A number, text, truth value or null as its key's type, checked; anything else, and what no field describes, as it is.
+    """A number, text, truth value or null as its key's type, checked; other values and undescribed keys stay unchanged.
 
     Raises:
         SettingError: the key cannot have that value.
@@ -374,7 +374,7 @@ def typed_setting(key: str, value: Any, source: str, model: type = Model) -> Any
 
 
 def typed_config(values: dict[str, Any], model: type = Model) -> dict[str, Any]:
-    """A resolved config with all values typed: configs that mean the same are equal.
+    """A resolved config with all values typed: equivalent configs are equal.
 
     Args:
         values: the config.

@@ -1,4 +1,4 @@
-"""Scores of basecalls, as they are kept and shown. Numbers only: nothing here imports torch."""
+"""Scores of basecalls for storage and display. Does not import torch."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """Of many alignments.
+    """Identity and error rates of many alignments.
 
     Attributes:
-        identity_mean, identity_median: over alignments; 0 where there are none.
+        identity_mean, identity_median: mean and median over alignments; 0 if there are none.
         mismatch_rate, insertion_rate, deletion_rate: fractions of all their columns.
     """
 
@@ -23,11 +23,11 @@ class ErrorRates:
 
 @dataclass(frozen=True)
 class IdentitySummary(ErrorRates):
-    """Of basecalls whose true sequences are known.
+    """Scores of basecalls with known true sequences.
 
     Attributes:
-        identity_floor: mean identity of the same calls with the truth of another read, what unrelated sequences score.
-        length_ratio: bases called over true bases.
+        identity_floor: mean identity of the same calls with the truth of another read, the score of unrelated sequences.
+        length_ratio: called bases over true bases.
     """
 
     identity_floor: float
@@ -36,7 +36,7 @@ class IdentitySummary(ErrorRates):
 
 @dataclass(frozen=True)
 class BasecallScores(IdentitySummary):
-    """Of a model's basecalls.
+    """Scores of a model's basecalls.
 
     Attributes:
         blank_fraction: share of frames called blank.
@@ -47,12 +47,12 @@ class BasecallScores(IdentitySummary):
 
 @dataclass(frozen=True)
 class ValidationScores:
-    """Of a model in training.
+    """Validation scores of a model in training.
 
     Attributes:
         loss: nats per base.
         loss_per_read: nats per chunk.
-        basecalls: None where only the loss was asked for.
+        basecalls: scores of the basecalls; None if only the loss was requested.
     """
 
     loss: float
@@ -62,12 +62,12 @@ class ValidationScores:
 
 @dataclass(frozen=True)
 class Homopolymers:
-    """Of one length.
+    """Homopolymers of one length.
 
     Attributes:
-        length: bases in a run; the longest stands for longer ones too.
-        count: how many runs there were.
-        correct: share of them called with their length.
+        length: bases in a run; the longest length includes longer runs.
+        count: number of runs.
+        correct: share of runs called with the correct length.
     """
 
     length: int
@@ -77,12 +77,12 @@ class Homopolymers:
 
 @dataclass(frozen=True)
 class ChunkScores(BasecallScores):
-    """Of a model on chunks of a data set.
+    """Scores of a model on chunks of a data set.
 
     Attributes:
-        chunks, bases: how many.
+        chunks, bases: numbers of chunks and bases.
         loss: nats per base.
-        homopolymers: by length.
+        homopolymers: homopolymers by length.
     """
 
     chunks: int
@@ -93,14 +93,14 @@ class ChunkScores(BasecallScores):
 
 @dataclass(frozen=True)
 class ReadScores(ErrorRates):
-    """Of basecalled reads against a reference.
+    """Scores of basecalled reads against a reference.
 
     Attributes:
-        reads, aligned: how many were called, and how many of them align.
-        bases: called.
-        length_ratio: bases called over those of the reference, of what aligns.
+        reads, aligned: number of called reads, and of those that align.
+        bases: number of called bases.
+        length_ratio: called bases over reference bases, in the aligned parts.
         read_coverage_mean: mean share of a read that aligns.
-        homopolymers: by length.
+        homopolymers: homopolymers by length.
     """
 
     reads: int
@@ -113,10 +113,10 @@ class ReadScores(ErrorRates):
 
 @dataclass(frozen=True)
 class HeldOutScores(ChunkScores):
-    """Of a model on the test split.
+    """Scores of a model on the test split.
 
     Attributes:
-        reads: how many the chunks are of.
+        reads: number of reads that the chunks come from.
     """
 
     reads: int
@@ -124,10 +124,10 @@ class HeldOutScores(ChunkScores):
 
 @dataclass(frozen=True)
 class HeldOutReads(HeldOutScores):
-    """The same, with every read.
+    """`HeldOutScores` with the identity of every read.
 
     Attributes:
-        identities: mean identity of each read's chunks, by its id.
+        identities: mean identity of each read's chunks, by read id.
     """
 
     identities: dict[str, float]

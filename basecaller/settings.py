@@ -1,4 +1,4 @@
-"""From a composed config to checked, plain values. `schema.py` describes the keys."""
+"""Turns a composed config into checked, plain values. `schema.py` describes the keys."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from basecaller.training.settings import Optimizer, Train
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A test set from elsewhere: the kind of its source, and its settings."""
+    """A separate test set: the kind of its source, and the source's settings."""
 
     name: str
     source: Any
@@ -53,10 +53,10 @@ class Data:
     Attributes:
         name: the source, a key of `sources.SOURCES`, or `mixed`.
         batch_size: chunks in a training batch.
-        folder: where prepared data sets are kept.
+        folder: folder of prepared data sets.
         source: the source's own settings.
-        pore_model: file of the k-mer levels that the audit holds labels against; None: R9.4's.
-        test: a source of its own to test the winner on, where there is one.
+        pore_model: file of the k-mer levels that the audit compares labels with; None: R9.4's.
+        test: a separate source to test the winner on, if any.
     """
 
     name: str
@@ -110,8 +110,8 @@ def _source(name: Any, values: dict[str, Any], where: str) -> Any:
 
 
 def _whole(node: Any, shares: dict[str, Any], where: str) -> tuple[str, float, Any]:
-    """Name, weight and settings of a source that is described inside another section: what it leaves out is as in its
-    own file in `conf/data/`."""
+    """Name, weight and settings of a source described inside another section; missing keys have the defaults of its file in
+    `conf/data/`."""
     if not isinstance(node, dict) or "name" not in node:
         raise SettingError(f"{where}: must describe a source, as in {{name: pod5, pod5: reads.pod5, bam: calls.bam}}")
     given = dict(node)
@@ -151,7 +151,7 @@ def _data(node: dict[str, Any]) -> Data:
     written = {"pore_model": None} | {key: node[key] for key in ("batch_size", "folder", "pore_model") if key in node}
     shared = section(DataShared, written, "data")  # configs of earlier versions have no pore_model
     test = None
-    if isinstance(values.get("test"), dict):  # a source of its own; nothing of this one is kept back
+    if isinstance(values.get("test"), dict):  # a separate source; this one keeps no test split
         kind, _, source = _whole(values["test"], {"validation": 0.1, "test": 0.8}, "data.test")
         test, values["test"] = HeldOut(kind, source), 0.0
     elif values.get("test") == 0:
@@ -234,7 +234,7 @@ def _general(values: dict[str, Any], source: str, model: type) -> General:
 
 
 def _check_winner(winner: dict[str, Any], source: str, model: type) -> None:
-    """Checks `search.winner`: what it holds are settings of a training."""
+    """Checks that `search.winner` holds settings of a training."""
     for key, value in _leaves(winner):
         shown = f"search.winner.{key}"
         if key in GROUPS:

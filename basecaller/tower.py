@@ -42,7 +42,7 @@ class Weights(NamedTuple):
 
 
 def _taps(x: Tensor, dilation: int, kernel: int) -> Tensor:
-    """What each frame's dilated kernel sees: [batch, frames, channels] -> [batch * frames, kernel * channels]."""
+    """The inputs of each frame's dilated kernel: [batch, frames, channels] -> [batch * frames, kernel * channels]."""
     batch, frames, channels = x.shape
     reach = dilation * (kernel // 2)
     padded = F.pad(x, (0, 0, reach, reach))
@@ -67,7 +67,7 @@ def _normalise(x: Tensor, valid: Tensor | None, weights: Weights, i: int, traini
     Zero wherever a frame is not valid, so that a convolution after it sees what its own zero padding would give.
 
     Returns:
-        The normalised x; what its gradient needs.
+        The normalised x; the tensors that its gradient needs.
     """
     inside = x if valid is None else x[valid]
     scale, shift, mean, variance = weights.norm[i], weights.norm_bias[i], weights.mean[i], weights.variance[i]

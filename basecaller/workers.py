@@ -1,6 +1,6 @@
-"""How many trainings run at once, and how many threads each has: decided here, and nowhere else.
+"""The single place that decides how many trainings run at once, and how many threads each has.
 
-Two processes with two threads each on two cores are a hundred times slower than with one each: cores are divided,
+Two processes with two threads each on two cores are a hundred times slower than with one thread each: cores are divided,
 never oversubscribed.
 """
 
@@ -38,8 +38,8 @@ class Workers:
     """A division of this machine.
 
     Attributes:
-        count: trainings at once.
-        threads: of each.
+        count: number of parallel trainings.
+        threads: threads of each training.
     """
 
     count: int
@@ -47,7 +47,7 @@ class Workers:
 
     @property
     def overrides(self) -> list[str]:
-        """What makes a sweep run so."""
+        """Overrides that make a sweep use this division."""
         if self.count == 1:
             return [f"threads={self.threads}"]
         return [
@@ -59,16 +59,15 @@ class Workers:
 
 
 def divide(workers: int | None, device: str = "auto") -> Workers:
-    """The machine divided among `workers` trainings; None: one for each GPU where GPUs are used, or for each core."""
+    """The machine divided among `workers` trainings; None: one for each GPU if GPUs are used, else one for each core."""
     if workers is None:
         workers = (gpus() if device == "auto" or device.startswith("cuda") else 0) or cores()
     return Workers(workers, max(1, cores() // workers))
 
 
 def use_threads(threads: int | None) -> None:
-    """Gives the job that Hydra runs its threads: as many as were asked for, or its share of the cores among the launcher's
-    jobs."""
-    import torch  # here: this module divides the machine for processes that compute nothing themselves
+    """Sets the number of threads of Hydra's job: the requested number, or its share of the cores among the launcher's jobs."""
+    import torch  # starts slowly, and processes that only divide the machine do not need it
 
     torch.set_num_threads(threads or _share())
 

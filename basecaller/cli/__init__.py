@@ -1,1 +1,1 @@
-"""What a command line is told and asked: the commands, their help, and completion in bash."""
+"""The command line: the commands, their help, and completion in bash."""

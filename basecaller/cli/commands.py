@@ -15,10 +15,10 @@ class Command:
     """A command, for its help and completion.
 
     Attributes:
-        summary: what it does, in a line.
-        examples: what follows `basecaller <name>`.
-        details: more about it.
-        options: dataclass of the keys that are its own, with defaults in `conf/commands/<name>.yaml`; None: it has none.
+        summary: description in one line.
+        examples: arguments after `basecaller <name>`.
+        details: longer description.
+        options: dataclass of its own keys, with defaults in `conf/commands/<name>.yaml`; None if it has none.
         uses: keys and sections of `conf/config.yaml` that it uses.
         flags: arguments that begin with a dash, and what they do.
     """

@@ -16,10 +16,10 @@ SOURCE = "simulated"
 
 
 def candidates(line: str) -> list[str]:
-    """What can follow in place of the last word of a line.
+    """Candidates to replace the last word of a line.
 
     Args:
-        line: what was typed before the cursor.
+        line: the line up to the cursor.
     Returns:
         Candidates, less what stands before the last character of `WORDBREAKS` in the word: bash keeps that. One that is a whole
         word ends with a blank.

@@ -29,7 +29,7 @@ EVERY_LOGGER = f"logger=[{','.join(LOGGERS)}]"
 
 
 def answer_help(name: str, arguments: list[str]) -> None:
-    """Prints a command's help and exits, where its arguments ask for it.
+    """Prints a command's help and exits, if its arguments ask for it.
 
     Raises:
         SettingError: the other arguments do not compose to a config.

@@ -18,9 +18,9 @@ class Key:
     """One key of a command.
 
     Attributes:
-        name: as it is typed, such as `optimizer.lr`.
+        name: name as typed, such as `optimizer.lr`.
         kind: dataclass that describes it.
-        field: its name there.
+        field: name of its field there.
     """
 
     name: str
@@ -29,18 +29,18 @@ class Key:
 
     @property
     def meaning(self) -> str:
-        """What it means: a sentence, or several."""
+        """The key's meaning, in one or more sentences."""
         return meaning_of(self.kind, self.field)
 
     @property
     def values(self) -> str:
-        """What it can be, in words."""
+        """The key's possible values in words."""
         words = kind_in_words(self.kind, self.field)
         return words.replace("text", "a path").replace("a list", "a path or a list of them") if self.name in PATHS else words
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """All values that it can have; empty where these are too many to list."""
+        """All possible values; empty if there are too many to list."""
         wanted, nullable = type_of(self.kind, self.field)
         listed = ("true", "false") if wanted is bool else tuple(rules_of(self.kind, self.field).get("choices", ()))
         return (*listed, "null") if listed and nullable else listed
@@ -50,7 +50,7 @@ def keys_of(command: Command, source: str, model: type = Model) -> list[Key]:
     """The keys of a command.
 
     Args:
-        command: which.
+        command: the command.
         source: `data.name`, which decides the keys of the `data` section.
         model: dataclass that describes the `model` section.
     """

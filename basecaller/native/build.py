@@ -33,7 +33,7 @@ SECONDS = 120
 
 
 class UnavailableError(Exception):
-    """Native code cannot be used here; says why."""
+    """Native code cannot be used here; the message says why."""
 
 
 def compiler() -> list[str]:
@@ -89,7 +89,7 @@ def _output(command: list[str], folder: Path) -> str:
 
 
 def _refused(path: Path) -> str:
-    """Why a file or folder is not to be trusted: empty where only this user can have written it."""
+    """Why a file or folder cannot be trusted; empty if only this user can have written it."""
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode):
         return f"{path} is a link"
@@ -126,7 +126,7 @@ def cache_folder() -> Path:
 
 
 def build() -> Path:
-    """The compiled library, made now if it is not there.
+    """The compiled library, built now if missing.
 
     It is named by its source, flags, compiler and the processor's features, so that a home folder shared by unlike machines
     holds one for each.

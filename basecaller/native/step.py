@@ -269,7 +269,7 @@ def self_test(library: Library) -> str:
     """Computes one small batch natively and by PyTorch, in every precision there is.
 
     Returns:
-        What differs; empty where nothing does.
+        Description of the differences; empty if there are none.
     """
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
         return _self_test(library)
