@@ -44,7 +44,7 @@ def commit(package: Path) -> str | None:
     Args:
         package: its folder.
     Returns:
-        None where git is missing, or the package is installed: a repository around an installation is not the program's own.
+        None if git is missing, or the package is installed: a repository around an installation is not the program's own.
     """
     root = package.parent
     if _git(root, "rev-parse", "--show-toplevel") != str(root):

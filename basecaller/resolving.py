@@ -13,7 +13,7 @@ from basecaller.errors import BasecallerError, SettingError
 
 
 def resolve(node: Any, where: str = "", without: Collection[str] = ()) -> dict[str, Any]:
-    """A config section as a plain dict, interpolations resolved; one that is plain already stays as it is.
+    """A config section as a plain dict with interpolations resolved; a plain dict stays unchanged.
 
     Args:
         node: the section.

@@ -236,7 +236,7 @@ class Tower(nn.Module):
 
         Args:
             x: [batch, frames, C].
-            valid: bool [batch, frames]; what is not valid is hidden from every block. None where all frames are.
+            valid: bool [batch, frames]; frames that are not valid are hidden from every block. None if all frames are valid.
         Returns:
             [batch, frames, n C].
         """

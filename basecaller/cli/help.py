@@ -94,7 +94,7 @@ def _lines(name: str, command: Command, overrides: list[str]) -> Iterator[str]:
 
 
 def keys_and_defaults(name: str, overrides: list[str]) -> Iterator[tuple[Key, str]]:
-    """The keys of a command, section by section, each with its default as it is typed, or `REQUIRED`.
+    """The keys of a command, section by section, each with its default as typed, or `REQUIRED`.
 
     Args:
         name: of the command.

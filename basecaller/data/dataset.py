@@ -4,7 +4,7 @@
 |---|---|---|
 | `signals.npy` | float16 [samples] | all chunks' signals concatenated, median/MAD-normalised |
 | `labels.npy` | uint8 [bases] | all targets concatenated: 1=A 2=C 3=G 4=T (0 is the CTC blank) |
-| `base_starts.npy` | int32 [bases] | first sample of each base, from its chunk's start; empty where the source has none |
+| `base_starts.npy` | int32 [bases] | first sample of each base, from its chunk's start; empty if the source has none |
 | `signal_offsets.npy`, `label_offsets.npy` | int64 [chunks + 1] | where each chunk starts in the arrays above |
 | `read_ids.npy` | bytes [chunks] | the read each chunk was cut from |
 | `splits.npy` | uint8 [chunks] | index into `SPLITS` |

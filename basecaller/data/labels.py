@@ -153,7 +153,7 @@ def _columns(record: Any) -> tuple[np.ndarray, np.ndarray, int]:
     """The bases of the reference that a record is aligned to, without introns.
 
     Returns:
-        For each the number of the read's base, -1 where there is none, int64 [columns], and the position, int64 [columns], both
+        For each the index of the read's base, -1 for none, int64 [columns], and the position, int64 [columns], both
         along the reference's forward strand; the length of the whole read.
     """
     if not record.cigartuples:

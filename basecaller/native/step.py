@@ -96,7 +96,7 @@ class Library:
 
 @dataclass(frozen=True)
 class _Reads:
-    """What the code is given of a batch; None where there is no loss.
+    """A batch as input of the native code; fields are None if there is no loss.
 
     Attributes:
         signal: float32 [batch, samples].
@@ -130,7 +130,7 @@ class _Place:
         self._gradient: Tensor | None = None
 
     def room(self, floats: int) -> int:
-        """The address of so many floats, on a cache line's border."""
+        """The address of room for `floats` floats, aligned to a cache line."""
         if floats + LABELS > len(self.work):
             self.work = np.empty(int(floats * 1.2) + LABELS, np.float32)
         at = self.work.ctypes.data
