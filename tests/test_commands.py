@@ -129,7 +129,7 @@ def test_commands_are_printed_as_they_are_typed(tmp_path, run: Command):
 def test_a_preview_lists_every_trial_and_runs_nothing(tmp_path, run: Command):
     shown = run("search", "search.preview=true").stdout
     assert "173 trials" in shown  # 66 points, the better ones again
-    assert "up to 6 finalists" in shown
+    assert "up to 7 finalists" in shown
     assert "66 trials" in run("search", "search.preview=true", "search.replicates=1").stdout
     assert "<best of padding>" in shown
     assert "optimizer=<best of lr_adam|lr_adamax|lr_adagrad>" in shown
