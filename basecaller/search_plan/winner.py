@@ -80,7 +80,7 @@ def write_winner(
         settings=dict(sorted(candidates.settings[WINNER].items())),
         val_loss=best.value,
         test=HeldOutScores(**{field.name: getattr(test, field.name) for field in fields(HeldOutScores)}),
-        gain=gain(scores[WINNER], scores[DEFAULTS], candidates),
+        gain=gain(scores[WINNER], scores[DEFAULTS], candidates, longer),
         facts=WinnerTraining(**{field.name: best.facts.get(field.name) for field in fields(WinnerTraining)}),
         command=command("train", overrides),
         folder=str(kept),
@@ -158,15 +158,23 @@ def tested(cfg: DictConfig, folder: Path) -> HeldOutReads:
     return test.scores
 
 
-def defaults_in_words(given: Sequence[str]) -> str:
-    """The untuned defaults in words, with the user's training settings, which the winner shares."""
-    own = [line for line in given if line.startswith(TRAINING)]
+def defaults_in_words(given: Sequence[str], recipe: Sequence[str] = ()) -> str:
+    """The untuned defaults in words, with the user's training settings, which the winner shares.
+
+    Args:
+        given: the user's overrides.
+        recipe: overrides of the long trainings, which replace those of the user.
+    """
+    replaced = {line.split("=")[0] for line in recipe}
+    own = [line for line in given if line.startswith(TRAINING) and line.split("=")[0] not in replaced]
     if not own:
         return "the untuned defaults"
     return f"the untuned defaults with your {', '.join(own)}" if len(own) < 4 else "the untuned defaults with what you set"
 
 
-def gain(ours: Mapping[int, HeldOutReads], theirs: Mapping[int, HeldOutReads], candidates: Candidates) -> Gain:
+def gain(
+    ours: Mapping[int, HeldOutReads], theirs: Mapping[int, HeldOutReads], candidates: Candidates, recipe: Sequence[str] = ()
+) -> Gain:
     """The gain of tuning: identity and loss of two settings at the same seeds, on the same test reads.
 
     The standard error has two parts: between reads (of the mean over seeds), and between seeds (of the mean over reads).
@@ -174,8 +182,9 @@ def gain(ours: Mapping[int, HeldOutReads], theirs: Mapping[int, HeldOutReads], c
     Args:
         ours, theirs: scores by seed, see `tested`.
         candidates: the trained settings: the winner's and the untuned defaults.
+        recipe: overrides of these trainings, which replace those of the user.
     """
-    defaults = defaults_in_words(candidates.given)
+    defaults = defaults_in_words(candidates.given, recipe)
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
         return Gain([], f"What tuning gained is not known: {defaults} gave no model.")

@@ -127,6 +127,8 @@ def test_the_gain_says_what_it_is_over():
     text = gain(ours, theirs, dataclasses.replace(TUNED, given=given)).text
     assert "over the untuned defaults with your optimizer=sgd, data.batch_size=2, trained alike" in text
     many = ("optimizer=sgd", "model.stacks=4", "padding=on", "train.clip=1")
+    shortened = gain(ours, theirs, dataclasses.replace(TUNED, given=("train.chunks=320",)), ["train.chunks=null"]).text
+    assert "over the untuned defaults, trained alike" in shortened  # the long trainings take all chunks
     assert "the untuned defaults with what you set" in gain(ours, theirs, dataclasses.replace(TUNED, given=many)).text
     same = Candidates({"winner": SETTINGS, "defaults": SETTINGS}, ())
     text = gain(ours, ours, same).text
