@@ -14,7 +14,7 @@ from basecaller.hpo.best import setting_of
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.verdicts import short, shown
 from basecaller.schema import SearchOptions
-from basecaller.search_plan.incumbent import RATE, Asked, Incumbent
+from basecaller.search_plan.incumbent import BATCH, RATE, Asked, Incumbent
 from basecaller.search_plan.stages import StageFile, composed_settings
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ INCUMBENT, DEFAULTS, WINNER = "incumbent", "defaults", "winner"
 """Names of candidates; other candidates are named by the setting in which they differ from the incumbent."""
 
 SCHEDULE = "train.batch_schedule"
-BATCH = "data.batch_size"
 LOWER_RATE, LARGER_BATCH = "rate_halved", "batch_times_4"
 LONG = (LOWER_RATE, LARGER_BATCH)
 """Candidates with less noise per step, which long trainings favour more than short ones."""

@@ -330,9 +330,7 @@ class Search:
         name = str(won.winner["stage.candidate"])
         if name != INCUMBENT:
             longer_by = f"trains {options.finalist_budget} times as long"
-            note = f"{name} did not win in short trials, and is ahead of the incumbent when it {longer_by}"
-            self.console.print(f"{note}.")
-            store_study(open_study(self.url, won.study), note=note)
+            self._note(won, f"{name} did not win in short trials, and is ahead of the incumbent when it {longer_by}")
         return candidates.best(self.run_contenders(candidates, won) if contenders(options) > 1 else name)
 
     def run_contenders(self, candidates: Candidates, finalists: StageFacts) -> str:
@@ -344,20 +342,24 @@ class Search:
         Returns:
             The name of the best contender.
         """
-        best = dict[float, str]()  # two finalists with bit-equal losses are one training
+        first = str(finalists.winner["stage.candidate"])
+        best = {} if finalists.value is None else {finalists.value: first}
         for point in finalists.points:
-            if point.mean is not None:
+            if point.mean is not None:  # two finalists with bit-equal losses are one training
                 best.setdefault(point.mean, str(point.settings["stage.candidate"]))
-        first, *others = (best[mean] for mean in sorted(best))
+        others = [best[mean] for mean in sorted(best) if best[mean] != first]
         names = [first, *sorted(others, key=lambda name: name not in LONG)][: contenders(self.options)]
         own = [*self._recipe(), f"seed={int(self.cfg.seed) + 2000}", "stage.replicates=1"]
         won = self._compare(CONTENDERS, own, candidates.some(names))
         name = str(won.winner["stage.candidate"])
-        if name != names[0]:
-            note = f"{name} was not the best finalist, and is ahead of {names[0]} when it trains as long as the winner"
-            self.console.print(f"{note}.")
-            store_study(open_study(self.url, won.study), note=note)
+        if name != first:
+            self._note(won, f"{name} was not the best finalist, and is ahead of {first} when it trains as long as the winner")
         return name
+
+    def _note(self, stage: StageFacts, note: str) -> None:
+        """Prints a remark on a stage, and keeps it for the report."""
+        self.console.print(f"{note}.")
+        store_study(open_study(self.url, stage.study), note=note)
 
     def run_headline(self, candidates: Candidates) -> WinnerFacts:
         """Trains the winner and the untuned defaults alike, at fresh seeds, and tests both on the test split."""
