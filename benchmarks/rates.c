@@ -23,20 +23,33 @@ EXPORT double peak(void) {
   UNROLL for (int i = 0; i < ROWS; i++) UNROLL for (int h = 0; h < 2; h++) ST(out + (i * 2 + h) * VL, c[i][h]);
   return (double)TURNS * K * ROWS * 2 * VL / seconds;
 }
-#define RATE(name, product, cell, e)                                                                             \
+#define RATE(name, begin, product, finish, cell, e)                                                              \
   EXPORT double name(void) {                                                                                     \
     double started = now();                                                                                      \
     for (int t = 0; t < TURNS; t++) {                                                                            \
       vec c[ROWS][2];                                                                                            \
       UNROLL for (int i = 0; i < ROWS; i++) UNROLL for (int h = 0; h < 2; h++) c[i][h] = LD(out + (i * 2 + h) * VL); \
+      begin(c);                                                                                                  \
       product(c, (cell *)a, K / e, K / e, (cell *)b);                                                            \
+      finish(c);                                                                                                 \
       UNROLL for (int i = 0; i < ROWS; i++) UNROLL for (int h = 0; h < 2; h++) ST(out + (i * 2 + h) * VL, c[i][h]); \
     }                                                                                                            \
     return (double)TURNS * K * ROWS * 2 * VL / (now() - started);                                                \
   }
-RATE(rate, product, float, 1)
-#if HAS_HALF
-RATE(rate_half, product16, uint32_t, 2)
+RATE(rate, begin, product, finish, float, 1)
+#if HALF_WIDTH
+RATE(half, begin16, product16, finish16, uint32_t, 2)
+EXPORT double rate_half(void) {
+  if (!half_width()) return 0;
+#if defined(AMX)
+  _tile_loadconfig(&TILE_SHAPES);
+#endif
+  double rate = half();
+#if defined(AMX)
+  _tile_release();
+#endif
+  return rate;
+}
 #else
 EXPORT double rate_half(void) { return 0; }
 #endif

@@ -7,9 +7,11 @@
 #define E 2
 #define F(name) name##16
 #define cell uint32_t
+#if !defined(AMX)
 #define cells __m512bh
 AI vec F(add)(vec sum, cell a, cells b) { return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32((int)a), b); }
 AI cells F(load)(const cell *p) { return (__m512bh)_mm512_loadu_si512(p); }
+#endif
 AI void F(store)(cell *p, vec x) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(x)); }
 // Of gates whose sums are of bfloat16 products: 1e-4 is near enough.
 AI vec F(power)(vec x) {
@@ -40,6 +42,54 @@ AI vec F(power)(vec x) {  // about 1 ulp
 AI vec F(reciprocal)(vec x) { return 1.f / x; }
 #endif
 
+// The left operand of `outer`: cell p of channel m is at p * step + m * apart.
+typedef struct {
+  const cell *at;
+  int step, apart;
+} F(left);
+
+#if defined(HALF) && defined(AMX)
+// A tile register holds 16 rows of 16 cells. One instruction adds the product of two tiles, rows of cells and a panel's 16 rows, to a third:
+// 32 x as many multiply-adds as one of vectors. Tiles 0 and 1 are the sums of `product`, 2 its rows; 3 and 4 the sums of `outer`, 5 its rows;
+// 6 and 7 the panel of either.
+enum { DEEP = 16 };
+static const struct {
+  uint8_t palette, start, reserved[14];
+  uint16_t bytes[16];
+  uint8_t rows[16];
+} TILE_SHAPES = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {ROWS, ROWS, ROWS, DEEP, DEEP, DEEP, DEEP, DEEP}};
+#define ALL_STORED __asm__ volatile("" ::: "memory")  // compilers do not know that a tile is loaded from memory
+
+// As the other ones; k is a multiple of DEEP. The sums are in tiles from `begin` to `finish`, and in c before and after.
+AI void F(begin)(vec c[ROWS][2]) {
+  ALL_STORED;
+  _tile_loadd(0, c, 8 * VL); _tile_loadd(1, &c[0][1], 8 * VL);
+}
+AI void F(product)(vec c[ROWS][2], const cell *a, ptrdiff_t ld, int k, const cell *b) {
+  (void)c;
+  for (int p = 0; p < k; p += DEEP, b += 2 * VL * DEEP) {
+    _tile_loadd(2, a + p, 4 * ld); _tile_loadd(6, b, 8 * VL); _tile_loadd(7, b + VL, 8 * VL);
+    _tile_dpbf16ps(0, 2, 6); _tile_dpbf16ps(1, 2, 7);
+  }
+}
+AI void F(finish)(vec c[ROWS][2]) { _tile_stored(0, c, 8 * VL); _tile_stored(1, &c[0][1], 8 * VL); }
+static void F(outer)(int rows, int columns, int n, F(left) g, const cell *x, int ldx, float *out, int ldo) {
+  for (int j = 0; j < columns; j += 2 * VL)
+    for (int m = 0; m < rows; m += DEEP) {
+      float *to = out + (size_t)m * ldo + j;
+      ALL_STORED;
+      _tile_loadd(3, to, 4 * (ptrdiff_t)ldo); _tile_loadd(4, to + VL, 4 * (ptrdiff_t)ldo);
+      for (int t = 0; t < n; t += DEEP) {
+        const cell *xs = x + (size_t)t * ldx + j;
+        _tile_loadd(5, g.at + (size_t)m * g.apart + t, 4 * (ptrdiff_t)g.apart); _tile_loadd(6, xs, 4 * (ptrdiff_t)ldx); _tile_loadd(7, xs + VL, 4 * (ptrdiff_t)ldx);
+        _tile_dpbf16ps(3, 5, 6); _tile_dpbf16ps(4, 5, 7);
+      }
+      _tile_stored(3, to, 4 * (ptrdiff_t)ldo); _tile_stored(4, to + VL, 4 * (ptrdiff_t)ldo);
+    }
+}
+#else
+AI void F(begin)(vec c[ROWS][2]) { (void)c; }
+AI void F(finish)(vec c[ROWS][2]) { (void)c; }
 // The microkernel: c[ROWS][2 vectors] += a[ROWS][k] b[k][2 vectors], a's rows `ld` cells apart, b a panel. All ROWS x 2 sums stay in
 // registers; each step feeds 2 ROWS multiply-adds from 2 loads and ROWS broadcasts.
 AI void F(product)(vec c[ROWS][2], const cell *a, ptrdiff_t ld, int k, const cell *b) {
@@ -55,17 +105,17 @@ AI void F(product)(vec c[ROWS][2], const cell *a, ptrdiff_t ld, int k, const cel
 
 // The gradient of a weight: out[rows][columns] += sum over n cells of frames of g[n][rows] x[n][columns]. OUTER x 2 vectors of sums stay in
 // registers over CHUNK cells, whose strips of g and x stay in the first cache while all of `out` is visited.
-static void F(outer)(int rows, int columns, int n, const cell *g, int ldg, const cell *x, int ldx, float *out, int ldo) {
+static void F(outer)(int rows, int columns, int n, F(left) g, const cell *x, int ldx, float *out, int ldo) {
   for (int from = 0; from < n; from += CHUNK) {
     int until = n - from < CHUNK ? n - from : CHUNK;
     for (int j = 0; j < columns; j += 2 * VL)
       for (int m = 0; m < rows; m += OUTER) {
-        const cell *gs = g + (size_t)from * ldg + m, *xs = x + (size_t)from * ldx + j;
+        const cell *gs = g.at + (size_t)from * g.step + m, *xs = x + (size_t)from * ldx + j;
         float *to = out + (size_t)m * ldo + j;
         int two = j + VL < columns;
         vec c[OUTER][2];
         UNROLL for (int i = 0; i < OUTER; i++) c[i][0] = LD(to + (size_t)i * ldo), c[i][1] = two ? LD(to + (size_t)i * ldo + VL) : (vec){};
-        for (int t = 0; t < until; t++, gs += ldg, xs += ldx) {
+        for (int t = 0; t < until; t++, gs += g.step, xs += ldx) {
           cells left = F(load)(xs), right = F(load)(xs + VL);
           UNROLL for (int i = 0; i < OUTER; i++) c[i][0] = F(add)(c[i][0], gs[i], left), c[i][1] = F(add)(c[i][1], gs[i], right);
         }
@@ -76,6 +126,7 @@ static void F(outer)(int rows, int columns, int n, const cell *g, int ldg, const
       }
   }
 }
+#endif
 
 // [rows][columns] as cells along the channels, [rows][columns / E]; in float32 the numbers where they are, `ld` apart.
 static const cell *F(along)(size_t rows, int columns, const float *x, int ld, cell *to) {
@@ -87,7 +138,8 @@ static const cell *F(along)(size_t rows, int columns, const float *x, int ld, ce
   return (void)rows, (void)columns, (void)ld, (void)to, x;
 #endif
 }
-// [n][columns] as cells along time, beginning with frame `first`, 0 or -1: [(n - first + E - 1) / E][columns]. Frames outside are zero.
+// [n][columns] as cells along time, beginning with frame `first`, 0 or -1: [(n - first + E - 1) / E][columns]. Frames outside are zero, and so
+// is, for AMX, a tile's depth of cells behind them.
 static const cell *F(across)(int first, int n, int columns, const float *x, cell *to) {
 #if defined(HALF)
   cell *at = to;
@@ -96,9 +148,30 @@ static const cell *F(across)(int first, int n, int columns, const float *x, cell
       const float *from = x + (ptrdiff_t)t * columns + j;
       F(store_pairs)(at, t < 0 ? (vec){} : LD(from), t + 1 < n ? LD(from + columns) : (vec){});
     }
+#if defined(AMX)
+  memset(at, 0, (size_t)DEEP * columns * sizeof(cell));
+#endif
   return to;
 #else
   return (void)n, (void)columns, (void)to, x + (ptrdiff_t)first * columns;
+#endif
+}
+// The same from frame 0 on as a left operand. AMX wants rows of channels, [columns][apart], zero at their ends.
+static F(left) F(upright)(int n, int columns, const float *x, cell *to) {
+#if defined(HALF) && defined(AMX)
+  int apart = ((n + 1) / 2 + DEEP - 1) / DEEP * DEEP + DEEP;
+  for (int m = 0; m < columns; m += VL)
+    for (int p = 0; p < apart; p += DEEP) {
+      cell square[DEEP][VL];
+      for (int i = 0, t = 2 * p; i < DEEP; i++, t += 2) {
+        const float *from = x + (size_t)t * columns + m;
+        F(store_pairs)(square[i], t < n ? LD(from) : (vec){}, t + 1 < n ? LD(from + columns) : (vec){});
+      }
+      transpose(VL, (const float *)square, VL, (float *)to + (size_t)m * apart + p, apart);
+    }
+  return (F(left)){to, 1, apart};
+#else
+  return (F(left)){F(across)(0, n, columns, x, to), columns, 1};
 #endif
 }
 
@@ -121,8 +194,8 @@ static void F(pack_rows)(int k, int columns, const float *w, int ld, cell *to) {
 // `apart` after the left half's: the next vector of outputs, or a gate's sigmoids beside its tanhs.
 static void F(pack_columns)(int panels, int step, int apart, int rows, int k, const cell *w, int ld, cell *to) {
   for (int p = 0, j = 0; p < panels; p++, j += step, to += (size_t)k * 2 * VL) {
-    transpose(k, (const float *)w + (size_t)j * ld, ld, (float *)to);
-    if (j + apart < rows) transpose(k, (const float *)w + ((size_t)j + apart) * ld, ld, (float *)to + VL);
+    transpose(k, (const float *)w + (size_t)j * ld, ld, (float *)to, 2 * VL);
+    if (j + apart < rows) transpose(k, (const float *)w + ((size_t)j + apart) * ld, ld, (float *)to + VL, 2 * VL);
     else for (int i = 0; i < k; i++) ST((float *)to + i * 2 * VL + VL, (vec){});
   }
 }
@@ -144,11 +217,13 @@ static void F(forward_block)(const Size *z, const Rows *r, int d, const Block *b
     for (int j = 0; j < c; j += VL) {
       vec a[ROWS][2];
       UNROLL for (int i = 0; i < ROWS; i++) a[i][0] = LD(b->gate_bias + j), a[i][1] = LD(b->gate_bias + c + j);
+      F(begin)(a);
       for (int k = 0; k < taps; k++) {
         int at = t + (k - taps / 2) * d;
         if (at + ROWS <= 0 || at >= r->frames[q]) continue;  // the whole tile would see zeros
         F(product)(a, xs + ((ptrdiff_t)r->start[q] + at) * ce, ce, ce, CELLS(gate) + ((size_t)j / VL * taps + k) * ce * 2 * VL);
       }
+      F(finish)(a);
       UNROLL for (int i = 0; i < ROWS; i++) {
         vec u = F(power)(a[i][0] * -2.88539008f), v = F(power)(a[i][1] * -1.44269504f) + 1.f;  // e^(-2 a), 1 + e^(-b)
         vec one = 1.f + u, inverse = F(reciprocal)(one * v);                                    // one division for both
@@ -161,15 +236,19 @@ static void F(forward_block)(const Size *z, const Rows *r, int d, const Block *b
       vec a[ROWS][2];
       UNROLL for (int i = 0; i < ROWS; i++) UNROLL for (int h = 0; h < 2; h++)
         a[i][h] = b->projection ? (vec){} : LD(x + (row + i) * c + j + h * VL);
+      F(begin)(a);
       if (b->projection) F(product)(a, xs + row * ce, ce, ce, CELLS(projection) + (size_t)j * ce);
       F(product)(a, unit, ce, ce, CELLS(residual) + (size_t)j * ce);
+      F(finish)(a);
       UNROLL for (int h = 0; h < 2; h++) if (j + h * VL < c)
         UNROLL for (int i = 0; i < ROWS; i++) ST(next + (row + i) * c + j + h * VL, a[i][h] + LD(b->residual_bias + j + h * VL));
     }
     for (int j = 0; j < s; j += 2 * VL) {
       vec a[ROWS][2];
       UNROLL for (int i = 0; i < ROWS; i++) UNROLL for (int h = 0; h < 2; h++) a[i][h] = LD(skip + (row + i) * s + j + h * VL);
+      F(begin)(a);
       F(product)(a, unit, ce, ce, CELLS(skips) + (size_t)j * ce);
+      F(finish)(a);
       UNROLL for (int h = 0; h < 2; h++) if (j + h * VL < s)
         UNROLL for (int i = 0; i < ROWS; i++) ST(skip + (row + i) * s + j + h * VL, a[i][h]);
     }
@@ -196,8 +275,10 @@ static void F(backward_block)(const Size *z, const Rows *r, int d, int last, con
     for (int j = 0; j < c; j += 2 * VL) {
       vec a[ROWS][2];
       UNROLL for (int i = 0; i < ROWS; i++) a[i][0] = a[i][1] = (vec){};
+      F(begin)(a);
       if (!last) F(product)(a, gs + row * ce, ce, ce, CELLS(residual) + (size_t)j * ce);
       F(product)(a, skips + row * se, se, se, CELLS(skips) + (size_t)j * se);
+      F(finish)(a);
       UNROLL for (int h = 0; h < 2; h++) if (j + h * VL < c)
         UNROLL for (int i = 0; i < ROWS; i++) {
           size_t at = (row + i) * 2 * c + j + h * VL;
@@ -213,35 +294,38 @@ static void F(backward_block)(const Size *z, const Rows *r, int d, int last, con
   for (int q = 0; q < r->reads; q++) {  // read by read: the gradients of weights, and of x
     size_t row = r->start[q];
     int n = r->frames[q], pairs = (n + E - 1) / E;
-    const cell *units = F(across)(0, n, c, unit + row * c, CELLS(across_unit)), *gates = F(across)(0, n, 2 * c, both + row * 2 * c, CELLS(across_both));
-    const cell *inputs[2] = {F(across)(0, n, c, x + row * c, CELLS(across_x)), NULL};
+    const cell *units = F(across)(0, n, c, unit + row * c, CELLS(across_unit)), *inputs[2] = {F(across)(0, n, c, x + row * c, CELLS(across_x)), NULL};
+    F(left) gates = F(upright)(n, 2 * c, both + row * 2 * c, CELLS(across_both));
     sum_rows(2 * c, n, both + row * 2 * c, grad->gate_bias);
     if (!last) {
-      const cell *outputs = F(across)(0, n, c, g + row * c, CELLS(across_g));
+      F(left) outputs = F(upright)(n, c, g + row * c, CELLS(across_g));
       sum_rows(c, n, g + row * c, grad->residual_bias);
-      F(outer)(c, c, pairs, outputs, c, units, c, grad->residual, c);
-      if (b->projection) F(outer)(c, c, pairs, outputs, c, inputs[0], c, grad->projection, c);
+      F(outer)(c, c, pairs, outputs, units, c, grad->residual, c);
+      if (b->projection) F(outer)(c, c, pairs, outputs, inputs[0], c, grad->projection, c);
     }
-    F(outer)(s, c, pairs, F(across)(0, n, s, w->g_skip + row * s, CELLS(across_skip)), s, units, c, grad->skip, z->blocks * c);
+    F(outer)(s, c, pairs, F(upright)(n, s, w->g_skip + row * s, CELLS(across_skip)), units, c, grad->skip, z->blocks * c);
     for (int k = 0; k < taps; k++) {
       // frame t of the gate saw frame t + shift: cell p of one meets cell p + off of the other, paired from an odd frame on for an odd shift
       int shift = (k - taps / 2) * d, odd = E == 2 && (shift & 1), off = (shift + odd) / E;
       if (odd && !inputs[1]) inputs[1] = F(across)(-1, n, c, x + row * c, CELLS(across_odd));
       int from = off < 0 ? -off : 0, to = (n + odd + E - 1) / E - off;
       if (to > pairs) to = pairs;
-      if (to > from) F(outer)(2 * c, c, to - from, gates + (size_t)from * 2 * c, 2 * c, inputs[odd] + ((size_t)from + off) * c, c, grad->gate + k * c, taps * c);
+      F(left) seen = {gates.at + (size_t)from * gates.step, gates.step, gates.apart};
+      if (to > from) F(outer)(2 * c, c, to - from, seen, inputs[odd] + ((size_t)from + off) * c, c, grad->gate + k * c, taps * c);
     }
     for (int t = 0; t < n; t += ROWS)
       for (int j = 0; j < c; j += 2 * VL) {
         vec a[ROWS][2];
         UNROLL for (int i = 0; i < ROWS; i++) UNROLL for (int h = 0; h < 2; h++)
           a[i][h] = last || b->projection ? (vec){} : LD(g + (row + t + i) * c + j + h * VL);
+        F(begin)(a);
         if (!last && b->projection) F(product)(a, gs + (row + t) * ce, ce, ce, CELLS(projection) + (size_t)j * ce);
         for (int k = 0; k < taps; k++) {
           int at = t - (k - taps / 2) * d;
           if (at + ROWS <= 0 || at >= n) continue;
           F(product)(a, boths + ((ptrdiff_t)row + at) * 2 * ce, 2 * ce, 2 * ce, CELLS(gate) + ((size_t)k * w->padded + j) * 2 * ce);
         }
+        F(finish)(a);
         UNROLL for (int h = 0; h < 2; h++) if (j + h * VL < c)
           UNROLL for (int i = 0; i < ROWS; i++) ST(g_x + (row + t + i) * c + j + h * VL, a[i][h]);
       }

@@ -22,6 +22,11 @@ enum { VL = 4, ROWS = 12, OUTER = 4 };
 #else
 #error "needs AVX-512, AVX2 with FMA, or NEON"
 #endif
+#if defined(__AMX_BF16__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#define AMX  // tile registers: bfloat16 products at many times the rate of vectors
+#endif
 enum { GAP = 12, CHUNK = 192, LANES = 16, PAD = 16 };  // LANES: a row of scores, more than any alphabet; PAD: around CTC's states
 typedef float vec __attribute__((vector_size(4 * VL)));
 typedef float vec_at __attribute__((vector_size(4 * VL), aligned(4), may_alias));
@@ -186,7 +191,7 @@ static void sum_rows(int columns, int n, const float *x, float *out) {
     ST(out + j, LD(out + j) + ((a + b) + (c + d)));
   }
 }
-// to[n][VL], rows 2 VL apart = from[VL][n] transposed, in squares by log2(VL) perfect shuffles
+// to[n][VL], rows `apart` numbers apart = from[VL][n] transposed, in squares by log2(VL) perfect shuffles
 #if defined(__clang__) || __GNUC__ >= 12
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
@@ -202,7 +207,7 @@ static void sum_rows(int columns, int n, const float *x, float *out) {
 #define LOW(a, b) SHUFFLE(a, b, 0, 4, 1, 5)
 #define HIGH(a, b) SHUFFLE(a, b, 2, 6, 3, 7)
 #endif
-static void transpose(int n, const float *from, int ld, float *to) {
+static void transpose(int n, const float *from, int ld, float *to, int apart) {
   int j = 0;
   for (; j + VL <= n; j += VL) {
     vec a[2][VL];
@@ -212,20 +217,24 @@ static void transpose(int n, const float *from, int ld, float *to) {
         a[!stage][2 * i] = LOW(a[stage][i], a[stage][i + VL / 2]);
         a[!stage][2 * i + 1] = HIGH(a[stage][i], a[stage][i + VL / 2]);
       }
-    UNROLL for (int i = 0; i < VL; i++) ST(to + ((size_t)j + i) * 2 * VL, a[VL == 8][i]);
+    UNROLL for (int i = 0; i < VL; i++) ST(to + ((size_t)j + i) * apart, a[VL == 8][i]);
   }
   for (; j < n; j++)
-    for (int i = 0; i < VL; i++) memcpy(to + (size_t)j * 2 * VL + i, from + (size_t)i * ld + j, 4);
+    for (int i = 0; i < VL; i++) memcpy(to + (size_t)j * apart + i, from + (size_t)i * ld + j, 4);
 }
 
 #include "block.h"
-#if defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#if defined(AMX)
+#define HALF_WIDTH 32  // channels of a tile of bfloat16
+#elif defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#define HALF_WIDTH VL
+#else
+#define HALF_WIDTH 0
+#endif
+#if HALF_WIDTH
 #define HALF
 #include "block.h"
 #undef HALF
-#define HAS_HALF 1
-#else
-#define HAS_HALF 0
 #endif
 
 // ---- layers that are one product: out [rows][columns] = f(a [rows][k] b + bias), or on the way back (a b) f'(y)
@@ -255,7 +264,7 @@ static void dense(const Rows *r, int f, const float *a, int lda, int k, const fl
 static void dense_gradient(const Rows *r, int outputs, int inputs, const float *g, int ldg, const float *x, int ldx, float *weight, float *bias) {
   for (int q = 0; q < r->reads; q++) {
     size_t row = r->start[q];
-    outer(outputs, inputs, r->frames[q], g + row * ldg, ldg, x + row * ldx, ldx, weight, inputs);
+    outer(outputs, inputs, r->frames[q], (left){g + row * ldg, ldg, 1}, x + row * ldx, ldx, weight, inputs);
     if (bias) sum_rows(outputs, r->frames[q], g + row * ldg, bias);
   }
 }
@@ -350,14 +359,14 @@ static Rows rows_of(const Batch *batch, Work *w, size_t rows) {
 }
 static void forward_any(const Size *z, const Rows *r, int i, const Weights *weights, const Work *w, const float *x, float *halves, float *next) {
   Block b = block_of(z, weights, i);
-#if HAS_HALF
+#if HALF_WIDTH
   if (z->half) { forward_block16(z, r, z->dilations[i], &b, w, x, halves, next, w->skip); return; }
 #endif
   forward_block(z, r, z->dilations[i], &b, w, x, halves, next, w->skip);
 }
 static void backward_any(const Size *z, const Rows *r, int i, const Block *b, const Block *grad, const Work *w, const float *x, const float *halves, const float *g, float *g_x) {
   int d = z->dilations[i], last = i + 1 == z->blocks;
-#if HAS_HALF
+#if HALF_WIDTH
   if (z->half) { backward_block16(z, r, d, last, b, grad, w, x, halves, g, g_x); return; }
 #endif
   backward_block(z, r, d, last, b, grad, w, x, halves, g, g_x);
@@ -411,7 +420,7 @@ static void backward(const Size *z, const Rows *r, const Weights *p, const Weigh
   dense_gradient(r, s, s, w->g_head, s, w->skip, s, grad->head, grad->head_bias);
   dense(r, LEAKY_BACK, w->g_head, s, s, w->head_out, NULL, s, w->g_skip, w->skip);
   for (int q = 0; q < r->reads; q++) sum_rows(s, r->frames[q], w->g_skip + (size_t)r->start[q] * s, grad->skip_bias);
-#if HAS_HALF
+#if HALF_WIDTH
   if (z->half) along16(r->rows, s, w->g_skip, s, (uint32_t *)w->cells_skip);
 #endif
   float *g = w->g[0], *g_x = w->g[1];
@@ -435,7 +444,13 @@ static void backward(const Size *z, const Rows *r, const Weights *p, const Weigh
 }
 
 EXPORT int32_t vector_length(void) { return VL; }
-EXPORT int32_t has_half(void) { return HAS_HALF; }
+// What channels must be a multiple of for bfloat16 products; 0 where the processor has none, or Linux refuses its tiles.
+EXPORT int32_t half_width(void) {
+#if defined(AMX)
+  if (syscall(SYS_arch_prctl, 0x1023, 18)) return 0;  // ARCH_REQ_XCOMP_PERM, of XFEATURE_XTILEDATA: once for all threads
+#endif
+  return HALF_WIDTH;
+}
 EXPORT int64_t ctc_fallbacks(void) { return fallbacks; }
 EXPORT int64_t ctc_workspace(int32_t frames, int32_t labels) { return (int64_t)ctc_floats(frames, labels); }
 static Work room_for(const Size *z, const Batch *batch, int back, float *base, size_t *rows) {
@@ -465,6 +480,9 @@ EXPORT double step(const Size *z, const Batch *batch, const float *weights, floa
   const int64_t *targets = batch->targets;
   double nats = 0;
   if (back) memset(gradients, 0, (size_t)((grad.scores_bias - gradients) + z->labels) * 4);
+#if defined(AMX)
+  if (z->half) _tile_loadconfig(&TILE_SHAPES);
+#endif
   forward(z, batch, &r, &p, &w, back);
   for (int q = 0; q < r.reads; q++) {
     float *at = w.scores + (size_t)r.start[q] * LANES, *g = w.g_scores + (size_t)r.start[q] * LANES;
@@ -476,5 +494,8 @@ EXPORT double step(const Size *z, const Batch *batch, const float *weights, floa
     if (back) memset(g + (size_t)scored * LANES, 0, (size_t)(r.frames[q] - scored) * LANES * 4);
   }
   if (back && nats - nats == 0) backward(z, &r, &p, &grad, &w);  // a loss that is not finite has no gradient to speak of
+#if defined(AMX)
+  if (z->half) _tile_release();
+#endif
   return nats;
 }

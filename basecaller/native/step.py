@@ -56,7 +56,7 @@ class Library:
         self._code = ctypes.CDLL(path)
         for name, gives, takes in (
             ("vector_length", c_int32, []),
-            ("has_half", c_int32, []),
+            ("half_width", c_int32, []),
             ("ctc_fallbacks", c_int64, []),
             ("ctc_workspace", c_int64, [c_int32] * 2),
             ("ctc", c_double, [*[c_int32] * 3, c_void_p, c_void_p, c_void_p, c_float, c_void_p]),
@@ -71,7 +71,7 @@ class Library:
             function.restype, function.argtypes = gives, takes
         self.workspace, self.step, self.ctc_fallbacks = self._code.workspace, self._code.step, self._code.ctc_fallbacks
         self.vector_length: int = self._code.vector_length()
-        self.has_half = bool(self._code.has_half())
+        self._half_width: int = self._code.half_width()
 
     def ctc(self, scores: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
         """CTC's nats of one read, and their gradient by its scores.
@@ -92,6 +92,15 @@ class Library:
     def fits(self, size: Model, labels: int) -> bool:
         """Whether the code can compute a network of this size: its widths are whole vectors."""
         return not (size.channels % self.vector_length or size.skip_channels % self.vector_length) and labels <= LABELS
+
+    @property
+    def has_half(self) -> bool:
+        """Whether this processor multiplies bfloat16 faster than float32."""
+        return self._half_width > 0
+
+    def fits_half(self, size: Model) -> bool:
+        """Whether the code can compute a network of this size with bfloat16 products."""
+        return self.has_half and not (size.channels % self._half_width or size.skip_channels % self._half_width)
 
 
 @dataclass(frozen=True)

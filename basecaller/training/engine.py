@@ -22,7 +22,7 @@ from basecaller.native.step import Library, Step
 from basecaller.network import RawCTCNet
 from basecaller.networks.base import Network
 from basecaller.networks.named import Named
-from basecaller.training.device import WIDE, autocast_type, processor_can
+from basecaller.training.device import autocast_type
 
 log = logging.getLogger(__name__)
 
@@ -243,15 +243,17 @@ def choose_path(
                 _say_once(reason)
         if native == "on" and library is None:
             raise SettingError(f"train.native=on: {reason}; use train.native=auto")
-    if library and precision == "bfloat16" and not library.has_half:
-        if native == "on":
-            raise SettingError("train.native=on: this processor has no bfloat16 products; use train.precision=float32")
-        library = None
-    if library and precision == "auto":
-        if channels >= WIDE and processor_can("amx_bf16"):  # PyTorch uses these tile instructions, native code does not
+    if library and isinstance(size, Model) and precision != "float32":
+        half = library.fits_half(size)
+        if precision == "auto":
+            precision = "bfloat16" if half else "float32"
+        elif not half and native == "on":
+            raise SettingError(
+                f"train.native=on: no bfloat16 products for model.channels={size.channels} and "
+                f"model.skip_channels={size.skip_channels} on this processor; use train.precision=float32"
+            )
+        elif not half:
             library = None
-        else:
-            precision = "bfloat16" if library.has_half else "float32"
     return Path(library, autocast_type(precision, device, channels) is not None)
 
 

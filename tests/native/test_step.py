@@ -175,15 +175,16 @@ def test_forward_alone_is_the_network_in_evaluation(library, norm):
 def test_bfloat16_products_are_near_those_of_float32(library):
     if not library.has_half:
         pytest.skip("this processor has none")
-    for case in ("ragged", "ragged, batch norm, projection", "kernel 7", "odd vectors", "very short", "kernel 5"):
-        size, reads = CASES[case]
+    for case, (size, reads) in CASES.items():
+        if not library.fits_half(size):
+            continue
         network, batch = network_of(size), batch_of(*reads)
         loss, _, exact = exactly(network, batch, True)
         step = Step(library, network, half=True)
         found = step.gradients(batch.signal, batch.lengths, batch.targets, batch.target_lengths, True)
         assert found == pytest.approx(loss, rel=5e-3), case
         true = torch.cat([p.grad.flatten() for p in exact.parameters()])
-        assert (step.gradient - true).norm() < 0.03 * true.norm(), case
+        assert (step.gradient - true).norm() < 0.06 * true.norm(), case
 
 
 def spread(frames: int, ahead: float, label: int = 0, scale: float = 0.3) -> torch.Tensor:
@@ -296,7 +297,7 @@ class _Guarded(_Place):
 def test_a_workspace_is_written_before_it_is_read_and_never_overrun(library, case):
     size, reads = CASES[case]
     batch = batch_of(*reads)
-    for half in (False, True)[: 1 + library.has_half]:
+    for half in (False, True)[: 1 + library.fits_half(size)]:
         found = []
         for left in (0, np.nan, 3e38):  # what the workspace holds beforehand
             engine = NativeEngine(library, network_of(size), half)

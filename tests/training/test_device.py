@@ -1,5 +1,6 @@
 """Devices: each process its own GPU, and a clear refusal of what is not there."""
 
+import encodings.ascii  # noqa: F401  # file locks need it, and another user may not read Python's own folder
 import multiprocessing
 import os
 import tempfile
