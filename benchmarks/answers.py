@@ -52,6 +52,9 @@ SPACE = [
 ]  # fmt: skip
 """The search's space, for samplers."""
 
+ALSO = {"stride": "model.stride=2,3,4,5"}
+"""What a plan with one more stage adds to it."""
+
 SAMPLERS = {"random": [], "tpe": ["search.pruner=MedianPruner"]}
 """Samplers, and what else they are given."""
 
@@ -83,11 +86,12 @@ def searched(experiment: str, given: list[str], *own: str) -> tuple[dict[str, An
 def sampled(sampler: str, given: list[str], cost: float, keys: list[str], *own: str) -> tuple[dict[str, Any], float, int]:
     """The best settings that a sampler finds for a cost in worker seconds; the cost, and the number of trials."""
     count, seconds = 0, 0.0
-    workers = divide(None).overrides
+    workers, plan = divide(None).overrides, compose_config(given).plan
+    space = [*SPACE, *(axis for stage, axis in ALSO.items() if stage in plan)]
     while seconds < cost:
         count += 20
         chosen = [f"experiment=by_{sampler}", f"hydra/sweeper/sampler={sampler}", f"hydra.sweeper.n_trials={count}"]
-        command("basecaller.train", "-m", *chosen, *SPACE, *workers, *given, *own)
+        command("basecaller.train", "-m", *chosen, *space, *workers, *given, *own)
         study = current_study(str(compose_config(given).storage), f"by_{sampler}", "none")
         assert study is not None
         trials = trials_of(study)
