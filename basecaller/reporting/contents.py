@@ -110,7 +110,7 @@ class VerdictFacts:
     """A stage's conclusion, see `ranking.Conclusion`. Points are given by their labels.
 
     Attributes:
-        kind: `clear`, `no difference`, `undecided`, `one seed`, `no contest` or `failed`.
+        kind: `clear`, `no difference`, `undecided`, `one seed`, `no contest` or `failed`; `running` before the first result.
         text: The verdict in sentences.
         rival: The nearest other choice.
         margin: The rival's mean minus the winner's, nats per base; negative if the winner is kept for its simplicity.

@@ -195,7 +195,7 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing, asked: dict[str
 def _verdict_facts(stand: Standing) -> VerdictFacts:
     found = stand.conclusion
     return VerdictFacts(
-        kind=found.kind,
+        kind="running" if found.kind == "failed" and stand.open else found.kind,
         text=("So far: " if stand.open else "") + verdict(stand, OBJECTIVE),
         rival=label(stand, found.rival) if found.rival is not None else None,
         margin=finite(found.margin),

@@ -23,19 +23,21 @@ SIZE = Model(
     "n", channels=32, skip_channels=64, kernel=3, max_dilation=64, stacks=1, batch_norm=False, stride=4, projection=False
 )
 CPU = torch.device("cpu")
-TARGETS = ["native", "x86-64-v3"]
-"""Processors to compile for: this one, and one with AVX2 and no more."""
+TARGETS = {"native": "", "x86-64-v3": "avx2", "cooperlake": "avx512_bf16"}
+"""Processors to compile for, and the instructions they need: this one, one with AVX2 and no more, and one that has bfloat16
+vectors but no tiles."""
 
 
-def _has_avx2() -> bool:
+def _can(instructions: str) -> bool:
     flags = Path("/proc/cpuinfo")
-    return flags.exists() and " avx2 " in flags.read_text()
+    return flags.exists() and f" {instructions} " in flags.read_text()
 
 
 @pytest.fixture(scope="session", params=TARGETS)
 def library(request, compiler, cache) -> Library:
-    if request.param != "native" and not _has_avx2():
-        pytest.skip("no AVX2 here")
+    needed = TARGETS[request.param]
+    if needed and not _can(needed):
+        pytest.skip(f"no {needed} here")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(build.FOLDER, str(cache))
         patch.setenv(build.TARGET, request.param)
