@@ -21,16 +21,34 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from basecaller.facts import from_json
 from basecaller.files import holding, read_json, shared_lock, write_json, write_yaml
 from basecaller.runs.job import Job
 from basecaller.training.device import choose_device
 from basecaller.training.engine import choose_path
-from basecaller.training.fit import Point
+from basecaller.training.fit import Point, TrainingFacts
 
 log = logging.getLogger(__name__)
 
 LEFT = ("result.json", "last.pt", "best.pt", "metrics.csv", "mlflow.json", "wandb.json")
 """Files that a training writes besides its marker and its config."""
+
+
+@dataclass(frozen=True)
+class RunFacts(TrainingFacts):
+    """Facts of a run: those of its training, and the data and the program behind it.
+
+    Attributes:
+        data: fingerprint of the data set.
+        commit: the program's commit, see `provenance.commit`; None if unknown.
+        versions: versions of Python and of packages by name.
+        run_id: the run's id.
+    """
+
+    data: str
+    commit: str | None
+    versions: dict[str, str]
+    run_id: str
 
 
 @dataclass(frozen=True)
@@ -40,22 +58,22 @@ class Result:
     Attributes:
         metrics: metrics of the best checkpoint on the validation split; `val_loss`, nats per base, is the objective.
         curve: the learning curve.
-        facts: sizes, counts, and where it ran: see `training.fit.Outcome` and `provenance.provenance`.
-        taken_over: whether it had been trained before and was read from its folder.
+        facts: sizes and counts, and where it ran.
+        taken_over: whether it was trained before and is read from its folder.
     """
 
     metrics: dict[str, float]
     curve: list[Point]
-    facts: dict[str, Any]
+    facts: RunFacts
     taken_over: bool = False
 
     def __str__(self) -> str:
         m, f = self.metrics, self.facts
-        state = "trained before" if self.taken_over else f"{f['seconds']:.1f} s"
-        blanks = ", only blanks called" if f["only_blanks"] else ""
+        state = "trained before" if self.taken_over else f"{f.seconds:.1f} s"
+        blanks = ", only blanks called" if f.only_blanks else ""
         return (
             f"val_loss {m['val_loss']:.4f} nats/base, identity {m['identity_mean']:.1%} "
-            f"(unrelated {m['identity_floor']:.1%}), {f['updates']} updates, {state}{blanks}"
+            f"(unrelated {m['identity_floor']:.1%}), {f.updates} updates, {state}{blanks}"
         )
 
 
@@ -84,7 +102,8 @@ class RunFolder:
         found = read_json(self.path / "result.json") if self._is_own() else None
         if not found or self._otherwise(found) or not math.isfinite(found["metrics"]["val_loss"]):
             return None
-        return Result(found["metrics"], [Point(**point) for point in found["curve"]], found["facts"], taken_over=True)
+        curve = [Point(**point) for point in found["curve"]]
+        return Result(found["metrics"], curve, from_json(RunFacts, found["facts"]), taken_over=True)
 
     def take(self) -> None:
         """Prepares the folder for the job, which continues from its checkpoint, or begins again if the folder held another
@@ -103,7 +122,7 @@ class RunFolder:
     def keep(self, result: Result) -> None:
         """Writes the result, which marks the training as finished."""
         curve = [asdict(point) for point in result.curve]
-        content = {"metrics": result.metrics, "facts": result.facts, "curve": curve, "config": self.job.config}
+        content = {"metrics": result.metrics, "facts": asdict(result.facts), "curve": curve, "config": self.job.config}
         write_json(self.path / "result.json", content)
 
     def _is_own(self) -> bool:

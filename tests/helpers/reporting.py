@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from basecaller.config import compose_config
-from basecaller.report import write_report
+from basecaller.reporting.writing import write_report
 from basecaller.search_plan.search import Search
 from tests.conftest import TINY
 from tests.helpers.sweeping import URL

@@ -61,8 +61,8 @@ def test_the_published_size_of_bonitos_network():
 def test_a_training_is_the_same_however_often_it_is_interrupted(folder):
     given = ["train.epochs=2", "model.dropout=0.5", "train.clip_factor=1.0", "train.label_smoothing=1"]
     whole = train(job(folder / "whole", *given))
-    assert whole.facts["path"].startswith("torch")
-    assert whole.facts["receptive_field"] == bonito().receptive_field
+    assert whole.facts.path.startswith("torch")
+    assert whole.facts.receptive_field == bonito().receptive_field
 
     class StopError(Exception):
         pass
