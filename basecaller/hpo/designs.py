@@ -1,8 +1,8 @@
 """Which point of a stage runs at which seed.
 
 A design is a pure function of the measured values: `wanted` returns the runs that come next. So a sweep that was killed, that
-several processes share, or that got more replicates or a larger grid continues from the state of its study. `simulate` applies a
-design to many complete tables at once, to compute the thresholds of `ranking.py`.
+several processes share, or that got more replicates or a larger grid continues from the state of its study. `simulate` applies
+a design to many complete tables at once, to compute the thresholds of `ranking.py`.
 
 A stage asks about the values of one hyperparameter, its choices. The points of one choice differ only in nuisance
 hyperparameters, usually the learning rate, and a choice is judged by its best point.

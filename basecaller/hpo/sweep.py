@@ -298,7 +298,7 @@ class Sweep:
                 queue.fill(study, space, [e for e in entries if self.launches.get(e.key, 0) < queue.ATTEMPTS])
             trials = queue.waiting(study, entries)
             if trials:
-                # A worker that dies takes other jobs with it. Their trials then run one at a time, to find the one that causes it.
+                # A worker that dies takes other jobs with it. Their trials then run one at a time, to find the cause.
                 alone = [(number, entry) for number, entry in trials if self.launches.get(entry.key)]
                 trials = alone[:1] or trials
                 for _, entry in trials:

@@ -174,7 +174,7 @@ class Step:
         self._places: list[_Place] = []
 
     def _parts(self, frames: np.ndarray, together: bool) -> list[slice]:
-        """Splits the reads into parts of about `ENOUGH` frames, so that the activations for the backward pass stay in the caches."""
+        """Splits the reads into parts of about `ENOUGH` frames, so that the activations of a part stay in the caches."""
         if together:
             return [slice(0, len(frames))]
         ends, count = [0], 0

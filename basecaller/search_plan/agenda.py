@@ -129,7 +129,7 @@ class Agenda:
         self.closed_at = now
 
     def _begun(self, trials: list[TrialRecord]) -> float:
-        """When workers began a question; for the first question, when its first trial began, since workers take time to start."""
+        """When workers began a question: for the first one, the start of its first trial, since workers take time to start."""
         return self.closed_at if self.mine else min(trial.started.timestamp() for trial in trials if trial.started)
 
     def _of_this_run(self, tally: Tally) -> list[TrialRecord]:
@@ -176,7 +176,7 @@ class Agenda:
         return at_once, max(0.0, wall * at_once - busy) / len(mine) if mine else 0.0
 
     def _under_way(self, current: Tally, now: float) -> list[Training]:
-        """The finished share of each running training, up to the latest point of its curve, and when that point was first seen."""
+        """The finished share of each running training at the latest point of its curve, timed when the point is first seen."""
         for trial in current.running:
             train = trial.config.get("train")
             share = trial.step / STEPS / (train["epochs"] if train["budget"] == "epochs" else 1) if train else 0.0
@@ -245,8 +245,8 @@ class Agenda:
         return [Planned(1, 2 * self.search.options.headline_seeds * testing_seconds(self.search))]
 
     def _first_round(self) -> Iterator[str]:
-        """Stages that the first round has not asked yet, and those that it will ask again: their networks learned nothing, and a
-        later stage finds a rate at which they learn."""
+        """Stages that the first round has not asked yet, and those that it will ask again: their networks learned nothing, and
+        a later stage finds a rate at which they learn."""
         search, known = self.search, self._known()
         if search.round > 1:
             return

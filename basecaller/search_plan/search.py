@@ -365,7 +365,7 @@ class Search:
         store_study(open_study(self.url, stage.study), note=note)
 
     def run_headline(self, candidates: Candidates) -> WinnerFacts:
-        """Trains the winner and the untuned defaults with the same budget and new seeds, and evaluates both on the test split."""
+        """Trains the winner and the untuned defaults with the same budget and new seeds, and tests both on the test split."""
         budget = self._recipe()
         seeds = [f"seed={int(self.cfg.seed) + 1000}", f"stage.replicates={self.options.headline_seeds}"]
         facts = self._compare(HEADLINE, [*budget, *seeds], candidates)
