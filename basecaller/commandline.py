@@ -23,6 +23,7 @@ from basecaller.cli.flags import without_config_dir
 from basecaller.cli.help import answer_help
 from basecaller.config import composed
 from basecaller.errors import SettingError
+from basecaller.hpo.hydra_private import parsed_value
 from basecaller.places import expanded
 from basecaller.schema import PATHS
 
@@ -129,7 +130,7 @@ def _read(value: str) -> Any:
         override = _parser().parse_override(f"key={value}")
     except HydraException:
         return _Unreadable()
-    return override._value
+    return parsed_value(override)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The program and the data behind a result."""
+"""The program behind a result: its versions and its commit."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import subprocess
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from basecaller import __version__
+
+PACKAGE = Path(__file__).resolve().parent
+"""The folder of this program."""
 
 PACKAGES = ("torch", "hydra-core", "optuna", "numpy")
 
@@ -21,16 +23,6 @@ GIT_TIMEOUT = 30.0
 """Seconds; on a slow file system git may take long to tell whether files were changed."""
 
 
-def provenance(run_id: str, fingerprint: str) -> dict[str, Any]:
-    """Run id, versions, git commit (None if unknown), and the data set's fingerprint."""
-    return {
-        "data": fingerprint,
-        "commit": commit(Path(__file__).resolve().parent),
-        "versions": versions(),
-        "run_id": run_id,
-    }
-
-
 @cache
 def versions() -> dict[str, str]:
     """Versions of Python, this program, and the most important packages."""
@@ -38,11 +30,11 @@ def versions() -> dict[str, str]:
 
 
 @cache
-def commit(package: Path) -> str | None:
+def commit(package: Path = PACKAGE) -> str | None:
     """The commit of the checkout that a package lies in, as `git describe` gives it.
 
     Args:
-        package: its folder.
+        package: folder of the package.
     Returns:
         None if git is missing, or the package is installed: a repository around an installation is not the program's own.
     """

@@ -17,37 +17,10 @@ from basecaller.files import read_json
 from basecaller.hpo.storage import stages_of
 from basecaller.hpo.urls import without_password
 from basecaller.reporting.contents import RUNNING, ReportFacts
-from basecaller.reporting.dashboard import show_search
-from basecaller.reporting.facts import experiment_facts, studies_of
-from basecaller.reporting.pages import write_pages
 from basecaller.reporting.serving import serving
 from basecaller.reporting.terminal import print_report
+from basecaller.reporting.writing import write_report
 from basecaller.schema import ReportOptions
-
-
-def write_report(
-    url: str, experiment: str, folder: Path, plan: list[str], pages: bool = True, notes: bool = True
-) -> ReportFacts:
-    """Writes an experiment's report pages, and what optuna-dashboard shows of it.
-
-    Args:
-        url: of the storage.
-        experiment: its name.
-        folder: its outputs.
-        plan: the stages that the search runs.
-        pages: False: they are up to date, and the notes too.
-        notes: False: leave the notes to the search.
-    Returns:
-        The facts that they are made from.
-    """
-    history = (read_json(folder / "search.json") or {}).get("history", [])
-    studies = studies_of(url, experiment, plan, history)
-    facts = experiment_facts(url, experiment, folder, plan, studies)
-    if pages:
-        write_pages(facts, folder)
-        if notes:
-            show_search(studies, facts)
-    return facts
 
 
 def watch(url: str, experiment: str, folder: Path, plan: list[str], every: float) -> ReportFacts:

@@ -1,1 +1,1 @@
-"""Measurements: `python -m benchmarks.conclusions`. Each prints a table; `--json FILE` writes the same rows."""
+"""Benchmarks, such as `python -m benchmarks.conclusions`. Each prints a table; `--json FILE` writes its rows."""

@@ -1,7 +1,7 @@
-"""How fast is it, against a limit or a peer? `python -m benchmarks`: one table, each row with its ratio and its goal.
+"""`python -m benchmarks`: speed against a limit or a peer, in one table with a ratio and a goal for each row.
 
-What is compared runs in turns, several times, and medians are taken: machines are noisy. `--only NAME` runs one row's group,
-`--json FILE` writes the rows.
+Since machines are noisy, the contenders run in turns, several times, and the table shows medians. `--only NAME` runs one group
+of rows; `--json FILE` writes the rows.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ GROUPS: dict[str, Callable[[Path], list[Row]]] = {
 
 
 ALONE = {"workers": workers, "gpu": gpu}
-"""Groups that run only when they are asked for."""
+"""Groups that run only with `--only`."""
 
 
 def measured(chosen: argparse.Namespace) -> list[Row]:
-    """The rows of the groups that were asked for."""
+    """The rows of the requested groups."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         groups = GROUPS if chosen.only is None else {chosen.only: (GROUPS | ALONE)[chosen.only]}

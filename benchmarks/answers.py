@@ -1,15 +1,15 @@
-"""Is the search's answer the best thing to train? `python -m benchmarks.answers`
+"""`python -m benchmarks.answers`: are the settings that the search chooses the best ones to train with?
 
-Five ways to choose settings, at equal cost where they cost anything: (a) the search, (b) the untuned defaults, (c) settings
-as an experienced person types them, (d) random search and (e) Optuna's TPE with a median pruner, both over the search's own
-space. What each chooses is then trained alike, at seeds that nothing has used, and tested on reads that nothing has seen. The
-differences are paired by seed and read.
+Compares five ways to choose settings: (a) the search, (b) the untuned defaults, (c) settings that an experienced user would
+type, (d) random search and (e) Optuna's TPE with a median pruner. The searches (a), (d) and (e) have the same cost and the same
+space. Each choice is trained with the same budget at new seeds, and tested on unseen reads. Differences are paired by seed and
+read.
 
     python -m benchmarks.answers --json answers.json
     python -m benchmarks.answers --json real.json data=pod5 data.pod5=reads.pod5 data.bam=calls.bam
 
-It also says how well trials rank what is trained longer (`--transfer`: the ten best settings at eight times a trial's budget),
-and whether the order of the stages matters (`--permuted N`: N searches with the plan in another order).
+`--transfer` measures how well trials predict the ranking of longer trainings: the ten best settings at eight times a trial's
+budget. `--permuted N` measures whether the order of the stages matters: N searches with the plan in another order.
 """
 
 from __future__ import annotations
@@ -43,40 +43,40 @@ from basecaller.settings import settings
 from basecaller.workers import divide
 
 HAND = {"padding": "off", "optimizer": "adam", "optimizer.lr": 0.002, "data.batch_size": 4, "model.batch_norm": True}
-"""What an experienced person types without any search."""
+"""Settings that an experienced user would type without any search."""
 
 SPACE = [
     "padding=off,on", "model.batch_norm=false,true", "optimizer=adam,adamax,adagrad",
     "optimizer.lr=tag(log,interval(1e-4,2e-2))", "data.batch_size=1,4,8,16,32", "model.max_dilation=16,32,64,128",
     "model.stacks=3,6,9",
 ]  # fmt: skip
-"""The search's space, for samplers."""
+"""The space of the search, for samplers."""
 
 ALSO = {"stride": "model.stride=2,3,4,5"}
 """What a plan with one more stage adds to it."""
 
 SAMPLERS = {"random": [], "tpe": ["search.pruner=MedianPruner"]}
-"""Samplers, and what else they are given."""
+"""Samplers and their other overrides."""
 
 FIRST_SEED = 2001
-"""Of the trainings that are compared."""
+"""First seed of the trainings that are compared."""
 
 
 def command(*arguments: str) -> None:
-    """Runs one of the program's commands, and shows what it prints where it fails."""
+    """Runs a command of this program; shows its output if it fails."""
     done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(arguments)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
 def spent(report: dict[str, Any]) -> float:
-    """Worker seconds of a search's trials, the headline's excepted."""
+    """Worker seconds of the trials of a search, without the headline."""
     trials = [trial for stage in report["stages"] if stage["name"] != "headline" for trial in stage["trials"]]
     return sum(trial.get("seconds", 0.0) for trial in trials if not trial.get("taken_over"))
 
 
 def searched(experiment: str, given: list[str], *own: str) -> tuple[dict[str, Any], float, dict[str, Any]]:
-    """The winner's settings of a search, its cost in worker seconds, and its report."""
+    """The winning settings of a search, its cost in worker seconds, and its report."""
     command("basecaller.search", f"experiment={experiment}", *given, *own)
     report = read_json(Path("outputs") / experiment / "report.json")
     assert report is not None
@@ -84,7 +84,7 @@ def searched(experiment: str, given: list[str], *own: str) -> tuple[dict[str, An
 
 
 def sampled(sampler: str, given: list[str], cost: float, keys: list[str], *own: str) -> tuple[dict[str, Any], float, int]:
-    """The best settings that a sampler finds for a cost in worker seconds; the cost, and the number of trials."""
+    """The best settings that a sampler finds within a cost in worker seconds, its actual cost, and the number of trials."""
     count, seconds = 0, 0.0
     workers, plan = divide(None).overrides, compose_config(given).plan
     space = [*SPACE, *(axis for stage, axis in ALSO.items() if stage in plan)]
@@ -95,13 +95,15 @@ def sampled(sampler: str, given: list[str], cost: float, keys: list[str], *own: 
         study = current_study(str(compose_config(given).storage), f"by_{sampler}", "none")
         assert study is not None
         trials = trials_of(study)
-        seconds = sum(trial.duration.total_seconds() for trial in study.trials if trial.duration)  # of pruned ones, too
+        seconds = sum(
+            trial.duration.total_seconds() for trial in study.trials if trial.duration
+        )  # pruned trials cost time, too
     best = min((trial for trial in trials if trial.is_complete), key=TrialRecord.measured)
     return settings_of(best, [key for key in keys if key != SCHEDULE]) | {SCHEDULE: None}, seconds, len(trials)
 
 
 def compared(name: str, found: dict[str, dict[str, Any]], given: list[str], budget: list[str], seeds: int) -> Any:
-    """Trains whole configurations alike; returns the study's standing."""
+    """Trains whole configurations with the same budget; returns the standing of their study."""
     candidates = Candidates(found, tuple(given))
     all_seeds = ",".join(str(FIRST_SEED + i) for i in range(seeds))
     lines = [f"experiment={name}", "stage=headline", *given, *candidates.sweep(), *budget, f"seed={all_seeds}"]
@@ -118,7 +120,7 @@ def kendall(first: list[float], second: list[float]) -> float:
 
 
 def answers(given: list[str], seeds: int, samplers: list[str]) -> dict[str, Any]:
-    """The table: what each way of choosing gives, trained alike."""
+    """The rows of the table: the result of each way of choosing, trained with the same budget."""
     ours, cost, report = searched("answers", given)
     keys = list(ours)
     defaults = composed_settings(given, keys)
@@ -145,8 +147,8 @@ def answers(given: list[str], seeds: int, samplers: list[str]) -> dict[str, Any]
 
 
 def transfer(given: list[str]) -> dict[str, float]:
-    """How trials rank the ten best settings of the search's last round against eight times a trial's budget, and by how much
-    the winner is worse than the best of them there (its regret)."""
+    """How well trials predict the ranking of the ten best settings of the last round at eight times a trial's budget, and how
+    much worse than the best of them the winner is there (its regret)."""
     report = read_json(Path("outputs/answers/report.json"))
     winner = report["winner"]["settings"]
     cfg = compose_config(given)
@@ -173,7 +175,7 @@ def transfer(given: list[str]) -> dict[str, float]:
 
 
 def permuted(given: list[str], count: int) -> dict[str, Any]:
-    """Searches with the plan in another order: their answers, and the share that is the same as the plan's own."""
+    """Searches with the plan in another order: their answers, and the share that agrees with the original order."""
     plan = [str(name) for name in compose_config(given).plan]
     own = read_json(Path("outputs/answers/report.json"))["winner"]["settings"]
     rng, found = np.random.default_rng(1), []

@@ -1,4 +1,4 @@
-"""How much of a batch is padding."""
+"""The share of padding in batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.measuring import Row, default
 
 
 def padding(folder: Path, real: Sequence[str] = ()) -> list[Row]:
-    """Padded samples over all samples, bucketed and merely shuffled; of real reads too, given as POD5 and BAM file."""
+    """Share of padded samples, with and without bucketing, also of real reads from a POD5 and a BAM file."""
 
     def waste(dataset: Dataset, indices: np.ndarray, batches: list[np.ndarray]) -> float:
         shown = sum(len(batch) * int(dataset.lengths[batch].max()) for batch in batches)

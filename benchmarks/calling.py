@@ -1,4 +1,4 @@
-"""Basecalling."""
+"""Speed of basecalling."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.helpers.reference import PlainRawCTCNet
 
 
 def basecalling(folder: Path) -> list[Row]:
-    """Samples per second of whole reads, cut, scored, stitched and decoded greedily, against the plain network."""
+    """Samples per second of whole reads (cut, scored, stitched, decoded greedily), against the network alone."""
     chosen, _ = default(folder)
     rng = torch.Generator().manual_seed(0)
     caller, plain = Caller(RawCTCNet(chosen.model), None, 16, "greedy"), PlainRawCTCNet(chosen.model).eval()

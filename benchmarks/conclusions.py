@@ -1,14 +1,15 @@
-"""Do the conclusions hold? `python -m benchmarks.conclusions`
+"""`python -m benchmarks.conclusions`: error rates of the search's conclusions.
 
-A/A: stages whose choices are of equal worth at their best. How often is a difference declared? Goal: at most 5 %, in every
-    stage, with equal, unequal, heavy-tailed and measured noise.
-Power: one choice is truly better, by so many standard deviations of a run. How often has it the best mean, and is that
-    declared?
+A/A: the choices of a stage are equally good at their best. How often does the search declare a difference? Goal: at most 5 % in
+    every stage, with equal, unequal, heavy-tailed and measured noise.
+Power: one choice is better by a number of standard deviations of a run. How often does it have the best mean, and how often is
+    it declared the winner?
 Designs: halving over all points against rounds by choice, at equal cost.
 
-Stages have the shapes of the default plan's, their rates fall off as measured. Losses are drawn from a normal distribution,
-from a t distribution, and from the residuals of trainings at twelve seeds for each point (`benchmarks/noise.json`, written by
-`--measure` from the storage of stages that ran with `seed=1,2,...,12`); and there are real, small trainings.
+The stages have the shapes of those of the default plan, and their losses rise from the best learning rate as measured. Noise
+comes from a normal distribution, a t distribution, and the residuals of trainings at twelve seeds for each point
+(`benchmarks/noise.json`, which `--measure` writes from the storage of stages that ran with `seed=1,2,...,12`). Small real
+trainings are measured as well.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ NOISE = Path(__file__).with_name("noise.json")
 REPLICATES = 3
 EFFECTS = (0.5, 1.0, 2.0, 3.0)
 ENOUGH = 10
-"""Seeds of a point that its noise can be known from."""
+"""Number of seeds from which the noise of a point is estimated."""
 
 QUIETER = {"lower rates 0.8, 0.2": 0.8, "lower rates 0.5, 0.2": 0.5, "lower rates 0.2": 0.2}
-"""Noise of the second-highest rate where that of the highest is 1; all lower ones have 0.2."""
+"""Noise of the second-highest rate relative to the highest; all lower rates have 0.2."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,11 @@ class Shape:
     """A stage of the default plan.
 
     Attributes:
-        name: of the stages of this shape.
-        choices, rates: how many choices, and points of each.
+        name: names of the stages of this shape.
+        choices, rates: number of choices, and of points of each choice.
         design: which point runs at which seed.
-        fall: how much worse than a choice's best point its points are, in standard deviations of a run.
-        ordered: whether choices go from simple to complex.
+        fall: distance of the points of a choice from its best one, in standard deviations of a run.
+        ordered: whether choices are ordered from simple to complex.
     """
 
     name: str
@@ -68,19 +69,19 @@ class Shape:
         return seed_count(self.design, self.groups.tolist(), REPLICATES)
 
     def means(self, better: int = 0, effect: float = 0.0, others: float = 0.0) -> np.ndarray:
-        """True losses of the points: one choice better by an effect, all but the first two worse by `others`."""
+        """True losses of the points: one choice is better by an effect, all but the first two are worse by `others`."""
         behind = np.where(np.arange(self.choices) > 1, others, 0.0) - effect * (np.arange(self.choices) == better)
         return (behind[:, None] + np.array(self.fall)[None]).ravel()
 
     def conclude(self, table: np.ndarray) -> Conclusion:
-        """The conclusion from [points, seeds], NaN where a point did not run."""
+        """The conclusion from losses [points, seeds], NaN if a point did not run."""
         values: Values = {str(i): {s: float(v) for s, v in enumerate(row) if not np.isnan(v)} for i, row in enumerate(table)}
         choices = {str(i): int(group) for i, group in enumerate(self.groups)}
         simple_first = list(range(self.choices)) if self.ordered else None
         return conclude(values, choices, simple_first, self.design, self.seeds)
 
     def concluded(self, means: np.ndarray, noise: np.ndarray) -> tuple[list[Conclusion], float]:
-        """Conclusions of many stages, and the runs that one takes on average.
+        """Conclusions of many stages, and the mean number of runs of a stage.
 
         Args:
             means: float [points] or [stages, points].
@@ -109,7 +110,7 @@ DESIGNS = {
     "halving": lambda of: Shape(of.name, of.choices, of.rates, HALVING, of.fall),
     "rounds": lambda of: Shape(of.name, of.choices, of.rates, of.design, of.fall),
 }
-"""The same stage with either design; the best mean wins, without regard to cost."""
+"""The same stage with either design; the best mean wins, whatever its cost."""
 
 
 # -- noise
@@ -119,12 +120,12 @@ Draw = Callable[[Shape, int], np.ndarray]
 
 
 def with_seed_effects(noise: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Noise, and on top what all points of a seed share."""
+    """Noise with an added effect that all points of a seed share."""
     return noise + 1.5 * rng.standard_normal((len(noise), 1, noise.shape[2]))
 
 
 def normal(rng: np.random.Generator, second: float = 1.0) -> Draw:
-    """Normal noise; `second`: of the second-highest rate, where it is less than 1, lower ones then 0.2."""
+    """Normal noise; `second` is that of the second-highest rate, and if it is less than 1, lower rates have 0.2."""
 
     def draw(of: Shape, stages: int) -> np.ndarray:
         scale = np.array([1.0, second, *([0.2] * of.rates)] if second < 1 else [1.0] * of.rates)[: of.rates]
@@ -135,17 +136,17 @@ def normal(rng: np.random.Generator, second: float = 1.0) -> Draw:
 
 
 def heavy(rng: np.random.Generator) -> Draw:
-    """Student's t with three degrees of freedom, of standard deviation 1."""
+    """Noise from Student's t distribution with three degrees of freedom, scaled to standard deviation 1."""
     return lambda of, stages: with_seed_effects(rng.standard_t(3, (stages, of.choices * of.rates, of.seeds)) / 3**0.5, rng)
 
 
 class Measured:
-    """Noise of real trainings: each point has the residuals of one that was trained at many seeds, chosen anew in every stage
-    among those of the same rate; neither scaled to equal spread nor pooled.
+    """Noise of real trainings: in every stage, each point gets the residuals of a random measured point of the same rate. They
+    are neither scaled to equal spread nor pooled.
 
     Args:
         measured: see `measure`.
-        rng: decides the draws.
+        rng: random generator.
     """
 
     def __init__(self, measured: dict[str, Any], rng: np.random.Generator) -> None:
@@ -168,12 +169,13 @@ class Measured:
 
 
 def measure(url: str, experiment: str) -> dict[str, Any]:
-    """The noise of every stage whose points all ran at many seeds, in nats per base.
+    """Measures the noise of every stage whose points all ran at many seeds, in nats per base.
 
     Returns:
-        Of each stage: its points in order, each with its choice, its place among the points of that choice, mean loss, standard
-        deviation and residuals, seed and point effects taken out; `noise`, the standard deviation of the choices' best points;
-        `seed_effect`, that of what all points of a seed share, and `correlation`, of two points' losses over the seeds.
+        For each stage: its points in order, each with its choice, its place among the points of that choice, mean loss,
+        standard deviation and residuals without seed and point effects; `noise`, the standard deviation of the choices' best
+        points; `seed_effect`, the standard deviation of the effect that all points of a seed share; and `correlation`, that of
+        two points' losses over the seeds.
     """
     from basecaller.hpo.best import standing
     from basecaller.hpo.storage import current_study, stages_of
@@ -207,7 +209,7 @@ def measure(url: str, experiment: str) -> dict[str, Any]:
 
 
 def falls(measured: dict[str, Any]) -> dict[str, list[float]]:
-    """How much worse than a choice's best point its points are, median over the choices, in standard deviations of a run."""
+    """Distance of the points of a choice from its best one, median over the choices, in standard deviations of a run."""
     found = {}
     for stage in measured["stages"]:
         by_choice: dict[Any, list[float]] = {}
@@ -223,7 +225,7 @@ def falls(measured: dict[str, Any]) -> dict[str, list[float]]:
 
 
 def false_differences(of: Shape, draws: dict[str, Draw], stages: int) -> dict[str, float]:
-    """Share of stages that are called different although the choices that lead are of equal worth: all of them, or two."""
+    """Share of stages with a declared difference although the leading choices, all or two, are equally good."""
     found = {}
     for noise, draw in draws.items():
         cases = {"equal": 0.0} | ({"two lead": 4.0} if of.choices > 2 else {})
@@ -234,7 +236,7 @@ def false_differences(of: Shape, draws: dict[str, Draw], stages: int) -> dict[st
 
 
 def power(of: Shape, effect: float, draw: Draw, stages: int, rng: np.random.Generator) -> dict[str, float]:
-    """What becomes of a choice that is truly better: any of them, by an effect."""
+    """How often a choice that is better by an effect wins, and is declared the winner."""
     better = rng.integers(of.choices, size=stages)
     means = np.stack([of.means(choice, effect) for choice in range(of.choices)])[better]
     concluded, runs = of.concluded(means, draw(of, stages))
@@ -269,11 +271,11 @@ def designs(draw: Draw, stages: int, rng: np.random.Generator) -> dict[str, Any]
 
 
 STAGES = {"padding, batch_norm": 2, "lr_*": 3}
-"""How many stages of a shape a search has, where it is not one."""
+"""Number of stages of a shape in a search, if not one."""
 
 
 def any_of_a_search(rows: list[dict[str, Any]], case: str) -> float:
-    """How likely at least one of a search's verdicts is a false difference, with normal noise."""
+    """Probability that at least one verdict of a search is a false difference, with normal noise."""
     none = 1.0
     for row in rows:
         share = row["aa"].get(f"normal, {case}", row["aa"]["normal, equal"])
@@ -282,7 +284,7 @@ def any_of_a_search(rows: list[dict[str, Any]], case: str) -> float:
 
 
 def simulated(measured: dict[str, Any], stages: int, rng: np.random.Generator) -> dict[str, Any]:
-    """All that is simulated."""
+    """All simulations."""
     draws: dict[str, Draw] = {"normal": normal(rng), "measured": Measured(measured, rng), "heavy tails": heavy(rng)}
     unequal = {name: normal(rng, second) for name, second in QUIETER.items()}
     rows = []
@@ -304,11 +306,11 @@ TINY = [
     "data.reads=1500", "data.min_bases=30", "data.max_bases=60", "model.channels=8", "model.skip_channels=16",
     "train.chunks=200", "train.validations=1", "data.batch_size=4", "threads=1",
 ]  # fmt: skip
-"""A training of half a second, on the simulated reads."""
+"""Overrides of a training that takes half a second, on simulated reads."""
 
 
 def real(runs: int, rng: np.random.Generator, stages: int = 1000) -> dict[str, Any]:
-    """A/A and power on trainings: one configuration at many seeds, and a second with a rate a quarter lower."""
+    """A/A and power of real trainings: one configuration at many seeds, and another with a quarter lower rate."""
     import torch
 
     from basecaller.config import compose_config
@@ -327,7 +329,7 @@ def real(runs: int, rng: np.random.Generator, stages: int = 1000) -> dict[str, A
     pair, four = SHAPES[0], SHAPES[1]
     false = {}
     for of in (pair, four):
-        # seeds that are not shared: a point's own noise is then the whole spread
+        # seeds are not shared, so the noise of a point is its whole spread
         picks = np.stack([rng.permutation(runs)[: of.choices * of.seeds].reshape(of.choices, -1) for _ in range(stages)])
         concluded, _ = of.concluded(np.zeros(of.choices), a[picks])
         false[of.name] = sum(c.kind == "clear" for c in concluded) / stages
@@ -348,7 +350,7 @@ def real(runs: int, rng: np.random.Generator, stages: int = 1000) -> dict[str, A
     }
 
 
-# -- showing
+# -- output
 
 
 def table_of(headings: Iterable[str], rows: Iterable[Iterable[str]], title: str) -> Table:

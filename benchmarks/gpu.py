@@ -1,6 +1,6 @@
-"""One device under training: a step in bfloat16 against the rate of a large product, and trials an hour by 1 to 8 processes.
+"""Training on one device: a bfloat16 step against the speed of a large product, and trials per hour with 1 to 8 processes.
 
-`python -m benchmarks --only gpu`, or `python -m benchmarks.gpu` where PyTorch is all that is installed; under eight minutes.
+`python -m benchmarks --only gpu`, or `python -m benchmarks.gpu` if only PyTorch is installed. Takes less than eight minutes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PUBLISHED = Model("published", 256, 512, 3, 64, 3, batch_norm=False, stride=1, p
 
 @dataclass(frozen=True)
 class Trial:
-    """What one trial computes: the default plan's, or less."""
+    """The work of one trial: that of the default plan, or less."""
 
     size: Model = SMALL
     chunks: int = 512
@@ -40,7 +40,7 @@ class Trial:
 
 
 def batches(count: int, batch_size: int, samples: int, bases: int) -> Iterator[Batch]:
-    """Noise of the shapes of reads."""
+    """Noise in the shapes of reads."""
     rng = np.random.default_rng(0)
     for _ in range(count):
         signal = rng.standard_normal((batch_size, samples)).astype(np.float32)
@@ -49,7 +49,7 @@ def batches(count: int, batch_size: int, samples: int, bases: int) -> Iterator[B
 
 
 def updater(size: Model, device: torch.device) -> tuple[TorchEngine, Callable[[Batch], None]]:
-    """A network with bfloat16 products, and one update of it."""
+    """A network with bfloat16 products, and a function that updates it once."""
     engine = TorchEngine(RawCTCNet(size).to(device), torch.bfloat16)
     optimizer = torch.optim.Adam([engine.parameter], lr=0.001, fused=True)
 
@@ -67,7 +67,7 @@ def wait(device: torch.device) -> None:
 
 
 def timed(device: torch.device, work: Callable[[], object], turns: int = 5) -> float:
-    """Median seconds, the first turn left out."""
+    """Median seconds without the first turn."""
     seconds = []
     for _ in range(turns + 1):
         wait(device)
@@ -79,20 +79,20 @@ def timed(device: torch.device, work: Callable[[], object], turns: int = 5) -> f
 
 
 def multiply_adds(size: Model, frames: int) -> float:
-    """Of one forward pass over so many frames: stem and mix, blocks, skip, head, scores."""
+    """Multiply-adds of a forward pass over a number of frames: stem and mix, blocks, skip, head, scores."""
     c, s, n = size.channels, size.skip_channels, len(dilations(size.max_dilation, size.stacks))
     block = 2 * c * size.kernel * c + c * c * (1 + size.projection)
     return float(frames * (c * c + n * block + n * c * s + s * s + 5 * s))
 
 
 def matrix_rate(device: torch.device, width: int) -> float:
-    """Multiply-adds per second of a large bfloat16 product."""
+    """Multiply-adds per second in a large bfloat16 product."""
     a, b = (torch.randn(width, width, device=device, dtype=torch.bfloat16) for _ in range(2))
     return width**3 / timed(device, lambda: a @ b, 20)
 
 
 def run_trials(device: str, trial: Trial, count: int, start: float) -> None:
-    """One process's trials, begun at a moment at which the others begin too."""
+    """Runs the trials of one process, which begin at the same time as those of the others."""
     torch.set_num_threads(1)
     place = torch.device(device)
     engine, update = updater(trial.size, place)
@@ -110,11 +110,11 @@ def run_trials(device: str, trial: Trial, count: int, start: float) -> None:
 
 
 WARM_UP = 20.0
-"""Seconds for all processes to start."""
+"""Seconds that all processes have to start."""
 
 
 def trials_an_hour(device: str, processes: int, trial: Trial, count: int, warm_up: float = WARM_UP) -> float:
-    """Of so many processes at once, each with `count` trials one after the other."""
+    """Trials per hour of parallel processes, each with `count` trials one after the other."""
     context = multiprocessing.get_context("spawn")
     start = time.time() + warm_up
     running = [context.Process(target=run_trials, args=(device, trial, count, start)) for _ in range(processes)]
@@ -131,10 +131,10 @@ def measure(
     device: str = "cuda", trial: Trial | None = None, width: int = 8192, step_samples: int = 4000, step_batch: int = 32,
     step_size: Model = PUBLISHED, processes: tuple[int, ...] = (1, 2, 4, 8), warm_up: float = WARM_UP,
 ) -> Iterator[tuple[str, float, float, str]]:  # fmt: skip
-    """What is measured: its name, ours, the limit or the single process, the unit.
+    """Yields name, our result, that of the limit or of one process, and unit of each measurement.
 
     Raises:
-        SettingError: there is no such device.
+        SettingError: the device does not exist.
     """
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise SettingError("the gpu group needs a GPU that PyTorch can use, and this machine has none")

@@ -1,4 +1,4 @@
-"""What all measurements share: a row of the table, functions timed in turns, the default data set and training."""
+"""Shared by the benchmarks: a row of the table, timing of functions in turns, the default data set and training."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from basecaller.training.fit import Recipe, _Run
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement.
+    """A measurement.
 
     Attributes:
-        name: what is measured.
-        ours, theirs: two numbers of `unit`; theirs is the peer's or the limit's.
-        ratio: of the two, larger is better where the goal is "at least".
+        name: the subject.
+        ours, theirs: our result and that of the peer or the limit, in `unit`.
+        ratio: their ratio; larger is better if the goal is "at least".
         goal: in words.
-        met: whether it is reached.
-        how: how it was measured.
+        met: whether the goal is met.
+        how: the conditions of the measurement.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Row:
 
 
 def in_turns(functions: list[Callable[[], object]], rounds: int, clock: Callable[[], float] = time.process_time) -> list[float]:
-    """Median seconds of each function, run in turns: of processor time, which other work disturbs little."""
+    """Median seconds of each function, run in turns. Measures processor time, which depends little on other work."""
     seconds: list[list[float]] = [[] for _ in functions]
     for i in range(rounds + 1):
         for function, of in zip(functions, seconds, strict=True):

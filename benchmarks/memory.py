@@ -13,7 +13,7 @@ from basecaller.data.dataset import DTYPES, Dataset
 from benchmarks.measuring import Row, default
 
 LARGE = 2**30
-"""Bytes of signal in the large data set."""
+"""Size of the signal in the large data set, in bytes."""
 
 
 MEMORY = """
@@ -40,7 +40,7 @@ print(most - before)
 
 
 def enlarged(dataset: Dataset, folder: Path, times: int) -> Path:
-    """The same data set so many times over, as one: as large as is wanted, on disk."""
+    """Writes a data set repeated many times as one, to get a large one on disk."""
     folder.mkdir()
     for name, kind in DTYPES.items():
         values = np.load(dataset.folder / f"{name}.npy")
@@ -58,7 +58,7 @@ def enlarged(dataset: Dataset, folder: Path, times: int) -> Path:
 
 
 def memory(folder: Path) -> list[Row]:
-    """Peak memory of a training at batch 32, how it grows with read length, and with the data set."""
+    """Peak memory of a training at batch 32, and its growth with read length and with the size of the data set."""
 
     def growth(overrides: list[str], large: str = "") -> float:
         command = [sys.executable, "-c", MEMORY, large, str(folder), "train.chunks=null", *overrides]

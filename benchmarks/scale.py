@@ -1,5 +1,5 @@
-"""Does a large study slow the search down? `python -m benchmarks.scale`: seconds of bookkeeping per trial, and for resolving
-`${best:...}`, in studies of 100, 1,000 and 10,000 finished trials."""
+"""`python -m benchmarks.scale`: does a large study slow the search down? Seconds of bookkeeping per trial and of resolving
+`${best:...}`, in studies with 100, 1,000 and 10,000 finished trials."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from benchmarks.sharing import storages
 
 SIZES = (100, 1_000, 10_000)
 NEW = 20
-"""Trials whose bookkeeping is timed at each size; the median is shown."""
+"""Number of trials that are timed at each size; the table shows the median."""
 
 
 def measure(url: str, folder: Path, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
-    """A study grown to each size in turn, and the costs of the next trials there."""
+    """Grows a study to each size in turn, and measures the cost of the next trials."""
     from optuna.distributions import FloatDistribution
     from optuna.trial import TrialState, create_trial
 
@@ -89,7 +89,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder, storages(Path(folder)) as urls:
         for kind, url in urls.items():
-            if kind == "journal file":  # it is read whole by every process
+            if kind == "journal file":  # every process reads all of it
                 continue
             rows += [{"storage": kind} | row for row in measure(url, Path(folder), tuple(chosen.sizes))]
     table = Table("storage", "finished trials", "enqueue (ms)", "claim to end (ms)", "standing (ms)", "${best} (ms)")

@@ -1,4 +1,4 @@
-"""What a search costs beyond its trainings, and a whole plan."""
+"""The cost of a search beyond its trainings, and of a whole plan."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ with hydra_app() as app:
 
 
 def cost(folder: Path) -> list[Row]:
-    """Seconds per trial around a training of no length, against Optuna alone in a bare loop, and the stock sweeper."""
+    """Seconds per trial with an empty training, against Optuna alone in a plain loop, and the stock sweeper."""
     import optuna
 
     count, rounds = 60, 3
@@ -87,7 +87,7 @@ print(time.perf_counter() - started)
 
 
 def ours(folder: Path, data: Path, workers: int) -> tuple[float, list[list[str]]]:
-    """Seconds of all stages of the default plan, one seed; and the overrides of its trials."""
+    """Seconds of all stages of the default plan with one seed, and the overrides of its trials."""
     from basecaller.hpo.records import trials_of
     from basecaller.hpo.storage import current_study
 
@@ -103,11 +103,11 @@ def ours(folder: Path, data: Path, workers: int) -> tuple[float, list[list[str]]
 
 
 EVERY = 4
-"""Of the trials by hand one in so many is run, since all take ten minutes; the time is scaled up."""
+"""Only one in this many trials is run by hand, since all of them take ten minutes; the time is scaled up."""
 
 
 def plan(folder: Path) -> list[Row]:
-    """The stages of the default plan, one seed, against the same trials by hand, a process for each."""
+    """The stages of the default plan with one seed, against the same trials by hand, one process each."""
     data = folder / "data"
     default(data)
     seconds, lines = ours(folder / "plan", data, 2)
@@ -115,7 +115,7 @@ def plan(folder: Path) -> list[Row]:
     here = folder / "by-hand"
     here.mkdir()
     started = time.perf_counter()
-    for i, line in enumerate(sample):  # a folder for each: nothing is taken over
+    for i, line in enumerate(sample):  # a folder for each, so that nothing is reused
         command = [sys.executable, "-m", "basecaller.train", *line, f"output_dir={i}"]
         subprocess.run(command, cwd=here, capture_output=True, check=True)
     by_hand = (time.perf_counter() - started) * len(lines) / len(sample)
@@ -129,7 +129,7 @@ def plan(folder: Path) -> list[Row]:
 
 
 def workers(folder: Path) -> list[Row]:
-    """The stages of the default plan at one and two workers (not among the groups that run without `--only`: ten minutes)."""
+    """The stages of the default plan with one and two workers. Takes ten minutes, so it runs only with `--only`."""
     data = folder / "data"
     default(data)
     two, lines = ours(folder / "two", data, 2)

@@ -1,7 +1,7 @@
-"""Do processes share a grid? `python -m benchmarks.sharing`: the same command several times at once, on every kind of storage.
+"""`python -m benchmarks.sharing`: do processes share a grid? Runs a command several times at once, on every kind of storage.
 
-The trainings are of no length, so that claims collide as often as they can. Printed: points that were lost, and points that
-ran more than once; the goal is 0 and 0.
+The trainings are empty, so that claims collide as often as possible. Prints the number of lost points, and of points that ran
+more than once; both should be 0.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ import sys
 from basecaller.runs import task, trial
 from basecaller.runs.folder import Result
 from basecaller.search_plan.stages import hydra_app
+from tests.helpers.training import FACTS
 
 
 def train(job, on_point=lambda point: None):
-    return Result({"val_loss": 1.0, "identity_mean": 0.5, "identity_floor": 0.3}, [],
-                      {"seconds": 0.0, "only_blanks": False, "updates": 0})
+    return Result({"val_loss": 1.0, "identity_mean": 0.5, "identity_floor": 0.3}, [], FACTS)
 
 trial.train = train
 with hydra_app() as app:
@@ -41,7 +41,7 @@ with hydra_app() as app:
 
 
 def round_of(url: str, folder: Path, name: str, processes: int, points: int) -> dict[str, Any]:
-    """One round: `processes` sweeps of one grid, started together."""
+    """A round: `processes` sweeps of one grid, started together."""
     from basecaller.hpo.records import trials_of
     from basecaller.hpo.storage import current_study
 
@@ -64,7 +64,7 @@ def round_of(url: str, folder: Path, name: str, processes: int, points: int) -> 
 
 @contextmanager
 def storages(folder: Path) -> Iterator[dict[str, str]]:
-    """URLs of an empty storage of each kind; PostgreSQL where its server is installed."""
+    """URLs of an empty storage of each kind; PostgreSQL if its server is installed."""
     urls = {"SQLite": f"sqlite:///{folder}/optuna.db", "journal file": f"journal:///{folder}/journal.log"}
     try:
         with temporary_server() as server:

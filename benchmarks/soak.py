@@ -1,8 +1,8 @@
-"""Does a search survive? `python -m benchmarks.soak`: a plan whose processes are killed at random, over and over.
+"""`python -m benchmarks.soak`: does a search survive? Kills the processes of a plan at random, many times.
 
-SIGKILL and SIGINT hit the driver, its whole process group, or one of its workers, in one process and with joblib workers, until
-there were as many kills as asked for; then the plan runs to its end. Printed: grid points that were lost, points that ran more
-than once, trials that still run, and training steps that were done more than once (since the last checkpoint; no goal).
+SIGKILL and SIGINT hit the main process, its whole process group, or one of its workers, in one process and with joblib workers.
+After the requested number of kills, the plan runs to its end. Prints the number of lost grid points, of points that ran more
+than once, of trials that still run, and of training steps that were repeated (those since the last checkpoint; no goal).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PLAN = [
     "train.chunks=null", "train.validation_chunks=20", "train.epochs=6", "train.validations=1",
     "search.winner.train.epochs=1", "search.winner.train.chunks=40",
 ]  # fmt: skip
-"""A small plan of which every trial takes seconds, with several checkpoints."""
+"""A small plan whose trials take seconds and write several checkpoints."""
 
 COUNTER = """
 import os
@@ -47,7 +47,7 @@ def step(self, batch):
 
 module._Run.step = step
 """
-"""Makes every process count its training steps, in the folder of the run."""
+"""Makes every process count its training steps in the folder of the run."""
 
 
 def children(pid: int) -> list[int]:
@@ -65,7 +65,7 @@ def children(pid: int) -> list[int]:
 
 
 def kill_once(process: subprocess.Popen[bytes], rng: random.Random) -> str:
-    """Kills something of a running search; says what."""
+    """Kills a process of a running search; returns which."""
     kind = rng.choice(["driver SIGKILL", "driver SIGINT", "group SIGKILL", "worker SIGKILL"])
     below = children(process.pid)
     if kind == "worker SIGKILL" and below:
@@ -79,7 +79,7 @@ def kill_once(process: subprocess.Popen[bytes], rng: random.Random) -> str:
 
 
 def losses(url: str) -> Counter[str]:
-    """What went wrong in the studies of the search that has just ended."""
+    """The faults in the studies of the search that has just ended."""
     from basecaller.hpo.best import standing
     from basecaller.hpo.records import trials_of
     from basecaller.hpo.storage import current_study
@@ -97,7 +97,7 @@ def losses(url: str) -> Counter[str]:
 
 
 def soak(kills: int, folder: Path, rng: random.Random, console: Console) -> dict[str, Any]:
-    """Runs and kills until there were so many kills; a search that ends before is followed by one at another seed.
+    """Runs and kills searches until the number of kills is reached; each search that ends is followed by one at another seed.
 
     Returns:
         The counts.

@@ -1,4 +1,4 @@
-"""A training step, its precision, and an epoch."""
+"""Speed of a training step and of an epoch, and the effect of precision."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from tests.helpers.reference import PlainRawCTCNet
 
 @cache
 def rates() -> dict[str, float]:
-    """Multiply-adds per second on one thread: `peak`, of the registers alone; `float32`, `bfloat16`: of native products.
+    """Multiply-adds per second on one thread: in registers alone (`peak`), and in native products (`float32`, `bfloat16`).
 
     Raises:
-        UnavailableError: native code cannot be had here.
+        UnavailableError: native code cannot be used here.
     """
     with tempfile.TemporaryDirectory() as folder:
         library = ctypes.CDLL(str(compiled(Path(__file__).with_name("rates.c"), Path(folder) / "rates.so")))
@@ -46,9 +46,9 @@ def rates() -> dict[str, float]:
 
 
 def precision(folder: Path) -> list[Row]:
-    """Validation losses in bfloat16 and float32 by the same seeds, after a trial's budget and a longer one.
+    """Validation losses in bfloat16 and float32 at the same seeds, after a trial's budget and a longer one.
 
-    Ours is the mean of the paired differences, theirs the standard deviation over seeds.
+    `ours` is the mean of the paired differences, `theirs` the standard deviation over seeds.
     """
     longer = (
         "train.chunks=null",
@@ -101,7 +101,7 @@ def over(step: Callable[[Batch], object], batches: list[Batch]) -> None:
 
 
 def step(folder: Path) -> list[Row]:
-    """A training step against the plain published network, and against the multiply-adds it needs."""
+    """A training step against the plain published network, and against the time of its multiply-adds."""
     rows = []
     peak, rate = rates()["peak"], rates()["float32"]
     how = "data in the first cache; where it is less the compiler spills the sums of a tile"
@@ -113,7 +113,7 @@ def step(folder: Path) -> list[Row]:
         ("published size", 2, {"float32": None, "bfloat16": 4}, ["model=rawctcnet", "data.batch_size=2"]),
     ):
         runs = {}
-        kinds = [kind for kind in goals if rates()[kind]]  # the processor may have no bfloat16
+        kinds = [kind for kind in goals if rates()[kind]]  # the processor may lack bfloat16
         for path, native in [*((kind, "on") for kind in kinds), ("PyTorch", "off")]:
             precision = "float32" if native == "off" else path
             chosen, dataset = default(folder, *overrides, f"train.native={native}", f"train.precision={precision}")
@@ -138,7 +138,7 @@ def step(folder: Path) -> list[Row]:
 
 
 def ctc(folder: Path) -> Row:
-    """Native CTC against PyTorch's, on the scores of an untrained network."""
+    """Native CTC against that of PyTorch, on the scores of an untrained network."""
     chosen, dataset = default(folder)
     run, library = run_of(chosen, dataset, folder / "ctc"), load()
     batch = next(iter(run.epoch_batches()))
@@ -152,7 +152,7 @@ def ctc(folder: Path) -> Row:
 
 
 def whole(folder: Path) -> list[Row]:
-    """A whole training, validation and all, natively and in PyTorch."""
+    """A whole training with validation, in native code and in PyTorch."""
     rows = []
     for batch_size, goal in ((8, 3.5), (1, 5)):
         turns = []
@@ -192,7 +192,7 @@ print(time.perf_counter() - started)
 
 
 def beside(folder: Path) -> list[Row]:
-    """Training with two threads, alone and beside a process that keeps a core busy."""
+    """Training with two threads, alone and next to a process that keeps a core busy."""
     default(folder)
 
     def seconds() -> float:
@@ -211,7 +211,7 @@ def beside(folder: Path) -> list[Row]:
 
 
 def epoch(folder: Path) -> list[Row]:
-    """An epoch end to end against its training steps alone."""
+    """A whole epoch against its training steps alone."""
     chosen, dataset = default(folder, "train.validations=1", "train.chunks=1500")
     run = run_of(chosen, dataset, folder / "epoch")
     batches = list(run.epoch_batches())

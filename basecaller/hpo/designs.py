@@ -1,8 +1,8 @@
 """Which point of a stage runs at which seed.
 
-A design is a pure function of the measured values: `wanted` returns what must run next. So a killed sweep, several processes,
-more replicates and a larger grid all continue from the current state of a study. `simulate` applies a design to many full
-tables at once; the thresholds of `ranking.py` come from it.
+A design is a pure function of the measured values: `wanted` returns the runs that come next. So a sweep that was killed, that
+several processes share, or that got more replicates or a larger grid continues from the state of its study. `simulate` applies
+a design to many complete tables at once, to compute the thresholds of `ranking.py`.
 
 A stage asks about the values of one hyperparameter, its choices. The points of one choice differ only in nuisance
 hyperparameters, usually the learning rate, and a choice is judged by its best point.
@@ -29,7 +29,7 @@ Entry = tuple[str, int]
 Kind = Literal["every", "halving", "separate", "rounds"]
 
 PATIENCE = 2
-"""Number of successive rates no better than a choice's best after which its lower rates are left out."""
+"""A choice's lower rates are skipped after this many successive rates no better than its best."""
 
 CONTENDERS = 2
 """Number of points of each choice that run at the second seed."""
@@ -45,12 +45,12 @@ class Design:
     Attributes:
         kind: `every`: every point runs at every seed. `halving`: the better half of the points runs at the second seed, the
             better quarter at the third, at least two. `separate`: each choice is a stage of its own, with halving.
-            `rounds`: the rates of each choice, downward until they no longer help; the best two of each choice at the second
-            seed; then whole rounds, the best point of every choice at one seed more, until the budget is spent.
-        budget: number of runs that `rounds` may spend.
-        stops: whether a choice's points are ordered rates, so that `rounds` may leave out the last ones.
-        look: number of seeds after which `rounds` with two choices ends if they are less than a standard error apart; 0:
-            never.
+            `rounds`: the rates of each choice, from high to low until they no longer help; the best two of each choice at the
+            second seed; then rounds of the best point of every choice at one more seed, until the budget is spent.
+        budget: largest number of runs of `rounds`.
+        stops: whether the points of a choice are ordered rates, so that `rounds` may skip the last ones.
+        look: number of seeds after which `rounds` with two choices ends if they are less than a standard error apart;
+            0: never.
     """
 
     kind: Kind = "halving"
@@ -88,15 +88,15 @@ def planned(
 
 
 def rounds(choices: Sequence[Hashable], replicates: int, stops: bool = True) -> Design:
-    """The design by rounds. Its budget lets the best point of every choice run at `2 * replicates + 2` seeds, up to `MOST`
+    """The design `rounds`. Its budget is enough for the best point of every choice at `2 * replicates + 2` seeds, up to `MOST`
     runs per replicate.
 
-    Two choices stop after half of the seeds if they look alike by then. This finds more differences than a fixed number of
+    Two choices stop after half of the seeds if they are too close by then. This finds more differences than a fixed number of
     seeds, at about the same cost (`docs/conclusions.md`).
 
     Args:
         choices: the choice of each point of the grid.
-        replicates: see `task.Stage.replicates`; with 1 every choice's rates run at one seed.
+        replicates: see `task.Stage.replicates`; with 1, the rates of every choice run at one seed.
         stops: see `Design`.
     """
     if replicates == 1:
@@ -109,7 +109,7 @@ def rounds(choices: Sequence[Hashable], replicates: int, stops: bool = True) -> 
 
 
 def seed_count(design: Design, choices: Sequence[Hashable], replicates: int) -> int:
-    """The largest number of seeds that a stage may need."""
+    """The largest number of seeds of a stage."""
     if design.kind != "rounds" or replicates == 1:
         return replicates
     return max(2, design.budget // len(set(choices)))
@@ -146,9 +146,9 @@ def wanted(
     Args:
         design: the stage's design.
         values: the measured values.
-        choices: the choice that each point stands for, in the grid's order.
+        choices: the choice of each point, in the grid's order.
         seeds: seeds of the replicates, in order.
-        dead: points and seeds that ended without a value; another point takes their place.
+        dead: entries that ended without a value; another point takes their place.
     """
     if design.kind == "rounds":
         return _next_in_rounds(design, values, choices, seeds, dead)
@@ -165,7 +165,7 @@ def wanted(
 
 
 def _alive(values: Values, choices: Mapping[str, Hashable], before: Sequence[int], dead: Set[Entry], seed: int) -> list[str]:
-    """Points that have a value at all earlier seeds and did not die at this one."""
+    """Points with a value at all earlier seeds that did not fail at this one."""
     return [p for p in choices if all(s in values.get(p, {}) for s in before) and (p, seed) not in dead]
 
 
@@ -183,17 +183,17 @@ def rung_size(points: int, rung: int) -> int:
 def promoted(
     values: Values, choices: Mapping[str, Hashable], seeds: Sequence[int], rung: int, dead: Set[Entry] = frozenset()
 ) -> list[str]:
-    """The points that run at `seeds[rung]`: those with the best means over the seeds before, in the grid's order.
+    """The points that run at `seeds[rung]`: those with the best means over the earlier seeds, in the grid's order.
 
-    A stage compares choices: if all these points belong to one choice, the best point of another choice takes the last place,
-    so that the winner has a rival at every seed. The next point replaces one that gave no value at one of those seeds.
+    If all of them belong to one choice, the best point of another choice takes the last place, so that the winner has a rival
+    at every seed. A point without a value at one of the earlier seeds is replaced by the next best.
 
     Args:
         values: the measured values.
-        choices: the choice that each point stands for.
+        choices: the choice of each point.
         seeds: seeds of the replicates.
         rung: number of earlier seeds.
-        dead: points and seeds that ended without a value.
+        dead: entries that ended without a value.
     """
     before = seeds[:rung]
     alive = _alive(values, choices, before, dead, seeds[rung])
@@ -219,7 +219,7 @@ def _next_in_rounds(
     if missing:
         return missing
     spent = sum(len(values.get(point, {})) for point in choices) + sum(point in choices for point, _ in dead)
-    ahead: list[Entry] = []  # rounds whose points do not depend on earlier results: they run side by side
+    ahead: list[Entry] = []  # these rounds do not depend on each other's results, so they run in parallel
     for number in range(1, len(seeds)):
         seed, before = seeds[number], seeds[:number]
         if number == 1:
@@ -248,8 +248,8 @@ def _next_in_rounds(
 
 
 def _rates_downward(design: Design, values: Values, points: list[str], seed: int, dead: Set[Entry]) -> Iterator[Entry]:
-    """Missing entries of a choice at the first seed that are needed whatever they give: a point without a value yet counts
-    as no better than the best."""
+    """Missing entries of a choice at the first seed that are needed whatever their values: a point without a value counts as
+    no better than the best."""
     best, worse, started, pending = math.inf, 0, False, False
     for point in points:
         if design.stops and worse >= PATIENCE:
@@ -269,7 +269,7 @@ def _rates_downward(design: Design, values: Values, points: list[str], seed: int
 
 
 def _leader(values: Values, points: list[str], before: Sequence[int], dead: Set[Entry], seed: int) -> str | None:
-    """The best point of a choice among those with the most seeds; None if all have died."""
+    """The best point of a choice among those with the most seeds; None if all have failed."""
     alive = [p for p in points if p in values and before[0] in values[p] and not any((p, s) in dead for s in (*before, seed))]
     return min(alive, key=lambda p: (-sum(s in values[p] for s in before), _mean(values, p, before)), default=None)
 
@@ -288,7 +288,7 @@ def _alike(values: Values, a: str, b: str, seeds: Sequence[int]) -> bool:
 
 
 def _affordable(needs: list[list[Entry]], left: int) -> Iterator[Entry]:
-    """The last round: only the best choices, as many as the budget allows, at least two."""
+    """The last round: the best choices, as many as the budget allows, at least two."""
     taken = 0
     while taken < len(needs) and sum(map(len, needs[: taken + 1])) <= left:
         taken += 1
@@ -301,10 +301,10 @@ def _affordable(needs: list[list[Entry]], left: int) -> Iterator[Entry]:
 
 
 def simulate(values: np.ndarray, groups: np.ndarray, design: Design) -> np.ndarray:
-    """The values that a design would have measured of many full tables: [R, n, K], NaN where a point did not run.
+    """The values that a design would measure, from many complete tables: [R, n, K], NaN if a point does not run.
 
     Args:
-        values: [R, n, K], R stages with n points at K seeds.
+        values: [R, n, K], R stages of n points at K seeds.
         groups: int [n], the choice of each point.
         design: the stages' design.
     """

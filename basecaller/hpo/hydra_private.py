@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
-__all__ = ["Hydra", "apply_overrides", "error_of"]
+__all__ = ["Hydra", "apply_overrides", "error_of", "parsed_value"]
 
 
 def apply_overrides(overrides: list[Override], config: DictConfig) -> None:
@@ -23,3 +25,8 @@ def apply_overrides(overrides: list[Override], config: DictConfig) -> None:
 def error_of(job: JobReturn) -> BaseException:
     """The exception that a failed job raised. `JobReturn.return_value` raises it too, but prints all overrides first."""
     return job._return_value
+
+
+def parsed_value(override: Override) -> Any:
+    """The value of an override as Hydra's grammar reads it. `Override.value` does not tell whether text is quoted."""
+    return override._value

@@ -213,8 +213,8 @@ class TrialRecord:
         folder: the job's folder.
         taken_over: whether the job had been done before.
         curve: points of the learning curve, as the application writes them.
-        facts: other values that the job reported, by name, defined by the application. Optuna's users and its dashboard may
-            add attributes here.
+        facts: other values that the job reported, by name. A task decides what its jobs report (a training: its metrics and
+            `runs.folder.RunFacts`), and Optuna's users and its dashboard may add attributes, so there are no fixed names.
     """
 
     trial_id: int

@@ -1,4 +1,4 @@
-"""One sweep: a stage's grid becomes a study and a queue, and the queue jobs."""
+"""A sweep: the grid of a stage becomes a study with a queue of trials, which run as jobs."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from basecaller.workers import cores
 log = logging.getLogger(__name__)
 
 POLL = 0.5
-"""Seconds between two checks of the trials that another process works on."""
+"""Seconds between two checks of trials that run in other processes."""
 
 
 class Sweep:
-    """Runs a sweep's missing trials through Hydra's launcher.
+    """Runs the missing trials of a sweep with Hydra's launcher.
 
     Args:
         task: the task that describes the jobs.
@@ -65,10 +65,10 @@ class Sweep:
         self.sampler_config, self.n_trials = sampler, n_trials
         self.keys = Keys(cache(loader.get_group_options), task, config)
 
-    # -- what is asked for
+    # -- the request
 
     def _params(self, skip: set[str]) -> list[str]:
-        """The stage's own overrides, `${best:...}` resolved; keys that the command line sets are never looked at."""
+        """The overrides of the stage with `${best:...}` resolved, except for keys that the command line sets."""
         node, lines = self.config.hydra.sweeper.params, []
         written = OmegaConf.to_container(node, resolve=False)
         assert isinstance(written, dict)
@@ -89,7 +89,7 @@ class Sweep:
         return lines
 
     def space(self, arguments: list[str]) -> Space:
-        """The stage's grid merged with the command line, by key; the command line wins."""
+        """The grid of the stage merged with the command line by key; the command line wins."""
         command_line = parse_overrides(arguments, self.loader)
         own = parse_overrides(self._params(set(command_line)), self.loader)
         overrides = own | command_line
@@ -99,13 +99,13 @@ class Sweep:
         return space
 
     def _composed(self, space: Space, point: Point | None = None) -> DictConfig:
-        """The config of a point's job, without its seed."""
+        """The config of a point, without its seed."""
         lines = [*space.fixed.values(), *(space.overrides(point) if point else [])]
         config: DictConfig = self.loader.load_sweep_config(self.config, lines)
         return config
 
     def check(self, space: Space) -> dict[str, Any]:
-        """Checks every point with the task, before the storage is touched, and sets stage, place and seeds.
+        """Checks every point with the task before anything is stored, and sets stage, place and seeds.
 
         Returns:
             The plain values of the first point's config, or of the fixed settings if a space is sampled.
@@ -119,9 +119,9 @@ class Sweep:
         return values
 
     def context(self, space: Space, config: dict[str, Any]) -> str:
-        """Digest of everything that a study's trials share: trials that cannot be compared never have the same digest."""
+        """Digest of everything that the trials of a study share, so that only comparable trials share a study."""
         shared = without(config, (*self.task.ignored, self.task.seed, *space.distributions))
-        # An override computed from swept keys counts as written, not with the first point's value; overrides below a swept
+        # An override computed from swept keys counts as written, not with the value at the first point; overrides below a swept
         # group still apply to every point.
         telling = {key: line for key, line in space.fixed.items() if key not in self.task.ignored}
         written: dict[str, Any] = {k: line for k, line in telling.items() if "${" in line or self._is_below(k, space)}
@@ -139,7 +139,7 @@ class Sweep:
     def _is_below(key: str, space: Space) -> bool:
         return any(key.startswith(f"{swept}.") for swept in space.distributions)
 
-    # -- running it
+    # -- running
 
     def run(self, arguments: list[str]) -> str:
         """Runs the missing trials.
@@ -169,7 +169,7 @@ class Sweep:
             choice=self._choice(space),
             seeds=space.seeds,
             concluded=None,
-            asked=time.time(),  # makes it the current study of its stage
+            asked=time.time(),  # this makes it the current study of its stage
         )
         files = self.folder / "sweeps" / study.study_name.partition("/")[2]
         write_yaml(files / "multirun.yaml", shown_config(self.config))
@@ -211,9 +211,9 @@ class Sweep:
         self.done += len(jobs)
 
     def _walk(self, study: optuna.Study, space: Space) -> None:
-        """Runs the grid by the stage's design and, if the leader lies at an edge and the stage allows it, the points beyond.
+        """Runs the grid by the design of the stage. If the best point is at an edge and the stage allows it, extends the grid.
 
-        If the grid may grow, the design is completed at every seed before the grid grows or the next seed begins.
+        If the grid may grow, every seed is completed before the grid grows or the next seed begins.
         """
         self._design(space)
         points, grown, extend = space.points(), 0, self.stage.extend
@@ -231,7 +231,7 @@ class Sweep:
         self._call_edges(study, space)
 
     def _design(self, space: Space) -> None:
-        """Decides which point runs at which seed; rates run from high to low."""
+        """The design, with rates from high to low."""
         self.design = EVERY
         if self.halving:
             choice = self._choice(space)
@@ -242,7 +242,7 @@ class Sweep:
                     space.axes[key] = sorted(values, reverse=True)
 
     def _ask(self, study: optuna.Study, space: Space, points: list[Point]) -> None:
-        """Stores what is requested: every process derives the study's state from it alone."""
+        """Stores the request; every process derives the state of the study from it."""
         values = space.axes.get(self._choice(space) or "", [])
         ordered = self.stage.simple_first and len(values) > 1
         store_study(
@@ -258,7 +258,7 @@ class Sweep:
         )
 
     def _beyond(self, study: optuna.Study, space: Space, level: int) -> list[Point]:
-        """The leader's neighbours outside the grid, on the stage's own ordered axes; the axes grow by them."""
+        """Extends the stage's own ordered axes by the best point's neighbours outside the grid, and returns these points."""
         stand = standing(study)
         leader = stand.conclusion_at(level).winner
         if leader is None:
@@ -276,7 +276,7 @@ class Sweep:
         return beyond
 
     def _call_edges(self, study: optuna.Study, space: Space) -> None:
-        """Stores and says at which edges of the grid the winner lies."""
+        """Stores and logs at which edges of the grid the winner lies."""
         winner = standing(study).winner
         found = edges(winner.params, space.axes, self.keys.rules) if winner else {}
         store_study(study, edges=found)
@@ -284,21 +284,21 @@ class Sweep:
             log.warning("the winner's %s=%s is the %s of its grid: a better value may lie beyond", key, winner.params[key], end)  # type: ignore[union-attr]
 
     def _finish(self, study: optuna.Study, space: Space, points: list[Point], level: int) -> None:
-        """Launches the entries that the design wants at the first `level` seeds, step by step, until all have ended, here or
-        in another process."""
+        """Runs the entries of the design at the first `level` seeds, step by step, until all have ended, here or in other
+        processes."""
         by_key = {point.key: point for point in points}
         while True:
             with queue.study_lock(self.folder, study):
                 queue.release_abandoned(study, self.folder, self.launches)
                 stand = standing(study)
-                # failures of an earlier sweep are retried; failures of this sweep wait for the next
+                # retries failures of earlier sweeps; failures of this sweep wait for the next one
                 again = {e for e, how in stand.dead.items() if e not in self.launches and how not in CONCLUSIVE}
                 wanted = stand.wanted(level, again)
                 entries = [Entry(by_key[point], seed) for point, seed in wanted]
                 queue.fill(study, space, [e for e in entries if self.launches.get(e.key, 0) < queue.ATTEMPTS])
             trials = queue.waiting(study, entries)
             if trials:
-                # A worker that dies takes its neighbours along: their trials then run alone, so that the culprit is known.
+                # A worker that dies takes other jobs with it. Their trials then run one at a time, to find the cause.
                 alone = [(number, entry) for number, entry in trials if self.launches.get(entry.key)]
                 trials = alone[:1] or trials
                 for _, entry in trials:
@@ -310,7 +310,7 @@ class Sweep:
                 break
 
     def _sample(self, study: optuna.Study, space: Space) -> None:
-        """Asks the sampler for points until there are `n_trials` in total and all have ended."""
+        """Asks the sampler for points until `n_trials` trials have ended."""
         store_study(study, n_trials=self.n_trials)
         me = f"sweeper-{digest([study.study_name, time.time_ns()])}"
         with queue.named_lock(self.folder, me):
@@ -320,7 +320,7 @@ class Sweep:
                     asked = [suggested(study, space, self.sampler_config, me) for _ in range(self._missing(study))]
                 launched = [(trial.number, entry) for trial, entry in asked if self._is_sound(study, space, trial, entry)]
                 if launched:
-                    # if its process dies, another point is as good as another attempt
+                    # no retry if its process dies: another point is as good
                     self.launches |= {(f"{number}: {e.point.key}", e.seed): queue.ATTEMPTS for number, e in launched}
                     with unclaimed_ended(study, {number for number, _ in launched}):
                         self._launch(study, space, launched)
@@ -331,14 +331,14 @@ class Sweep:
         remove_lock(queue.named_lock(self.folder, me))
 
     def _missing(self, study: optuna.Study) -> int:
-        """Number of points to request at once: as many as run in parallel, but no more than are missing."""
+        """Number of points to request at once: as many as can run in parallel, at most those still missing."""
         counted = [trial for trial in trials_of(study) if trial.outcome != Outcome.ABANDONED]
         asked = OmegaConf.select(self.config, "hydra.launcher.n_jobs") or self.place.workers or 1
-        at_once = int(asked) if int(asked) > 0 else cores()  # joblib's -1 is one job for each core
+        at_once = int(asked) if int(asked) > 0 else cores()  # -1 is one job per core in joblib
         return min(at_once, self.n_trials - len(counted))
 
     def _is_sound(self, study: optuna.Study, space: Space, trial: optuna.Trial, entry: Entry) -> bool:
-        """Whether a suggested point can run at all; if not, its trial ends."""
+        """Whether a suggested point is valid; ends its trial if not."""
         try:
             self.task.check(self._composed(space, entry.point))
         except BasecallerError as error:

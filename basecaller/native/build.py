@@ -1,4 +1,4 @@
-"""Compiles step.c at first use, for this processor, into the user's cache folder, and loads it."""
+"""Compiles step.c for this processor on first use, caches the library, and loads it."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from basecaller.native.step import Library, self_test
 log = logging.getLogger(__name__)
 
 COMPILER, FOLDER, TARGET = "BASECALLER_CC", "BASECALLER_NATIVE_CACHE", "BASECALLER_NATIVE_TARGET"
-"""Environment variables: the compiler's command line, where libraries go, and a processor to compile for, if not this one."""
+"""Environment variables: the compiler command, the cache folder, and the processor to compile for (default: this one)."""
 
 FLAGS = ("-O2", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fPIC", "-fvisibility=hidden")
 SOURCES = ("step.c", "block.h", "ctc.h")
 SECONDS = 120
-"""A compiler takes a few seconds; one that takes longer than this is given up."""
+"""Time limit for the compiler, which normally takes a few seconds."""
 
 
 class UnavailableError(Exception):
-    """Native code cannot be used here; the message says why."""
+    """Native code cannot be used on this machine; the message says why."""
 
 
 def compiler() -> list[str]:
-    """The command of a C compiler: the one that is set, the system's, or that of the package ziglang.
+    """The command of a C compiler: from `BASECALLER_CC`, the system, or the package ziglang.
 
     Raises:
-        UnavailableError: there is none.
+        UnavailableError: no compiler is installed.
     """
     if os.environ.get(COMPILER):
         return shlex.split(os.environ[COMPILER])
@@ -61,17 +61,20 @@ def compiled(source: Path, library: Path) -> Path:
     """Compiles C source into a shared library.
 
     Raises:
-        UnavailableError: there is no compiler, or it fails.
+        UnavailableError: no compiler is installed, or it fails.
     """
     _output([*compiler(), _march(), *FLAGS, "-shared", "-o", str(library), str(source), "-lm"], library.parent)
     return library
 
 
 def _output(command: list[str], folder: Path) -> str:
-    """What a compiler prints; `folder` is for what it keeps between runs.
+    """Runs a compiler and returns its output.
 
+    Args:
+        command: the command line.
+        folder: where ziglang keeps its cache.
     Raises:
-        UnavailableError: it fails; with its last words.
+        UnavailableError: the compiler fails; the message has its first error.
     """
     try:
         done = subprocess.run(
@@ -89,7 +92,7 @@ def _output(command: list[str], folder: Path) -> str:
 
 
 def _refused(path: Path) -> str:
-    """Why a file or folder cannot be trusted; empty if only this user can have written it."""
+    """Why a file or folder cannot be trusted; empty if only this user can write to it."""
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode):
         return f"{path} is a link"
@@ -99,10 +102,10 @@ def _refused(path: Path) -> str:
 
 
 def cache_folder() -> Path:
-    """The folder for libraries: the user's own, or a private one of this process, removed at its end.
+    """The user's cache folder, or else a temporary folder that is removed when the process exits.
 
     Raises:
-        UnavailableError: neither can be made.
+        UnavailableError: neither can be created.
     """
     reason = ""
     try:
@@ -114,7 +117,7 @@ def cache_folder() -> Path:
         if not reason and os.access(folder, os.W_OK | os.X_OK):
             return folder
         reason = reason or f"{folder} cannot be written"
-    except (OSError, RuntimeError) as error:  # no home
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home folder
         reason = str(error)
     try:
         private = Path(tempfile.mkdtemp(prefix="basecaller-"))
@@ -126,13 +129,13 @@ def cache_folder() -> Path:
 
 
 def build() -> Path:
-    """The compiled library, built now if missing.
+    """Returns the compiled library, building it if it is missing.
 
-    It is named by its source, flags, compiler and the processor's features, so that a home folder shared by unlike machines
-    holds one for each.
+    Its name is a digest of source, flags, compiler and processor features, so machines that share a home folder do not share
+    libraries that only one of them can run.
 
     Raises:
-        UnavailableError: it cannot be made, or the file there is not to be trusted.
+        UnavailableError: it cannot be built, or the cached file is not trusted.
     """
     if platform.machine().lower() not in ("x86_64", "amd64", "aarch64", "arm64"):
         raise UnavailableError(f"not written for {platform.machine()}")
@@ -174,10 +177,10 @@ def _loaded() -> Library | str:
 
 
 def load() -> Library:
-    """The compiled code, once in a process: built where it is not, and tested against PyTorch.
+    """Loads the native code, building it if necessary, and tests it against PyTorch once per process.
 
     Raises:
-        UnavailableError: it cannot be had here.
+        UnavailableError: it cannot be used on this machine.
     """
     loaded = _loaded()
     if isinstance(loaded, str):

@@ -1,4 +1,4 @@
-"""The network in native code: loss and gradients of a batch, or its scores, in one call that holds no lock of Python's."""
+"""The network in native code: one call computes the loss and gradients of a batch, or its scores, without Python's lock."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from basecaller.geometry import Model, dilations, output_length
 from basecaller.network import RawCTCNet
 
 LABELS = 16
-"""Labels, the blank included, that fit a row of scores in native code."""
+"""Largest number of labels, including the blank, in a row of scores."""
 
 ENOUGH = 480
-"""Frames of all reads of a part, see `Step._parts`."""
+"""Number of frames in a part, see `Step._parts`."""
 
 
 class _Size(ctypes.Structure):
@@ -49,7 +49,7 @@ class Library:
     """The compiled code.
 
     Args:
-        path: of the shared library.
+        path: path of the shared library.
     """
 
     def __init__(self, path: str) -> None:
@@ -74,7 +74,7 @@ class Library:
         self._half_width: int = self._code.half_width()
 
     def ctc(self, scores: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
-        """CTC's nats of one read, and their gradient by its scores.
+        """The CTC loss of one read in nats, and its gradient with respect to the scores.
 
         Args:
             scores: float [frames, labels].
@@ -90,7 +90,7 @@ class Library:
         return float(nats), gradient[:, :labels]
 
     def fits(self, size: Model, labels: int) -> bool:
-        """Whether the code can compute a network of this size: its widths are whole vectors."""
+        """Whether the code can compute a network of this size: its widths must be multiples of a vector."""
         return not (size.channels % self.vector_length or size.skip_channels % self.vector_length) and labels <= LABELS
 
     @property
@@ -105,11 +105,11 @@ class Library:
 
 @dataclass(frozen=True)
 class _Reads:
-    """A batch as input of the native code; fields are None if there is no loss.
+    """A batch as input of the native code; without a loss, some fields are None.
 
     Attributes:
         signal: float32 [batch, samples].
-        frames, scored: int64 [batch], output frames of each read: those that the network sees, and those that the loss is of.
+        frames, scored: int64 [batch], output frames of each read that the network computes, and that the loss covers.
         targets, target_lengths: int64 [bases of the batch], [batch].
     """
 
@@ -120,7 +120,7 @@ class _Reads:
     target_lengths: np.ndarray | None = None
 
     def batch(self, part: slice) -> _Batch:
-        """Some of the reads, as the code takes them; they live as long as these arrays do."""
+        """The C struct of some of the reads; valid as long as these arrays live."""
         targets = None
         if self.targets is not None and self.target_lengths is not None:
             targets = self.targets[int(self.target_lengths[: part.start].sum()) :]
@@ -132,14 +132,14 @@ class _Reads:
 
 
 class _Place:
-    """The memory of one thread, kept and reused: fresh memory costs a page fault for each 4 KiB."""
+    """The memory of one thread, reused because new memory costs a page fault for each 4 KiB."""
 
     def __init__(self) -> None:
         self.work = np.empty(0, np.float32)
         self._gradient: Tensor | None = None
 
     def room(self, floats: int) -> int:
-        """The address of room for `floats` floats, aligned to a cache line."""
+        """The address of memory for `floats` floats, aligned to a cache line."""
         if floats + LABELS > len(self.work):
             self.work = np.empty(int(floats * 1.2) + LABELS, np.float32)
         at = self.work.ctypes.data
@@ -157,11 +157,11 @@ def _threads(count: int) -> ThreadPoolExecutor:
 
 
 class Step:
-    """A network's computations.
+    """Computes a network natively.
 
     Args:
-        library: the code.
-        network: in float32, on the processor, of a size that `library.fits`. Its parameters become views of one vector.
+        library: the compiled code.
+        network: a float32 network on the CPU whose size `library.fits`. Its parameters become views of one vector.
         half: multiply the residual blocks' matrices in bfloat16, with float32 sums.
     """
 
@@ -183,7 +183,7 @@ class Step:
         self._places: list[_Place] = []
 
     def _parts(self, frames: np.ndarray, together: bool) -> list[slice]:
-        """Reads that are worked on together: about ENOUGH frames, so that what is kept for the way back stays in the caches."""
+        """Splits the reads into parts of about `ENOUGH` frames, so that the activations of a part stay in the caches."""
         if together:
             return [slice(0, len(frames))]
         ends, count = [0], 0
@@ -197,7 +197,7 @@ class Step:
     def _part(
         self, place: _Place, reads: _Reads, part: slice, share: float, gradient: Tensor | None, scores: np.ndarray | None
     ) -> float:
-        """The nats of some of the reads."""
+        """The loss of one part, in nats."""
         batch, back = reads.batch(part), gradient is not None
         work = place.room(self._library.workspace(byref(self._size), byref(batch), back))
         return float(
@@ -209,9 +209,9 @@ class Step:
         )  # fmt: skip
 
     def _run(self, reads: _Reads, share: float, back: bool, scores: np.ndarray | None) -> float:
-        """The nats of all reads: part by part, or as many parts at once as PyTorch may use threads.
+        """The loss of all reads in nats, with as many parts in parallel as PyTorch has threads.
 
-        Neither the parts nor the order in which they are added up depend on the threads, so no bit of the result does.
+        The parts and the order of their sums do not depend on the number of threads, so results are bit-equal.
         """
         parts = self._parts(reads.frames, together=back and bool(self._size.norm))
         at_once = min(len(parts), torch.get_num_threads())
@@ -237,23 +237,23 @@ class Step:
         self, signal: np.ndarray, lengths: np.ndarray, targets: np.ndarray, target_lengths: np.ndarray, masked: bool,
         scores: np.ndarray | None = None,
     ) -> float:  # fmt: skip
-        """Mean loss of a batch in nats per base; `gradient` is given its gradient. Batch normalisation is in training.
+        """Mean loss of a batch in nats per base; writes its gradient to `gradient`. Batch normalisation is in training mode.
 
         Args:
-            signal: float32 [batch, samples], zero beyond each read's end.
+            signal: float32 [batch, samples], zero after the end of each read.
             lengths: int64 [batch], samples of each read.
             targets: int64 [bases of the batch], labels 1, 2, ...
             target_lengths: int64 [batch].
-            masked: hide what lies beyond a read's end; else the network sees all samples of every row.
-            scores: float32 [batch, frames, labels], given the scores, if not None.
+            masked: hide the frames after the end of each read; otherwise the network sees whole rows.
+            scores: float32 [batch, frames, labels] to write the scores to; None: do not keep them.
         """
         scored = output_length(lengths, self.stride)
         frames = scored if masked else np.full(len(signal), output_length(signal.shape[1], self.stride))
         return self._run(_Reads(signal, frames, scored, targets, target_lengths), 1 / len(targets), True, scores) / len(targets)
 
     def scores(self, signal: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Scores of reads, each as if alone: float32 [batch, frames, labels]; frames beyond a read's end mean nothing. Batch
-        normalisation takes its running statistics.
+        """Scores of reads, each computed as if alone: float32 [batch, frames, labels]. Frames after the end of a read are
+        undefined. Batch normalisation uses its running statistics.
         """
         frames = output_length(lengths, self.stride)
         out = np.empty((len(signal), int(frames.max()), self._labels), np.float32)
@@ -263,19 +263,19 @@ class Step:
     def nats(
         self, signal: np.ndarray, lengths: np.ndarray, targets: np.ndarray, target_lengths: np.ndarray
     ) -> tuple[float, np.ndarray]:
-        """The loss of `scores`, summed over the batch, and the scores."""
+        """The summed loss of a batch in nats, and its `scores`."""
         frames = output_length(lengths, self.stride)
         out = np.empty((len(signal), int(frames.max()), self._labels), np.float32)
         return self._run(_Reads(signal, frames, frames, targets, target_lengths), 1.0, False, out), out
 
 
 TOLERANCES = {False: (1e-5, 1e-4), True: (0.01, 0.5)}
-"""Largest errors that the self-test lets pass, without and with bfloat16 products: of the loss, and of a gradient over that
-tensor's largest entry. bfloat16 is off by a tenth there, a fault in the code by all of it."""
+"""Largest relative errors of loss and gradient that the self-test accepts, without and with bfloat16 products. A gradient's
+error is relative to the largest entry of its tensor: about 0.1 in bfloat16, and about 1 if the code is wrong."""
 
 
 def self_test(library: Library) -> str:
-    """Computes one small batch natively and by PyTorch, in every precision there is.
+    """Compares native code with PyTorch on a small batch, in every precision that the code has.
 
     Returns:
         Description of the differences; empty if there are none.
@@ -307,11 +307,11 @@ def _self_test(library: Library) -> str:
             if (true := cast(Tensor, parameter.grad).flatten()).numel() and float(true.abs().max()) > SMALL
         ]
         of_loss, of_gradient = abs(value / loss.item() - 1), float(np.max(errors))
-        if not (of_loss <= TOLERANCES[half][0] and of_gradient <= TOLERANCES[half][1]):  # NaN is off too
+        if not (of_loss <= TOLERANCES[half][0] and of_gradient <= TOLERANCES[half][1]):  # also catches NaN
             kind = "bfloat16" if half else "float32"
             return f"its self-test failed: off by {of_loss:.1e} in the loss, {of_gradient:.1e} in a gradient, in {kind}"
     return ""
 
 
 SMALL = 1e-9
-"""A gradient below this is zero but for rounding, as that of a bias before batch normalisation."""
+"""Smaller gradients are zero up to rounding, such as that of a bias before batch normalisation."""

@@ -21,7 +21,7 @@ from basecaller.checking import section
 from basecaller.data.dataset import ALPHABET
 from basecaller.errors import SettingError
 from basecaller.geometry import Model
-from basecaller.runs.code_version import file_version
+from basecaller.source_code import file_version
 
 if TYPE_CHECKING:
     from torch import nn

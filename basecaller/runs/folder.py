@@ -1,13 +1,13 @@
-"""The folder of a run. It holds one training at a time, which continues from its checkpoint or reuses its finished result.
+"""The folder of a run. It holds one training, which continues from its checkpoint or returns its stored result.
 
 run.json      the run id of the folder's training
-config.yaml   its resolved config
-.hydra/       the configs that Hydra composed it from
-last.pt       the last checkpoint, to continue from
+config.yaml   the resolved config
+.hydra/       the configs that Hydra composes it from
+last.pt       the latest checkpoint, to continue from
 best.pt       the best checkpoint
 metrics.csv   the learning curve
-result.json   its result, once it has finished
-mlflow.json, wandb.json   the training's run in these loggers
+result.json   the result of a finished training
+mlflow.json, wandb.json   the run in these trackers
 """
 
 from __future__ import annotations
@@ -21,41 +21,59 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from basecaller.facts import from_json
 from basecaller.files import holding, read_json, shared_lock, write_json, write_yaml
 from basecaller.runs.job import Job
 from basecaller.training.device import choose_device
 from basecaller.training.engine import choose_path
-from basecaller.training.fit import Point
+from basecaller.training.fit import Point, TrainingFacts
 
 log = logging.getLogger(__name__)
 
 LEFT = ("result.json", "last.pt", "best.pt", "metrics.csv", "mlflow.json", "wandb.json")
-"""Files that a training writes besides its marker and its config."""
+"""Files of a training other than its marker and its config."""
+
+
+@dataclass(frozen=True)
+class RunFacts(TrainingFacts):
+    """Facts of a run: those of its training, and the data and the program behind it.
+
+    Attributes:
+        data: fingerprint of the data set.
+        commit: the program's commit, see `provenance.commit`; None if unknown.
+        versions: versions of Python and of packages by name.
+        run_id: the run's id.
+    """
+
+    data: str
+    commit: str | None
+    versions: dict[str, str]
+    run_id: str
 
 
 @dataclass(frozen=True)
 class Result:
-    """The result of one training; `result.json` in its folder holds the same.
+    """The result of a training, stored as `result.json`.
 
     Attributes:
         metrics: metrics of the best checkpoint on the validation split; `val_loss`, nats per base, is the objective.
         curve: the learning curve.
-        facts: sizes, counts, and where it ran: see `training.fit.Outcome` and `provenance.provenance`.
-        taken_over: whether it had been trained before and was read from its folder.
+        facts: sizes and counts, and where it ran.
+        taken_over: whether it was trained before and is read from its folder.
     """
 
     metrics: dict[str, float]
     curve: list[Point]
-    facts: dict[str, Any]
+    facts: RunFacts
     taken_over: bool = False
 
     def __str__(self) -> str:
         m, f = self.metrics, self.facts
-        state = "trained before" if self.taken_over else f"{f['seconds']:.1f} s"
-        blanks = ", only blanks called" if f["only_blanks"] else ""
+        state = "trained before" if self.taken_over else f"{f.seconds:.1f} s"
+        blanks = ", only blanks called" if f.only_blanks else ""
         return (
             f"val_loss {m['val_loss']:.4f} nats/base, identity {m['identity_mean']:.1%} "
-            f"(unrelated {m['identity_floor']:.1%}), {f['updates']} updates, {state}{blanks}"
+            f"(unrelated {m['identity_floor']:.1%}), {f.updates} updates, {state}{blanks}"
         )
 
 
@@ -74,21 +92,22 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Creates the folder if missing, and holds its lock: another process with the same training waits."""
+        """Creates the folder if missing, and locks it; another process with the same training waits."""
         self.path.mkdir(parents=True, exist_ok=True)
         with holding(shared_lock(self.path / ".lock"), f"trains the same in {self}"):
             yield
 
     def finished(self) -> Result | None:
-        """The job's result, if the folder holds it and this process would compute it in the same way."""
+        """The stored result of the job; None if there is none, or if this process would compute it differently."""
         found = read_json(self.path / "result.json") if self._is_own() else None
         if not found or self._otherwise(found) or not math.isfinite(found["metrics"]["val_loss"]):
             return None
-        return Result(found["metrics"], [Point(**point) for point in found["curve"]], found["facts"], taken_over=True)
+        curve = [Point(**point) for point in found["curve"]]
+        return Result(found["metrics"], curve, from_json(RunFacts, found["facts"]), taken_over=True)
 
     def take(self) -> None:
-        """Prepares the folder for the job, which continues from its checkpoint, or begins again if the folder held another
-        training or the job must not resume. A result that this process would compute in another way is removed."""
+        """Prepares the folder for the job. Removes the files of another training, or of one that must not be resumed, and a
+        result that this process would compute differently."""
         if not self._is_own():
             for name in LEFT:
                 (self.path / name).unlink(missing_ok=True)
@@ -101,18 +120,18 @@ class RunFolder:
             (self.path / "result.json").unlink()
 
     def keep(self, result: Result) -> None:
-        """Writes the result, which marks the training as finished."""
+        """Stores the result, which marks the training as finished."""
         curve = [asdict(point) for point in result.curve]
-        content = {"metrics": result.metrics, "facts": result.facts, "curve": curve, "config": self.job.config}
+        content = {"metrics": result.metrics, "facts": asdict(result.facts), "curve": curve, "config": self.job.config}
         write_json(self.path / "result.json", content)
 
     def _is_own(self) -> bool:
-        """Whether the folder holds this job's training, to continue from."""
+        """Whether the folder holds this training, and the job may resume it."""
         return self.job.settings.train.resume and read_json(self.path / "run.json") == {"run_id": self.job.run_id}
 
     def _otherwise(self, found: dict[str, Any]) -> str:
-        """How a result was computed, if this process would compute it in another way: with other rounding, the two cannot be
-        paired. Empty if it is the same way."""
+        """How a stored result was computed, if this process would compute it differently; else empty. Results with different
+        rounding cannot be paired."""
         there = found["facts"].get("path")
         return "" if there == self._way else f"computed by {there}, here it would be {self._way}"
 

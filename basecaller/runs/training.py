@@ -8,9 +8,9 @@ from pathlib import Path
 
 from basecaller.data.sources import prepare
 from basecaller.networks.adapted import build, check_protocol
-from basecaller.provenance import provenance
+from basecaller.provenance import commit, versions
 from basecaller.runs.findings import warn_once
-from basecaller.runs.folder import Result, RunFolder
+from basecaller.runs.folder import Result, RunFacts, RunFolder
 from basecaller.runs.job import Job
 from basecaller.runs.loggers import logging_of
 from basecaller.training.checkpoint import start_from
@@ -78,4 +78,5 @@ def _fit(job: Job, on_point: Callable[[Point], None]) -> Result:
         alone=not job.is_trial,
     )
     outcome = fit(network, dataset, recipe, on_point)
-    return Result(outcome.metrics, outcome.curve, outcome.facts | provenance(job.run_id, dataset.fingerprint))
+    facts = RunFacts(**vars(outcome.facts), data=dataset.fingerprint, commit=commit(), versions=versions(), run_id=job.run_id)
+    return Result(outcome.metrics, outcome.curve, facts)

@@ -1,4 +1,4 @@
-"""The trials that a search has run and those that it still has to run, as far as known; the forecast of its end uses both."""
+"""The finished and the remaining trials of a search, as far as they are known, for the forecast of its end."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ FINALISTS, CONTENDERS, HEADLINE = "finalists", "contenders", "headline"
 """The stages that compare whole configurations after longer trainings."""
 
 SHARE = 0.8
-"""Assumed share of a question's possible trials that are trained, until the first question has ended."""
+"""Share of the possible trials of a question that are trained; assumed until the first question has ended."""
 
 LIKELY = 0.5
-"""Assumed share of the questions that each round after the second asks again."""
+"""Share of the questions that each round after the second is assumed to ask again."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Tally:
         most: Largest possible number of trials.
         open: Number of trials that it needs now.
         ended: Number of ended trials.
-        trained: Ended trials that were trained, not taken over from earlier ones.
+        trained: Ended trials that were trained, not reused from earlier ones.
         running: Running trials.
     """
 
@@ -85,7 +85,7 @@ class State:
 
 
 class Agenda:
-    """The trials that a search has run and still has to run.
+    """The finished and the remaining trials of a search.
 
     Args:
         search: The search.
@@ -111,7 +111,7 @@ class Agenda:
         """
         now = time.time()
         if not self.name:
-            self.closed_at = now  # the time before was spent on making the data, not on training
+            self.closed_at = now  # the time before that was spent on preparing the data
         self.stage, self.name, self.asked_at = stage, name, now
         self.parts, self.shares = {}, {}
 
@@ -129,11 +129,11 @@ class Agenda:
         self.closed_at = now
 
     def _begun(self, trials: list[TrialRecord]) -> float:
-        """When workers began a question. For the first question this is its first trial, since workers need time to start."""
+        """When workers began a question: for the first one, the start of its first trial, since workers take time to start."""
         return self.closed_at if self.mine else min(trial.started.timestamp() for trial in trials if trial.started)
 
     def _of_this_run(self, tally: Tally) -> list[TrialRecord]:
-        """The trials trained since the question was asked; in a continued search, most are older."""
+        """The trials trained since the question was asked; in a resumed search, most trials are older."""
         return [trial for trial in tally.trained if trial.ended and trial.ended.timestamp() >= self.asked_at]
 
     def state(self, ended: bool = False) -> State:
@@ -159,14 +159,14 @@ class Agenda:
         )
 
     def _current(self) -> Tally | None:
-        """Tally of the current question; None until its sweep has stored it."""
+        """The tally of the current question; None until its sweep has created the study."""
         study = current_study(self.search.url, self.search.experiment, self.name)
         if study is None or StudyRecord.of(study).asked < self.asked_at:
             return None
         return Tally.of(study)
 
     def _pace(self, current: Tally | None, now: float) -> tuple[int, float]:
-        """The number of parallel trainings, and the seconds between two trainings of a worker."""
+        """The number of parallel trainings, and the pause between two trainings of a worker in seconds."""
         running = current.running if current else []
         here = [*self._of_this_run(current), *running] if current else []
         mine = self.mine + here[: len(here) - len(running)]
@@ -176,7 +176,7 @@ class Agenda:
         return at_once, max(0.0, wall * at_once - busy) / len(mine) if mine else 0.0
 
     def _under_way(self, current: Tally, now: float) -> list[Training]:
-        """The finished part of each running training, up to the curve's latest point; timed when that point is first seen."""
+        """The finished share of each running training at the latest point of its curve, timed when the point is first seen."""
         for trial in current.running:
             train = trial.config.get("train")
             share = trial.step / STEPS / (train["epochs"] if train["budget"] == "epochs" else 1) if train else 0.0
@@ -185,11 +185,11 @@ class Agenda:
                 self.parts[trial.number] = Training(share * self._cost(trial), _age(trial, now))
         return [self.parts[trial.number] for trial in current.running if trial.number in self.parts]
 
-    # -- what is to come
+    # -- remaining trainings
 
     @property
     def _share(self) -> float:
-        """Share of a question's possible trials that are trained."""
+        """Share of the possible trials of a question that are trained."""
         asked = [tally for tally in self.tallies if tally.trained]
         return sum(len(tally.trained) for tally in asked) / sum(tally.most for tally in asked) if asked else SHARE
 
@@ -208,10 +208,10 @@ class Agenda:
         return Planned(self._share * most_trials(self.search, stage)[0], self._cost_of(stage))
 
     def _to_come(self, unasked: bool, ended: bool) -> list[Planned]:
-        """The trainings after the current question, as known when that question began.
+        """The expected trainings after the current question, as of its start.
 
         Args:
-            unasked: whether its sweep has not stored it yet.
+            unasked: whether its sweep has not created the study yet.
             ended: whether it has ended.
         """
         key = (len(self.tallies), self.name, unasked, ended)
@@ -241,12 +241,12 @@ class Agenda:
             yield Planned(2 * options.headline_seeds, fmean([estimate(search, self._best, final), estimate(search, {}, final)]))
 
     def _testing(self) -> list[Planned]:
-        """The winner's test: one model after the other, with nothing in parallel."""
+        """The test of the winner, which evaluates one model after the other."""
         return [Planned(1, 2 * self.search.options.headline_seeds * testing_seconds(self.search))]
 
     def _first_round(self) -> Iterator[str]:
-        """Stages that the first round has not asked yet, and those that it will ask again because their networks learned
-        nothing and a later stage shows a rate at which they do."""
+        """Stages that the first round has not asked yet, and those that it will ask again: their networks learned nothing, and
+        a later stage finds a rate at which they learn."""
         search, known = self.search, self._known()
         if search.round > 1:
             return
@@ -259,7 +259,7 @@ class Agenda:
         yield from (name for name in again if not known)
 
     def _later_rounds(self) -> Iterator[tuple[str, float]]:
-        """Stages that later rounds will ask again, with their probability; only one of several that ask the same question."""
+        """Stages that later rounds may ask again, with their probability; one stage for each question."""
         search, known = self.search, self._known()
         contests = list(search.contests())
         for number in range(max(2, search.round), search.options.rounds + 1):
@@ -272,39 +272,39 @@ class Agenda:
                     yield contest[0], LIKELY ** (number - 2)
 
     def _known(self) -> set[tuple[int, str]]:
-        """Rounds and stages already answered when this search started, as long as it takes the same course again."""
+        """Rounds and stages that were answered before this search started, if it takes the same course again."""
         search = self.search
         before = search.answered_before
         same = all(asked.study == study for asked, (_, _, study) in zip(search.history, before, strict=False))
         return {(number, stage) for number, stage, _ in before} if same else set()
 
-    # -- what it costs
+    # -- costs
 
     def _cost(self, trial: TrialRecord) -> float:
-        """The estimate for a trial's training, by its own config."""
+        """The estimated cost of a trial, from its own config."""
         config, path = trial.config, "torch" if str(trial.facts.get("path")).startswith("torch") else "native"
         batch, networks = config["data"]["batch_size"], self.search.cfg.networks
         return training_seconds(config["model"], config["train"], batch, sizes(self.search), path, networks)
 
     def _cost_of(self, stage: str) -> float:
-        """The mean estimate for the trials of a stage, around the best settings so far."""
+        """The estimated mean cost of the trials of a stage, around the best settings so far."""
         file, space = self.search.files[stage], self.search.spaces[stage]
         known = {key: value for key, value in self._best.items() if "${" in file.params.get(key, "${")}
         return fmean(estimate(self.search, known | point.values) for point in space.points())
 
     def _of_incumbent(self, lines: list[str]) -> float:
-        """The estimate for a longer training of the best settings so far."""
+        """The estimated cost of a longer training with the best settings so far."""
         train = OmegaConf.merge({"train": self.search.cfg.train}, OmegaConf.from_dotlist(lines)).train
         return estimate(self.search, self._best, train)
 
     @property
     def _best(self) -> dict[str, Any]:
-        """The best settings so far; those of the config before there are any."""
+        """The best settings so far, or those of the config."""
         return self.search.incumbent.settings if self.search.incumbent else {}
 
 
 def _seconds(trial: TrialRecord) -> float:
-    """Seconds that a trial's training took; 0 if it gave no result."""
+    """Duration of the training of a trial in seconds; 0 without a result."""
     return float(trial.facts.get("seconds") or 0.0)
 
 

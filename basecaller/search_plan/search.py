@@ -25,10 +25,10 @@ from basecaller.hpo.best import Winner, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.records import store_study, trials_of
 from basecaller.hpo.storage import open_study
-from basecaller.report import write_report
 from basecaller.reporting.contents import FINISHED, RUNNING, STOPPED, ReportFacts, StageFacts, WinnerFacts
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.terminal import print_report, print_stage
+from basecaller.reporting.writing import write_report
 from basecaller.runs.findings import data_findings
 from basecaller.runs.task import TASK
 from basecaller.search_plan.agenda import CONTENDERS, FINALISTS, HEADLINE
@@ -52,12 +52,12 @@ from basecaller.workers import divide
 
 OWN = ("plan=", "search.workers=", "search.preview=", "search.winner", "search.rounds=", "search.round_budget=",
        "search.finalist", "search.contenders=", "search.headline", "search.batch_schedule=", "print_config=")  # fmt: skip
-"""Overrides that say what a search runs, not what its trials are."""
+"""Keys that select what a search runs and do not affect its trials."""
 
 
 @dataclass(frozen=True)
 class Swept:
-    """An ended sweep: its stage's facts, and whether it ran anything."""
+    """A finished sweep: the facts of its stage, and whether it ran any trial."""
 
     facts: StageFacts
     ran: bool
@@ -70,7 +70,7 @@ class Search:
         cfg: the config composed from the overrides.
         overrides: the user's overrides, passed on to every stage.
         console: prints the tables.
-        of_hydra: overrides of Hydra itself for every sweep; they are neither shown nor stored.
+        of_hydra: overrides of Hydra's own config for every sweep; neither shown nor stored.
     Raises:
         SettingError: the plan names a stage that does not exist.
     """
@@ -106,7 +106,7 @@ class Search:
         self.progress = Progress(self)
 
     def _check_model(self) -> None:
-        """Refuses stages that set keys which this network lacks: a plan belongs to a network."""
+        """Rejects a plan with stages that set keys of another network."""
         for name, file in self.files.items():
             for key in file.params:
                 if key.startswith("model.") and OmegaConf.select(self.cfg, key) is None:
@@ -118,7 +118,7 @@ class Search:
     # -- the whole
 
     def run(self) -> ReportFacts:
-        """Runs the search's missing trainings, and writes the report after every step that ran something.
+        """Runs the missing trainings of the search, and updates the report after every step that ran any.
 
         Returns:
             The facts of the report.
@@ -151,8 +151,8 @@ class Search:
         return facts
 
     def first_round(self) -> None:
-        """Asks the plan's questions as the method defines them. A question whose networks learned nothing is asked again as
-        soon as a later stage shows a learning rate at which they do; if its answer changes, the rate is asked again too."""
+        """Asks the questions of the plan in order. A question whose networks learned nothing is asked again once a later stage
+        finds a learning rate at which they learn; if its answer changes, the rate is asked again too."""
         for contest in self.contests():
             for name in contest:
                 self.run_stage(name)
@@ -169,8 +169,11 @@ class Search:
                     self.ask_again(name, 1, why)
 
     def later_round(self, number: int) -> bool:
-        """Asks questions again, with more chunks, if they were asked under other settings than the incumbent's; returns whether
-        an answer changed."""
+        """Asks questions again, with more chunks, if the incumbent's other settings have changed since.
+
+        Returns:
+            Whether an answer changed.
+        """
         budget, changed = longer(self.cfg, self.dataset, self.options.round_budget), False
         self.round = number
         self.console.rule(f"round {number}", style="bold")
@@ -186,7 +189,7 @@ class Search:
     # -- questions
 
     def contests(self) -> Iterator[list[str]]:
-        """The plan's stages, grouped: successive stages that sweep the same keys answer one question."""
+        """The stages of the plan, grouped by question: successive stages that sweep the same keys answer one question."""
         contest: list[str] = []
         for name in self.plan:
             if contest and self._swept(name) != self._swept(contest[-1]):
@@ -200,11 +203,11 @@ class Search:
 
     @property
     def latest(self) -> dict[str, Asked]:
-        """The last asking of each stage."""
+        """The latest asking of each stage."""
         return {asked.stage: asked for asked in self.history}
 
     def _holder(self, contest: list[str]) -> str:
-        """The stage whose winner won a contest."""
+        """The stage that has the winner of a contest."""
         if len(contest) == 1:
             return contest[0]
         won = self._winner_of(contest).study.study_name
@@ -220,7 +223,7 @@ class Search:
         self.incumbent = Incumbent(settings_of(won.trial, self.keys), won.study.study_name, won.trial.number, won.mean)
 
     def _stale(self, name: str, budget: list[str]) -> str:
-        """Why a question must be asked again; empty if none of its fixed settings has changed."""
+        """Why a question must be asked again; empty if its fixed settings are unchanged."""
         assert self.incumbent is not None
         asked = self.latest[name]
         if len(self._choices_of_data(name)[0]) == 1:
@@ -235,7 +238,7 @@ class Search:
         return "with longer training" if budget != asked.under.get("budget", []) else ""
 
     def run_stage(self, name: str) -> None:
-        """Runs the missing trials of a stage of the plan, and prints the stage."""
+        """Runs the missing trials of a stage, and prints its table."""
         overrides = [f"stage={name}", *self.overrides]
         studies = {stage: asked.study for stage, asked in self.latest.items()}
         if studies:
@@ -247,7 +250,7 @@ class Search:
         self._remember(name, 1, 1, "", swept, [])
 
     def ask_again(self, name: str, number: int, why: str, budget: list[str] | None = None) -> Asked:
-        """Asks a question again around the incumbent, in a new study; its winner is the new incumbent."""
+        """Asks a question again around the incumbent, in a new study. The winner becomes the incumbent."""
         assert self.incumbent is not None
         before, budget = self.latest[name], budget or []
         asking = before.asking + 1
@@ -300,8 +303,8 @@ class Search:
         return Swept(facts, ran)
 
     def _choices_of_data(self, name: str) -> tuple[list[str], str]:
-        """Overrides with the paddings that this data can tell apart, and why they differ from the padding stage's; empty if
-        they do not differ, and for other stages."""
+        """Overrides that limit the padding stage to the paddings that differ on this data, and the reason; empty if all of them
+        differ, and for other stages."""
         if self._swept(name) != {"padding"}:
             return [], ""
         choices, why = padding_question(self.dataset, int(self.cfg.data.batch_size))
@@ -310,8 +313,8 @@ class Search:
     # -- finalists and headline
 
     def run_finalists(self) -> Candidates:
-        """Trains the incumbent, the nearest other choices and the untuned defaults for longer. If the search has contenders,
-        the best finalists then train as long as the winner will.
+        """Trains the incumbent, the closest other choices and the untuned defaults for longer. If the search has contenders,
+        the best finalists then train as long as the winner.
 
         Returns:
             The best finalist, and the untuned defaults.
@@ -334,10 +337,10 @@ class Search:
         return candidates.best(self.run_contenders(candidates, won) if contenders(options) > 1 else name)
 
     def run_contenders(self, candidates: Candidates, finalists: StageFacts) -> str:
-        """Trains the best finalists like the winner, at a seed that the headline does not use.
+        """Trains the best finalists as long as the winner, at a seed that the headline does not use.
 
-        The fastest learner in a short training is not always the best after a long one: after the best finalist come those that
-        long trainings favour (`finalists.LONG`), then the others by their loss.
+        The best network after a short training is not always the best after a long one. So the best finalist comes first, then
+        those that long trainings favour (`finalists.LONG`), then the others by their loss.
 
         Returns:
             The name of the best contender.
@@ -345,7 +348,7 @@ class Search:
         first = str(finalists.winner["stage.candidate"])
         best = {} if finalists.value is None else {finalists.value: first}
         for point in finalists.points:
-            if point.mean is not None:  # two finalists with bit-equal losses are one training
+            if point.mean is not None:  # finalists with bit-equal losses are the same training
                 best.setdefault(point.mean, str(point.settings["stage.candidate"]))
         others = [best[mean] for mean in sorted(best) if best[mean] != first]
         names = [first, *sorted(others, key=lambda name: name not in LONG)][: contenders(self.options)]
@@ -357,12 +360,12 @@ class Search:
         return name
 
     def _note(self, stage: StageFacts, note: str) -> None:
-        """Prints a remark on a stage, and keeps it for the report."""
+        """Prints a note on a stage, and stores it for the report."""
         self.console.print(f"{note}.")
         store_study(open_study(self.url, stage.study), note=note)
 
     def run_headline(self, candidates: Candidates) -> WinnerFacts:
-        """Trains the winner and the untuned defaults alike, at fresh seeds, and tests both on the test split."""
+        """Trains the winner and the untuned defaults with the same budget and new seeds, and tests both on the test split."""
         budget = self._recipe()
         seeds = [f"seed={int(self.cfg.seed) + 1000}", f"stage.replicates={self.options.headline_seeds}"]
         facts = self._compare(HEADLINE, [*budget, *seeds], candidates)
@@ -370,7 +373,7 @@ class Search:
             return write_winner(self.cfg, self.url, facts.study, candidates, budget, self.console)
 
     def _recipe(self) -> list[str]:
-        """The overrides for the winner's training; the user's own optimizer settings stay."""
+        """The overrides for the training of the winner; the user's own optimizer settings are kept."""
         return [
             line
             for line in flat_overrides(self.cfg.search.winner)
@@ -397,7 +400,7 @@ class Search:
         return data_findings(settings(self.cfg))
 
     def _save(self, report: bool, state: str = RUNNING) -> None:
-        """Stores questions and answers in `search.json`; optionally writes the report."""
+        """Writes questions and answers to `search.json`, and optionally the report."""
         seconds = self.seconds_before + time.monotonic() - self.started
         content = {
             "command": command("search", self.typed),

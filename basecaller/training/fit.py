@@ -81,6 +81,38 @@ class Point:
     seconds: float
 
 
+@dataclass(frozen=True)
+class TrainingFacts:
+    """Sizes and counts of a finished training.
+
+    Attributes:
+        parameters: number of weights.
+        receptive_field: samples that one frame of scores depends on.
+        updates, reads, samples: what the training has worked through; a chunk counts as a read.
+        chunks, validation_chunks: size of the two splits, without chunks that CTC cannot align.
+        seconds: time of the training, including earlier processes.
+        device: PyTorch's name of the device.
+        path: how it was computed, such as `native float32`.
+        precision: precision of the products.
+        threads: number of PyTorch's threads.
+        only_blanks: whether the best checkpoint calls no base at all.
+    """
+
+    parameters: int
+    receptive_field: int
+    updates: int
+    reads: int
+    samples: int
+    chunks: int
+    validation_chunks: int
+    seconds: float
+    device: str
+    path: str
+    precision: str
+    threads: int
+    only_blanks: bool
+
+
 @dataclass
 class Outcome:
     """The result of a finished training.
@@ -88,12 +120,12 @@ class Outcome:
     Attributes:
         metrics: `val_loss` and the other numbers of the best checkpoint, on the validation split.
         curve: the learning curve.
-        facts: sizes and counts: parameters, receptive field, updates, reads, samples, chunks left out, seconds.
+        facts: its sizes and counts.
     """
 
     metrics: dict[str, float]
     curve: list[Point]
-    facts: dict[str, Any]
+    facts: TrainingFacts
 
 
 @dataclass
@@ -349,19 +381,19 @@ def fit(network: Network, dataset: Dataset, recipe: Recipe, on_point: Callable[[
         **vars(scored.basecalls),
         "area_under_curve": area_under(run.state.curve),
     }
-    facts = {
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "receptive_field": network.receptive_field,
-        "updates": run.state.updates,
-        "reads": run.state.reads,
-        "samples": run.state.samples,
-        "chunks": len(run.train),
-        "validation_chunks": len(run.validation),
-        "seconds": round(run.state.seconds, 3),
-        "device": str(run.device),
-        "path": str(run.path),
-        "precision": run.path.precision,
-        "threads": torch.get_num_threads(),
-        "only_blanks": scored.basecalls.blank_fraction == 1.0,
-    }
+    facts = TrainingFacts(
+        parameters=sum(p.numel() for p in network.parameters()),
+        receptive_field=network.receptive_field,
+        updates=run.state.updates,
+        reads=run.state.reads,
+        samples=run.state.samples,
+        chunks=len(run.train),
+        validation_chunks=len(run.validation),
+        seconds=round(run.state.seconds, 3),
+        device=str(run.device),
+        path=str(run.path),
+        precision=run.path.precision,
+        threads=torch.get_num_threads(),
+        only_blanks=scored.basecalls.blank_fraction == 1.0,
+    )
     return Outcome(metrics, run.state.curve, facts)

@@ -251,7 +251,7 @@ def test_the_winner_may_be_tested_on_another_source(folder, run: Command):
     main = prepare(data.name, data.source, Path(data.folder))
     assert len(main.indices("test")) == 0
     result = train(resolve_job(cfg, folder / "run"))
-    assert result.facts["chunks"] > 0
+    assert result.facts.chunks > 0
     tested = metrics_of_the_test_set(cfg, folder / "run")
     assert tested.reads == len(tested.identities) == 30
     assert metrics_of_the_test_set(cfg, folder / "run") == tested  # read from test.json

@@ -1,4 +1,4 @@
-"""A training of the small simulated data set, in this process."""
+"""A training of the small simulated data set, in this process, and the facts of one that took no time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from basecaller.data import Dataset
 from basecaller.geometry import Model
 from basecaller.network import RawCTCNet
+from basecaller.runs.folder import RunFacts
 from basecaller.training.fit import Outcome, Recipe, fit
 from basecaller.training.settings import Optimizer, Train
 
@@ -17,6 +18,12 @@ TRAIN = Train(
     batch_schedule=None, clip=2.0, clip_factor=None, warmup_updates=None, label_smoothing=0.0,
     schedule="cosine", warmup=0.1, precision="float32", native="auto", infeasible=0.5, resume=True,
 )  # fmt: skip
+
+FACTS = RunFacts(
+    parameters=1, receptive_field=1, updates=1, reads=0, samples=0, chunks=0, validation_chunks=0, seconds=0.0, device="cpu",
+    path="torch float32", precision="float32", threads=1, only_blanks=False, data="", commit=None, versions={}, run_id="",
+)  # fmt: skip
+"""Facts of a training that took no time."""
 
 
 def job(folder: Path, **changed) -> Recipe:

@@ -6,6 +6,7 @@ import pytest
 
 from basecaller.runs import trial as life
 from basecaller.runs.folder import Result
+from tests.helpers.training import FACTS
 
 
 @pytest.fixture
@@ -13,9 +14,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials that take no time: the loss is the distance of the rate from 0.01."""
 
     def train(job, on_point):
-        return Result(
-            {"val_loss": abs(job.settings.optimizer.lr - 0.01)}, [], {"updates": 1, "seconds": 0.0, "only_blanks": False}
-        )
+        return Result({"val_loss": abs(job.settings.optimizer.lr - 0.01)}, [], FACTS)
 
     monkeypatch.setattr(life, "train", train)
     monkeypatch.setattr(Result, "__str__", lambda self: "")

@@ -19,6 +19,7 @@ from basecaller.runs import trial as life
 from basecaller.runs.folder import Result
 from tests.conftest import TINY, Command
 from tests.helpers.sweeping import RATES, points, sweep
+from tests.helpers.training import FACTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("folder")]
 
@@ -295,7 +296,7 @@ def test_a_settings_own_bound_is_no_edge(monkeypatch, axis, edge):
     def train(job, on_point):
         section, _, name = key.partition(".")
         loss = 1.0 + float(job.config[section][name])  # the lowest value wins
-        return Result({"val_loss": loss}, [], {"updates": 1, "seconds": 0.0, "only_blanks": False})
+        return Result({"val_loss": loss}, [], FACTS)
 
     monkeypatch.setattr(life, "train", train)
     assert StudyRecord.of(sweep(axis)).edges == edge

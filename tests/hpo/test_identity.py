@@ -10,8 +10,9 @@ import pytest
 import basecaller
 from basecaller.config import compose_config
 from basecaller.hpo.identity import without
-from basecaller.runs.code_version import TRAINING_CODE, code_version, meaning
+from basecaller.runs.code_version import TRAINING_CODE, code_version
 from basecaller.runs.job import resolve_job
+from basecaller.source_code import meaning
 
 PACKAGE = Path(basecaller.__file__).parent
 
@@ -24,7 +25,7 @@ DECIDES_NOTHING = {
     "data.audit", "data.labels", "data.pore", "data.signal", "data.sources", "data.splits",
     # these bring a job to `runs.training._fit`
     "provenance", "runs.findings", "runs.folder", "runs.job", "runs.loggers", "hpo.records",
-    "checking", "runs.code_version",  # these describe a named network
+    "checking", "source_code",  # these describe a named network
 }  # fmt: skip
 
 

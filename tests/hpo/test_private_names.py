@@ -14,6 +14,7 @@ import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
@@ -128,6 +129,13 @@ def test_a_failed_jobs_error_is_at_hand():
     assert hydra_private.error_of(JobReturn(status=JobStatus.FAILED, _return_value=error)) is error, HYDRA
 
 
+def test_a_parsed_value_tells_whether_text_is_quoted():
+    """Names and paths are taken as typed, but quotes around them are the user's own."""
+    parse = OverridesParser.create().parse_override
+    assert hydra_private.parsed_value(parse("experiment=a")) == "a", HYDRA
+    assert isinstance(hydra_private.parsed_value(parse("experiment='a'")), QuotedString), HYDRA
+
+
 def test_hydra_runs_a_multirun_inside_this_process():
     """A search is a sequence of multiruns; `hydra.main` runs one and ends."""
     GlobalHydra.instance().clear()
@@ -138,7 +146,7 @@ def test_hydra_runs_a_multirun_inside_this_process():
 
 
 def test_no_other_file_uses_private_names():
-    private = re.compile(r"(from|import) (optuna|hydra)(\.\w+)*\._|\._(storage|study_id|trial_id|backend|return_value)\b")
+    private = re.compile(r"(from|import) (optuna|hydra)(\.\w+)*\._|\._(storage|study_id|trial_id|backend|return_value|value)\b")
     package = Path(basecaller.__file__).parent
     files = {path.name for path in package.rglob("*.py") if private.search(path.read_text(encoding="utf-8"))}
     assert files == {"hydra_private.py", "optuna_private.py"}

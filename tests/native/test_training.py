@@ -46,7 +46,7 @@ def test_a_training_goes_as_it_does_in_pytorch(dataset, tmp_path, native, paddin
         train(dataset, job(tmp_path / kind, padding=padding, native=kind, schedule="constant"), model=WIDE)
         for kind in ("on", "off")
     ]
-    assert [outcome.facts["path"] for outcome in outcomes] == ["native float32", "torch float32"]
+    assert [outcome.facts.path for outcome in outcomes] == ["native float32", "torch float32"]
     assert losses(outcomes[0]) == pytest.approx(losses(outcomes[1]), rel=2e-3)
     again = train(dataset, job(tmp_path / "again", padding=padding, native="on", schedule="constant"), model=WIDE)
     assert losses(again) == losses(outcomes[0])
@@ -140,7 +140,7 @@ def test_without_a_build_pytorch_trains_and_says_so_once(dataset, tmp_path, fres
         monkeypatch.setenv(build.COMPILER, text if text.startswith("/") else script(tmp_path / "cc", text))
     outcome = train(dataset, job(tmp_path / "run", epochs=1), model=WIDE)
     choose_path(WIDE, CPU)
-    assert outcome.facts["path"] == "torch float32"
+    assert outcome.facts.path == "torch float32"
     (said,) = [record.message for record in caplog.records if "PyTorch computes" in record.message]
     assert reason.replace("FOLDER", str(fresh)) in said
     with pytest.raises(SettingError, match=r"train\.native=on: .*; use train\.native=auto"):

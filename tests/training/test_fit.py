@@ -83,9 +83,9 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(dataset, tmp_path,
 def test_large_batches_first_and_small_ones_at_the_end(dataset, tmp_path):
     outcome = train(dataset, job(tmp_path, batch_schedule=(16, 8, 1), schedule="constant", warmup=0.0))
     chunks = len(dataset.indices("train"))
-    assert outcome.facts["reads"] == 2 * chunks
+    assert outcome.facts.reads == 2 * chunks
     third = 2 * chunks / 3
-    assert outcome.facts["updates"] == pytest.approx(third / 16 + third / 8 + third, abs=4)
+    assert outcome.facts.updates == pytest.approx(third / 16 + third / 8 + third, abs=4)
     assert [point.progress for point in outcome.curve] == [0.5, 1.0, 1.5, 2.0]
     assert [point.lr for point in outcome.curve] == pytest.approx([5e-3, 5e-3, 5e-3 / 8**0.5, 5e-3 / 8**0.5])
 
@@ -110,7 +110,7 @@ def test_a_budget_of_updates_or_samples_is_kept_whatever_the_batch_size(dataset,
     longest = int(dataset.lengths.max())
     for samples in (2000, 20_000):  # within an epoch, and over several
         outcome = train(dataset, job(tmp_path / f"s{samples}", batch_size=batch_size, budget="samples", samples=samples))
-        assert samples <= outcome.facts["samples"] < samples + batch_size * longest
+        assert samples <= outcome.facts.samples < samples + batch_size * longest
         assert outcome.curve[-1].progress == 1
 
 
@@ -124,7 +124,7 @@ def test_the_area_under_the_curve_is_its_mean_over_samples(dataset, tmp_path):
 def test_a_limit_takes_the_chunks_that_the_seed_draws(dataset, tmp_path):
     def samples(name: str, seed: int, lr: float) -> int:
         chosen = job(tmp_path / name, chunks=20, validation_chunks=5, epochs=1, seed=seed, lr=lr)
-        return train(dataset, chosen).facts["samples"]
+        return train(dataset, chosen).facts.samples
 
     assert samples("a", 1, 0.01) == samples("b", 1, 0.001) != samples("c", 2, 0.001)
     few, many = dataset.choice("validation", 5, 1), dataset.choice("validation", 9, 1)
@@ -156,7 +156,7 @@ def test_targets_longer_than_the_output_are_named_and_may_be_tolerated(dataset, 
         train(dataset, job(tmp_path, infeasible=0.0), model=model)
     assert "train.infeasible=" in str(caught.value)
     outcome = train(dataset, job(tmp_path, infeasible=0.9), model=model)
-    assert outcome.facts["chunks"] < len(dataset.indices("train"))
+    assert outcome.facts.chunks < len(dataset.indices("train"))
     assert np.isfinite(losses(outcome)).all()
 
 

@@ -1,0 +1,46 @@
+"""How fast the choices of a stage learn."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from basecaller.hpo.best import standing
+from basecaller.reporting.convergence import convergence, loss_at, reached
+from tests.helpers.stages import study_of
+
+pytestmark = pytest.mark.usefixtures("folder")
+
+
+def test_samples_to_a_level_are_linear_between_points():
+    curve = [{"samples": 100, "val_loss": 2.0}, {"samples": 200, "val_loss": 1.0}, {"samples": 300, "val_loss": 1.2}]
+    assert reached(curve, 1.5) == 150
+    assert reached(curve, 1.0) == 200
+    assert reached(curve, 2.5) == 100
+    assert math.isinf(reached(curve, 0.5))
+
+
+def test_a_curve_tells_what_was_reached_at_equal_cost():
+    losses = [1.4, 1.0, 0.9]
+    curve = [{"samples": 10 * i, "updates": i, "seconds": 2.0 * i, "val_loss": loss} for i, loss in enumerate(losses, 1)]
+    assert reached(curve, 1.2, "seconds") == pytest.approx(3.0)
+    assert reached(curve, 1.2) == pytest.approx(15)
+    assert reached(curve, 0.8, "seconds") == math.inf
+    assert loss_at(curve, "updates", 2.5) == pytest.approx(0.95)
+    assert math.isnan(loss_at(curve, "updates", 0.5))  # before its first point nothing is known
+    assert math.isnan(loss_at([], "updates", 1))
+
+
+def test_a_point_that_never_learns_does_not_set_the_level_of_convergence():
+    values = {"off": [1.0, 1.1, 1.0, 1.1], "on": [1.2, 1.3, 1.2, 1.3], "masked": [1.6]}
+    study = study_of("convergence", values, {name: {"padding": 1.0 + i} for i, name in enumerate(values)}, "padding")
+    stand = standing(study)
+    for entry, trial in stand.complete.items():
+        curve = [{"samples": 100, "val_loss": 1.7}, {"samples": 300, "val_loss": trial.value}]
+        stand.complete[entry] = dataclasses.replace(trial, curve=curve)
+    found = convergence(stand)
+    assert found.level == 1.3
+    assert list(found.samples.values()).count(None) == 1
+    assert "to a loss of 1.3000 224 against 280 samples (difference 56" in found.text

@@ -1,0 +1,80 @@
+"""The layers of `docs/design.md`: every import, also one inside a function, is of the same layer or a lower one."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import basecaller
+
+PACKAGE = Path(basecaller.__file__).parent
+
+LAYERS: tuple[set[str], ...] = (
+    {"errors", "files", "facts", "places", "resolving", "checking", "workers", "scores", "provenance", "source_code"},
+    {"geometry", "data", "decode", "metrics", "tower", "network", "networks", "loggers"},
+    {"hpo", "training", "native"},
+    {"schema", "settings", "messages", "printing"},
+    {"config", "entry", "runs", "calling", "reporting"},
+    {"search_plan"},
+    {"cli", "commandline", "api", "train", "search", "report", "prepare", "basecall", "evaluate", "export", "__main__"},
+)
+"""Packages and modules, lowest layer first."""
+
+LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
+
+FORBIDDEN = {
+    "data": {"hydra", "optuna"},
+    "training": {"hydra", "optuna", "basecaller.hpo"},
+    "hpo": {"torch", "basecaller.training", "basecaller.data", "basecaller.networks"},
+}
+"""What a package must not import, whatever the layers say."""
+
+
+def room(path: Path) -> str:
+    """The package or the module of the top level that a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules that a file imports anywhere in it, by full name."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == "basecaller":
+            yield from (f"basecaller.{alias.name}" for alias in node.names if alias.name != "__version__")
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module)
+
+
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
+
+
+def test_every_module_has_a_layer():
+    assert {room(path) for path in FILES} == set(LAYER)
+
+
+@pytest.mark.parametrize("name", sorted(LAYER))
+def test_imports_go_downwards(name):
+    used = {
+        (path.name, module)
+        for path in FILES
+        if room(path) == name
+        for module in imported(path)
+        if module.startswith("basecaller.") and LAYER[module.split(".")[1]] > LAYER[name]
+    }
+    assert used == set()
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_packages_keep_to_their_subject(name):
+    used = {
+        (path.name, module)
+        for path in FILES
+        if room(path) == name
+        for module in imported(path)
+        if any(f"{module}.".startswith(f"{prefix}.") for prefix in FORBIDDEN[name])
+    }
+    assert used == set()
