@@ -103,15 +103,24 @@ def leveldb_records(data: bytes) -> Iterator[bytes]:
             whole = b""
 
 
-def read_wandb() -> tuple[list[Points], list[dict[str, Any]]]:
-    """Of the files that W&B writes offline; several folders may belong to one run."""
+def wandb_records(file: Path) -> list[Any]:
+    """W&B's service may still be writing a file when its run has finished; the last record says that it is complete."""
     from wandb.proto.wandb_internal_pb2 import Record
 
+    deadline = time.monotonic() + 30
+    while True:
+        records = [Record.FromString(data) for data in leveldb_records(file.read_bytes())]
+        if (records and records[-1].WhichOneof("record_type") == "exit") or time.monotonic() > deadline:
+            return records
+        time.sleep(0.05)
+
+
+def read_wandb() -> tuple[list[Points], list[dict[str, Any]]]:
+    """Of the files that W&B writes offline; several folders may belong to one run."""
     found: dict[str, tuple[Points, dict[str, Any]]] = {}
     for file in sorted(Path("outputs/tiny/wandb").glob("offline-run-*/run-*.wandb")):
         points, settings = found.setdefault(file.stem, ({}, {}))
-        for data in leveldb_records(file.read_bytes()):
-            record = Record.FromString(data)
+        for record in wandb_records(file):
             settings |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
             row = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
             for key in row.keys() - {"updates"}:
