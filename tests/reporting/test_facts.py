@@ -89,3 +89,11 @@ def test_without_a_choice_every_point_is_one(folder):
     params = {"a": {"x": 1.0, "y": 2.0}, "b": {"x": 3.0, "y": 2.0}}
     stand = standing(study_of("points", {"a": [1.0, 1.1], "b": [1.2, 1.3]}, params, None))
     assert [choice.label for choice in choice_facts(stand)] == ["x 1 y 2", "x 3 y 2"]
+
+
+def test_a_stage_without_a_result_yet_is_running(folder):
+    study = study_of("begun", {"off": [1.0], "on": [1.1]}, {"off": {"x": 1.0}, "on": {"x": 2.0}}, "x")
+    stand = dataclasses.replace(standing(study), complete={})
+    assert stand.open
+    facts = stage_facts("begun", study, stand)
+    assert (facts.state, facts.verdict.kind) == ("running", "running")
