@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
@@ -29,6 +29,8 @@ from optuna.storages._rdb.models import (
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.dialects import postgresql, sqlite
+
+from basecaller.hpo.records import Attributes
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:
@@ -84,13 +86,6 @@ def exclusive(study: optuna.Study, key: int) -> AbstractContextManager[None]:
 
 
 # -- attributes, many in one commit
-
-
-class Attributes(NamedTuple):
-    """Attributes of a study or a trial: those that optuna-dashboard shows (user), and the others (system)."""
-
-    user: Mapping[str, Any] = {}
-    system: Mapping[str, Any] = {}
 
 
 def study_attributes(study: optuna.Study) -> Attributes:

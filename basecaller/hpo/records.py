@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from basecaller.hpo.designs import Design, Entry
 from basecaller.hpo.identity import digest
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     import optuna
 
-    from basecaller.hpo.optuna_private import Attributes
-
 FORMAT = 2
 """Version of the record format; it changes when other versions cannot continue with the stored records."""
 
@@ -31,6 +29,13 @@ USER_FORMAT = 1
 
 OWN = "basecaller:"
 """Prefix of the system attributes' names: Optuna and its dashboard keep their own in the same place."""
+
+
+class Attributes(NamedTuple):
+    """Attributes of a study or a trial: those that optuna-dashboard shows (user), and the others (system)."""
+
+    user: Mapping[str, Any] = {}
+    system: Mapping[str, Any] = {}
 
 
 class Outcome(StrEnum):
@@ -185,7 +190,7 @@ def store_study(study: optuna.Study, **fields: Any) -> None:
     changed = {name: value for name, value in plain.items() if not _same(value, before[name])}
     user = {name: value for name, value in changed.items() if name in _STUDY_READ}
     system = {OWN + name: value for name, value in changed.items() if name not in _STUDY_READ}
-    optuna_private.set_study_attributes(study, optuna_private.Attributes(user, system))
+    optuna_private.set_study_attributes(study, Attributes(user, system))
 
 
 def _same(value: Any, stored: Any) -> bool:
@@ -323,8 +328,6 @@ def trial_attributes(fields: Mapping[str, Any], shown: Collection[str] = ()) -> 
         fields: fields and facts by name.
         shown: names of facts that a person reads.
     """
-    from basecaller.hpo.optuna_private import Attributes  # as above
-
     user = {name: value for name, value in fields.items() if name in _TRIAL_READ or name in shown}
     system: dict[str, dict[str, Any]] = {}
     for name, value in fields.items():

@@ -22,7 +22,7 @@ from basecaller.hpo.verdicts import seeds, short, shown
 from basecaller.reporting.contents import ChoiceFacts, PointFacts, ReportFacts, StageFacts
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.figures import COLOURS, LOSS
-from basecaller.reporting.pages import with_error
+from basecaller.reporting.formats import with_error
 from basecaller.runs.identity import IGNORED
 from basecaller.schema import OBJECTIVE
 

@@ -20,7 +20,7 @@ from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.verdicts import short
 from basecaller.reporting.contents import ChoiceFacts, PointFacts, StageFacts
 from basecaller.reporting.contests import asked
-from basecaller.reporting.pages import interval
+from basecaller.reporting.formats import interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from datetime import datetime
 from pathlib import Path
 
@@ -14,32 +13,12 @@ from basecaller.files import replacing, write_json
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.verdicts import short, shown
 from basecaller.reporting.contents import RUNNING, ReportFacts
+from basecaller.reporting.figures import apart, figure_of, learning, overview, questions
+from basecaller.reporting.formats import duration, interval, number, with_error
 from basecaller.schema import OBJECTIVE
 
 REFRESH = 10
 """Seconds after which the page of a running search reloads itself."""
-
-
-def number(value: float | None, form: str = ".4f") -> str:
-    """A number as text; empty if there is none."""
-    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else format(value, form)
-
-
-def with_error(value: float | None, error: float | None) -> str:
-    """A mean and its standard error as text."""
-    return number(value) + (f" ± {number(error)}" if value is not None and error is not None else "")
-
-
-def interval(low: float | None, high: float | None) -> str:
-    """The ends of an interval around a difference as text; empty if unknown."""
-    return "" if low is None or high is None else f"{low:+.4f} to {high:+.4f}"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as a readable duration."""
-    if seconds is None:
-        return ""
-    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def write_pages(facts: ReportFacts, folder: Path) -> Path:
@@ -49,8 +28,6 @@ def write_pages(facts: ReportFacts, folder: Path) -> Path:
     Returns:
         The HTML page.
     """
-    from basecaller.reporting.figures import apart, figure_of, learning, overview, questions  # imports this module
-
     write_json(folder / "report.json", facts.plain())
     headline, count = facts.headline, itertools.count()
     drawn = {

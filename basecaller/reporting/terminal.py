@@ -8,7 +8,7 @@ from rich.table import Table
 
 from basecaller.hpo.verdicts import short, shown
 from basecaller.reporting.contents import ReportFacts, StageFacts
-from basecaller.reporting.pages import duration, number, with_error
+from basecaller.reporting.formats import duration, number, with_error
 
 WIDEST = 1000
 """A terminal width that is enough for every table, in characters."""

@@ -24,7 +24,8 @@ from sqlalchemy import text
 
 import basecaller
 from basecaller.hpo import hydra_private, optuna_private
-from basecaller.hpo.optuna_private import Attributes, DatabaseStorage, storage_of, study_attributes
+from basecaller.hpo.optuna_private import DatabaseStorage, storage_of, study_attributes
+from basecaller.hpo.records import Attributes
 from basecaller.hpo.storage import open_study
 from basecaller.places import conf_dir
 from tests.helpers.sweeping import URL

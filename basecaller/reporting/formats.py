@@ -1,0 +1,27 @@
+"""Numbers as text."""
+
+from __future__ import annotations
+
+import math
+
+
+def number(value: float | None, form: str = ".4f") -> str:
+    """A number as text; empty if there is none."""
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else format(value, form)
+
+
+def with_error(value: float | None, error: float | None) -> str:
+    """A mean and its standard error as text."""
+    return number(value) + (f" ± {number(error)}" if value is not None and error is not None else "")
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """The ends of an interval around a difference as text; empty if unknown."""
+    return "" if low is None or high is None else f"{low:+.4f} to {high:+.4f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a readable duration."""
+    if seconds is None:
+        return ""
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
