@@ -220,7 +220,8 @@ class Basecaller:
         """Calls one read.
 
         Args:
-            signal: Raw signal of the read, [samples], in any unit; POD5's `read.signal` will do.
+            signal: Raw signal of the read, [samples], in any unit; POD5's `read.signal` will do. For a model that was trained
+                with `data.normalisation=quantile`: in pA, POD5's `read.signal_pa`.
 
         Raises:
             DataError: The signal is empty, not one-dimensional, or not finite.
@@ -244,7 +245,7 @@ class Basecaller:
         raw = np.asarray(signal, np.float32)
         if raw.ndim != 1 or not len(raw) or not np.isfinite(raw).all():
             raise DataError(f"signal {number}: shape {raw.shape}; must be a list of finite samples, at least one")
-        return np.ascontiguousarray(normalise(raw)[:: -1 if self.model.rna else 1])
+        return np.ascontiguousarray(normalise(raw, self.model.normalisation)[:: -1 if self.model.rna else 1])
 
 
 @contextmanager

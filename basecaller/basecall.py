@@ -31,7 +31,16 @@ from basecaller.workers import cores
 
 log = logging.getLogger(__name__)
 
-COUNTED = ("files", "files there already", "reads", "without a base", "without signal", "bases", "samples")
+COUNTED = (
+    "files",
+    "files there already",
+    "reads",
+    "without a base",
+    "without signal",
+    "without calibration",
+    "bases",
+    "samples",
+)
 
 
 def claim(output: Path, model: Trained, decoder: str) -> None:
@@ -105,7 +114,7 @@ def _call_files(
                 progress.advance(task, reads_in(file))
                 continue
             with replacing(target) as partial:
-                calls = caller.calls(signals(file, counts, model.rna))
+                calls = caller.calls(signals(file, counts, model.rna, model.normalisation))
                 if chosen.format == "fastq":
                     written = write_fastq(partial, calls, quality)
                 else:
@@ -133,7 +142,7 @@ def main() -> None:
         f"{done['reads']:,} reads, {done['bases']:,} bases, {done['samples']:,} samples in {done['seconds']:.1f} s: "
         f"{rate:,.0f} samples per second; {done['files']} files in {chosen.output}, {done['files there already']} there before"
     )
-    for kind in ("without a base", "without signal"):
+    for kind in ("without a base", "without signal", "without calibration"):
         if done[kind]:
             console.print(f"{done[kind]:,} reads {kind}: not written")
     if done["reads"] and not done["bases"]:

@@ -73,6 +73,14 @@ def composed(overrides: list[str], name: str = "config", sections: Mapping[str, 
     return config
 
 
+def group_options(group: str, overrides: list[str]) -> list[str]:
+    """The options of a config group, including those of folders in `hydra.searchpath`."""
+    places = [line for line in overrides if line.startswith("hydra.searchpath=")]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(conf_dir()):
+        return list(GlobalHydra.instance().config_loader().get_group_options(group, config_name="config", overrides=places))
+
+
 def compose_config(overrides: list[str]) -> DictConfig:
     """A job's config from command-line overrides, for commands that are no Hydra jobs themselves.
 

@@ -106,7 +106,7 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation,
         caller = Caller(network, None, 16, decoder)
         counts = Counter[str]()
         files = pod5_files(chosen.reads, "reads")
-        calls = (call for file in files for call in caller.calls(signals(file, counts, model.rna)))
+        calls = (call for file in files for call in caller.calls(signals(file, counts, model.rna, model.normalisation)))
         scores, tally = evaluate_reads(calls, Path(chosen.reference), network.alphabet, calibration)
     else:
         settings = model.data(overrides)

@@ -23,7 +23,7 @@ from basecaller.calling.model import load_model, split_of
 from basecaller.calling.plain import LogProbabilities, Plain
 from basecaller.commandline import arguments, options
 from basecaller.data.pod5 import pod5_files
-from basecaller.data.signal import CLIP, MAD_TO_STD
+from basecaller.data.signal import CLIP, IN_WORDS
 from basecaller.decode import greedy
 from basecaller.entry import as_message
 from basecaller.errors import DataError
@@ -36,7 +36,7 @@ TOLERANCE = 1e-3
 """Largest difference of a log-probability that an exported model may show: rounding in another order of operations."""
 
 
-def metadata(network: Any) -> dict[str, Any]:
+def metadata(network: Any, normalisation: str) -> dict[str, Any]:
     """The metadata that a program needs to use the model."""
     return {
         "program": f"basecaller {__version__}",
@@ -44,7 +44,7 @@ def metadata(network: Any) -> dict[str, Any]:
         "labels": ["blank", *network.alphabet],
         "stride": network.stride,
         "receptive_field": network.receptive_field,
-        "normalisation": f"(x - median) / ({MAD_TO_STD} x median absolute deviation) over the read, clipped to +-{CLIP:g}",
+        "normalisation": f"{IN_WORDS[normalisation]} over the read, clipped to +-{CLIP:g}",
         "input": "float32 [batch, samples]",
         "output": "log-probabilities, float32 [batch, frames, labels], frames = ceil(samples / stride)",
         "model": network_section(network.settings),
@@ -54,7 +54,8 @@ def metadata(network: Any) -> dict[str, Any]:
 def some_signals(chosen: ExportOptions, model: Any) -> list[np.ndarray]:
     """Normalised signals to check on."""
     if chosen.reads is not None:
-        found = (signal for file in pod5_files(chosen.reads, "reads") for _, signal in signals(file, Counter(), model.rna))
+        files = pod5_files(chosen.reads, "reads")
+        found = (signal for file in files for _, signal in signals(file, Counter(), model.rna, model.normalisation))
         return list(itertools.islice(found, chosen.limit))
     dataset, _ = split_of(model.data([]), "validation")
     return [np.asarray(dataset.chunk(i)[0], np.float32) for i in dataset.indices("validation")[: chosen.limit]]
@@ -72,7 +73,7 @@ def export(chosen: ExportOptions) -> dict[str, Any]:
     """
     model = load_model(chosen.model, "cpu", chosen.networks)
     network = model.network
-    told, given = metadata(network), some_signals(chosen, model)
+    told, given = metadata(network, model.normalisation), some_signals(chosen, model)
     if not given:
         raise DataError(f"reads={chosen.reads}: there is no read to check on")
     target = Path(chosen.output) if chosen.output else model.folder / f"model.{EXPORTS[chosen.format]}"

@@ -12,8 +12,9 @@ from typing import Any, cast
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from basecaller.checking import section, typed
-from basecaller.data import mixture, simulator
+from basecaller.data import mixture, pod5, simulator
 from basecaller.data.dataset import ALPHABET
+from basecaller.data.signal import MEDIAN_MAD
 from basecaller.data.sources import SOURCES
 from basecaller.errors import DataError, SettingError
 from basecaller.geometry import Model
@@ -95,6 +96,8 @@ def _source(name: Any, values: dict[str, Any], where: str) -> Any:
     for key in SOURCES[name].places:
         if isinstance(values.get(key), str | list):
             values[key] = [expanded(path) for path in values[key]] if isinstance(values[key], list) else expanded(values[key])
+    if kind is pod5.Settings:
+        values.setdefault("normalisation", MEDIAN_MAD)  # configs of earlier versions have none
     source: Any = section(kind, values, where)
     if isinstance(source, simulator.Settings):
         if source.max_bases < source.min_bases:
@@ -160,6 +163,9 @@ def _data(node: dict[str, Any]) -> Data:
         )
     shares = {key: values.get(key) for key in ("validation", "test")}
     source = _mixture(values.get("sources"), shares) if name == "mixed" else _source(name, values, "data")
+    if test is not None:
+        parts = {f"data.sources.{part.name}": part.source for part in source.parts} if name == "mixed" else {"data": source}
+        mixture.check_normalisations({**parts, "data.test": test.source})
     if shared.pore_model is not None and not Path(shared.pore_model).is_file():
         raise DataError(
             f"data.pore_model: {shared.pore_model} is no file; give a table of k-mers and levels, or null for R9.4's"
@@ -234,16 +240,14 @@ def _general(values: dict[str, Any], source: str, model: type) -> General:
 
 
 def _check_winner(winner: dict[str, Any], source: str, model: type) -> None:
-    """Checks that `search.winner` holds settings of a training."""
+    """Checks that `search.winner` holds settings of a training; the search checks its config groups."""
     for key, value in _leaves(winner):
         shown = f"search.winner.{key}"
         if key in GROUPS:
-            if not (Path(conf_dir()) / key / f"{value}.yaml").is_file():
-                raise SettingError(f"{shown}={value}: no such option")
-        elif key != "seed" and (key.partition(".")[0] not in (*GROUPS, "train") or field_of(key, source, model) is None):
+            continue
+        if key != "seed" and (key.partition(".")[0] not in (*GROUPS, "train") or field_of(key, source, model) is None):
             raise SettingError(f"{shown}: unknown key; it must be a setting of a training, as in search.winner.train.epochs")
-        else:
-            typed(*cast(tuple[type, str], field_of(key, source, model)), value, shown)
+        typed(*cast(tuple[type, str], field_of(key, source, model)), value, shown)
 
 
 def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -42,7 +42,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def keys_page() -> Iterator[str]:
     """The reference of every key, line by line."""
-    groups = groups_of(COMMANDS["train"])
+    groups = groups_of(COMMANDS["train"], [])
     yield "# Every key"
     yield ""
     yield "Keys are set as `key=value` on the command line and in the [Python API](python.md). Their defaults are in `conf/`."

@@ -43,7 +43,7 @@ def test_no_page_loads_anything_from_elsewhere(site):
 def test_every_key_and_group_is_on_the_page_of_keys(site):
     page = (site / "keys.html").read_text(encoding="utf-8")
     for command in COMMANDS.values():
-        groups = groups_of(command)
+        groups = groups_of(command, [])
         sources = groups.get("data", ["simulated"])
         names = {key.name for source in sources for key in keys_of(command, source)}
         missing = [name for name in {*groups, *names} if f"<code>{name}</code>" not in page]

@@ -14,17 +14,20 @@ import pysam
 from basecaller import __version__
 from basecaller.calling.caller import Call
 from basecaller.calling.quality import Calibration, mean_quality
-from basecaller.data.signal import normalise
+from basecaller.data.signal import MEDIAN_MAD, QUANTILE, normalise
 from basecaller.errors import DataError
 
 
-def signals(file: Path, counts: Counter[str], rna: bool = False) -> Iterator[tuple[str, np.ndarray]]:
+def signals(
+    file: Path, counts: Counter[str], rna: bool = False, normalisation: str = MEDIAN_MAD
+) -> Iterator[tuple[str, np.ndarray]]:
     """Read ids and normalised signals of a POD5 file, float32 [samples].
 
     Args:
         file: the POD5 file.
-        counts: incremented in place: `samples` read, and reads `without signal`.
+        counts: incremented in place: `samples` read, and reads `without signal` and `without calibration`.
         rna: whether reads are direct RNA, which runs from the 3' end: their signals are reversed, as for training.
+        normalisation: of the signals that the model was trained on, see `data.signal`.
     Raises:
         DataError: it cannot be read.
     """
@@ -35,7 +38,11 @@ def signals(file: Path, counts: Counter[str], rna: bool = False) -> Iterator[tup
                 if not read.num_samples:
                     counts["without signal"] += 1
                     continue
-                signal = normalise(read.signal)  # normalisation removes the unit
+                raw = read.signal_pa if normalisation == QUANTILE else read.signal  # median and MAD remove the unit
+                if not np.isfinite(raw[0]):
+                    counts["without calibration"] += 1
+                    continue
+                signal = normalise(raw, normalisation)
                 yield str(read.read_id), np.ascontiguousarray(signal[::-1]) if rna else signal
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"reads: cannot read {file}: {error}; is it cut short or of another kind?") from error

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.calling.quality import Calibration, read_calibration
 from basecaller.config import compose_config
+from basecaller.data import mixture, pod5
 from basecaller.data.dataset import Dataset
+from basecaller.data.signal import MEDIAN_MAD
 from basecaller.data.sources import prepare
-from basecaller.errors import DataError
+from basecaller.errors import DataError, SettingError
 from basecaller.networks.base import Network
 from basecaller.settings import Data, data_settings
 from basecaller.training.checkpoint import load_network
@@ -47,25 +49,47 @@ class Trained:
     def rna(self) -> bool:
         """Whether it was trained on direct RNA, whose signals run from the 3' end: `data.rna`, or the common value of a
         mixture's sources."""
-        if self.config is None:
-            return False
-        mixed = OmegaConf.select(self.config, "data.sources") or {}
-        sources = [OmegaConf.select(self.config, "data"), *mixed.values()]
-        told = [{"rna": source.get("rna", False)} for source in sources if isinstance(source, DictConfig)]
+        told = [{"rna": source.get("rna", False)} for source in self._sources()]
         return any(OmegaConf.merge(OmegaConf.structured(_Direction), each).rna for each in told)
 
+    @property
+    def normalisation(self) -> str:
+        """How the signals of its reads are normalised: `data.normalisation`, or the common value of a mixture's sources."""
+        return next((str(source.normalisation) for source in self._sources() if "normalisation" in source), MEDIAN_MAD)
+
+    def _sources(self) -> list[DictConfig]:
+        """The sources of its training data: the `data` section, and those of a mixture."""
+        mixed = OmegaConf.select(self.config or OmegaConf.create(), "data.sources") or {}
+        sources = [OmegaConf.select(self.config or OmegaConf.create(), "data"), *mixed.values()]
+        return [source for source in sources if isinstance(source, DictConfig)]
+
     def data(self, overrides: list[str]) -> Data:
-        """The settings of the data described by overrides, or of the training data if there are none.
+        """The settings of the data described by overrides, or of the training data if there are none. Reads of POD5 files are
+        normalised as the model's are.
 
         Raises:
-            BasecallerError: there are no such settings.
+            BasecallerError: there are no such settings, or they normalise reads in another way.
         """
+        given = next((line for line in reversed(overrides) if line.startswith("data.normalisation=")), None)
+        if given and given != f"data.normalisation={self.normalisation}":
+            raise SettingError(f"{given}: {self.folder} was trained with data.normalisation={self.normalisation}; leave it out")
         config = compose_config(overrides) if overrides else self.config
         if config is None:
             raise DataError(
                 f"{self.folder}: has no config.yaml that tells its data set; say which, as in data=bonito data.path=DIR"
             )
-        return data_settings(config)
+        return _normalised(data_settings(config), self.normalisation) if overrides else data_settings(config)
+
+
+def _normalised(data: Data, normalisation: str) -> Data:
+    """Settings of data whose POD5 sources are normalised in one way."""
+
+    def changed(source: Any) -> Any:
+        if isinstance(source, mixture.Settings):
+            return mixture.Settings(tuple(replace(part, source=changed(part.source)) for part in source.parts))
+        return replace(source, normalisation=normalisation) if isinstance(source, pod5.Settings) else source
+
+    return replace(data, source=changed(data.source), test=data.test and replace(data.test, source=changed(data.test.source)))
 
 
 def split_of(data: Data, split: str) -> tuple[Dataset, str | None]:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
+
+from hydra.errors import HydraException
+
 from basecaller.cli.commands import COMMANDS
+from basecaller.cli.flags import CONFIG_DIR, without_config_dir
 from basecaller.cli.keys import groups_of, keys_of
+from basecaller.config import composed
+from basecaller.data.sources import SOURCES
+from basecaller.errors import BasecallerError
 
 BASH = "complete -o default -o nospace -C 'basecaller completion' basecaller"
 """What tells bash to ask `candidates`."""
 
 WORDBREAKS = "=:"
 """Characters at which bash begins a new word inside one of ours (part of its default COMP_WORDBREAKS)."""
+
+FOLDERS = (*CONFIG_DIR, "--experimental-rerun")
+"""Flags before a folder."""
 
 SOURCE = "simulated"
 """The source of data whose keys are offered until the line has another."""
@@ -24,11 +35,15 @@ def candidates(line: str) -> list[str]:
         Candidates, less what stands before the last character of `WORDBREAKS` in the word: bash keeps that. One that is a whole
         word ends with a blank.
     """
-    before, word = line.split()[1:], ""
-    if before and not line[-1].isspace():
-        word = before.pop()
+    try:
+        before, word = shlex.split(line)[1:], ""
+        if before and not line[-1].isspace():
+            word = before.pop()
+        found = _whole(before, word)
+    except ValueError:  # inside quotes
+        return []
     kept = max(word.rfind(character) for character in WORDBREAKS) + 1
-    return [whole[kept:] for whole in _whole(before, word) if whole.startswith(word)]
+    return [whole[kept:] for whole in found if whole.startswith(word)]
 
 
 def _whole(before: list[str], word: str) -> list[str]:
@@ -38,10 +53,16 @@ def _whole(before: list[str], word: str) -> list[str]:
     if before[0] == "completion":
         return ["bash "]
     command = COMMANDS.get(before[0])
-    if command is None:
+    if command is None or before[-1] in FOLDERS:
         return []
-    groups = groups_of(command)
-    source = next((argument.removeprefix("data=") for argument in reversed(before) if argument.startswith("data=")), SOURCE)
+    try:
+        lines = [line for line in without_config_dir(before[1:]) if line.startswith(("hydra.searchpath=", "data="))]
+        groups = groups_of(command, lines)
+        source = next((line.removeprefix("data=") for line in reversed(lines) if line.startswith("data=")), SOURCE)
+        if source not in SOURCES and source in groups.get("data", []):  # one of the user's own
+            source = str(composed(lines).data.name)
+    except (BasecallerError, HydraException):  # the line cannot be run as it stands
+        return []
     keys = {key.name: key for key in keys_of(command, source)}
     name, equals, typed = word.partition("=")
     if equals:
@@ -52,7 +73,7 @@ def _whole(before: list[str], word: str) -> list[str]:
     if "." in word:
         return [f"{name}=" for name in keys]
     sections = sorted({name.partition(".")[0] for name in keys if "." in name})
-    flags = [flag.rpartition(", ")[2] for flag, _ in command.flags]
+    flags = [flag.rpartition(", ")[2].removesuffix(" DIR") for flag, _ in command.flags]
     return [
         *(f"{name}=" for name in (*groups, *keys) if "." not in name),
         *(f"{each}." for each in sections),

@@ -8,6 +8,7 @@ from pathlib import Path
 from hydra.core.override_parser.types import Quote, QuotedString
 
 from basecaller.errors import SettingError
+from basecaller.places import expanded
 
 CONFIG_DIR = ("--config-dir", "-cd")
 
@@ -22,7 +23,7 @@ def without_config_dir(arguments: list[str]) -> list[str]:
     for argument in left:
         flag, equals, folder = argument.partition("=")
         if flag in CONFIG_DIR:
-            folder = folder if equals else next(left, "")
+            folder = expanded(folder if equals else next(left, ""))
             if not Path(folder).is_dir():
                 raise SettingError(f"{flag} {folder}: no such folder")
             url = f"file://{Path(folder).resolve()}"

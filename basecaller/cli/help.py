@@ -81,7 +81,7 @@ def _lines(name: str, command: Command, overrides: list[str]) -> Iterator[str]:
     for flag, meaning in command.flags:
         yield f"  {flag}"
         yield from _wrapped(meaning, "      ")
-    if groups := groups_of(command):
+    if groups := groups_of(command, overrides):
         yield ""
         yield "config groups (group=option):"
         yield from (f"  {group}={' | '.join(options)}" for group, options in groups.items())

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 from basecaller.checking import kind_in_words, meaning_of, rules_of, type_of
 from basecaller.cli.commands import EVERY, Command
+from basecaller.config import group_options
 from basecaller.geometry import Model
-from basecaller.places import conf_dir
 from basecaller.schema import GROUPS, PATHS, SECTIONS, source_keys
 
 
@@ -70,7 +69,7 @@ def _is_used(key: str, command: Command) -> bool:
     return command.uses == EVERY or any(key == used or key.startswith(f"{used}.") for used in command.uses)
 
 
-def groups_of(command: Command) -> dict[str, list[str]]:
-    """The config groups of a command, each with its options."""
+def groups_of(command: Command, overrides: list[str]) -> dict[str, list[str]]:
+    """The config groups of a command, each with its options, including those of folders in `hydra.searchpath`."""
     used = [group for group in (*GROUPS, "stage", "recipe", "logger", "debug") if _is_used(group, command)]
-    return {group: sorted(file.stem for file in (Path(conf_dir()) / group).glob("*.yaml")) for group in used}
+    return {group: group_options(group, overrides) for group in used}

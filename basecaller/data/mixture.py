@@ -34,7 +34,7 @@ class Settings:
     """Settings of `data.sources`.
 
     Raises:
-        SettingError: some sources are direct RNA and others are not.
+        SettingError: some sources are direct RNA and others are not, or POD5 signals are normalised differently.
     """
 
     parts: tuple[Part, ...]
@@ -48,6 +48,21 @@ class Settings:
                 f"data.sources: {rna} is direct RNA (rna: true) and {dna} is not. Their signals run in opposite directions, "
                 "and a model calls reads in one: train a model for each"
             )
+        check_normalisations({f"data.sources.{part.name}": part.source for part in self.parts})
+
+
+def check_normalisations(sources: dict[str, Any]) -> None:
+    """Checks that a model's POD5 sources are normalised alike.
+
+    Args:
+        sources: settings of sources, by their place in the config.
+    Raises:
+        SettingError: they are not.
+    """
+    told = {where: source.normalisation for where, source in sources.items() if hasattr(source, "normalisation")}
+    if len(set(told.values())) > 1:
+        each = " and ".join(f"{where}.normalisation={normalisation}" for where, normalisation in told.items())
+        raise SettingError(f"{each}: a model calls reads that are normalised in one way; give all the same")
 
 
 class Mixture(Dataset):

@@ -16,7 +16,7 @@ from basecaller.data.folders import files_below
 from basecaller.data.labels import LabelledRead, label_from_moves, label_from_reference, moves_of
 from basecaller.data.records import bam_files, contigs_of, identity, quality, reading, records_of
 from basecaller.data.reference import Reference, copy_reference
-from basecaller.data.signal import normalise
+from basecaller.data.signal import MEDIAN_MAD, NORMALISATIONS, normalise
 from basecaller.data.splits import SPLITS, Contig, splits_of_places, splits_of_reads
 from basecaller.data.tags import Unusable, whole_number
 from basecaller.errors import DataError
@@ -46,6 +46,8 @@ class Settings:
         split: Split by a hash of the `read` id, or by `position` on the genome.
         validation: Share of the reads, or of the genome, for validation.
         test: Share of the reads, or of the genome, for the test; or a source, as in {name: bonito, path: DIR}.
+        normalisation: Shift and scale of a read's signal: its median and 1.4826 MAD (`median_mad`), or Bonito's, from its
+            quantiles in pA (`quantile`). Basecalls of the model are of reads that are normalised alike.
     """
 
     pod5: tuple[str, ...]
@@ -60,6 +62,7 @@ class Settings:
     split: str = field(metadata={"choices": SPLIT_BY})
     validation: float = field(metadata={"above": 0, "below": 1})
     test: float = field(metadata={"least": 0, "below": 1})
+    normalisation: str = field(default=MEDIAN_MAD, metadata={"choices": NORMALISATIONS})
 
 
 def pod5_files(entry: str, key: str = "data.pod5") -> list[Path]:
@@ -285,7 +288,7 @@ def import_part(settings: Settings, part: Part, counts: Counter[str]) -> Iterato
                 told = Counter[str]()
                 try:
                     placed, contig = _label(read, record, reference, settings, told)
-                    signal = _signal(read, placed)
+                    signal = _signal(read, placed, settings.normalisation)
                 except Unusable as reason:
                     reasons.append(reason)
                     continue
@@ -298,7 +301,7 @@ def import_part(settings: Settings, part: Part, counts: Counter[str]) -> Iterato
                 counts[f"reads dropped: {reasons[0]}"] += 1
 
 
-def _signal(read: Any, placed: list[LabelledRead]) -> np.ndarray:
+def _signal(read: Any, placed: list[LabelledRead], normalisation: str) -> np.ndarray:
     """The normalised signal of a read from its first label to its last: float32 [samples].
 
     Raises:
@@ -311,7 +314,7 @@ def _signal(read: Any, placed: list[LabelledRead]) -> np.ndarray:
         raise Unusable("signal cannot be decoded") from error
     if not (np.isfinite(offset) and np.isfinite(scale)):
         raise Unusable("calibration is NaN or infinite")
-    return normalise((adc + offset) * scale)
+    return normalise((adc + offset) * scale, normalisation)
 
 
 def _chunks(

@@ -26,6 +26,7 @@ from rich.progress import track
 
 from basecaller.data import bonito, mixture, pod5, simulator, tensors
 from basecaller.data.dataset import ALPHABET, Chunk, Dataset, DatasetWriter
+from basecaller.data.signal import MEDIAN_MAD
 from basecaller.data.splits import SPLITS
 from basecaller.errors import BasecallerError, DataError
 from basecaller.files import content_digest, holding, naming, read_json, shared_lock, write_json
@@ -138,6 +139,8 @@ def source_fingerprint(name: str, source: Any) -> str:
             stat = path.stat()
             told["files"].append(_file_fingerprint(str(path), stat.st_size, stat.st_mtime_ns, path in whole))
         told["version"] = kind.version
+        if told.get("normalisation") == MEDIAN_MAD:  # the only one of earlier versions, whose data sets are used again
+            del told["normalisation"]
     return hashlib.sha256(json.dumps([name, told], sort_keys=True).encode()).hexdigest()[:16]
 
 

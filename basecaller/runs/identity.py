@@ -24,7 +24,8 @@ IGNORED = (
     "train.resume",
     "train.init",  # train.init_digest identifies its content
     "data.folder",
-    # data.fingerprint identifies the content of the files, wherever they are
+    # data.fingerprint identifies the content of the files, wherever they are, and the normalisation of their signals
+    "data.normalisation",
     "data.pod5",
     "data.bam",
     "data.reference",

@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from basecaller.config import command
+from basecaller.config import command, group_options
 from basecaller.data.batches import padding_question
 from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
@@ -45,7 +45,7 @@ from basecaller.search_plan.incumbent import (
     study_stage,
 )
 from basecaller.search_plan.progress import Progress
-from basecaller.search_plan.stages import flat_overrides, group_options, read_stage, run_sweep, unswept
+from basecaller.search_plan.stages import flat_overrides, read_stage, run_sweep, unswept
 from basecaller.search_plan.winner import write_winner
 from basecaller.settings import general, settings
 from basecaller.workers import divide

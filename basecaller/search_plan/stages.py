@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from basecaller.config import group_options
 from basecaller.hpo.grid import Keys, Space, as_override, as_text, check_swept, parse_overrides, read_space
 from basecaller.hpo.hydra_private import Hydra
 from basecaller.places import conf_dir
@@ -32,13 +33,6 @@ def run_sweep(overrides: list[str]) -> str:
     """Runs a sweep's missing trials; returns its study's name."""
     with hydra_app() as app:
         return str(app.multirun("config", run_job, overrides))
-
-
-def group_options(group: str, overrides: list[str]) -> list[str]:
-    """The options of a config group, including those of folders in `hydra.searchpath`."""
-    places = [line for line in overrides if line.startswith("hydra.searchpath=")]
-    with hydra_app() as app:
-        return list(app.config_loader.get_group_options(group, config_name="config", overrides=places))
 
 
 @dataclass(frozen=True)

@@ -88,12 +88,56 @@ def test_what_it_cannot_do_is_one_message(console, arguments, words):
         ("basecaller evaluate split=a", ["all "]),
         ("basecaller export format=", ["torchscript ", "onnx "]),
         ("basecaller train --m", ["--multirun "]),
+        ("basecaller train --config", ["--config-dir "]),
+        ("basecaller train --config-dir ", []),
+        ("basecaller train 'plan=[a]' seed", ["seed="]),
         ("basecaller nonesuch x", []),
         ("basecaller basecall model=", []),
     ],
 )
 def test_words_that_can_follow(line, expected):
     assert candidates(line) == expected
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`own configs/`, a folder of configs outside the package, in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in {
+        "model/wide": "defaults: [rawctcnet_small]\nname: wide\n",
+        "stage/warmup": "# @package _global_\nstage:\n  name: warmup\n",
+        "data/lab": "defaults: [pod5]\npod5: lab.pod5\nbam: lab.bam\n",
+    }.items():
+        file = tmp_path / "own configs" / f"{name}.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(text, encoding="utf-8")
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize("flag", ["--config-dir 'own configs'", "--config-dir='own configs'", "-cd own\\ configs"])
+def test_configs_of_ones_own_can_follow_their_folder(flag):
+    assert candidates(f"basecaller train {flag} model=w") == ["wide "]
+    assert candidates(f"basecaller search {flag} data=lab stage=wa") == ["warmup "]
+    assert candidates(f"basecaller prepare {flag} data=lab data.po") == ["data.pore_model=", "data.pod5="]
+    assert candidates("basecaller train model=w") == []
+
+
+@pytest.mark.usefixtures("own")
+def test_configs_in_hydras_search_path_can_follow(tmp_path):
+    places = f"\"hydra.searchpath=['file://{tmp_path}/own configs']\""
+    assert candidates(f"basecaller train {places} model=w") == ["wide "]
+    assert candidates("basecaller train hydra.searchpath=[ model=raw") == []
+    assert candidates("basecaller train --config-dir nonesuch model=raw") == []
+
+
+@pytest.mark.usefixtures("own")
+def test_the_help_lists_configs_of_ones_own(console):
+    shown = started(console, "train", "--config-dir", "own configs", "data=lab", "--help").stdout
+    assert "  model=bonito_ctc | bonito_ctc_small | rawctcnet | rawctcnet_small | wide\n" in shown
+    assert " | warmup | " in shown
+    assert "  data=bonito | lab | mixed | pod5 |" in shown
+    assert "default lab.pod5" in shown
+    assert "wide" not in started(console, "train", "--help").stdout
 
 
 def read_until(terminal: int, words: str) -> str:
@@ -106,6 +150,7 @@ def read_until(terminal: int, words: str) -> str:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+@pytest.mark.usefixtures("own")
 def test_bash_completes_commands_groups_keys_choices_and_files(console):
     (Path(console["HOME"]) / "my model").mkdir()
     (Path(console["HOME"]) / "reads.pod5").touch()
@@ -122,6 +167,7 @@ def test_bash_completes_commands_groups_keys_choices_and_files(console):
         "basecaller train train.bud\tup\t": "<basecaller><train><train.budget=updates>",
         "basecaller train -m padding=off,mas\tstage=stack\t": "<basecaller><train><-m><padding=off,masked><stage=stacks>",
         "basecaller basecall form\tba\treads=rea\t": "<basecaller><basecall><format=bam><reads=reads.pod5>",
+        "basecaller train --config-d\town\\ con\t model=wi\t": "<basecaller><train><--config-dir><own configs/><model=wide>",
         "basecaller export model='my\t": "<basecaller><export><model=my model/>",
     }
     for keys, expected in typed.items():

@@ -46,8 +46,8 @@ def test_values_that_can_be_listed_are():
 
 
 def test_groups_have_the_options_of_their_folders():
-    assert groups_of(COMMANDS["report"]) == {}
-    assert set(groups_of(COMMANDS["prepare"])) == {"data"}
-    train = groups_of(COMMANDS["train"])
+    assert groups_of(COMMANDS["report"], []) == {}
+    assert set(groups_of(COMMANDS["prepare"], [])) == {"data"}
+    train = groups_of(COMMANDS["train"], [])
     assert train["optimizer"] == ["adagrad", "adam", "adamax", "adamw", "sgd"]
     assert "lr_adam" in train["stage"]

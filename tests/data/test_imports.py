@@ -10,8 +10,9 @@ import numpy as np
 import pysam
 import pytest
 import torch
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
+from basecaller import Basecaller
 from basecaller.calling.model import Trained, load_model
 from basecaller.config import compose_config
 from basecaller.data import pod5, sources
@@ -309,6 +310,64 @@ def test_a_mixture_of_rna_calls_reads_from_the_other_end(tmp_path, run: Command,
     assert any(called.values())
     with pytest.raises(SettingError, match=r"data\.sources: a is direct RNA \(rna: true\) and b is not"):
         data_settings(compose_config(["data=mixed", f"data.sources={{a: {{{mine}, rna: true}}, b: {{{mine}}}}}", *given]))
+
+
+def test_a_model_calls_and_evaluates_reads_that_are_normalised_as_it_was_trained(tmp_path, run: Command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path, bam, reads = files.make_source(tmp_path, count=12)
+    reads_of = ["data=pod5", f"data.pod5={path}", f"data.bam={bam}"]
+    given = [line for line in TINY if not line.startswith(("data.", "search."))] + ["data.validation=0.2", "data.test=0.2"]
+    train(resolve_job(compose_config([*reads_of, "data.normalisation=quantile", *given]), tmp_path / "model"))
+    model = load_model("model", "cpu")
+    assert model.normalisation == "quantile"
+    assert model.data(reads_of).source.normalisation == "quantile"
+    run("basecall", "model=model", f"reads={path}", "decoder=greedy", "output=calls")
+    with pysam.FastxFile(str(tmp_path / f"calls/{path.stem}.fastq")) as entries:
+        called = {entry.name: entry.sequence for entry in entries}
+    alone = Basecaller(model, decoder="greedy")
+    for read in reads:
+        picoampere = read.adc.astype(np.float32) * files.ADC_STEP
+        with torch.inference_mode():
+            scores = model.network(torch.from_numpy(normalise(picoampere, "quantile"))[None])[0]
+        expected = greedy(scores.argmax(1).numpy())
+        assert (called.get(read.read_id) or "") == alone.call(picoampere).sequence == expected
+    told = run("evaluate", "model=model", *reads_of, "data.normalisation=median_mad", code=2).stderr
+    assert "model was trained with data.normalisation=quantile; leave it out" in told
+    assert (
+        "identity" in run("evaluate", "model=model", *reads_of, "decoder=greedy", "data.validation=0.2", "data.test=0.2").stdout
+    )
+
+
+def test_sources_of_one_model_are_normalised_alike():
+    mine = "name: pod5, pod5: reads.pod5, bam: calls.bam"
+    quantile = f"{{{mine}, normalisation: quantile}}"
+    with pytest.raises(
+        SettingError, match=r"a\.normalisation=quantile and data\.sources\.b\.normalisation=median_mad: a model"
+    ):
+        data_settings(compose_config(["data=mixed", f"data.sources={{a: {quantile}, b: {{{mine}}}}}"]))
+    pod5_data = ["data=pod5", "data.pod5=reads.pod5", "data.bam=calls.bam", "data.normalisation=quantile"]
+    with pytest.raises(SettingError, match=r"data\.test\.normalisation=median_mad: a model"):
+        data_settings(compose_config([*pod5_data, f"data.test={{{mine}}}"]))
+    assert data_settings(compose_config([*pod5_data, f"data.test={quantile}"])).test.source.normalisation == "quantile"
+
+
+@pytest.mark.parametrize(
+    ("config", "normalisation"),
+    [
+        ("data: {name: pod5, normalisation: quantile}", "quantile"),
+        ("data: {name: pod5}", "median_mad"),
+        ("data: {sources: {a: {name: bonito}, b: {name: pod5, normalisation: quantile}}}", "quantile"),
+    ],
+)
+def test_the_normalisation_of_a_model_is_known_from_its_config(tmp_path, config, normalisation):
+    assert Trained(tmp_path, None, OmegaConf.create(config), None).normalisation == normalisation  # type: ignore[arg-type]
+
+
+def test_configs_of_earlier_versions_have_the_only_normalisation_of_the_time():
+    config = compose_config(["data=pod5", "data.pod5=reads.pod5", "data.bam=calls.bam"])
+    with open_dict(config):
+        del config.data["normalisation"]
+    assert data_settings(config).source.normalisation == "median_mad"
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,17 @@ def test_starts_come_from_the_move_table(tmp_path):
     np.testing.assert_array_equal(chunks[0].starts, reads[0].move_starts - reads[0].move_starts[0])
 
 
+def test_quantiles_are_those_of_the_labelled_part_in_picoampere(tmp_path):
+    (read,) = files.make_reads(1)
+    path = files.write_pod5(tmp_path / "reads.pod5", [read], scale=0.2, offset=7.0)
+    bam = files.write_bam(tmp_path / "calls.bam", [files.unaligned(read)])
+    (chunk,), _ = load(settings(path, bam, chunk_samples=100_000, normalisation="quantile"))
+    first = read.move_starts[0]
+    picoampere = (read.adc[first : first + len(chunk.signal)] + 7.0) * 0.2
+    low, high = np.quantile(picoampere, [0.2, 0.9])
+    np.testing.assert_allclose(chunk.signal, (picoampere - 0.51 * (low + high)) / (0.53 * (high - low)), atol=2e-3)
+
+
 def test_event_levels_correlate_with_the_pore_table(tmp_path):
     path, bam, _ = files.make_source(tmp_path, count=3)
     for chunk in load(settings(path, bam, chunk_samples=100_000))[0]:

@@ -85,6 +85,15 @@ def test_another_version_is_another_data_set(tmp_path, monkeypatch, name):
     assert source_fingerprint(name, chosen) != before
 
 
+def test_another_normalisation_is_another_data_set_and_the_default_that_of_earlier_versions(tmp_path):
+    chosen = of_pod5(tmp_path)
+    kept = {f.name: getattr(chosen, f.name) for f in dataclasses.fields(chosen) if f.name != "normalisation"}
+    earlier = dataclasses.make_dataclass("Earlier", kept)(**kept)
+    before = source_fingerprint("pod5", chosen)
+    assert source_fingerprint("pod5", earlier) == before
+    assert source_fingerprint("pod5", dataclasses.replace(chosen, normalisation="quantile")) != before
+
+
 def test_words_of_the_audit_are_no_part_of_the_key(tmp_path, monkeypatch):
     chosen = of_pod5(tmp_path)
     first = prepare("pod5", chosen, tmp_path / "data")
