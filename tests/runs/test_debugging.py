@@ -166,8 +166,29 @@ def test_configs_of_ones_own_serve_every_command(run: Command, tmp_path: Path, o
     given = [f"--config-dir={own}", "data=few", *(line for line in TINY if not line.startswith(("data.", "model.")))]
     run("train", *given, "model=wide")
     run("train", "-m", *given, "stage=size")
-    assert "wide" in run("search", *given, "plan=[size]", "search.workers=1").stdout
+    assert "wide" in run("search", *given, "plan=[size]", "search.winner.model=wide", "search.workers=1").stdout
+    assert OmegaConf.load(tmp_path / "outputs/tiny/winner/config.yaml").model.name == "wide"
     assert {study.parent.name for study in tmp_path.glob("outputs/tiny/sweeps/*/*")} == {"size", "headline"}
     assert "reads kept" in run("prepare", f"hydra.searchpath=['file://{own}']", "data=few").stdout
     assert "data.reads: a whole number, at least 3; default 60" in run("search", *given[:2], "--help").stdout
     assert "nonesuch: no such folder" in run("search", "--config-dir", "nonesuch", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["plan=[size]", "search.winner.model=nonesuch"],
+            "search.winner: model=nonesuch: no such option; there are",
+        ),
+        (
+            ["plan=[stacks]", "search.winner.model=bonito_ctc"],
+            "model=bonito_ctc: this network has no model.",
+        ),
+        (["plan=[size]", "search.winner.model=wide", "search.winner.train.epoch=3"], "search.winner.train.epoch: unknown key"),
+    ],
+)
+def test_a_network_that_the_winner_cannot_have_is_refused_before_anything_runs(run: Command, tmp_path, own, arguments, message):
+    refused = run("search", f"--config-dir={own}", "data=few", *arguments, code=2)
+    assert message in refused.stderr
+    assert not (tmp_path / "outputs").exists()
