@@ -79,10 +79,11 @@ class Evaluation:
 
 
 def own_and_data(overrides: list[str]) -> tuple[list[str], list[str]]:
-    """The overrides that are this command's own, and those that choose the data set."""
+    """The overrides that are this command's own, and those that choose the data set; a search path alone chooses none."""
     own = {f.name for f in fields(EvaluateOptions)}
     mine = [line for line in overrides if line.partition("=")[0] in own]
-    return mine, [line for line in overrides if line not in mine]
+    others = [line for line in overrides if line not in mine]
+    return mine, others if any(not line.startswith("hydra.") for line in others) else []
 
 
 def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation, Path]:

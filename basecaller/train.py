@@ -12,6 +12,8 @@ import hydra
 from basecaller.cli.help import answer_help
 from basecaller.commandline import as_typed
 from basecaller.entry import as_message
+from basecaller.errors import SettingError
+from basecaller.hpo.hydra_private import unknown_flags
 from basecaller.places import conf_dir
 from basecaller.runs.task import run_job
 
@@ -19,6 +21,8 @@ from basecaller.runs.task import run_job
 @as_message
 def main() -> None:
     answer_help("train", sys.argv[1:])
+    if unknown := unknown_flags(sys.argv[1:]):
+        raise SettingError(f"{unknown[0]}: no such flag; python -m basecaller.train --help lists what there is")
     sys.argv[1:] = as_typed(sys.argv[1:])  # Hydra reads them itself
     hydra.main(config_path=conf_dir(), config_name="config")(run_job)()
 

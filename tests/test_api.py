@@ -40,6 +40,7 @@ def started(code: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_page_work(folder, monkeypatch, capsys):
     """With settings that make them short."""
     for name, small in (("run_search", SHORT), ("run_sweep", TINY), ("run_training", TINY)):
@@ -61,6 +62,7 @@ def test_the_examples_of_the_page_work(folder, monkeypatch, capsys):
     assert len(calls.splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_a_search_says_what_its_report_says_and_is_not_repeated(folder, capsys):
     found = run_search(SHORT)
     assert capsys.readouterr().out == ""
@@ -76,6 +78,7 @@ def test_a_search_says_what_its_report_says_and_is_not_repeated(folder, capsys):
     assert "hydra/job_logging" not in (found.folder / "search.json").read_text() + (found.folder / "report.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_training_is_taken_over_and_the_same_as_the_commands(folder):
     first = run_training(TINY)
     assert not first.taken_over
@@ -118,6 +121,7 @@ def test_what_cannot_be_is_one_message_and_nothing_is_stored(folder, call, words
     assert not list(folder.glob("outputs/*/runs/*"))
 
 
+@pytest.mark.slow
 def test_the_callers_program_is_left_as_it_was(folder, monkeypatch):
     handlers, level = list(logging.root.handlers), logging.root.level
     settings, backend, threads = dict(mpl.rcParams), mpl.get_backend(), torch.get_num_threads()
@@ -138,6 +142,7 @@ def test_the_callers_program_is_left_as_it_was(folder, monkeypatch):
     assert (dict(mpl.rcParams), mpl.get_backend(), torch.get_num_threads()) == (settings, backend, threads)
 
 
+@pytest.mark.slow
 def test_paths_follow_the_current_directory(folder, monkeypatch):
     places = []
     for name in ("a", "b"):
@@ -148,6 +153,7 @@ def test_paths_follow_the_current_directory(folder, monkeypatch):
     assert places == [["optuna.db"]] * 2
 
 
+@pytest.mark.slow
 def test_it_works_inside_a_hydra_application(tmp_path):
     (tmp_path / "app.yaml").write_text("lr: 0.1\nhydra: {run: {dir: theirs}, job: {chdir: true}}\n")
     code = f"""
@@ -170,6 +176,7 @@ if __name__ == "__main__":
     assert any("[basecaller.data.sources][INFO] - preparing" in line for line in logged)
 
 
+@pytest.mark.slow
 def test_importing_the_package_is_cheap(tmp_path):
     code = """
 import sys

@@ -6,11 +6,12 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
-__all__ = ["Hydra", "apply_overrides", "error_of", "parsed_value"]
+__all__ = ["Hydra", "apply_overrides", "error_of", "parsed_value", "unknown_flags"]
 
 
 def apply_overrides(overrides: list[Override], config: DictConfig) -> None:
@@ -20,6 +21,12 @@ def apply_overrides(overrides: list[Override], config: DictConfig) -> None:
         hydra.errors.ConfigCompositionException: the config has no such key.
     """
     ConfigLoaderImpl._apply_overrides_to_config(overrides, config)
+
+
+def unknown_flags(arguments: list[str]) -> list[str]:
+    """The flags on a command line that `hydra.main` does not know: it would print its usage and exit."""
+    _, others = get_args_parser().parse_known_args(arguments)
+    return [argument for argument in others if argument.startswith("-")]
 
 
 def error_of(job: JobReturn) -> BaseException:

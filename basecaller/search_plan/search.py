@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from basecaller.config import command, group_options
+from basecaller.config import command, composed, group_options
 from basecaller.data.batches import padding_question
 from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
@@ -31,6 +31,7 @@ from basecaller.reporting.terminal import print_report, print_stage
 from basecaller.reporting.writing import write_report
 from basecaller.runs.findings import data_findings
 from basecaller.runs.task import TASK
+from basecaller.schema import GROUPS
 from basecaller.search_plan.agenda import CONTENDERS, FINALISTS, HEADLINE
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.finalists import INCUMBENT, LONG, Candidates, contenders, finalist_candidates
@@ -99,6 +100,7 @@ class Search:
         self._check_model()
         self.spaces = {name: file.planned(self.overrides)[0] for name, file in self.files.items()}
         self.keys = [key for key in decided_keys(self.files.values()) if key not in self.given]
+        self._check_winner()
         self.history: list[Asked] = []
         self.axes: dict[str, list[Any]] = {}
         self.incumbent: Incumbent | None = None
@@ -114,6 +116,20 @@ class Search:
                         f"plan: stage {name} sets {key}, but the network of model.name={self.cfg.model.name} has no such key; "
                         "give a plan of stages for it, as recipe=bonito_ctc does"
                     )
+
+    def _check_winner(self) -> None:
+        """Refuses config groups of the winner that do not exist, and a network without the keys that the plan decides."""
+        groups = [f"{name}={option}" for name in GROUPS if isinstance(option := self.cfg.search.winner.get(name), str)]
+        try:
+            config = composed([*unswept(self.overrides), *groups])
+        except SettingError as error:
+            raise SettingError(f"search.winner: {error}") from error
+        for key in self.keys:
+            if key.startswith("model.") and OmegaConf.select(config, key) is None:
+                raise SettingError(
+                    f"search.winner.model={config.model.name}: this network has no {key}, which the plan decides; "
+                    "search with model= of the same kind, or without the stage that sweeps the key"
+                )
 
     # -- the whole
 

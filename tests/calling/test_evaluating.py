@@ -8,6 +8,7 @@ import pytest
 from basecaller.calling import evaluating
 from basecaller.calling.caller import Call
 from basecaller.calling.evaluating import evaluate_chunks, spread
+from basecaller.evaluate import own_and_data
 from tests.helpers.models import network
 
 
@@ -41,3 +42,9 @@ def test_every_chunk_has_its_own_identity(dataset, monkeypatch):
     )
     assert together.read_ids != read_ids
     assert len(set(together.identities)) > 2
+
+
+def test_a_folder_of_configs_alone_chooses_no_data():
+    places = "hydra.searchpath=[file:///mine]"
+    assert own_and_data(["model=x", places, "decoder=greedy"]) == (["model=x", "decoder=greedy"], [])
+    assert own_and_data(["model=x", places, "data=lab"]) == (["model=x"], [places, "data=lab"])

@@ -143,6 +143,7 @@ def test_a_line_that_cannot_be_gives_one_plain_message(run: Command, tmp_path: P
         ("model.stride=20", "lower model.stride"),
         ("--config-name=nonesuch", "nonesuch: no such config"),
         ("--config-dir=nonesuch", "not found"),
+        ("--config-dri=mine", "--config-dri=mine: no such flag"),
     ],
 )
 def test_a_single_training_that_cannot_be_gives_one_plain_message(run: Command, line, words):

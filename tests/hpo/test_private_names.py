@@ -124,6 +124,12 @@ def test_hydra_puts_plain_values_into_a_composed_config():
         hydra_private.apply_overrides(parse(["train.nonesuch=2"]), config)
 
 
+def test_flags_that_hydra_does_not_know_are_found_before_it_prints_its_usage():
+    known = ["-m", "a=1", "--config-dir", "mine", "b=-2", "--cfg=job", "--experimental-rerun=x", "c=3"]
+    assert hydra_private.unknown_flags(known) == [], HYDRA
+    assert hydra_private.unknown_flags([*known, "--nonesuch", "-x"]) == ["--nonesuch", "-x"], HYDRA
+
+
 def test_a_failed_jobs_error_is_at_hand():
     """`return_value` raises it too, and writes all overrides to the screen first."""
     error = ValueError("no")

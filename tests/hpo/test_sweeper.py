@@ -34,6 +34,7 @@ pytestmark = pytest.mark.usefixtures("folder")
 PLACE = Place(url=URL, experiment="tiny", folder=Path("outputs/tiny"), command="python -m basecaller.train -m stage={stage}")
 
 
+@pytest.mark.slow
 def test_a_free_hand_grid_runs_every_point_once(folder):
     study = sweep("optimizer=adam,adagrad", RATES)
     assert points(study) == [f"optimizer={name} optimizer.lr={rate}" for name in ("adam", "adagrad") for rate in (0.01, 0.001)]

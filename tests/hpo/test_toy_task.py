@@ -110,6 +110,7 @@ def entries(study: optuna.Study) -> Counter[tuple[str, int | None]]:
     return Counter((str(trial.point), trial.seed) for trial in trials_of(study))
 
 
+@pytest.mark.slow
 def test_a_stage_runs_by_its_design_and_once_and_the_next_takes_its_winner(caplog):
     caplog.set_level("INFO", logger="basecaller")
     first = sweep("ask=first")
@@ -142,6 +143,7 @@ def test_a_stage_runs_by_its_design_and_once_and_the_next_takes_its_winner(caplo
         assert entries(study) == before
 
 
+@pytest.mark.slow
 def test_its_own_seed_key_makes_replicates():
     study = sweep("x=1,2", "dice=3,4")
     assert entries(study) == {("x=1", 3): 1, ("x=2", 3): 1, ("x=1", 4): 1, ("x=2", 4): 1}

@@ -58,6 +58,7 @@ def test_the_published_size_of_bonitos_network():
     assert sum(p.numel() for p in found.module(5, 1).parameters()) == 6_649_613
 
 
+@pytest.mark.slow
 def test_a_training_is_the_same_however_often_it_is_interrupted(folder):
     given = ["train.epochs=2", "model.dropout=0.5", "train.clip_factor=1.0", "train.label_smoothing=1"]
     whole = train(job(folder / "whole", *given))
@@ -79,6 +80,7 @@ def test_a_training_is_the_same_however_often_it_is_interrupted(folder):
     assert other.metrics["val_loss"] != whole.metrics["val_loss"]
 
 
+@pytest.mark.slow
 def test_bonitos_network_is_swept_calls_reads_and_is_exported(folder):
     rates = swept(*BONITO[1:], "stage=lr_adamw", "stage.extend=0", "optimizer.lr=0.01,0.005")
     assert values(rates, "optimizer.lr") == [0.01, 0.005]
@@ -113,6 +115,7 @@ def test_a_plan_of_another_network_is_refused_before_anything_runs(folder):
     assert not (folder / "outputs/optuna.db").exists()
 
 
+@pytest.mark.slow
 def test_a_preview_lists_the_stages_of_bonitos_network(folder):
     found, console = search("recipe=bonito_ctc", "plan=[lr_adamw,width]")
     preview(found, console)

@@ -65,6 +65,7 @@ def contrast(a: str, b: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
+@pytest.mark.slow
 def test_the_page_reads_on_a_phone_on_paper_and_aloud(folder):
     search("search.finalists=3", "search.finalist_budget=2").run()
     facts, html, markdown = report(folder)

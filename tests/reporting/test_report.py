@@ -117,6 +117,7 @@ def test_nothing_run_is_one_message_and_makes_no_file(tmp_path, run: Command):
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_a_watched_report_follows_the_search_and_ends_with_it(folder, monkeypatch):
     made = search()
     made._save(report=False)
@@ -140,6 +141,7 @@ def test_a_watched_report_follows_the_search_and_ends_with_it(folder, monkeypatc
     assert 'http-equiv="refresh"' not in (where / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_search_that_fails_ends_the_watching(folder, monkeypatch):
     made = search()
     monkeypatch.setattr(made, "first_round", lambda: 1 / 0)

@@ -44,6 +44,7 @@ def test_a_run_keeps_what_hydra_composed_prints_it_and_can_be_run_again(run: Com
     assert list((tmp_path / "outputs/tiny/runs").iterdir()) == [folder]
 
 
+@pytest.mark.slow
 def test_a_sweep_keeps_its_command_and_its_best_point(folder: Path, capsys):
     study = sweep("optimizer.lr=0.01,0.001", "print_config=true")
     (place,) = (folder / "outputs/tiny/sweeps/none").iterdir()
@@ -90,6 +91,7 @@ def _lines(job: Job) -> list[str]:
     return (job.folder / "metrics.csv").read_text(encoding="utf-8").splitlines()[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("kind", ["python", "torch"])
 def test_profile_prints_a_table_and_writes_a_file(capsys, kind):
@@ -166,8 +168,29 @@ def test_configs_of_ones_own_serve_every_command(run: Command, tmp_path: Path, o
     given = [f"--config-dir={own}", "data=few", *(line for line in TINY if not line.startswith(("data.", "model.")))]
     run("train", *given, "model=wide")
     run("train", "-m", *given, "stage=size")
-    assert "wide" in run("search", *given, "plan=[size]", "search.workers=1").stdout
+    assert "wide" in run("search", *given, "plan=[size]", "search.winner.model=wide", "search.workers=1").stdout
+    assert OmegaConf.load(tmp_path / "outputs/tiny/winner/config.yaml").model.name == "wide"
     assert {study.parent.name for study in tmp_path.glob("outputs/tiny/sweeps/*/*")} == {"size", "headline"}
     assert "reads kept" in run("prepare", f"hydra.searchpath=['file://{own}']", "data=few").stdout
     assert "data.reads: a whole number, at least 3; default 60" in run("search", *given[:2], "--help").stdout
     assert "nonesuch: no such folder" in run("search", "--config-dir", "nonesuch", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["plan=[size]", "search.winner.model=nonesuch"],
+            "search.winner: model=nonesuch: no such option; there are",
+        ),
+        (
+            ["plan=[stacks]", "search.winner.model=bonito_ctc"],
+            "model=bonito_ctc: this network has no model.",
+        ),
+        (["plan=[size]", "search.winner.model=wide", "search.winner.train.epoch=3"], "search.winner.train.epoch: unknown key"),
+    ],
+)
+def test_a_network_that_the_winner_cannot_have_is_refused_before_anything_runs(run: Command, tmp_path, own, arguments, message):
+    refused = run("search", f"--config-dir={own}", "data=few", *arguments, code=2)
+    assert message in refused.stderr
+    assert not (tmp_path / "outputs").exists()

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from omegaconf import OmegaConf
@@ -158,6 +159,7 @@ def killed_after(count: int):
     return on_point
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRACKERS)
 def test_a_killed_training_goes_on_in_its_run_and_repeats_no_point(name):
     job = job_of(f"logger={name}")
@@ -277,6 +279,7 @@ def test_loggers_cannot_be_swept():
         sweep("logger=csv,tensorboard")
 
 
+@pytest.mark.slow
 def test_every_trial_of_a_sweep_is_a_run_with_its_place_in_the_study():
     study = sweep("logger=[csv,tensorboard,mlflow]", "optimizer.lr=0.01,0.001")
     for name in ("csv", "tensorboard", "mlflow"):
@@ -294,6 +297,28 @@ def test_offline_is_wandbs_mode_unless_the_user_asks(monkeypatch):
     assert compose_config(["logger=wandb"]).logger.wandb.mode == "offline"
     monkeypatch.setenv("WANDB_MODE", "online")
     assert compose_config(["logger=wandb"]).logger.wandb.mode == "online"
+
+
+@pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed")
+@pytest.mark.parametrize(
+    ("overrides", "mode", "resume"),
+    [
+        ((), "offline", None),
+        (("logger.wandb.mode=online",), "online", "allow"),
+        (("logger.wandb.mode=disabled",), "disabled", None),
+    ],
+)
+def test_wandb_starts_in_the_mode_of_its_key(monkeypatch, overrides, mode, resume):
+    import wandb
+
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    started = Mock()
+    monkeypatch.setattr(wandb, "init", started)
+    train(job_of("logger=wandb", *overrides))
+    assert [(call.kwargs["mode"], call.kwargs["resume"]) for call in started.call_args_list] == [(mode, resume)]
+    logged = [call.args[0] for call in started.return_value.log.call_args_list]
+    assert any("val/loss" in row for row in logged)
+    started.return_value.finish.assert_called_once_with(exit_code=0)
 
 
 def test_a_password_of_a_tracking_server_is_kept_nowhere():

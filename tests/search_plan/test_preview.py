@@ -41,6 +41,7 @@ def test_every_trial_of_the_first_round_is_listed():
     assert "6 points" not in text
 
 
+@pytest.mark.slow
 def test_later_rounds_and_finalists_are_told_where_there_are_any():
     text = shown("search.rounds=3", "search.finalists=4", "search.finalist_seeds=2", "search.headline_seeds=1")
     assert "up to 2 more round(s)" in text
@@ -51,6 +52,7 @@ def test_later_rounds_and_finalists_are_told_where_there_are_any():
     assert "finalists" not in alone
 
 
+@pytest.mark.slow
 def test_an_estimate_follows_the_work():
     asked = search("train.validation_chunks=1")
     base = estimate(asked, {})

@@ -78,6 +78,7 @@ COMMAND = [*TINY, "plan=[padding,lr_adam]", "model.batch_norm=true", "search.wor
            "search.round_budget=2", "search.finalists=3", "search.finalist_budget=2"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_is_to_come_shrinks_to_nothing(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     open_storage.cache_clear()
@@ -111,6 +112,7 @@ def test_what_is_to_come_shrinks_to_nothing(tmp_path: Path, monkeypatch):
     assert again.progress.agenda.state().expected == 0
 
 
+@pytest.mark.slow
 def test_a_search_that_prints_nothing_draws_no_line(tmp_path: Path, monkeypatch):
     """So a script that calls `run_search` keeps its terminal to itself."""
     monkeypatch.chdir(tmp_path)
@@ -120,6 +122,7 @@ def test_a_search_that_prints_nothing_draws_no_line(tmp_path: Path, monkeypatch)
     assert drawn == [False, True]
 
 
+@pytest.mark.slow
 def test_a_log_has_a_line_at_the_start_of_each_stage(tmp_path: Path):
     done = subprocess.run(
         [sys.executable, "-m", "basecaller.search", *COMMAND], cwd=tmp_path, capture_output=True, text=True, check=True
@@ -130,6 +133,7 @@ def test_a_log_has_a_line_at_the_start_of_each_stage(tmp_path: Path):
     assert "\x1b" not in done.stderr
 
 
+@pytest.mark.slow
 def test_on_a_terminal_what_is_printed_takes_the_lines_place(tmp_path: Path):
     process, terminal = pty.fork()
     if process == 0:
