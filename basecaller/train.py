@@ -9,6 +9,7 @@ import sys
 
 import hydra
 
+from basecaller.cli.flags import without_config_dir
 from basecaller.cli.help import answer_help
 from basecaller.commandline import as_typed
 from basecaller.entry import as_message
@@ -21,9 +22,10 @@ from basecaller.runs.task import run_job
 @as_message
 def main() -> None:
     answer_help("train", sys.argv[1:])
-    if unknown := unknown_flags(sys.argv[1:]):
+    given = without_config_dir(sys.argv[1:])  # as an override, which --experimental-rerun finds in a run's folder
+    if unknown := unknown_flags(given):
         raise SettingError(f"{unknown[0]}: no such flag; python -m basecaller.train --help lists what there is")
-    sys.argv[1:] = as_typed(sys.argv[1:])  # Hydra reads them itself
+    sys.argv[1:] = as_typed(given)  # Hydra reads them itself
     hydra.main(config_path=conf_dir(), config_name="config")(run_job)()
 
 

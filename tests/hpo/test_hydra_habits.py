@@ -142,7 +142,7 @@ def test_a_line_that_cannot_be_gives_one_plain_message(run: Command, tmp_path: P
         ("stage=lr_adam", "add -m"),
         ("model.stride=20", "lower model.stride"),
         ("--config-name=nonesuch", "nonesuch: no such config"),
-        ("--config-dir=nonesuch", "not found"),
+        ("--config-dir=nonesuch", "no such folder"),
         ("--config-dri=mine", "--config-dri=mine: no such flag"),
     ],
 )

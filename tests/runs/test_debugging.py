@@ -168,6 +168,8 @@ def test_configs_of_ones_own_serve_every_command(run: Command, tmp_path: Path, o
     given = [f"--config-dir={own}", "data=few", *(line for line in TINY if not line.startswith(("data.", "model.")))]
     run("train", *given, "model=wide")
     run("train", "-m", *given, "stage=size")
+    for job in tmp_path.glob("outputs/tiny/runs/*"):
+        assert "it had finished before" in run("train", f"--experimental-rerun={job}").stderr
     assert "wide" in run("search", *given, "plan=[size]", "search.winner.model=wide", "search.workers=1").stdout
     assert OmegaConf.load(tmp_path / "outputs/tiny/winner/config.yaml").model.name == "wide"
     assert {study.parent.name for study in tmp_path.glob("outputs/tiny/sweeps/*/*")} == {"size", "headline"}
