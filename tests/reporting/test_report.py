@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import re
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -550,6 +551,27 @@ def test_a_watched_report_follows_the_search_and_ends_with_it(folder, monkeypatc
     assert seen == [3.0, 3.0]
     assert facts.state == "finished"
     assert 'http-equiv="refresh"' not in (where / "report.html").read_text()
+
+
+def test_a_served_report_stays_after_the_search_has_ended(call: Command, monkeypatch):
+    """A page that is open loads itself once more, up to ten seconds later."""
+    made = search()
+    made.run_stage("padding")
+    made._save(report=False, state="finished")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    pages = []
+
+    class Event:
+        def wait(self) -> None:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+                pages.append(answer.read().decode())
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(basecaller.report, "Event", Event)
+    assert "the search has ended; Ctrl-C ends this" in call("report", f"serve={port}").stdout
+    assert 'id="padding"' in pages[0]
+    assert 'http-equiv="refresh"' not in pages[0]
 
 
 def test_a_search_that_fails_ends_the_watching(folder, monkeypatch):
