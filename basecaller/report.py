@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import fields
 from pathlib import Path
+from threading import Event
 
 from rich.console import Console
 
@@ -51,17 +52,20 @@ def main() -> None:
         )
     plan = (read_json(folder / "search.json") or {}).get("plan", list(cfg.plan))
     search = str(cfg.storage), str(cfg.experiment), folder, plan
-    if chosen.watch or chosen.serve is not None:
-        with ExitStack() as stack:
-            address = (
-                str(folder / "report.html") if chosen.serve is None else stack.enter_context(serving(folder, chosen.serve))
-            )
-            print(f"{address}, written every {chosen.every:g} seconds until the search has ended; Ctrl-C ends this", flush=True)
+    with ExitStack() as stack:
+        served = None if chosen.serve is None else stack.enter_context(serving(folder, chosen.serve))
+        if chosen.watch or served:
+            place = served or folder / "report.html"
+            print(f"{place}, written every {chosen.every:g} s until the search has ended; Ctrl-C ends this", flush=True)
             facts = watch(*search, chosen.every)
-    else:
-        facts = write_report(*search)
-    print_report(facts, Console(markup=False))
-    print(folder / "report.html")
+        else:
+            facts = write_report(*search)
+        print_report(facts, Console(markup=False))
+        print(folder / "report.html")
+        if served:  # a page that is open loads itself once more
+            print(f"{served}, the search has ended; Ctrl-C ends this", flush=True)
+            with suppress(KeyboardInterrupt):
+                Event().wait()
 
 
 if __name__ == "__main__":

@@ -307,7 +307,7 @@ class ReportOptions:
         watch: Write the report again and again while the search runs; it ends with the search. The page in a browser follows.
         every: Seconds from one writing to the next.
         serve: Port of this machine on which to serve the page while it is watched, for the browser's http://127.0.0.1:PORT/.
-            0: any that is free. null: none.
+            0: any that is free. null: none. It ends with Ctrl-C.
     """
 
     watch: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -24,7 +25,12 @@ from basecaller.files import read_json, write_json
 from basecaller.hpo.best import Winner, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.records import store_study, trials_of
+<<<<<<< HEAD
 from basecaller.hpo.storage import open_study
+=======
+from basecaller.hpo.storage import open_study, stages_of
+from basecaller.report import write_report
+>>>>>>> review
 from basecaller.reporting.contents import FINISHED, RUNNING, STOPPED, ReportFacts, StageFacts, WinnerFacts
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.terminal import print_report, print_stage
@@ -54,6 +60,10 @@ from basecaller.workers import divide
 OWN = ("plan=", "search.workers=", "search.preview=", "search.winner", "search.rounds=", "search.round_budget=",
        "search.finalist", "search.contenders=", "search.headline", "search.batch_schedule=", "print_config=")  # fmt: skip
 """Keys that select what a search runs and do not affect its trials."""
+
+
+BEST = re.compile(r"\$\{best:([^,]+),")
+"""The stages that a setting is taken from, `|` between several."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,7 @@ class Search:
             raise SettingError(f"plan={self.plan}: {unknown or 'nothing to run'}; stages are {', '.join(known)}")
         self.files = {name: read_stage(name, self.overrides) for name in self.plan}
         self._check_model()
+        self._check_order()
         self.spaces = {name: file.planned(self.overrides)[0] for name, file in self.files.items()}
         self.keys = [key for key in decided_keys(self.files.values()) if key not in self.given]
         self._check_winner()
@@ -116,6 +127,21 @@ class Search:
                         f"plan: stage {name} sets {key}, but the network of model.name={self.cfg.model.name} has no such key; "
                         "give a plan of stages for it, as recipe=bonito_ctc does"
                     )
+
+    def _check_order(self) -> None:
+        """Refuses a stage that takes settings from stages that neither come before it nor were ever run."""
+        given, known = parse_overrides(self.overrides), set(stages_of(self.url, self.experiment))
+        for position, (name, file) in enumerate(self.files.items()):
+            wanted = {key: "|".join(BEST.findall(value)).split("|") for key, value in file.params.items() if key not in given}
+            missing = {key: [stage for stage in stages if stage and stage not in known] for key, stages in wanted.items()}
+            if first := list(dict.fromkeys(stage for stages in missing.values() for stage in stages)):
+                keys = " ".join(f"{key}=..." for key, stages in missing.items() if stages)
+                later = [stage for stage in self.plan[position:] if stage not in first]
+                plan = ",".join([*self.plan[:position], *first, *later])
+                raise SettingError(
+                    f"plan: stage {name} needs the winner of {' and '.join(first)}: give 'plan=[{plan}]', or set {keys}"
+                )
+            known.add(name)
 
     def _check_winner(self) -> None:
         """Refuses config groups of the winner that do not exist, and a network without the keys that the plan decides."""

@@ -6,6 +6,13 @@ import dataclasses
 import json
 import math
 import re
+<<<<<<< HEAD
+=======
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+>>>>>>> review
 from html import unescape
 from xml.etree import ElementTree
 
@@ -141,7 +148,31 @@ def test_a_watched_report_follows_the_search_and_ends_with_it(folder, monkeypatc
     assert 'http-equiv="refresh"' not in (where / "report.html").read_text()
 
 
+<<<<<<< HEAD
 @pytest.mark.slow
+=======
+def test_a_served_report_stays_after_the_search_has_ended(call: Command, monkeypatch):
+    """A page that is open loads itself once more, up to ten seconds later."""
+    made = search()
+    made.run_stage("padding")
+    made._save(report=False, state="finished")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    pages = []
+
+    class Event:
+        def wait(self) -> None:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+                pages.append(answer.read().decode())
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(basecaller.report, "Event", Event)
+    assert "the search has ended; Ctrl-C ends this" in call("report", f"serve={port}").stdout
+    assert 'id="padding"' in pages[0]
+    assert 'http-equiv="refresh"' not in pages[0]
+
+
+>>>>>>> review
 def test_a_search_that_fails_ends_the_watching(folder, monkeypatch):
     made = search()
     monkeypatch.setattr(made, "first_round", lambda: 1 / 0)

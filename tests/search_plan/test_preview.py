@@ -12,7 +12,8 @@ from basecaller.config import compose_config
 from basecaller.search_plan.preview import estimate, preview
 from basecaller.search_plan.search import Search
 
-OWN = ["data.reads=1000", "train.native=off", "train.chunks=100", "search.workers=2", "plan=[padding,lr_adam]"]
+OWN = ["data.reads=1000", "train.native=off", "train.chunks=100", "search.workers=2", "plan=[padding,lr_adam]",
+       "model.batch_norm=false"]  # fmt: skip
 
 
 def search(*overrides: str) -> Search:

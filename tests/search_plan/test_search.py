@@ -10,13 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
 
 from basecaller.config import compose_config
+from basecaller.errors import SettingError
 from basecaller.facts import to_json
 from basecaller.hpo.grid import as_text, parse_overrides
+from basecaller.hpo.storage import open_study
 from basecaller.scores import HeldOutReads, Homopolymers
 from basecaller.search_plan.finalists import Candidates, finalist_candidates, leaves
 from basecaller.search_plan.incumbent import Incumbent, asking_again, neighbours
+from basecaller.search_plan.search import Search
 from basecaller.search_plan.stages import composed_settings, read_stage
 from basecaller.search_plan.winner import gain
 from tests.conftest import TINY, Command
@@ -44,6 +48,21 @@ INCUMBENT = Incumbent(SETTINGS, "study", 0, 1.0)
 )
 def test_a_narrowed_axis_is_the_incumbent_and_its_neighbours(values, incumbent, expected):
     assert neighbours(values, incumbent) == expected
+
+
+def search(*overrides: str) -> Search:
+    return Search(compose_config(list(overrides)), list(overrides), Console(quiet=True))
+
+
+def test_a_plan_without_the_stages_that_settings_come_from_is_refused_before_anything_runs(folder):
+    with pytest.raises(SettingError, match=r"winner of padding and batch_norm: .*'plan=\[padding,batch_norm,lr_adam\]'"):
+        search("plan=[lr_adam,padding]")
+    with pytest.raises(SettingError, match=r"of batch_norm: .*', or set model\.batch_norm=\.\.\.$"):
+        search("plan=[padding,lr_adam]")
+    assert not list(folder.iterdir())
+    assert search("plan=[padding,lr_adam]", "model.batch_norm=true").plan == ["padding", "lr_adam"]
+    open_study("sqlite:///outputs/optuna.db", "tiny/batch_norm/earlier")
+    assert search("plan=[padding,lr_adam]").plan == ["padding", "lr_adam"]
 
 
 def again(stage: str, given: tuple[str, ...] = (), axes: dict | None = None) -> dict[str, str]:
