@@ -25,12 +25,7 @@ from basecaller.files import read_json, write_json
 from basecaller.hpo.best import Winner, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.records import store_study, trials_of
-<<<<<<< HEAD
-from basecaller.hpo.storage import open_study
-=======
 from basecaller.hpo.storage import open_study, stages_of
-from basecaller.report import write_report
->>>>>>> review
 from basecaller.reporting.contents import FINISHED, RUNNING, STOPPED, ReportFacts, StageFacts, WinnerFacts
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.terminal import print_report, print_stage

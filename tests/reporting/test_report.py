@@ -6,13 +6,8 @@ import dataclasses
 import json
 import math
 import re
-<<<<<<< HEAD
-=======
 import socket
-import urllib.error
 import urllib.request
-from collections.abc import Mapping
->>>>>>> review
 from html import unescape
 from xml.etree import ElementTree
 
@@ -148,9 +143,7 @@ def test_a_watched_report_follows_the_search_and_ends_with_it(folder, monkeypatc
     assert 'http-equiv="refresh"' not in (where / "report.html").read_text()
 
 
-<<<<<<< HEAD
 @pytest.mark.slow
-=======
 def test_a_served_report_stays_after_the_search_has_ended(call: Command, monkeypatch):
     """A page that is open loads itself once more, up to ten seconds later."""
     made = search()
@@ -172,7 +165,7 @@ def test_a_served_report_stays_after_the_search_has_ended(call: Command, monkeyp
     assert 'http-equiv="refresh"' not in pages[0]
 
 
->>>>>>> review
+@pytest.mark.slow
 def test_a_search_that_fails_ends_the_watching(folder, monkeypatch):
     made = search()
     monkeypatch.setattr(made, "first_round", lambda: 1 / 0)
