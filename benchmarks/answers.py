@@ -52,8 +52,8 @@ SPACE = [
 ]  # fmt: skip
 """The space of the search, for samplers."""
 
-ALSO = {"stride": "model.stride=2,3,4,5"}
-"""What a plan with one more stage adds to it."""
+SPACE_OF = {"stride": "model.stride=2,3,4,5"}
+"""What stages outside of the default plan add to it."""
 
 SAMPLERS = {"random": [], "tpe": ["search.pruner=MedianPruner"]}
 """Samplers and their other overrides."""
@@ -87,7 +87,7 @@ def sampled(sampler: str, given: list[str], cost: float, keys: list[str], *own: 
     """The best settings that a sampler finds within a cost in worker seconds, its actual cost, and the number of trials."""
     count, seconds = 0, 0.0
     workers, plan = divide(None).overrides, compose_config(given).plan
-    space = [*SPACE, *(axis for stage, axis in ALSO.items() if stage in plan)]
+    space = [*SPACE, *(axis for stage, axis in SPACE_OF.items() if stage in plan)]
     while seconds < cost:
         count += 20
         chosen = [f"experiment=by_{sampler}", f"hydra/sweeper/sampler={sampler}", f"hydra.sweeper.n_trials={count}"]

@@ -41,13 +41,9 @@ RATE(rate, begin, product, finish, float, 1)
 RATE(half, begin16, product16, finish16, uint32_t, 2)
 EXPORT double rate_half(void) {
   if (!half_width()) return 0;
-#if defined(AMX)
-  _tile_loadconfig(&TILE_SHAPES);
-#endif
+  tiles_on();
   double rate = half();
-#if defined(AMX)
-  _tile_release();
-#endif
+  tiles_off();
   return rate;
 }
 #else

@@ -211,12 +211,17 @@ def setting_of(trial: TrialRecord, key: str) -> Any:
     return value
 
 
+def uses(raw: str) -> list[tuple[list[str], str]]:
+    """The stages and the key of every `${best:stage,key}` in a setting."""
+    return [(stages.split("|"), key.strip()) for stages, key in re.findall(r"\$\{best:([^,}]+),([^}]+)\}", raw)]
+
+
 def injections(raw: str, task: Task, config: DictConfig) -> list[str]:
     """Describes where a setting written with `${best:...}` came from: one line for each winner in it."""
     lines = []
-    for stages, key in re.findall(r"\$\{best:([^,}]+),([^}]+)\}", raw):
-        found = winner_of(task.place(config), stages.split("|"))
-        value = setting_of(found.trial, key.strip())
+    for stages, key in uses(raw):
+        found = winner_of(task.place(config), stages)
+        value = setting_of(found.trial, key)
         seeds = f", mean of {found.seeds} seeds" if found.seeds > 1 else ""
         source = f"trial {found.trial.number} of {found.study.study_name}"
         lines.append(f"{key}={value} from {source}, {task.objective.name} {found.mean:.4f}{seeds}")

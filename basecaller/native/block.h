@@ -49,18 +49,10 @@ typedef struct {
 } F(left);
 
 #if defined(HALF) && defined(AMX)
-// A tile register holds 16 rows of 16 cells. One instruction adds the product of two tiles, rows of cells and a panel's 16 rows, to a third:
-// 32 x as many multiply-adds as one of vectors. Tiles 0 and 1 are the sums of `product`, 2 its rows; 3 and 4 the sums of `outer`, 5 its rows;
-// 6 and 7 the panel of either.
-enum { DEEP = 16 };
-static const struct {
-  uint8_t palette, start, reserved[14];
-  uint16_t bytes[16];
-  uint8_t rows[16];
-} TILE_SHAPES = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {ROWS, ROWS, ROWS, DEEP, DEEP, DEEP, DEEP, DEEP}};
+// `product` and `outer` in tiles: what they compute is said at the others, below. One instruction adds the product of two tiles, rows of cells
+// and DEEP rows of a panel, to a third. k and all widths are multiples of a tile's.
 #define ALL_STORED __asm__ volatile("" ::: "memory")  // compilers do not know that a tile is loaded from memory
-
-// As the other ones; k is a multiple of DEEP. The sums are in tiles from `begin` to `finish`, and in c before and after.
+// The sums are in tiles between `begin` and `finish`, and in c before and after.
 AI void F(begin)(vec c[ROWS][2]) {
   ALL_STORED;
   _tile_loadd(0, c, 8 * VL); _tile_loadd(1, &c[0][1], 8 * VL);
@@ -88,6 +80,7 @@ static void F(outer)(int rows, int columns, int n, F(left) g, const cell *x, int
     }
 }
 #else
+// A product begins and finishes with its sums in c: nothing to do.
 AI void F(begin)(vec c[ROWS][2]) { (void)c; }
 AI void F(finish)(vec c[ROWS][2]) { (void)c; }
 // The microkernel: c[ROWS][2 vectors] += a[ROWS][k] b[k][2 vectors], a's rows `ld` cells apart, b a panel. All ROWS x 2 sums stay in
@@ -138,8 +131,8 @@ static const cell *F(along)(size_t rows, int columns, const float *x, int ld, ce
   return (void)rows, (void)columns, (void)ld, (void)to, x;
 #endif
 }
-// [n][columns] as cells along time, beginning with frame `first`, 0 or -1: [(n - first + E - 1) / E][columns]. Frames outside are zero, and so
-// is, for AMX, a tile's depth of cells behind them.
+// [n][columns] as cells along time, beginning with frame `first`, 0 or -1: [(n - first + E - 1) / E][columns]. Frames outside are zero; for
+// tiles, so are DEEP cells behind them.
 static const cell *F(across)(int first, int n, int columns, const float *x, cell *to) {
 #if defined(HALF)
   cell *at = to;
@@ -156,7 +149,7 @@ static const cell *F(across)(int first, int n, int columns, const float *x, cell
   return (void)n, (void)columns, (void)to, x + (ptrdiff_t)first * columns;
 #endif
 }
-// The same from frame 0 on as a left operand. AMX wants rows of channels, [columns][apart], zero at their ends.
+// The same from frame 0 on, as a left operand. Tiles need a row for each channel, [columns][apart], with zeros at its end.
 static F(left) F(upright)(int n, int columns, const float *x, cell *to) {
 #if defined(HALF) && defined(AMX)
   int apart = ((n + 1) / 2 + DEEP - 1) / DEEP * DEEP + DEEP;

@@ -25,9 +25,24 @@ enum { VL = 4, ROWS = 12, OUTER = 4 };
 #if defined(__AMX_BF16__) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
-#define AMX  // tile registers: bfloat16 products at many times the rate of vectors
+#define AMX  // bfloat16 products in tile registers, many times faster than in vectors
 #endif
 enum { GAP = 12, CHUNK = 192, LANES = 16, PAD = 16 };  // LANES: a row of scores, more than any alphabet; PAD: around CTC's states
+#if defined(AMX)
+// A tile register holds 16 rows of 16 cells (see block.h). Tiles 0 and 1 are the sums of `product`, and 2 its rows; 3 and 4 the sums of `outer`,
+// and 5 its rows; 6 and 7 the panel of both.
+enum { DEEP = 16 };
+static const struct {
+  uint8_t palette, start, reserved[14];
+  uint16_t bytes[16];
+  uint8_t rows[16];
+} TILE_SHAPES = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {ROWS, ROWS, ROWS, DEEP, DEEP, DEEP, DEEP, DEEP}};
+static void tiles_on(void) { _tile_loadconfig(&TILE_SHAPES); }
+static void tiles_off(void) { _tile_release(); }
+#else
+static void tiles_on(void) {}
+static void tiles_off(void) {}
+#endif
 typedef float vec __attribute__((vector_size(4 * VL)));
 typedef float vec_at __attribute__((vector_size(4 * VL), aligned(4), may_alias));
 typedef uint32_t bits __attribute__((vector_size(4 * VL)));
@@ -480,9 +495,7 @@ EXPORT double step(const Size *z, const Batch *batch, const float *weights, floa
   const int64_t *targets = batch->targets;
   double nats = 0;
   if (back) memset(gradients, 0, (size_t)((grad.scores_bias - gradients) + z->labels) * 4);
-#if defined(AMX)
-  if (z->half) _tile_loadconfig(&TILE_SHAPES);
-#endif
+  if (z->half) tiles_on();
   forward(z, batch, &r, &p, &w, back);
   for (int q = 0; q < r.reads; q++) {
     float *at = w.scores + (size_t)r.start[q] * LANES, *g = w.g_scores + (size_t)r.start[q] * LANES;
@@ -494,8 +507,6 @@ EXPORT double step(const Size *z, const Batch *batch, const float *weights, floa
     if (back) memset(g + (size_t)scored * LANES, 0, (size_t)(r.frames[q] - scored) * LANES * 4);
   }
   if (back && nats - nats == 0) backward(z, &r, &p, &grad, &w);  // a loss that is not finite has no gradient to speak of
-#if defined(AMX)
-  if (z->half) _tile_release();
-#endif
+  if (z->half) tiles_off();
   return nats;
 }

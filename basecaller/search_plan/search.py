@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -12,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
-from basecaller.config import command, composed, group_options
+from basecaller.config import command, group_options
 from basecaller.data.batches import padding_question
 from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
@@ -32,9 +31,9 @@ from basecaller.reporting.terminal import print_report, print_stage
 from basecaller.reporting.writing import write_report
 from basecaller.runs.findings import data_findings
 from basecaller.runs.task import TASK
-from basecaller.schema import GROUPS
 from basecaller.search_plan.agenda import CONTENDERS, FINALISTS, HEADLINE
 from basecaller.search_plan.budget import longer
+from basecaller.search_plan.checks import check_network, check_order, check_winner
 from basecaller.search_plan.finalists import INCUMBENT, LONG, Candidates, contenders, finalist_candidates
 from basecaller.search_plan.incumbent import (
     RATE,
@@ -57,10 +56,6 @@ OWN = ("plan=", "search.workers=", "search.preview=", "search.winner", "search.r
 """Keys that select what a search runs and do not affect its trials."""
 
 
-BEST = re.compile(r"\$\{best:([^,]+),")
-"""The stages that a setting is taken from, `|` between several."""
-
-
 @dataclass(frozen=True)
 class Swept:
     """A finished sweep: the facts of its stage, and whether it ran any trial."""
@@ -78,7 +73,7 @@ class Search:
         console: prints the tables.
         of_hydra: overrides of Hydra's own config for every sweep; neither shown nor stored.
     Raises:
-        SettingError: the plan names a stage that does not exist.
+        SettingError: the plan cannot run as it is, see `checks`.
     """
 
     def __init__(self, cfg: DictConfig, overrides: list[str], console: Console, of_hydra: Sequence[str] = ()) -> None:
@@ -102,55 +97,16 @@ class Search:
         if unknown or not self.plan:
             raise SettingError(f"plan={self.plan}: {unknown or 'nothing to run'}; stages are {', '.join(known)}")
         self.files = {name: read_stage(name, self.overrides) for name in self.plan}
-        self._check_model()
-        self._check_order()
+        check_network(self.files, self.cfg)
+        check_order(self.files, parse_overrides(self.overrides), stages_of(self.url, self.experiment))
         self.spaces = {name: file.planned(self.overrides)[0] for name, file in self.files.items()}
         self.keys = [key for key in decided_keys(self.files.values()) if key not in self.given]
-        self._check_winner()
+        check_winner(self.keys, self.cfg, unswept(self.overrides))
         self.history: list[Asked] = []
         self.axes: dict[str, list[Any]] = {}
         self.incumbent: Incumbent | None = None
         self.ran, self.round = False, 1
         self.progress = Progress(self)
-
-    def _check_model(self) -> None:
-        """Rejects a plan with stages that set keys of another network."""
-        for name, file in self.files.items():
-            for key in file.params:
-                if key.startswith("model.") and OmegaConf.select(self.cfg, key) is None:
-                    raise SettingError(
-                        f"plan: stage {name} sets {key}, but the network of model.name={self.cfg.model.name} has no such key; "
-                        "give a plan of stages for it, as recipe=bonito_ctc does"
-                    )
-
-    def _check_order(self) -> None:
-        """Refuses a stage that takes settings from stages that neither come before it nor were ever run."""
-        given, known = parse_overrides(self.overrides), set(stages_of(self.url, self.experiment))
-        for position, (name, file) in enumerate(self.files.items()):
-            wanted = {key: "|".join(BEST.findall(value)).split("|") for key, value in file.params.items() if key not in given}
-            missing = {key: [stage for stage in stages if stage and stage not in known] for key, stages in wanted.items()}
-            if first := list(dict.fromkeys(stage for stages in missing.values() for stage in stages)):
-                keys = " ".join(f"{key}=..." for key, stages in missing.items() if stages)
-                later = [stage for stage in self.plan[position:] if stage not in first]
-                plan = ",".join([*self.plan[:position], *first, *later])
-                raise SettingError(
-                    f"plan: stage {name} needs the winner of {' and '.join(first)}: give 'plan=[{plan}]', or set {keys}"
-                )
-            known.add(name)
-
-    def _check_winner(self) -> None:
-        """Refuses config groups of the winner that do not exist, and a network without the keys that the plan decides."""
-        groups = [f"{name}={option}" for name in GROUPS if isinstance(option := self.cfg.search.winner.get(name), str)]
-        try:
-            config = composed([*unswept(self.overrides), *groups])
-        except SettingError as error:
-            raise SettingError(f"search.winner: {error}") from error
-        for key in self.keys:
-            if key.startswith("model.") and OmegaConf.select(config, key) is None:
-                raise SettingError(
-                    f"search.winner.model={config.model.name}: this network has no {key}, which the plan decides; "
-                    "search with model= of the same kind, or without the stage that sweeps the key"
-                )
 
     # -- the whole
 

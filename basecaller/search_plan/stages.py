@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.config import group_options
+from basecaller.hpo.best import uses
 from basecaller.hpo.grid import Keys, Space, as_override, as_text, check_swept, parse_overrides, read_space
 from basecaller.hpo.hydra_private import Hydra
 from basecaller.places import conf_dir
@@ -95,8 +96,8 @@ def composed_settings(overrides: list[str], keys: list[str]) -> dict[str, Any]:
 
 def describe(value: str) -> str:
     """Describes a setting that an earlier stage decides, for a reader."""
-    source = value.partition("${best:")[2].partition(",")[0]
-    return f"<{'scaled ' if 'rate' in value else ''}best of {source}>"
+    stages = [stage for found, _ in uses(value) for stage in found]
+    return f"<{'scaled ' if 'rate' in value else ''}best of {'|'.join(stages)}>"
 
 
 def unswept(overrides: list[str]) -> list[str]:

@@ -50,7 +50,7 @@ class Train:
         warmup_updates: Updates in which the rate rises, instead of a share. null: `train.warmup` counts.
         label_smoothing: Weight of label smoothing in the training loss: 1 is Bonito's, 0 none. PyTorch computes it, not native
             code.
-        precision: Precision of matrix products; the loss is always float32. `auto` takes bfloat16 if the hardware has it.
+        precision: Precision of matrix products; the loss is always float32. `auto` takes bfloat16 where it is faster.
         native: Compute in native code. `auto`: if a C compiler and the processor allow it; `on`: fail otherwise.
         infeasible: Largest share of chunks that may be skipped because CTC cannot align them.
         resume: Continue from the last checkpoint in the run's folder; false: begin again.

@@ -1,0 +1,84 @@
+"""Checks of a plan before anything runs: a search should not fail in its last stage for a reason that is known at its start."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from omegaconf import DictConfig, OmegaConf
+
+from basecaller.config import composed
+from basecaller.errors import SettingError
+from basecaller.hpo.best import uses
+from basecaller.schema import GROUPS
+from basecaller.search_plan.stages import StageFile
+
+
+def check_network(files: Mapping[str, StageFile], cfg: DictConfig) -> None:
+    """Checks that the stages set only keys that the network has.
+
+    Args:
+        files: the stages of the plan, in order.
+        cfg: the search's config.
+    Raises:
+        SettingError: a stage is written for another network.
+    """
+    for name, file in files.items():
+        for key in file.params:
+            if key.startswith("model.") and OmegaConf.select(cfg, key) is None:
+                raise SettingError(
+                    f"plan: stage {name} sets {key}, but the network of model.name={cfg.model.name} has no such key; "
+                    "give a plan of stages for it, as recipe=bonito_ctc does"
+                )
+
+
+def check_order(files: Mapping[str, StageFile], given: Collection[str], answered: Iterable[str]) -> None:
+    """Checks that every stage comes after the stages that it takes settings from.
+
+    Args:
+        files: the stages of the plan, in order.
+        given: keys that the user sets; no stage decides them.
+        answered: stages that ran before this search.
+    Raises:
+        SettingError: a stage is missing, or comes too late.
+    """
+    plan, known = list(files), set(answered)
+    for position, (name, file) in enumerate(files.items()):
+        wanted = [
+            (stage, key)
+            for key, value in file.params.items()
+            if key not in given
+            for stages, _ in uses(value)
+            for stage in stages
+            if stage not in known
+        ]
+        if wanted:
+            first, keys = (list(dict.fromkeys(each)) for each in zip(*wanted, strict=True))
+            later = [stage for stage in plan[position:] if stage not in first]
+            raise SettingError(
+                f"plan: stage {name} needs the winner of {' and '.join(first)}: give "
+                f"'plan=[{','.join([*plan[:position], *first, *later])}]', or set {' '.join(f'{key}=...' for key in keys)}"
+            )
+        known.add(name)
+
+
+def check_winner(keys: Iterable[str], cfg: DictConfig, overrides: list[str]) -> None:
+    """Checks the config groups of `search.winner`.
+
+    Args:
+        keys: keys that the plan decides.
+        cfg: the search's config.
+        overrides: the user's overrides that sweep nothing.
+    Raises:
+        SettingError: an option does not exist, or the winner's network lacks one of the keys.
+    """
+    groups = [f"{name}={option}" for name in GROUPS if isinstance(option := cfg.search.winner.get(name), str)]
+    try:
+        config = composed([*overrides, *groups])
+    except SettingError as error:
+        raise SettingError(f"search.winner: {error}") from error
+    for key in keys:
+        if key.startswith("model.") and OmegaConf.select(config, key) is None:
+            raise SettingError(
+                f"search.winner.model={config.model.name}: this network has no {key}, which the plan decides; "
+                "search with model= of the same kind, or without the stage that sweeps the key"
+            )
