@@ -55,7 +55,7 @@ def check_order(files: Mapping[str, StageFile], given: Collection[str], answered
             first, keys = (list(dict.fromkeys(each)) for each in zip(*wanted, strict=True))
             later = [stage for stage in plan[position:] if stage not in first]
             raise SettingError(
-                f"plan: stage {name} needs the winner of {' and '.join(first)}: give "
+                f"plan: stage {name} needs the winners of {', '.join(first)}: give "
                 f"'plan=[{','.join([*plan[:position], *first, *later])}]', or set {' '.join(f'{key}=...' for key in keys)}"
             )
         known.add(name)

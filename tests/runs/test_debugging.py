@@ -186,8 +186,8 @@ def test_configs_of_ones_own_serve_every_command(run: Command, tmp_path: Path, o
             "search.winner: model=nonesuch: no such option; there are",
         ),
         (
-            ["plan=[stacks]", "search.winner.model=bonito_ctc"],
-            "model=bonito_ctc: this network has no model.",
+            ["plan=[padding,batch_norm]", "search.winner.model=bonito_ctc"],
+            "model=bonito_ctc: this network has no model.batch_norm",
         ),
         (["plan=[size]", "search.winner.model=wide", "search.winner.train.epoch=3"], "search.winner.train.epoch: unknown key"),
     ],

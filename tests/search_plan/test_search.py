@@ -55,9 +55,9 @@ def search(*overrides: str) -> Search:
 
 
 def test_a_plan_without_the_stages_that_settings_come_from_is_refused_before_anything_runs(folder):
-    with pytest.raises(SettingError, match=r"winner of padding and batch_norm: .*'plan=\[padding,batch_norm,lr_adam\]'"):
+    with pytest.raises(SettingError, match=r"winners of padding, batch_norm: .*'plan=\[padding,batch_norm,lr_adam\]'"):
         search("plan=[lr_adam,padding]")
-    with pytest.raises(SettingError, match=r"of batch_norm: .*', or set model\.batch_norm=\.\.\.$"):
+    with pytest.raises(SettingError, match=r"winners of batch_norm: .*', or set model\.batch_norm=\.\.\.$"):
         search("plan=[padding,lr_adam]")
     assert not list(folder.iterdir())
     assert search("plan=[padding,lr_adam]", "model.batch_norm=true").plan == ["padding", "lr_adam"]
