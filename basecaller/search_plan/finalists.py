@@ -26,7 +26,7 @@ INCUMBENT, DEFAULTS, WINNER = "incumbent", "defaults", "winner"
 SCHEDULE = "train.batch_schedule"
 LOWER_RATE, LARGER_BATCH = "rate_halved", "batch_times_4"
 LONG = (LOWER_RATE, LARGER_BATCH)
-"""Candidates with less noise per step, which long trainings favour more than short ones."""
+"""Candidates that long trainings favour more than short ones."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,10 @@ def finalist_candidates(
     """The incumbent; its variants with half the learning rate, with a batch four times as large, and with large batches first
     and small ones last; the untuned defaults; and the nearest other choice of every question without a clear verdict.
 
-    The rate is halved because the best rate falls as training gets longer (Bjorck et al., ICLR 2025). The larger batch keeps
-    the rate because both lower the noise of a step (Smith et al., ICLR 2018), and short trainings tolerate more noise. A rival
-    takes the learning rate at which it was best, relative to the rate of its question's winner.
+    The rate is halved because the best rate falls as training gets longer (Bjorck et al., ICLR 2025). The larger batch takes
+    the rate that grows with its square root, as in the batch-size stage (Malladi et al., NeurIPS 2022): it makes fewer updates,
+    which matters less in long trainings. A rival takes the learning rate at which it was best, relative to the rate of its
+    question's winner.
 
     Args:
         incumbent: the best settings so far.
@@ -128,6 +129,8 @@ def finalist_candidates(
         found[LOWER_RATE] = found[INCUMBENT] | {RATE: float(f"{float(incumbent.settings[RATE]) / 2:.6g}")}
     if BATCH in incumbent.settings:
         found[LARGER_BATCH] = found[INCUMBENT] | {BATCH: 4 * int(incumbent.settings[BATCH])}
+        if RATE in incumbent.settings:
+            found[LARGER_BATCH][RATE] = 2 * float(incumbent.settings[RATE])
     rivals: list[tuple[float, str, dict[str, Any]]] = []
     for asked, stand in stands:
         conclusion, choice = stand.conclusion, files[asked.stage].choice

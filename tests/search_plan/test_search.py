@@ -179,10 +179,12 @@ def test_the_gain_is_paired_by_seed_and_read():
     assert "not known" in none.text
 
 
-def test_the_incumbent_is_a_finalist_with_half_its_rate_too():
+def test_the_incumbent_is_a_finalist_with_half_its_rate_and_with_a_larger_batch():
     found = finalist_candidates(INCUMBENT, [], {}, [], 6, (32, 8, 1)).settings
     assert list(found) == ["incumbent", "batches_32_8_1", "rate_halved", "batch_times_4", "defaults"]
     assert found["rate_halved"] == found["incumbent"] | {"optimizer.lr": 0.002}
+    batch = 4 * found["incumbent"]["data.batch_size"]
+    assert found["batch_times_4"] == found["incumbent"] | {"data.batch_size": batch, "optimizer.lr": 0.008}
 
 
 def test_a_search_asks_again_compares_finalists_and_repeats_nothing(tmp_path: Path, run: Command):
