@@ -12,7 +12,7 @@ from typing import Any, cast
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from basecaller.checking import section, typed
-from basecaller.data import mixture, pod5, simulator
+from basecaller.data import mixture, simulator
 from basecaller.data.dataset import ALPHABET
 from basecaller.data.signal import MEDIAN_MAD
 from basecaller.data.sources import SOURCES
@@ -96,7 +96,7 @@ def _source(name: Any, values: dict[str, Any], where: str) -> Any:
     for key in SOURCES[name].places:
         if isinstance(values.get(key), str | list):
             values[key] = [expanded(path) for path in values[key]] if isinstance(values[key], list) else expanded(values[key])
-    if kind is pod5.Settings:
+    if any(f.name == "normalisation" for f in dataclasses.fields(kind)):
         values.setdefault("normalisation", MEDIAN_MAD)  # configs of earlier versions have none
     source: Any = section(kind, values, where)
     if isinstance(source, simulator.Settings):

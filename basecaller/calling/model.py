@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from basecaller.calling.quality import Calibration, read_calibration
 from basecaller.config import compose_config
-from basecaller.data import mixture, pod5
+from basecaller.data import mixture
 from basecaller.data.dataset import Dataset
 from basecaller.data.signal import MEDIAN_MAD
 from basecaller.data.sources import prepare
@@ -64,8 +64,8 @@ class Trained:
         return [source for source in sources if isinstance(source, DictConfig)]
 
     def data(self, overrides: list[str]) -> Data:
-        """The settings of the data described by overrides, or of the training data if there are none. Reads of POD5 files are
-        normalised as the model's are.
+        """The settings of the data described by overrides, or of the training data if there are none. Its reads are normalised
+        as the model's are.
 
         Raises:
             BasecallerError: there are no such settings, or they normalise reads in another way.
@@ -82,12 +82,12 @@ class Trained:
 
 
 def _normalised(data: Data, normalisation: str) -> Data:
-    """Settings of data whose POD5 sources are normalised in one way."""
+    """Settings of data whose sources are normalised in one way."""
 
     def changed(source: Any) -> Any:
         if isinstance(source, mixture.Settings):
             return mixture.Settings(tuple(replace(part, source=changed(part.source)) for part in source.parts))
-        return replace(source, normalisation=normalisation) if isinstance(source, pod5.Settings) else source
+        return replace(source, normalisation=normalisation) if hasattr(source, "normalisation") else source
 
     return replace(data, source=changed(data.source), test=data.test and replace(data.test, source=changed(data.test.source)))
 

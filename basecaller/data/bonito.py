@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from basecaller.data.dataset import Chunk, Row, open_array
+from basecaller.data.signal import MEDIAN_MAD, NORMALISATIONS
 from basecaller.errors import DataError
 
 VERSION = 1
@@ -42,6 +43,8 @@ class Settings:
         validation: Share of each directory for validation: its last chunks, since neighbours may come from one read. A
             directory with `validation/` has both splits there, in proportion of the shares.
         test: Share of each directory for the test, likewise; or a source of its own, as in {name: pod5, pod5: ..., bam: ...}.
+        normalisation: How its signals were normalised, which basecalls of the model do likewise: `median_mad`, or `quantile` as
+            by Bonito's models since R10. Raw counts are always normalised by `median_mad`.
     """
 
     path: tuple[str, ...]
@@ -49,6 +52,7 @@ class Settings:
     alphabet: str
     validation: float = field(metadata={"above": 0, "below": 1})
     test: float = field(metadata={"least": 0, "below": 1})
+    normalisation: str = field(default=MEDIAN_MAD, metadata={"choices": NORMALISATIONS})
 
 
 @dataclass(frozen=True)
@@ -145,9 +149,16 @@ def import_bonito(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
         settings: settings of the source.
         counts: audit counters, incremented in place.
     Raises:
-        DataError: arrays are missing, do not belong together, or most labels are outside the alphabet.
+        DataError: arrays are missing, do not belong together, or most labels are outside the alphabet; or signals are raw
+            counts, which have no quantiles in pA.
     """
     opened = [_open(path) for path in directories(settings)]
+    for directory in opened:
+        if settings.normalisation != MEDIAN_MAD and directory.chunks.dtype.kind in "iu":
+            raise DataError(
+                f"{directory.path / 'chunks.npy'}: holds raw counts, which are normalised by {MEDIAN_MAD}; "
+                f"data.normalisation={settings.normalisation} needs signals that are normalised already"
+            )
     parents = {directory.path.parent for directory in opened if directory.path.name == "validation"}
     total = sum(len(directory.rows) for directory in opened)
     kept = np.ones(total, bool)

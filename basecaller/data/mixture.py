@@ -34,7 +34,7 @@ class Settings:
     """Settings of `data.sources`.
 
     Raises:
-        SettingError: some sources are direct RNA and others are not, or POD5 signals are normalised differently.
+        SettingError: some sources are direct RNA and others are not, or their signals are normalised differently.
     """
 
     parts: tuple[Part, ...]
@@ -52,7 +52,7 @@ class Settings:
 
 
 def check_normalisations(sources: dict[str, Any]) -> None:
-    """Checks that a model's POD5 sources are normalised alike.
+    """Checks that a model's sources are normalised alike.
 
     Args:
         sources: settings of sources, by their place in the config.

@@ -88,6 +88,7 @@ AI void F(finish)(vec c[ROWS][2]) { (void)c; }
 AI void F(product)(vec c[ROWS][2], const cell *a, ptrdiff_t ld, int k, const cell *b) {
   for (int p = 0; p < k; p++, b += 2 * VL) {
     cells left = F(load)(b), right = F(load)(b + VL);
+    KEEP(left); KEEP(right);
     UNROLL for (int i = 0; i < ROWS; i++) {
       cell x = a[i * ld + p];
       c[i][0] = F(add)(c[i][0], x, left);
@@ -110,6 +111,7 @@ static void F(outer)(int rows, int columns, int n, F(left) g, const cell *x, int
         UNROLL for (int i = 0; i < OUTER; i++) c[i][0] = LD(to + (size_t)i * ldo), c[i][1] = two ? LD(to + (size_t)i * ldo + VL) : (vec){};
         for (int t = 0; t < until; t++, gs += g.step, xs += ldx) {
           cells left = F(load)(xs), right = F(load)(xs + VL);
+          KEEP(left); KEEP(right);
           UNROLL for (int i = 0; i < OUTER; i++) c[i][0] = F(add)(c[i][0], gs[i], left), c[i][1] = F(add)(c[i][1], gs[i], right);
         }
         UNROLL for (int i = 0; i < OUTER; i++) {

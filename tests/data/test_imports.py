@@ -321,6 +321,8 @@ def test_a_model_calls_and_evaluates_reads_that_are_normalised_as_it_was_trained
     model = load_model("model", "cpu")
     assert model.normalisation == "quantile"
     assert model.data(reads_of).source.normalisation == "quantile"
+    chunks = files.bonito_directory(tmp_path / "bonito")
+    assert model.data(["data=bonito", f"data.path={chunks}"]).source.normalisation == "quantile"
     run("basecall", "model=model", f"reads={path}", "decoder=greedy", "output=calls")
     with pysam.FastxFile(str(tmp_path / f"calls/{path.stem}.fastq")) as entries:
         called = {entry.name: entry.sequence for entry in entries}
@@ -356,6 +358,7 @@ def test_sources_of_one_model_are_normalised_alike():
     [
         ("data: {name: pod5, normalisation: quantile}", "quantile"),
         ("data: {name: pod5}", "median_mad"),
+        ("data: {name: bonito, normalisation: quantile}", "quantile"),
         ("data: {sources: {a: {name: bonito}, b: {name: pod5, normalisation: quantile}}}", "quantile"),
     ],
 )

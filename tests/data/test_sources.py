@@ -58,6 +58,16 @@ def test_a_bonito_directory_is_read_where_it_is(folder, dtype):
     assert labels.tolist() == np.load(path / "references.npy")[7][:length].tolist()
 
 
+def test_a_bonito_directory_says_how_its_signals_were_normalised(folder):
+    path, raw = bonito_directory(folder / "b"), bonito_directory(folder / "raw", dtype=np.int16)
+    data = ["data=bonito", f"data.path={path}", *SHARES]
+    default, quantile = dataset_of(*data), dataset_of(*data, "data.normalisation=quantile")
+    assert default.fingerprint != quantile.fingerprint
+    assert np.array_equal(default.chunk(7)[0], quantile.chunk(7)[0])  # it is only said, not done
+    with pytest.raises(DataError, match=r"raw/chunks\.npy: holds raw counts, .* data\.normalisation=quantile needs"):
+        dataset_of("data=bonito", f"data.path={raw}", "data.normalisation=quantile", *SHARES)
+
+
 @pytest.mark.slow
 def test_directories_of_different_width_train_together_in_every_padding(folder):
     paths = bonito_directory(folder / "a", 40, 600), bonito_directory(folder / "b", 40, 900, np.float32, seed=1)
