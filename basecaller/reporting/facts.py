@@ -38,6 +38,7 @@ from basecaller.reporting.contests import contest_of, optimizers
 from basecaller.reporting.convergence import convergence, per_cost, reached, same_loss
 from basecaller.reporting.guessing import guessing
 from basecaller.reporting.published import against_published, doubt
+from basecaller.runs.summary import summary_of
 from basecaller.schema import OBJECTIVE
 
 if TYPE_CHECKING:
@@ -118,20 +119,21 @@ def winner_facts(folder: Path) -> WinnerFacts | None:
 
 def trial_facts(trial: TrialRecord) -> TrialFacts:
     """The report's facts of a trial."""
+    training = summary_of(trial)
     return TrialFacts(
         number=trial.number,
         point=trial.point or "",
         seed=trial.seed,
         state=trial.standing,
         value=trial.value if trial.is_complete else None,
-        identity_mean=trial.facts.get("identity_mean"),
-        loss_per_read=trial.facts.get("loss_per_read"),
-        updates=trial.facts.get("updates"),
-        samples=trial.facts.get("samples"),
-        parameters=trial.facts.get("parameters"),
-        receptive_field=trial.facts.get("receptive_field"),
-        seconds=trial.facts.get("seconds"),
-        device=trial.facts.get("device"),
+        identity_mean=training.identity_mean,
+        loss_per_read=training.loss_per_read,
+        updates=training.updates,
+        samples=training.samples,
+        parameters=training.parameters,
+        receptive_field=training.receptive_field,
+        seconds=training.seconds,
+        device=training.device,
         taken_over=trial.taken_over,
         folder=trial.folder,
         message=trial.message,
@@ -243,10 +245,10 @@ def _guessing(stand: Standing) -> str:
         return ""
     data = stand.winner.config.get("data", {})
     letters = max(len(source.get("alphabet", ALPHABET)) for source in (data, *data.get("sources", {}).values()))
-    trials = stand.trials_of(stand.conclusion.winner)
+    trainings = [summary_of(trial) for trial in stand.trials_of(stand.conclusion.winner)]
     identity, floor = (
-        statistics.fmean(math.nan if t is None else t for t in of)
-        for of in ([t.facts.get(name) for t in trials] for name in ("identity_mean", "identity_floor"))
+        statistics.fmean(math.nan if value is None else value for value in of)
+        for of in ([t.identity_mean for t in trainings], [t.identity_floor for t in trainings])
     )
     return guessing(stand.loss_of(stand.conclusion.winner), letters, identity, floor)
 
@@ -284,6 +286,7 @@ def point_facts(stand: Standing, point: str, level: float) -> PointFacts:
         level: a loss in nats per base; `seconds_to_level` is the time until the point first reaches it.
     """
     trials = stand.trials_of(point)
+    trainings = [summary_of(trial) for trial in trials]
     found = stand.conclusion
     values = {trial.seed: trial.measured() for trial in trials if trial.seed is not None}
     settings = dict(stand.settings.get(point, {}))
@@ -298,14 +301,14 @@ def point_facts(stand: Standing, point: str, level: float) -> PointFacts:
         seeds=len(values),
         values=values,
         measured={trial.seed: trial.measured(stand.measure) for trial in trials if trial.seed is not None},
-        identity_mean=_mean(t.facts.get("identity_mean") for t in trials),
-        loss_per_read=_mean(t.facts.get("loss_per_read") for t in trials),
-        updates=_mean(t.facts.get("updates") for t in trials),
-        samples=_mean(t.facts.get("samples") for t in trials),
-        seconds=_mean(t.facts.get("seconds") for t in trials),
-        area_under_curve=_mean(t.facts.get("area_under_curve") for t in trials),
+        identity_mean=_mean(t.identity_mean for t in trainings),
+        loss_per_read=_mean(t.loss_per_read for t in trainings),
+        updates=_mean(t.updates for t in trainings),
+        samples=_mean(t.samples for t in trainings),
+        seconds=_mean(t.seconds for t in trainings),
+        area_under_curve=_mean(t.area_under_curve for t in trainings),
         seconds_to_level=finite(statistics.fmean(reached(t.curve, level, "seconds") for t in trials)) if trials else None,
-        parameters=trials[0].facts.get("parameters") if trials else None,
+        parameters=trainings[0].parameters if trainings else None,
         state=state_of(stand, point),
         taken_over=sum(bool(t.taken_over) for t in trials),
         curves=[t.curve for t in trials],
@@ -333,7 +336,7 @@ def confounding(stand: Standing, points: list[PointFacts]) -> str:
 
 def mixed_paths(trials: list[TrialRecord]) -> str:
     """The sentence about compared trials that were not computed in the same way; empty if they were."""
-    paths = sorted({path for trial in trials if (path := trial.facts.get("path"))})
+    paths = sorted({path for trial in trials if (path := summary_of(trial).path)})
     if len(paths) < 2:
         return ""
     return (
@@ -379,13 +382,13 @@ def provenance(studies: dict[str, optuna.Study], stages: list[StageFacts]) -> Pr
     def seen(values: Iterable[str | None]) -> list[str]:
         return [as_text(value) for value in dict.fromkeys(values) if value]
 
-    known = [trial.facts for trial in trials]
-    versions = (", ".join(f"{k} {v}" for k, v in facts["versions"].items()) for facts in known if facts.get("versions"))
+    trainings = [summary_of(trial) for trial in trials]
+    versions = (", ".join(f"{k} {v}" for k, v in each.versions.items()) for each in trainings if each.versions)
     return Provenance(
         versions=list(dict.fromkeys(versions)),
-        commit=seen(facts.get("commit") for facts in known),
-        data=seen(facts.get("data") for facts in known),
-        device=seen(facts.get("device") for facts in known),
-        path=seen(facts.get("path") for facts in known),
+        commit=seen(each.commit for each in trainings),
+        data=seen(each.data for each in trainings),
+        device=seen(each.device for each in trainings),
+        path=seen(each.path for each in trainings),
         commands=[stage.command for stage in stages],
     )

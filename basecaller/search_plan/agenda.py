@@ -15,6 +15,7 @@ from basecaller.hpo.best import standing
 from basecaller.hpo.designs import most_runs, rung_size
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
+from basecaller.runs.summary import summary_of
 from basecaller.runs.task import STEPS
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.finalists import contenders
@@ -282,7 +283,7 @@ class Agenda:
 
     def _cost(self, trial: TrialRecord) -> float:
         """The estimated cost of a trial, from its own config."""
-        config, path = trial.config, "torch" if str(trial.facts.get("path")).startswith("torch") else "native"
+        config, path = trial.config, "torch" if str(summary_of(trial).path).startswith("torch") else "native"
         batch, networks = config["data"]["batch_size"], self.search.cfg.networks
         return training_seconds(config["model"], config["train"], batch, sizes(self.search), path, networks)
 
@@ -305,7 +306,7 @@ class Agenda:
 
 def _seconds(trial: TrialRecord) -> float:
     """Duration of the training of a trial in seconds; 0 without a result."""
-    return float(trial.facts.get("seconds") or 0.0)
+    return summary_of(trial).seconds or 0.0
 
 
 def _age(trial: TrialRecord, now: float) -> float:

@@ -23,6 +23,7 @@ from basecaller.hpo.identity import digest
 from basecaller.hpo.storage import open_study
 from basecaller.reporting.contents import Gain, SeedScores, WinnerFacts, WinnerTraining
 from basecaller.runs.code_version import code_version
+from basecaller.runs.summary import summary_of
 from basecaller.scores import HeldOutReads, HeldOutScores
 from basecaller.search_plan.finalists import DEFAULTS, WINNER, Candidates
 from basecaller.settings import settings
@@ -75,13 +76,13 @@ def write_winner(
             with replacing(kept / name) as partial:
                 shutil.copyfile(source / name, partial)
     overrides = [*candidates.given, *candidates.lines(WINNER), *longer, f"seed={seed}"]
-    test = scores[WINNER][seed]
+    test, training = scores[WINNER][seed], summary_of(best)
     facts = WinnerFacts(
         settings=dict(sorted(candidates.settings[WINNER].items())),
         val_loss=best.value,
         test=HeldOutScores(**{field.name: getattr(test, field.name) for field in fields(HeldOutScores)}),
         gain=gain(scores[WINNER], scores[DEFAULTS], candidates, longer),
-        facts=WinnerTraining(**{field.name: best.facts.get(field.name) for field in fields(WinnerTraining)}),
+        facts=WinnerTraining(**{field.name: getattr(training, field.name) for field in fields(WinnerTraining)}),
         command=command("train", overrides),
         folder=str(kept),
         study=study_name,
