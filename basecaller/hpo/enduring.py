@@ -111,10 +111,6 @@ class EnduringStorage(DatabaseStorage):
         with suppress(optuna.exceptions.StorageInternalError, DBAPIError):
             super().record_heartbeat(trial_id)
 
-    @_enduring
-    def _get_stale_trial_ids(self, study_id: int) -> list[int]:
-        return super()._get_stale_trial_ids(study_id)
-
     @contextmanager
     def exclusive(self, key: int) -> Iterator[None]:
         """Keeps every other process on every host out of the block if the server is PostgreSQL (an advisory lock).
@@ -146,6 +142,6 @@ class EnduringStorage(DatabaseStorage):
         return connection
 
 
-for _name in (*vars(BaseStorage), "set_study_attributes", "add_trials", "write_trial", "end_trial"):
+for _name in (*vars(BaseStorage), "stale_trials", "set_study_attributes", "add_trials", "write_trial", "end_trial"):
     if not _name.startswith("_") and callable(getattr(DatabaseStorage, _name, None)):
         setattr(EnduringStorage, _name, _enduring(getattr(DatabaseStorage, _name)))

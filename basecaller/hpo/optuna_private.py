@@ -183,6 +183,13 @@ class DatabaseStorage(_CachedStorage):
         """The storage behind the cache."""
         return self._backend
 
+    def stale_trials(self, study_id: int) -> list[int]:
+        """The running trials of a study whose job no longer records heartbeats."""
+        return super()._get_stale_trial_ids(study_id)
+
+    def _get_stale_trial_ids(self, study_id: int) -> list[int]:
+        return self.stale_trials(study_id)
+
     def set_study_attributes(self, study_id: int, attributes: Attributes) -> None:
         """Sets a study's attributes in one transaction, if the database supports it.
 
