@@ -83,7 +83,7 @@ def test_a_value_that_means_the_same_becomes_the_fields_type(name, value, expect
         ("width", 12, "x.width=12: must be a power of two"),
         ("kind", "c", "x.kind=c: must be one of a, b"),
         ("on", "perhaps", "x.on=perhaps: must be true or false"),
-        ("files", ["f", "f"], r"x.files=\[f,f\]: must not name one twice"),
+        ("files", ["f", "f"], r"x.files=\[f,f\]: must not repeat a value"),
         ("files", "f", r"x.files=f: must be a list or null, as in x.files=\[f\]"),
         ("more", [], "must be a mapping"),
         ("name", "äöü", "x.name=äöü: must be at most 4 bytes long"),

@@ -173,7 +173,7 @@ def test_a_search_in_another_locale_writes_and_prints_all_it_has_to_say(tmp_path
         assert "±" in (tmp_path / "outputs/tiny" / name).read_text(encoding="utf-8")
     assert "outputs/tiny/report.html" in run("report").stdout
     refused = run("train", "experiment=Zürich", code=2)
-    assert "is no text in this locale (ascii); set PYTHONUTF8=1" in refused.stderr
+    assert "not text in this locale (ascii); set PYTHONUTF8=1" in refused.stderr
 
 
 @pytest.mark.slow
@@ -358,7 +358,7 @@ sys.meta_path.insert(0, Interrupting())
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "status", "told"),
-    [("hydra", -signal.SIGINT, ""), ("basecaller.training.fit", 130, "interrupted; the same command goes on from here\n")],
+    [("hydra", -signal.SIGINT, ""), ("basecaller.training.fit", 130, "interrupted; the same command continues from here\n")],
     ids=["while it starts", "while it works"],
 )
 def test_control_c_ends_a_command_without_a_traceback(tmp_path, module, status, told):

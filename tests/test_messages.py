@@ -23,7 +23,7 @@ from basecaller.messages import is_users, readable
         ("optimizer=nonesuch", "optimizer=nonesuch: no such option; there are adagrad, adam"),
         (
             "data.folder=my reads!(",
-            "data.folder=my reads!(: cannot be read; text with blanks or special characters needs quotes",
+            "data.folder=my reads!(: cannot be read; text with spaces or special characters needs quotes",
         ),
         ("data.folder", "data.folder: must be key=value"),
         ("optimizer.lr=1,2", "optimizer.lr=1,2: several values are a sweep, which needs -m; a list is optimizer.lr=[1,2]"),

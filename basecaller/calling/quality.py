@@ -149,7 +149,7 @@ def calibration_from(place: Path) -> Calibration:
     try:
         return from_json(CalibrationFit, read_json(file)).calibration
     except ValueError:
-        raise DataError(f"calibration={place}: is no calibration.json of basecaller.evaluate, and has none in it") from None
+        raise DataError(f"calibration={place}: neither a calibration.json of basecaller.evaluate nor its folder") from None
 
 
 def read_calibration(folder: Path) -> Calibration | None:

@@ -118,7 +118,7 @@ def test_pod5_reads_become_fastq_and_bam_and_are_not_called_again(model, tmp_pat
     assert (tmp_path / "calls/sub/reads.fastq").stat().st_mtime_ns == before
     refused = run("basecall", f"model={model}", "reads=reads", "decoder=beam", "output=calls", code=2)
     assert "output=calls: has basecalls of" in refused.stderr
-    assert "not the same in decoder" in " ".join(refused.stderr.split())
+    assert "which differs in decoder" in " ".join(refused.stderr.split())
     run("basecall", f"model={model}", f"reads={path}", "decoder=greedy", "output=bam", "format=bam")
     records = list(pysam.AlignmentFile(str(tmp_path / "bam/reads.bam"), "rb", check_sq=False))
     assert len(records) == 6

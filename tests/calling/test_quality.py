@@ -58,5 +58,5 @@ def test_a_calibration_is_read_from_its_file_or_folder(tmp_path):
 def test_what_is_no_calibration_is_named(tmp_path, content):
     if content is not None:
         (tmp_path / "calibration.json").write_text(content)
-    with pytest.raises(DataError, match=r"calibration=.*: is no calibration\.json of basecaller\.evaluate"):
+    with pytest.raises(DataError, match=r"calibration=.*: neither a calibration\.json of basecaller\.evaluate"):
         calibration_from(tmp_path)

@@ -191,7 +191,7 @@ def test_letters_other_than_acgt_cost_their_chunk_only(tmp_path):
 
 BAD = {
     "missing": ("does not exist", lambda pod, bam: pod.unlink()),
-    "missing bam": ("is no file", lambda pod, bam: bam.unlink()),
+    "missing bam": ("is not a file", lambda pod, bam: bam.unlink()),
     "truncated pod5": ("cannot read", lambda pod, bam: pod.write_bytes(pod.read_bytes()[:-2000])),
     "foreign pod5": ("cannot read", lambda pod, bam: pod.write_text("reads, honestly")),
     "truncated bam": ("cannot read", lambda pod, bam: bam.write_bytes(bam.read_bytes()[:-500])),

@@ -76,10 +76,10 @@ def test_tables_are_read_in_the_forms_they_come_in(tmp_path, header, row):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "is no table of k-mers"),
-        ("read\tlength\n", "is no table of k-mers"),
+        ("", "is not a table of k-mers"),
+        ("read\tlength\n", "is not a table of k-mers"),
         ("A 1\nC 2\nG 3\n", "has no level for 1 of 4 1-mers"),
-        ("AA 1\nACG 2\n", "row 2: ACG is no 2-mer"),
+        ("AA 1\nACG 2\n", "row 2: ACG is not a 2-mer"),
         ("A 1\nC two\n", "row 2: could not convert"),
         ("A 1\nC\n", "row 2"),
     ],
@@ -97,7 +97,7 @@ def test_a_table_of_ones_own_needs_no_offset(tmp_path, run: Command):
     told = run("prepare", *TINY, "data.min_bases=60", "data.max_bases=90", f"data.pore_model={path}")
     assert "correlation with mine.tsv" in told.stdout
     assert "as given: 0.9" in " ".join(told.stdout.split())
-    with pytest.raises(DataError, match=r"data\.pore_model: gone\.tsv is no file"):
+    with pytest.raises(DataError, match=r"data\.pore_model: gone\.tsv is not a file"):
         data_settings(compose_config(["data.pore_model=gone.tsv"]))
 
 

@@ -54,14 +54,14 @@ def test_a_finished_search_is_told_whole(folder, run: Command):
     taken = [t for stage in facts["stages"] for t in stage["trials"] if t["taken_over"]]
     assert len(facts["taken_over"]) == len(taken) >= 2  # padding's winner is half of the batch-norm stage
     asked_of_choices = [stage for stage in facts["stages"] if len(stage["choices"]) > 1]
-    assert len(figures(html)) == len(asked_of_choices) + 2 + len(PLAN)  # how the winner learned, and the chain
+    assert len(figures(html)) == len(asked_of_choices) + 2 + len(PLAN)  # how the winner learned, and the stages
     assert "http://" not in html.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     )
     assert "src=" not in html  # one file, nothing fetched
     assert any(stage["guessing"] for stage in facts["stages"])  # so few chunks teach nothing
     (line,) = facts["data"]
-    assert "chunks to train on: a network learns so few by heart" in line
+    assert "chunks to train on: a network memorises so few" in line
     assert line in html
     assert line in markdown
     shown = run("report").stdout
