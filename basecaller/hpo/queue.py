@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 3
 """How often a point is given to another process after a process dies while working on it."""
 
-KILLED = "its process died, perhaps for want of memory; a smaller batch needs less"
+KILLED = "its process died, perhaps for lack of memory; a smaller batch needs less"
 """The message of a trial that is no longer given to another process."""
 
 CLAIM_TIMEOUT = 10.0
@@ -45,7 +45,7 @@ def study_lock(folder: Path, study: optuna.Study) -> Iterator[None]:
 
 
 def place(folder: Path) -> str:
-    """A name for the folder of the locks. Hosts with a shared file system have the same name, others their own."""
+    """A name for the folder of the locks: the same for hosts that share a file system, different for others."""
     return _place(folder.resolve())
 
 

@@ -120,7 +120,7 @@ def open_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
     elif written != FORMAT:
         raise StorageError(
             f"storage={without_password(url)}: study {name} was written by another version of this program (format "
-            f"{written}, this one has {FORMAT}); go on with that version, or use another experiment= or storage="
+            f"{written}, this one has {FORMAT}); continue with that version, or use another experiment= or storage="
         )
     return study
 

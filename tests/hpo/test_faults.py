@@ -42,7 +42,7 @@ def test_a_storage_that_goes_away_in_mid_trial_is_waited_for(folder, server):
     server.start()
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert "is away; waiting" in errors
+    assert "is unreachable; waiting" in errors
     study = current_study(server.url, "away", "none")
     assert sorted(points(study)) == ["optimizer.lr=0.001", "optimizer.lr=0.01"]
     assert len(study.trials) == 2
@@ -123,7 +123,7 @@ def test_a_point_over_which_processes_die_ends_as_killed_and_the_others_go_on(fo
     assert standing(study).failed == {"optimizer.lr=0.5": "killed"}
     died = [t for t in trials_of(study) if t.point == "optimizer.lr=0.5"]
     assert len(died) == queue.ATTEMPTS
-    assert "want of memory" in died[-1].message
+    assert "lack of memory" in died[-1].message
     assert not study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
 
 

@@ -223,7 +223,7 @@ def test_a_logger_that_fails_costs_one_warning_and_not_the_training(monkeypatch,
     monkeypatch.setattr(CsvLogger, broken, full)
     result = train(job_of("logger=[csv,tensorboard]"))
     warnings = [record.getMessage() for record in caplog.records if "logger=" in record.getMessage()]
-    assert warnings == ["logger=csv: [Errno 28] No space left on device; the training goes on without it"]
+    assert warnings == ["logger=csv: [Errno 28] No space left on device; the training continues without it"]
     (points,), _ = read_tensorboard()
     assert_logged(points, result)
 
