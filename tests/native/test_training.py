@@ -75,7 +75,7 @@ def test_a_training_begun_by_another_path_begins_anew_and_says_so(dataset, tmp_p
     with pytest.raises(KeyboardInterrupt):
         train(dataset, job(tmp_path / "killed", native="off"), kill, model=WIDE)
     resumed = train(dataset, job(tmp_path / "killed", native="on"), model=WIDE)
-    assert "begun by torch float32, begins anew by native float32" in caplog.text
+    assert "begun with torch float32, starts again with native float32" in caplog.text
     assert losses(resumed) == losses(train(dataset, job(tmp_path / "whole", native="on"), model=WIDE))
 
 
@@ -141,7 +141,7 @@ def test_without_a_build_pytorch_trains_and_says_so_once(dataset, tmp_path, fres
     outcome = train(dataset, job(tmp_path / "run", epochs=1), model=WIDE)
     choose_path(WIDE, CPU)
     assert outcome.facts.path == "torch float32"
-    (said,) = [record.message for record in caplog.records if "PyTorch computes" in record.message]
+    (said,) = [record.message for record in caplog.records if "PyTorch is used" in record.message]
     assert reason.replace("FOLDER", str(fresh)) in said
     with pytest.raises(SettingError, match=r"train\.native=on: .*; use train\.native=auto"):
         choose_path(WIDE, CPU, "on")
@@ -248,5 +248,5 @@ def test_a_result_of_another_path_is_trained_again(run, tmp_path, monkeypatch):
     monkeypatch.setenv(build.COMPILER, "/nowhere/cc")
     told = run("train", *overrides).stderr
     assert re.search("computed by native (float32|bfloat16), here it would be torch float32; trained again here", told)
-    assert "PyTorch computes" in told
+    assert "PyTorch is used" in told
     assert "trained before" in run("train", *overrides).stderr
