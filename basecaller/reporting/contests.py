@@ -27,8 +27,8 @@ TOO_FEW = "fewer than two optimizers were tried to the end"
 
 @dataclass(frozen=True)
 class Gap:
-    """How far one point's loss is above another's over shared seeds, in nats per base. `band` on either side covers the
-    differences that points of equal worth show in 95 of 100 contests, see `ranking.threshold`."""
+    """How far one point's loss is above another's over shared seeds, in nats per base. A `band` on either side covers the
+    difference between points of equal worth in 95 of 100 contests, see `ranking.threshold`."""
 
     mean: float
     band: float
@@ -70,7 +70,7 @@ class Contest:
     def trouble(self) -> str:
         """Why there is no conclusion; empty if there is one."""
         if self.found.kind == "one seed":
-            return "one seed says nothing of noise"
+            return "one seed does not show the noise"
         return "there is nothing to compare with" if self.found.kind in ("failed", "no contest") else ""
 
     def best(self, choices: Iterable[Any]) -> str | None:

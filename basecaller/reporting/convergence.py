@@ -119,7 +119,7 @@ def _words(stand: Standing, level: float, needed: dict[int, float]) -> str:
         return ""
     ours, theirs = ([stand.complete[point, seed] for seed in shared] for point in pair)
     samples = _compared([needed[t.number] for t in ours], [needed[t.number] for t in theirs], "samples")
-    text = f"to a loss of {level:.4f} {samples}"
+    text = f"{samples} to reach a loss of {level:.4f}"
     if stand.measure != "area_under_curve":  # else the verdict already says it
         areas = [[t.measured("area_under_curve") for t in of] for of in (ours, theirs)]
         text += f"; mean loss along the way (area under the curve) {_compared(areas[0], areas[1], 'nats per base', 4)}"

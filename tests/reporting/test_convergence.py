@@ -43,4 +43,5 @@ def test_a_point_that_never_learns_does_not_set_the_level_of_convergence():
     found = convergence(stand)
     assert found.level == 1.3
     assert list(found.samples.values()).count(None) == 1
-    assert "to a loss of 1.3000 224 against 280 samples (difference 56" in found.text
+    assert "224 against 280 samples (difference 56" in found.text
+    assert "to reach a loss of 1.3000" in found.text

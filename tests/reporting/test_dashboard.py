@@ -141,7 +141,7 @@ def test_a_note_tells_question_answer_doubts_and_command(folder):
     assert "- optimizer=adam from trial 3 of tiny/lr/x" in told
     assert told.endswith("**Run it again:** `python -m basecaller.train -m stage=padding padding=off,on`")
     one = study_of("one", {of: losses[:1] for of, losses in CLEAR.items()}, ("padding",), choice="padding")
-    assert "**How sure:** Not known: a single seed says nothing of the noise." in note_of(facts_of(one))
+    assert "**How sure:** Not known: a single seed does not show the noise." in note_of(facts_of(one))
 
 
 def test_what_has_not_changed_is_not_written_again(folder, monkeypatch):

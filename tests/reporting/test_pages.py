@@ -104,5 +104,5 @@ def test_the_page_reads_on_a_phone_on_paper_and_aloud(folder):
     told = next(label for label in labels if label.startswith("padding, "))
     (loser,) = [choice for choice in facts["stages"][0]["choices"] if not choice["wins"]]
     assert f"{loser['label']} {loser['difference']:+.4f}" in told
-    assert f"| {loser['label']} | {loser['difference']:+.4f} |" in markdown.partition("## The chain")[0]
+    assert f"| {loser['label']} | {loser['difference']:+.4f} |" in markdown.partition("## The stages")[0]
     assert any("untuned defaults, validation" in label for label in labels)
