@@ -1,4 +1,4 @@
-"""What people who know Hydra type: every form of a sweep, a stage of their own, changed folders, names; and what is refused."""
+"""What users of Hydra type: every form of a sweep, their own stages, changed folders, names, and invalid lines."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ STOCK = {
 
 
 @pytest.mark.parametrize("line", STOCK)
-def test_a_line_that_cannot_be_gives_one_plain_message(run: Command, tmp_path: Path, line):
+def test_an_invalid_sweep_gives_one_plain_message(run: Command, tmp_path: Path, line):
     done = run("train", "-m", line, code=2)
     assert STOCK[line] in done.stderr
     (message,) = done.stderr.splitlines()
@@ -146,7 +146,7 @@ def test_a_line_that_cannot_be_gives_one_plain_message(run: Command, tmp_path: P
         ("--config-dri=mine", "--config-dri=mine: no such flag"),
     ],
 )
-def test_a_single_training_that_cannot_be_gives_one_plain_message(run: Command, line, words):
+def test_an_invalid_training_gives_one_plain_message(run: Command, line, words):
     (message,) = [line for line in run("train", line, code=2).stderr.splitlines() if " preparing " not in line]
     assert message.startswith("error: ")
     assert words in message
@@ -177,7 +177,7 @@ def test_a_study_is_the_same_however_its_settings_are_written(untrained, one, ot
     assert len(again.trials) == len(first.trials)
 
 
-def test_the_kind_of_a_distribution_is_that_of_the_setting(untrained):
+def test_a_distribution_has_the_type_of_its_setting(untrained):
     kinds = {"optimizer.lr": FloatDistribution, "data.batch_size": IntDistribution, "model.batch_norm": CategoricalDistribution,
              "optimizer": CategoricalDistribution, "train.schedule": CategoricalDistribution}  # fmt: skip
     study = sweep("optimizer=sgd,adam", "optimizer.lr=1,2", "data.batch_size=2,4", "model.batch_norm=true,false",
@@ -204,7 +204,7 @@ def test_the_kind_of_a_distribution_is_that_of_the_setting(untrained):
         ),
     ],
 )
-def test_a_stage_of_ones_own_may_say_its_params_in_yaml(untrained, folder: Path, params, expected):
+def test_your_own_stage_may_give_its_params_in_yaml(untrained, folder: Path, params, expected):
     (folder / "mine/stage").mkdir(parents=True)
     stage = "{name: own, question: What?, choice: null, simple_first: false, replicates: 1, rate_factor: 1.0, extend: 0}"
     text = f"# @package _global_\nstage: {stage}\nhydra:\n  sweeper:\n    params: {params}\n"
@@ -246,7 +246,7 @@ def test_points_that_were_pruned_are_trained_once_the_pruner_is_off():
     assert not study.get_trials(states=(TrialState.PRUNED, TrialState.WAITING))
 
 
-def test_a_validation_loss_that_is_no_number_is_a_divergence(monkeypatch, folder: Path):
+def test_a_validation_loss_of_nan_is_a_divergence(monkeypatch, folder: Path):
     from basecaller.training import fit
 
     real = fit.evaluate
@@ -261,7 +261,7 @@ def test_a_validation_loss_that_is_no_number_is_a_divergence(monkeypatch, folder
     assert not list(folder.glob("outputs/tiny/runs/*/result.json"))
 
 
-def test_a_finished_run_without_a_finite_loss_is_not_taken_over(folder: Path):
+def test_a_finished_run_without_a_finite_loss_is_not_reused(folder: Path):
     study = sweep("optimizer.lr=0.01")
     file = folder / study.trials[0].user_attrs["folder"] / "result.json"
     content = json.loads(file.read_text())
@@ -272,7 +272,7 @@ def test_a_finished_run_without_a_finite_loss_is_not_taken_over(folder: Path):
 
 
 @pytest.mark.parametrize("broken", ["train", "asdict"])
-def test_a_trial_ends_whatever_breaks_between_its_claim_and_its_end(monkeypatch, broken):
+def test_a_trial_ends_whatever_fails_between_its_claim_and_its_end(monkeypatch, broken):
     monkeypatch.setattr(life, broken, lambda *_, **__: 1 / 0)
     with pytest.raises(BasecallerError, match="failed"):
         sweep("optimizer.lr=0.01")
@@ -291,7 +291,7 @@ def test_a_trial_ends_whatever_breaks_between_its_claim_and_its_end(monkeypatch,
         ("data.batch_size=2,4", {"data.batch_size": "lowest"}),
     ],
 )
-def test_a_settings_own_bound_is_no_edge(monkeypatch, axis, edge):
+def test_a_bound_of_a_setting_is_not_an_edge(monkeypatch, axis, edge):
     key = axis.partition("=")[0]
 
     def train(job, on_point):

@@ -1,4 +1,4 @@
-"""The sweeper knows nothing of basecalling: it sweeps any `Task`, here a noisy quadratic with a config of its own."""
+"""The sweeper knows nothing of basecalling: it sweeps any `Task`, here a noisy quadratic with its own config."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ TASK = Toy()
 
 
 def run(config: DictConfig) -> None:
-    """A job: how high it is at x, y and rate; lowest at 2, 0.25 and 1, with the noise of its dice."""
+    """A job: the quadratic at x, y and rate, lowest at 2, 0.25 and 1, with noise from the seed `dice`."""
     study, number = config.works_for
     with claim(config.db, study, number, Path("locks"), {"config": OmegaConf.to_container(config)}) as trial:
         assert trial is not None
@@ -111,7 +111,7 @@ def entries(study: optuna.Study) -> Counter[tuple[str, int | None]]:
 
 
 @pytest.mark.slow
-def test_a_stage_runs_by_its_design_and_once_and_the_next_takes_its_winner(caplog):
+def test_a_stage_runs_once_by_its_design_and_the_next_uses_its_winner(caplog):
     caplog.set_level("INFO", logger="basecaller")
     first = sweep("ask=first")
     won = standing(first).winner

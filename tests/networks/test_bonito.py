@@ -1,4 +1,4 @@
-"""Bonito's network and recipe: trained, swept, called with, exported, and searched for."""
+"""Bonito's network and recipe: training, sweeps, basecalls, export and search."""
 
 from __future__ import annotations
 

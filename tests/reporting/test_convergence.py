@@ -22,7 +22,7 @@ def test_samples_to_a_level_are_linear_between_points():
     assert math.isinf(reached(curve, 0.5))
 
 
-def test_a_curve_tells_what_was_reached_at_equal_cost():
+def test_a_curve_gives_the_loss_at_equal_cost():
     losses = [1.4, 1.0, 0.9]
     curve = [{"samples": 10 * i, "updates": i, "seconds": 2.0 * i, "val_loss": loss} for i, loss in enumerate(losses, 1)]
     assert reached(curve, 1.2, "seconds") == pytest.approx(3.0)

@@ -30,7 +30,7 @@ def figures(html: str) -> list[ElementTree.Element]:
     return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", html, re.DOTALL)]
 
 
-def test_a_finished_search_is_told_whole(folder, run: Command):
+def test_a_finished_search_is_reported_completely(folder, run: Command):
     search().run()
     facts, html, markdown = report(folder)
     assert [stage["name"] for stage in facts["stages"]] == [*PLAN, "headline"]
@@ -59,7 +59,7 @@ def test_a_finished_search_is_told_whole(folder, run: Command):
         "http://creativecommons.org", ""
     )
     assert "src=" not in html  # one file, nothing fetched
-    assert any(stage["guessing"] for stage in facts["stages"])  # so few chunks teach nothing
+    assert any(stage["guessing"] for stage in facts["stages"])  # a network learns nothing from so few chunks
     (line,) = facts["data"]
     assert "chunks to train on: a network memorises so few" in line
     assert line in html
@@ -113,7 +113,7 @@ def test_failures_are_shown_with_their_reason(folder):
     assert "lower optimizer.lr" in html
 
 
-def test_nothing_run_is_one_message_and_makes_no_file(tmp_path, run: Command):
+def test_a_report_of_nothing_is_one_message_and_makes_no_file(tmp_path, run: Command):
     done = run("report", "experiment=nonesuch", code=2)
     assert "experiment=nonesuch" in done.stderr
     assert not (tmp_path / "outputs").exists()
@@ -145,7 +145,7 @@ def test_a_watched_report_follows_the_search_and_ends_with_it(folder, monkeypatc
 
 @pytest.mark.slow
 def test_a_served_report_stays_after_the_search_has_ended(call: Command, monkeypatch):
-    """A page that is open loads itself once more, up to ten seconds later."""
+    """An open page reloads itself once more, up to ten seconds later."""
     made = search()
     made.run_stage("padding")
     made._save(report=False, state="finished")
@@ -166,7 +166,7 @@ def test_a_served_report_stays_after_the_search_has_ended(call: Command, monkeyp
 
 
 @pytest.mark.slow
-def test_a_search_that_fails_ends_the_watching(folder, monkeypatch):
+def test_a_failing_search_ends_the_watching(folder, monkeypatch):
     made = search()
     monkeypatch.setattr(made, "first_round", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
