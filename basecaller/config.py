@@ -63,7 +63,7 @@ def composed(overrides: list[str], name: str = "config", sections: Mapping[str, 
     GlobalHydra.instance().clear()
     try:
         file = Path(conf_dir()) / name
-        # the winner may differ from a trial in any setting, not only in those that conf/ lists
+        # the winner may differ from a trial in any setting, also in settings that conf/ does not list
         overrides = [f"++{line}" if line.startswith("search.winner.") else line for line in overrides]
         with initialize_config_dir(str(file.parent)):
             config = compose(file.name, overrides, return_hydra_config=True)

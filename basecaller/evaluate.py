@@ -205,7 +205,7 @@ def render(evaluation: Evaluation, output: Path, console: Console) -> None:
         runs.add_row("called with the correct length", *(f"{each.correct:.1%}" for each in scores.homopolymers))
         console.print(runs)
     definition = (
-        "Identity by Bonito's definition: matches over the columns of a local alignment (gap open 8, extend 4), 0 where less "
+        "Identity by Bonito's definition: matches over the columns of a local alignment (gap open 8, extend 4), 0 if less "
         "than half of the chunk aligns." if of_chunks else
         "Identity: matches over the columns of minimap2's best alignment of each read; reads that do not align are left out."
     )  # fmt: skip

@@ -91,7 +91,7 @@ def identity_summary(
     Args:
         calls, truths: one string for each read.
         alphabet: their letters.
-        alignments: of each call to its truth, where they are known.
+        alignments: alignment of each call to its truth, if known.
     """
     if alignments is None:
         alignments = [align(call, truth, alphabet) for call, truth in zip(calls, truths, strict=True)]

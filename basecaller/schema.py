@@ -224,7 +224,7 @@ class BasecallOptions:
     Attributes:
         model: Folder of a training, such as outputs/tiny/winner, or the best.pt in it.
         reads: POD5 file, or a folder of them.
-        output: Folder for the basecalls, one file per POD5 file; those that exist are kept. It holds calls of one model only.
+        output: Folder for the basecalls, one file per POD5 file; existing files are kept. It holds calls of one model only.
         format: Format of the basecalls; SAM and BAM have move tables (mv) and mean qualities (qs).
         decoder: `beam` search, or the best path (`greedy`).
         calibration: Calibration of the qualities: calibration.json of `basecaller evaluate`, or its folder. null: the model's.

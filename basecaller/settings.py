@@ -108,7 +108,7 @@ def _source(name: Any, values: dict[str, Any], where: str) -> Any:
         raise SettingError(f"{where}.validation + {where}.test: must leave something to train on (below 1)")
     alphabet = getattr(source, "alphabet", ALPHABET)
     if len(set(alphabet)) < len(alphabet) or not alphabet.isascii() or not alphabet.isalpha():
-        raise SettingError(f"{where}.alphabet={alphabet}: must be different letters, the first that of label 1")
+        raise SettingError(f"{where}.alphabet={alphabet}: must be distinct letters, for the labels 1, 2, ...")
     return source
 
 

@@ -1,4 +1,4 @@
-"""`--help`: every key of a command with its type, its default, and what it means."""
+"""`--help`: every key of a command with its type, default and meaning."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@
 | `read_ids.npy` | bytes [chunks] | the read each chunk was cut from |
 | `splits.npy` | uint8 [chunks] | index into `SPLITS` |
 | `signal_rows.npy` | int64 [2 x chunks] | in place of `signals.npy`: the file, and the row in it, that is the chunk's signal |
-| `places.npy` | int64 [4 x blocks] | what aligned chunks cover: chunk, contig (of `meta.json`), first and last position |
+| `places.npy` | int64 [4 x blocks] | blocks of aligned chunks: chunk, contig (of `meta.json`), first and last position |
 | `meta.json` | | source, settings, counts, contigs, fingerprint; written last |
 """
 

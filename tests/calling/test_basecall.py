@@ -415,5 +415,5 @@ def test_other_alphabets_reach_fastq(tmp_path, monkeypatch, run: Command):
     told = run("evaluate", "model=run")
     assert "identity" in told.stdout
     assert OmegaConf.load("run/config.yaml").data.alphabet == "ACGTM"
-    with pytest.raises(SettingError, match=r"data\.alphabet=ACGA: must be different letters"):
+    with pytest.raises(SettingError, match=r"data\.alphabet=ACGA: must be distinct letters"):
         train(resolve_job(compose_config([*given[:2], "data.alphabet=ACGA"]), tmp_path / "y"))

@@ -141,9 +141,7 @@ TUNED = Candidates({"winner": SETTINGS, "defaults": SETTINGS | {"padding": "on"}
 
 def test_the_gain_names_what_it_is_relative_to():
     ours, theirs = {1001: scores(0.5, 0.8, 0.9)}, {1001: scores(0.7, 0.7, 0.8)}
-    assert (
-        "over the untuned defaults, trained alike" in gain(ours, theirs, TUNED).text
-    )  # data is not a setting
+    assert "over the untuned defaults, trained alike" in gain(ours, theirs, TUNED).text  # data is not a setting
     given = ("experiment=x", "data.reads=300", "optimizer=sgd", "data.batch_size=2")
     text = gain(ours, theirs, dataclasses.replace(TUNED, given=given)).text
     assert "over the untuned defaults with your optimizer=sgd, data.batch_size=2, trained alike" in text
