@@ -201,7 +201,7 @@ def _checked(kind: type, values_json: str, where: str) -> Any:
     names = [f.name for f in dataclasses.fields(kind)]
     for name in values:
         if name not in names:
-            raise SettingError(f"{inside}{name}: unknown key; known are {', '.join(names)}")
+            raise SettingError(f"{inside}{name}: unknown key; known keys are {', '.join(names)}")
     for name in names:
         if values.get(name, MISSING) == MISSING:
             raise SettingError(f"{inside}{name}: must be given, as in {inside}{name}=...")

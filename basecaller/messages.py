@@ -43,7 +43,7 @@ def readable(error: Exception, sections: Mapping[str, type] = SECTIONS) -> Basec
         group, _, option = error.missing_cfg_file.rpartition("/")
         if not group:
             return SettingError(f"{option}: no such config")
-        return SettingError(f"{group}={option}: no such option; there are {', '.join(error.options or [])}")
+        return SettingError(f"{group}={option}: no such option; options are {', '.join(error.options or [])}")
     if unknown := re.match(r"Could not override '([^']+)'", text):
         return SettingError(f"{unknown[1]}: {_unknown(unknown[1], sections)}")
     if missing := re.match(r"Key '(.*?)' is not in struct", text):
@@ -88,7 +88,7 @@ def _unknown(key: str, sections: Mapping[str, type]) -> str:
     if close:
         return f"unknown key; did you mean {f'{where}.' if where else ''}{close[0]}?"
     of = " of RawCTCNet" if where == "model" else ""
-    return f"unknown key; known{of} are {', '.join(known)}"
+    return f"unknown key; known keys{of} are {', '.join(known)}"
 
 
 def is_users(error: BaseException) -> bool:

@@ -207,7 +207,7 @@ def _check_keys(cfg: DictConfig) -> None:
     known = [f.name for f in dataclasses.fields(Settings)]
     for name in map(str, cfg):
         if name not in (*known, "hydra"):
-            raise SettingError(f"{name}: unknown key; known are {', '.join(known)}")
+            raise SettingError(f"{name}: unknown key; known keys are {', '.join(known)}")
     for name in known:
         if name not in cfg:
             raise SettingError(f"{name}: missing; every training needs it")

@@ -99,7 +99,7 @@ def test_errors_about_values_name_the_key(name, value, words):
 
 def test_a_section_has_all_its_keys_and_no_others():
     assert section(Section, OmegaConf.create(WHOLE | {"count": "3", "files": ["f"]}), "x") == Section(**WHOLE)
-    with pytest.raises(SettingError, match=r"x\.colour: unknown key; known are name, rate"):
+    with pytest.raises(SettingError, match=r"x\.colour: unknown key; known keys are name, rate"):
         section(Section, WHOLE | {"colour": 1}, "x")
     for missing in ({key: value for key, value in WHOLE.items() if key != "kind"}, WHOLE | {"kind": "???"}):
         with pytest.raises(SettingError, match=r"x\.kind: must be given, as in x\.kind=\.\.\."):

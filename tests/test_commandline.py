@@ -130,7 +130,7 @@ def test_a_training_goes_to_the_folder_as_typed(tmp_path, run: Command, name, mo
         (["model=x", "reads=y", "threads=2,3"], "threads=2,3: several values are a sweep"),
         (["model=x", "reads=y", "device=abacus"], "device=abacus: must be auto, cpu, cuda or cuda:N"),
         (["model=x", "reads=y", "outputs=z"], "outputs: unknown key; did you mean output"),
-        (["model=x", "reads=y", "+colour=red"], "colour: unknown key; known are model, reads"),
+        (["model=x", "reads=y", "+colour=red"], "colour: unknown key; known keys are model, reads"),
         (["model=x", "reads=y", "output=${nonesuch}"], "output: Interpolation key 'nonesuch' not found"),
         (["model=x", "reads=y", "batch_size=1.5"], "batch_size=1.5: must be a whole number"),
         (["model=x", "reads=y", "threads=0"], "threads=0: must be at least 1"),
@@ -151,7 +151,7 @@ MESSAGES = {
     "no variable": (["storage=${oc.env:NONESUCH}"], "Environment variable 'NONESUCH' not found"),
     "no group option": (
         ["model=nonesuch"],
-        "model=nonesuch: no such option; there are bonito_ctc, bonito_ctc_small",
+        "model=nonesuch: no such option; options are bonito_ctc, bonito_ctc_small",
     ),
     "grammar": (["optimizer.lr={"], "optimizer.lr={: cannot be read"),
     "no sweep": (["optimizer.lr=1,2"], "optimizer.lr=1,2: several values are a sweep, which needs -m"),

@@ -15,12 +15,12 @@ from basecaller.messages import is_users, readable
     [
         ("train.epoch=1", "train.epoch: unknown key; did you mean train.epochs?"),
         ("exprimnt=x", "exprimnt: unknown key; did you mean experiment?"),
-        ("train.colour=1", "train.colour: unknown key; known are budget, epochs"),
+        ("train.colour=1", "train.colour: unknown key; known keys are budget, epochs"),
         ("nowhere.colour=1", "nowhere.colour: unknown key"),
         ("data.pod5=x", "data.pod5: this source has no such key; it belongs to data=pod5"),
         ("hydra.sweeper.n_jobs=2", "hydra.sweeper.n_jobs: "),
         ("hydra.launcher.n_jobs=2", "this launcher has no such key; choose one first, as in hydra/launcher=joblib"),
-        ("optimizer=nonesuch", "optimizer=nonesuch: no such option; there are adagrad, adam"),
+        ("optimizer=nonesuch", "optimizer=nonesuch: no such option; options are adagrad, adam"),
         (
             "data.folder=my reads!(",
             "data.folder=my reads!(: cannot be read; text with spaces or special characters needs quotes",

@@ -137,7 +137,7 @@ class Keys:
         options = self.group_options(key)
         if options:
             if value not in options:
-                raise SettingError(f"{key}={value}: no such option; there are {', '.join(options)}")
+                raise SettingError(f"{key}={value}: no such option; options are {', '.join(options)}")
             return value
         if isinstance(value, str) and "${" in value:
             return value

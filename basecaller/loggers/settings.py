@@ -94,7 +94,7 @@ def logger_settings(node: dict[str, Any]) -> dict[str, Any]:
     for name in node:
         if name not in LOGGERS:
             raise SettingError(
-                f"logger.{name}: no such logger; there are {', '.join(LOGGERS)}, as in logger={next(iter(LOGGERS))}"
+                f"logger.{name}: no such logger; loggers are {', '.join(LOGGERS)}, as in logger={next(iter(LOGGERS))}"
             )
         if (package := LOGGERS[name].package) and not _is_installed(package):
             raise SettingError(f"logger={name}: needs {package}: python -m pip install 'basecaller[{name}]'")

@@ -185,7 +185,7 @@ def choose(dataset: Dataset, split: str | None, limit: int | None, stride: int, 
             f"{len(outside)} of {len(indices)} {split or 'test'} chunks have more labels than the network gives frames at "
             f"model.stride={stride}: read {dataset.read_ids[worst].decode()} needs {dataset.frames_needed[worst]} and gets "
             f"{output_length(int(dataset.lengths[worst]), stride)}; lower model.stride, or leave such chunks out with "
-            f"train.infeasible={np.ceil(len(outside) / len(indices) * 100) / 100:.2f} (the share that may be)"
+            f"train.infeasible={np.ceil(len(outside) / len(indices) * 100) / 100:.2f} (the share of chunks that may be skipped)"
         )
     return indices[~np.isin(indices, outside)]
 

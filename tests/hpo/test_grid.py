@@ -73,7 +73,7 @@ def test_an_interval_makes_a_space_to_sample():
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        (["optimizer=adam,nonesuch"], "optimizer=nonesuch: no such option; there are adam, sgd"),
+        (["optimizer=adam,nonesuch"], "optimizer=nonesuch: no such option; options are adam, sgd"),
         (["optimizer.lr=0,1"], r"optimizer\.lr=0\.0: must be above 0"),
         (["data.batch_size=1,1.5"], r"data\.batch_size=1\.5: must be a whole number"),
         (["data.batch_size=range(1,1)"], "gives no values"),

@@ -60,7 +60,7 @@ def test_shuffled_points_all_run(untrained):
 
 
 REFUSED = {
-    "unknown option": (["optimizer=adam,nonesuch"], r"optimizer=nonesuch: no such option; there are adagrad"),
+    "unknown option": (["optimizer=adam,nonesuch"], r"optimizer=nonesuch: no such option; options are adagrad"),
     "glob of nothing": (["optimizer=glob(zz*)"], r"optimizer=glob\(zz\*\): gives no values"),
     "empty range": (["data.batch_size=range(1,1)"], "gives no values"),
     "text for a number": (["optimizer.lr=0.1,fast"], r"optimizer\.lr=fast: must be a number"),
@@ -110,8 +110,8 @@ STOCK = {
     "hydra.sweeper.sampler.seed=1": "choose one first, as in hydra/sweeper/sampler=tpe",
     "hydra.launcher.n_jobs=2": "choose one first, as in hydra/launcher=joblib",
     "hydra.sweeper.n_trials=x": "could not be converted to Integer",
-    "hydra/sweeper/sampler=nonesuch": "no such option; there are cmaes",
-    "optimizer.rate=1": "optimizer.rate: unknown key; known are name, lr, weight_decay, momentum",
+    "hydra/sweeper/sampler=nonesuch": "no such option; options are cmaes",
+    "optimizer.rate=1": "optimizer.rate: unknown key; known keys are name, lr, weight_decay, momentum",
     "trian.epochs=1": "trian.epochs: unknown key",
     "train.epoch=1": "did you mean train.epochs?",
     "data.pod5=x": "it belongs to data=pod5",

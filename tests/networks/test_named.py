@@ -84,7 +84,7 @@ def test_settings_are_checked_by_the_types_and_rules_of_the_class(module):
         ({"width": 4, "kind": "a"}, "model.width=4: must be odd"),
         ({"width": 5, "kind": "c"}, "model.kind=c: must be one of a, b"),
         ({"width": 5}, "model.kind: must be given"),
-        ({"width": 5, "kind": "a", "depth": 1}, "model.depth: unknown key; known are _target_, name, width, kind"),
+        ({"width": 5, "kind": "a", "depth": 1}, "model.depth: unknown key; known keys are _target_, name, width, kind"),
     ):
         node = {key: value for key, value in section(target, **wrong).items() if key != "width" or "width" in wrong}
         with pytest.raises(SettingError, match=words):

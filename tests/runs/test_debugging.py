@@ -183,7 +183,7 @@ def test_your_own_configs_work_with_every_command(run: Command, tmp_path: Path, 
     [
         (
             ["plan=[size]", "search.winner.model=nonesuch"],
-            "search.winner: model=nonesuch: no such option; there are",
+            "search.winner: model=nonesuch: no such option; options are",
         ),
         (
             ["plan=[padding,batch_norm]", "search.winner.model=bonito_ctc"],
