@@ -281,5 +281,5 @@ def test_the_winner_may_be_tested_on_another_source(folder, run: Command):
     assert not data_findings(settings(cfg))[1:]  # too few to train on, and nothing of the test set
     known = compose_config([*SMALL, "data=bonito", f"data.path={path}", f"data.test={{name: bonito, path: {path}}}"])
     assert any(" of the sequence of data.test is in train too" in line for line in data_findings(settings(known)))
-    with pytest.raises(SettingError, match=r"data\.test=0: must be a share above 0, or a source"):
+    with pytest.raises(SettingError, match=r"data\.test=0: must be a share above 0, or a separate source"):
         data_settings(compose_config([*given, "data.test=0"]))

@@ -44,7 +44,7 @@ class Toy(Task):
         return [f"works_for=['{study}',{number}]"]
 
     def why_unswept(self, key: str) -> str:
-        return "is no setting of the quadratic" if key in self.ignored else ""
+        return "is not a setting of the quadratic" if key in self.ignored else ""
 
 
 TASK = Toy()
@@ -166,7 +166,7 @@ def test_points_are_compared_by_another_measure():
 def test_messages_are_in_the_words_of_the_task():
     with pytest.raises(StageError, match=r"stage first .* was never run; run it with: python toy\.py -m ask=first"):
         sweep("ask=second")
-    with pytest.raises(SettingError, match=r"db=a,b: is no setting of the quadratic"):
+    with pytest.raises(SettingError, match=r"db=a,b: is not a setting of the quadratic"):
         sweep("db=a,b")
 
 

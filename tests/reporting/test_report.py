@@ -130,7 +130,7 @@ def test_a_watched_report_follows_the_search_and_ends_with_it(folder, monkeypatc
         seen.append(seconds)
         page = (where / "report.html").read_text()
         assert '<meta http-equiv="refresh" content="10">' in page
-        assert "The search runs: 2 of about" in page or len(seen) > 1
+        assert "The search is running: 2 of about" in page or len(seen) > 1
         assert 'id="padding"' in page
         if len(seen) == 2:
             made._save(report=False, state="finished")
