@@ -81,7 +81,7 @@ def _unknown(key: str, sections: Mapping[str, type]) -> str:
     if where == "data" and others:
         return f"this source has no such key; it belongs to {' and '.join(f'data={source}' for source in others)}"
     if where == "model" and name in {f.name for f in fields(sections[where])}:
-        return "this network has no such key, only RawCTCNet has; --help with your model=... lists its keys"
+        return "this network has no such key, only RawCTCNet has; --help with your model=... lists the network's keys"
     groups = dict.fromkeys(section.partition(".")[0] for section in sections if section)
     known = [f.name for f in fields(sections[where])] + ([] if where else list(groups))
     close = difflib.get_close_matches(name, known, n=1)
