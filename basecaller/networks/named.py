@@ -67,7 +67,7 @@ class Named:
             labels: number of labels that it scores, including the blank.
             seed: seed of the weights.
         Raises:
-            SettingError: the class refuses its arguments.
+            SettingError: the class rejects its arguments.
         """
         return _made(self.target, self.arguments, labels, seed)
 
@@ -93,7 +93,7 @@ def model_settings(node: dict[str, Any], allowed: Sequence[str]) -> Model | Name
     """A checked `model` section.
 
     Raises:
-        SettingError: see `kind_of` and `checking.section`; or the class refuses its arguments.
+        SettingError: see `kind_of` and `checking.section`; or the class rejects its arguments.
     """
     checked: Any = section(kind_of(node, allowed), node, "model")
     if isinstance(checked, Model):
@@ -185,4 +185,4 @@ def _made(target: str, arguments: dict[str, Any], labels: int, seed: int) -> nn.
         try:
             return _class(target)(labels=labels, **arguments)
         except (ValueError, TypeError) as error:
-            raise SettingError(f"model: {target} refuses these settings: {error}") from error
+            raise SettingError(f"model: {target} rejects these settings: {error}") from error
