@@ -54,7 +54,7 @@ class Trained:
 
     @property
     def normalisation(self) -> str:
-        """How the signals of its reads are normalised: `data.normalisation`, or the common value of a mixture's sources."""
+        """The normalisation of its signals: `data.normalisation`, or the common value of a mixture's sources."""
         return next((str(source.normalisation) for source in self._sources() if "normalisation" in source), MEDIAN_MAD)
 
     def _sources(self) -> list[DictConfig]:

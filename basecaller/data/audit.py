@@ -66,7 +66,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class PoreFit:
-    """How well labels fit the levels of a pore.
+    """The fit of labels to the levels of a pore.
 
     Attributes:
         name: name of the pore's table.

@@ -124,7 +124,7 @@ Ways = dict[str, float]
 
 
 def fit(dataset: Dataset, pore: Pore) -> Ways | None:
-    """How well labels and signals of a data set fit each other by a table, as given and after the usual mix-ups of labels.
+    """The fit of a data set's labels to its signals by a table, as given and after the usual mix-ups of labels.
     Another pore fits badly in every way.
 
     Returns:
@@ -209,7 +209,7 @@ def _placed(dataset: Dataset, chosen: np.ndarray, pore: Pore) -> Ways | None:
 
 
 def placed_correlation(signals: list[np.ndarray], levels: list[np.ndarray]) -> np.ndarray:
-    """How well levels fit signals if each level gets its best stretch of signal, in order, at least one frame each.
+    """The fit of levels to signals if each level gets its best stretch of signal, in order, at least one frame each.
 
     Dynamic programming over frames and levels for the least sum of squared differences (as in Sakoe and Chiba, IEEE Trans.
     ASSP 26, 1978, where a frame has one level), all pairs at once.

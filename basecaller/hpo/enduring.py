@@ -37,7 +37,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 
 
 def wait_limit() -> float:
-    """How long a call waits for the server, in seconds."""
+    """Seconds that a call waits for the server."""
     return float(os.environ.get("BASECALLER_STORAGE_WAIT", WAIT))
 
 

@@ -93,7 +93,7 @@ class Convergence:
 
 
 def convergence(stand: Standing) -> Convergence | None:
-    """How fast the trials of a stage converge; None if none has a curve.
+    """Convergence of the trials of a stage; None if none has a curve.
 
     A point that was dropped early does not set the level: it may never leave the initial plateau.
     """

@@ -230,7 +230,7 @@ def _hover(stage: StageFacts, point: PointFacts) -> str:
 
 
 def worth_figure(asked: list[StageFacts], gain: str) -> go.Figure:
-    """How far the answer to each question is ahead of the other choices, with an interval for the nearest.
+    """The lead of the answer to each question over the other choices, with an interval for the nearest.
 
     Args:
         asked: the stages of the search.

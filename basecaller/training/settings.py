@@ -30,7 +30,7 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Train:
-    """How long and how to train.
+    """Length and settings of a training.
 
     Attributes:
         budget: Unit of a training's length, which is the same for all trials; the key of that name gives the amount.

@@ -39,7 +39,7 @@ def alignments(draw) -> AlignedRead:
 
 
 def label(made: AlignedRead, rna: bool, fasta: bool = False) -> tuple[list[LabelledRead], Counter[str]]:
-    """By the MD tag, or by a FASTA."""
+    """Labels a read by the MD tag, or by a FASTA."""
     counts = Counter[str]()
     record = made.record
     if not fasta:

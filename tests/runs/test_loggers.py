@@ -43,7 +43,7 @@ TRACKERS = [pytest.param(name, marks=needed) for name, needed in {
 }.items()]  # fmt: skip
 
 Points = dict[str, list[tuple[int, float]]]
-"""By metric: updates and value of every point, as logged."""
+"""Updates and value of every point by metric, as logged."""
 
 
 def job_of(*overrides: str) -> Job:
@@ -90,7 +90,7 @@ def read_mlflow() -> tuple[list[Points], list[dict[str, Any]]]:
 
 
 def leveldb_records(data: bytes) -> Iterator[bytes]:
-    """Of W&B's files: seven bytes, then LevelDB's log format, https://github.com/google/leveldb/blob/main/doc/log_format.md."""
+    """Records of W&B's files: seven bytes, then LevelDB's format, https://github.com/google/leveldb/blob/main/doc/log_format.md."""
     at, whole = 7, b""
     while at + 7 <= len(data):
         if (left := 32768 - at % 32768) < 7:  # the rest of a block is too short for a header
