@@ -55,7 +55,7 @@ def preview(search: Search, console: Console) -> None:
         console.print("  ".join(f"{k}={v}" for k, v in fixed.items()), style="dim")
         runs, seeds = most_trials(search, name)
         if seeds > 1:
-            console.print(f"{len(points)} points, {runs} trials at most over {seeds} seeds", style="dim")
+            console.print(f"{len(points)} points, at most {runs} trials over {seeds} seeds", style="dim")
         total, seconds = total + runs, seconds + runs * float(np.mean(costs))
         longest = max(longest, float(np.mean(costs)))
     workers, each = search.workers.count, f"{search.workers.count} at once, {search.workers.threads} thread(s) each"
