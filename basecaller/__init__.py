@@ -35,16 +35,16 @@ __all__ = [
 if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-# OpenMP's threads spin while they wait for each other; on cores with other load, this makes a training ten to forty times
-# slower. libgomp reads the variable once, when PyTorch loads it; every process imports this file before.
+# OpenMP's threads spin while they wait for each other, which makes a training ten to forty times slower on cores with other
+# load. libgomp reads the variable once, when PyTorch loads it. Every process imports this file before that.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def __getattr__(name: str) -> Any:
-    # Every command, `--help` and worker process imports this file.
+    # Every command, `--help` and worker process imports this file, and the API imports PyTorch, Hydra and Optuna.
     if name in __all__:
-        from basecaller import api  # starts slowly: imports PyTorch, Hydra and Optuna
+        from basecaller import api
 
         return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

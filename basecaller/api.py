@@ -220,8 +220,8 @@ class Basecaller:
         """Calls one read.
 
         Args:
-            signal: Raw signal of the read, [samples], in any unit; POD5's `read.signal` will do. For a model that was trained
-                with `data.normalisation=quantile`: in pA, POD5's `read.signal_pa`.
+            signal: Raw signal of the read, [samples], in any unit, such as POD5's `read.signal`. A model that was trained with
+                `data.normalisation=quantile` needs pA: POD5's `read.signal_pa`.
 
         Raises:
             DataError: The signal is empty, not one-dimensional, or not finite.
@@ -241,10 +241,10 @@ class Basecaller:
             yield Basecall(call.sequence, self.quality(call.probabilities))
 
     def _prepared(self, number: int, signal: ArrayLike) -> np.ndarray:
-        """A signal as input of the network: normalised, and in the direction of the model's reads."""
+        """The network's input for a raw signal: normalised, and reversed if the model was trained on direct RNA."""
         raw = np.asarray(signal, np.float32)
         if raw.ndim != 1 or not len(raw) or not np.isfinite(raw).all():
-            raise DataError(f"signal {number}: shape {raw.shape}; must be a list of finite samples, at least one")
+            raise DataError(f"signal {number}: shape {raw.shape}; must be one-dimensional, finite and not empty")
         return np.ascontiguousarray(normalise(raw, self.model.normalisation)[:: -1 if self.model.rna else 1])
 
 
@@ -254,7 +254,7 @@ def _guest() -> Iterator[None]:
     threads are restored, and Hydra's errors are raised as errors of this package."""
     app, config, name = GlobalHydra.instance().hydra, HydraConfig.instance().cfg, JobRuntime.instance().get("name")
     threads = torch.get_num_threads()
-    open_storage.cache_clear()  # after a change of directory, the relative path in a URL is another file
+    open_storage.cache_clear()  # a relative path in a URL is another file after a change of directory
     try:
         yield
     except Exception as error:

@@ -1,6 +1,6 @@
-"""`basecaller basecall`: every POD5 file gives one file of basecalls in the output folder.
+"""`basecaller basecall`: writes one file of basecalls for every POD5 file.
 
-Its `basecaller.json` records the model: a folder never holds calls of several models.
+`basecaller.json` in the output folder records the model, so that a folder never holds calls of several models.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def claim(output: Path, model: Trained, decoder: str) -> None:
     other = [key for key in ("weights", "decoder", "calibration") if found and found.get(key) != by[key]]
     if other and any(file.suffix[1:] in FORMATS for file in output.rglob("*")):
         raise SettingError(
-            f"output={output}: has basecalls of {found.get('model')} with decoder={found.get('decoder')}, not the same in "
+            f"output={output}: has basecalls of {found.get('model')} with decoder={found.get('decoder')}, which differs in "
             f"{', '.join(other)}; give another folder, or remove that one"
         )
     write_json(output / "basecaller.json", by)
@@ -71,7 +71,7 @@ def basecall(chosen: BasecallOptions, console: Console, command: str = "") -> di
     If several processes share an output folder, one works; the others wait for it and find its files.
 
     Returns:
-        Counts: files, reads, those without a base or a signal, bases, samples, and seconds.
+        Counts of files, of reads, of reads without a base or a signal, of bases and of samples; and the seconds it took.
     Raises:
         DataError: the model or a POD5 file cannot be used; SettingError: a setting is invalid, or `output` has calls of another
             model. Unfinished files are removed, finished ones stay.
@@ -84,11 +84,11 @@ def basecall(chosen: BasecallOptions, console: Console, command: str = "") -> di
     if chosen.format != "fastq" and not set(model.network.alphabet) <= set(ALPHABET):
         raise SettingError(
             f"format={chosen.format}: SAM and BAM cannot hold the model's letters {model.network.alphabet} (others than "
-            f"{ALPHABET} stand for ambiguous bases there, or become N); use format=fastq"
+            f"{ALPHABET} are ambiguous bases there, or become N); use format=fastq"
         )
     caller = Caller(model.network, chosen.chunk_samples, chosen.batch_size, chosen.decoder)  # type: ignore[arg-type]
     if model.calibration is None:
-        console.print(f"qualities are not calibrated: python -m basecaller.evaluate model={chosen.model} does it")
+        console.print(f"qualities are not calibrated; calibrate them with: python -m basecaller.evaluate model={chosen.model}")
     output = Path(chosen.output)
     output.mkdir(parents=True, exist_ok=True)
     with holding(shared_lock(output / ".lock"), f"writes basecalls to {output}"):
@@ -99,7 +99,7 @@ def basecall(chosen: BasecallOptions, console: Console, command: str = "") -> di
 def _call_files(
     chosen: BasecallOptions, caller: Caller, model: Trained, files: list[Path], console: Console, command: str
 ) -> dict[str, Any]:
-    """Calls the files without an output, while the folder's lock is held. Returns the counts of `basecall`."""
+    """Calls the files that have no output yet, and returns the counts of `basecall`. The caller holds the folder's lock."""
     root = Path(chosen.reads) if Path(chosen.reads).is_dir() else Path(chosen.reads).parent
     quality = model.calibration or UNCALIBRATED
     counts = Counter(dict.fromkeys(COUNTED, 0))

@@ -33,9 +33,10 @@ RULES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "matches": (lambda value, rule: re.fullmatch(rule[0], value), "must be {}"),  # (pattern, in words)
     "longest": (lambda value, bytes_: len(value.encode()) <= bytes_, "must be at most {} bytes long"),
     "path": (lambda value, _: value, "must not be empty"),  # `~` is the home folder
-    "distinct": (lambda value, _: len(set(value)) == len(value), "must not name one twice"),
+    "distinct": (lambda value, _: len(set(value)) == len(value), "must not repeat a value"),
 }
-"""The rules that a field's metadata may hold: whether a value keeps a rule, and the rule in words. null keeps all."""
+"""Rules for a field's metadata, by name: a function that tells whether a value follows the rule, and the rule in words. null
+follows every rule."""
 
 BOUNDS = ("least", "above", "below", "odd", "power_of_two")
 """The rules of numbers."""
@@ -100,7 +101,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def typed(kind: type, name: str, value: Any, key: str) -> Any:
-    """A value as its field's type, with its rules checked: `2` becomes `2.0` for a float, `yes` becomes `true`.
+    """Converts a value to its field's type and checks its rules: `2` becomes `2.0` for a float, `yes` becomes `true`.
 
     Args:
         kind: dataclass that describes the value.
@@ -132,7 +133,8 @@ def typed(kind: type, name: str, value: Any, key: str) -> Any:
 
 
 def typed_scalar(described: tuple[type, str] | None, value: Any, key: str) -> Any:
-    """A number, text, truth value or null as its key's type, checked; other values and undescribed keys stay unchanged.
+    """Converts a number, text, truth value or null to its key's type, and checks it. Returns other values, and values of
+    undescribed keys, unchanged.
 
     Args:
         described: the dataclass and the field that describe the key; None if nothing does.
@@ -147,7 +149,7 @@ def typed_scalar(described: tuple[type, str] | None, value: Any, key: str) -> An
 
 
 def _converted(value: Any, wanted: type) -> Any:
-    """A plain value converted to another type, if it means the same.
+    """Converts a plain value to another type if it keeps its meaning.
 
     Raises:
         ValueError, TypeError, KeyError, OverflowError: it cannot be converted.
@@ -174,7 +176,7 @@ def _converted(value: Any, wanted: type) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """A value as it is typed."""
+    """A value as a user would type it."""
     if isinstance(value, tuple):
         return f"[{','.join(map(_shown, value))}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
@@ -186,9 +188,9 @@ def section(kind: type[Section], node: Any, where: str) -> Section:
     Args:
         kind: dataclass whose fields describe the keys.
         node: the section; every field must be there, and nothing else.
-        where: its dotted place, for messages.
+        where: its dotted key, for messages.
     Raises:
-        SettingError: an unknown or missing key, a value of another type, or one that breaks a rule.
+        SettingError: a key is unknown or missing, or a value has another type or breaks a rule.
     """
     return cast(Section, _checked(cast(Any, kind), json.dumps(resolve(node, where)), where))
 
@@ -199,7 +201,7 @@ def _checked(kind: type, values_json: str, where: str) -> Any:
     names = [f.name for f in dataclasses.fields(kind)]
     for name in values:
         if name not in names:
-            raise SettingError(f"{inside}{name}: unknown key; known are {', '.join(names)}")
+            raise SettingError(f"{inside}{name}: unknown key; known keys are {', '.join(names)}")
     for name in names:
         if values.get(name, MISSING) == MISSING:
             raise SettingError(f"{inside}{name}: must be given, as in {inside}{name}=...")

@@ -30,10 +30,10 @@ from basecaller.schema import PATHS
 Options = TypeVar("Options")
 
 ELEMENT = re.compile(r"""(?:^|,)(\s*'(?:\\.|[^'\\])*'\s*|\s*"(?:\\.|[^"\\])*"\s*|[^,]*)(?=,|$)""")
-"""One of several values between commas, which quotes may hold."""
+"""One of several values between commas; a quoted value may hold commas."""
 
 COMPUTED = re.compile(r"\$\{.*\}")
-"""A value, or part of one, that is taken from other keys."""
+"""An interpolation: a value, or part of one, that comes from other keys."""
 
 TEXT = PATHS | {"experiment", "storage"}
 """Keys of `conf/config.yaml` whose values are text."""
@@ -49,12 +49,12 @@ def arguments(command: str) -> list[str]:
     given = without_config_dir(sys.argv[1:])
     for argument in given:
         if argument.startswith("-"):
-            raise SettingError(f"{argument}: no such flag; python -m basecaller.{command} --help lists what there is")
+            raise SettingError(f"{argument}: no such flag; python -m basecaller.{command} --help lists the flags")
     return given
 
 
 def options(command: str, overrides: list[str], kind: type[Options]) -> Options:
-    """The options of a command that sweeps nothing: `conf/commands/<command>.yaml`, varied by overrides as they were typed.
+    """The options of a command that sweeps nothing: `conf/commands/<command>.yaml` with the user's overrides.
 
     Args:
         command: its name.

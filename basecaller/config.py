@@ -1,4 +1,4 @@
-"""Composition: the resolvers that configs use, a job's config outside a Hydra run, and command lines."""
+"""Composes configs outside a Hydra run, registers the resolvers that they use, and writes command lines."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ register_resolvers()
 
 
 def composed(overrides: list[str], name: str = "config", sections: Mapping[str, type] = SECTIONS) -> DictConfig:
-    """A config of `conf/` with overrides, unresolved and not checked yet; `HydraConfig` has what Hydra knows of it.
+    """Composes a config of `conf/` with overrides, without resolving or checking it. Also sets `HydraConfig`.
 
     Args:
         overrides: overrides in Hydra's grammar.
@@ -63,7 +63,7 @@ def composed(overrides: list[str], name: str = "config", sections: Mapping[str, 
     GlobalHydra.instance().clear()
     try:
         file = Path(conf_dir()) / name
-        # the winner may differ from a trial in any setting, not only in those that conf/ lists
+        # the winner may differ from a trial in any setting, also in settings that conf/ does not list
         overrides = [f"++{line}" if line.startswith("search.winner.") else line for line in overrides]
         with initialize_config_dir(str(file.parent)):
             config = compose(file.name, overrides, return_hydra_config=True)
@@ -84,7 +84,7 @@ def group_options(group: str, overrides: list[str]) -> list[str]:
 
 
 def compose_config(overrides: list[str]) -> DictConfig:
-    """A job's config from command-line overrides, for commands that are no Hydra jobs themselves.
+    """A job's config from command-line overrides, for commands that are not Hydra jobs.
 
     Raises:
         SettingError: see `composed` and `general`.

@@ -13,7 +13,7 @@ Decoder = Literal["greedy", "beam"]
 DECODERS: tuple[Decoder, ...] = get_args(Decoder)
 
 BEAM_SIZE, BEAM_CUT = 32, 0.001
-"""Width of the beam, as Dorado's and Bonito's, and the probability below which a label is not followed."""
+"""Width of the beam, as in Dorado and Bonito, and the probability below which the search drops a label."""
 
 
 def to_string(labels: np.ndarray, alphabet: str = ALPHABET) -> str:
@@ -47,7 +47,7 @@ def beam(probabilities: np.ndarray, alphabet: str = ALPHABET) -> str:
 
 
 def path(probabilities: np.ndarray, decoder: Decoder, alphabet: str = ALPHABET) -> tuple[str, np.ndarray]:
-    """A sequence, and the frame in which each of its bases is called: int64 [bases].
+    """Decodes a sequence, and the frame in which each of its bases is called: int64 [bases].
 
     Args:
         probabilities: float [frames, labels], each row summing to 1.

@@ -16,11 +16,11 @@ from basecaller.errors import SettingError, file_problem, one_line
 from basecaller.messages import is_users, readable
 
 USER_ERROR, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
-"""Exit statuses; the last two are those of a shell's commands that a signal ended."""
+"""Exit statuses; the last two are a shell's for commands that SIGINT and SIGPIPE end."""
 
 
 def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes an entry point show a user's error as one message and exit with 2; any other keeps its traceback."""
+    """Makes an entry point show a user's error as one message and exit with 2; any other error keeps its traceback."""
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -35,7 +35,7 @@ def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
             finally:
                 sys.stdout.flush()
         except KeyboardInterrupt:
-            print("interrupted; the same command goes on from here", file=sys.stderr)
+            print("interrupted; the same command continues from here", file=sys.stderr)
             sys.exit(INTERRUPTED)
         except BrokenPipeError:
             if not _is_output_closed():
@@ -64,7 +64,7 @@ def _message(error: Exception) -> str | None:
 
 
 def _check_arguments() -> None:
-    """Refuses arguments that are no text in this locale: they cannot name databases or POD5 files.
+    """Rejects arguments that are not text in this locale: they cannot name databases or POD5 files.
 
     Raises:
         SettingError: there is such an argument.
@@ -72,8 +72,8 @@ def _check_arguments() -> None:
     for argument in sys.argv[1:]:
         if any(0xD800 <= ord(letter) <= 0xDFFF for letter in argument):
             raise SettingError(
-                f"{argument}: is no text in this locale ({sys.getfilesystemencoding()}); set PYTHONUTF8=1 or LC_ALL=C.UTF-8, "
-                "or rename what it names"
+                f"{argument}: not text in this locale ({sys.getfilesystemencoding()}); set PYTHONUTF8=1 or LC_ALL=C.UTF-8, or "
+                "rename the file"
             )
 
 
@@ -99,7 +99,7 @@ def _unraisable(raised: sys.UnraisableHookArgs) -> None:
 
 
 def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Keeps bytes of a file's name that are no text; replaces other characters that a terminal lacks by `?`."""
+    """Keeps bytes of a file's name that are not text; replaces other characters that a terminal lacks with `?`."""
     assert isinstance(error, UnicodeEncodeError)
     letters = error.object[error.start : error.end]
     return bytes(ord(c) - 0xDC00 if 0xDC80 <= ord(c) <= 0xDCFF else ord("?") for c in letters), error.end

@@ -56,8 +56,8 @@ def one_line(message: str) -> str:
 
 
 REMEDIES = {
-    errno.EACCES: "change its rights, or give a file or folder of your own",
-    errno.EPERM: "change its rights, or give a file or folder of your own",
+    errno.EACCES: "change its permissions, or give a file or folder of your own",
+    errno.EPERM: "change its permissions, or give a file or folder of your own",
     errno.EROFS: "give a folder that can be written to",
     errno.ENOSPC: "free some space, or give a folder on another disk",
     errno.EDQUOT: "free some of your quota, or give a folder on another disk",
@@ -71,7 +71,7 @@ REMEDIES = {
     errno.EIO: "check the disk",
     errno.ESTALE: "check the network file system",
 }
-"""What a user does about the system's errors with files."""
+"""What a user can do about the system's errors with files."""
 
 
 def file_problem(error: OSError) -> str | None:

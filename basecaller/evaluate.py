@@ -1,6 +1,6 @@
 """`basecaller evaluate`: the quality of a model's basecalls, on a data set or against a reference.
 
-On a data set it also fits the qualities that `basecaller basecall` writes: on validation, never on the reported split.
+On a data set it also calibrates the qualities that `basecaller basecall` writes: on validation, never on the reported split.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SHOWN = (
     ("loss", "loss, nats per base", ".4f"), ("read_coverage_mean", "share of a read that aligns", ".1%"),
     ("quality_error", "written qualities off by, phred", ".2f"),
 )  # fmt: skip
-"""Numbers of an evaluation, what they are called, and how they are written."""
+"""Scores of an evaluation to print: key, name and format."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class Evaluation:
 
 
 def own_and_data(overrides: list[str]) -> tuple[list[str], list[str]]:
-    """The overrides that are this command's own, and those that choose the data set; a search path alone chooses none."""
+    """The overrides of this command's options, and those that choose the data set; `hydra.searchpath` alone chooses none."""
     own = {f.name for f in fields(EvaluateOptions)}
     mine = [line for line in overrides if line.partition("=")[0] in own]
     others = [line for line in overrides if line not in mine]
@@ -150,7 +150,7 @@ def _output(chosen: EvaluateOptions, model: Path) -> Path:
     """The folder for all output, created now so that a read-only folder is noticed before the work.
 
     Raises:
-        SettingError: it is in the model's folder, which is read-only; OSError: another folder cannot be written to.
+        SettingError: the model's folder is read-only, and no other is given; OSError: the given folder cannot be written to.
     """
     output = Path(chosen.output) if chosen.output else model / "evaluation"
     try:
@@ -181,7 +181,7 @@ def draw(evaluation: Evaluation, path: Path) -> None:
     quality.legend(frameon=False)
     runs = evaluation.scores.homopolymers
     homopolymer.bar([each.length for each in runs], [each.correct for each in runs], color="#0072B2")
-    homopolymer.set(xlabel="homopolymer length (8: and longer)", ylabel="called with their length", ylim=(0, 1))
+    homopolymer.set(xlabel="homopolymer length (8: 8 or longer)", ylabel="called with the correct length", ylim=(0, 1))
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=120)
 
@@ -201,18 +201,18 @@ def render(evaluation: Evaluation, output: Path, console: Console) -> None:
     console.print(table)
     if scores.homopolymers:
         runs = Table("homopolymer", *(str(each.length) for each in scores.homopolymers))
-        runs.add_row("how many", *(f"{each.count:,}" for each in scores.homopolymers))
-        runs.add_row("called with their length", *(f"{each.correct:.1%}" for each in scores.homopolymers))
+        runs.add_row("count", *(f"{each.count:,}" for each in scores.homopolymers))
+        runs.add_row("called with the correct length", *(f"{each.correct:.1%}" for each in scores.homopolymers))
         console.print(runs)
     definition = (
-        "Identity by Bonito's definition: matches over the columns of a local alignment (gap open 8, extend 4), 0 where less "
+        "Identity by Bonito's definition: matches over the columns of a local alignment (gap open 8, extend 4), 0 if less "
         "than half of the chunk aligns." if of_chunks else
         "Identity: matches over the columns of minimap2's best alignment of each read; reads that do not align are left out."
     )  # fmt: skip
     console.print(definition)
     if scores.length_ratio == 0 and not (isinstance(scores, ReadScores) and scores.bases):
         console.print(f"{evaluation.model} calls nothing but blanks: it has learned nothing; train it longer", style="bold")
-    console.print(f"in {output}")
+    console.print(f"written to {output}")
 
 
 @as_message

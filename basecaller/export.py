@@ -33,7 +33,7 @@ from basecaller.schema import EXPORTS, ExportOptions
 from basecaller.training.checkpoint import network_section
 
 TOLERANCE = 1e-3
-"""Largest difference of a log-probability that an exported model may show: rounding in another order of operations."""
+"""Largest allowed difference of a log-probability from the original's: operations in another order round differently."""
 
 
 def metadata(network: Any, normalisation: str) -> dict[str, Any]:
@@ -65,11 +65,10 @@ def export(chosen: ExportOptions) -> dict[str, Any]:
     """Writes the model, and compares it with the original.
 
     Returns:
-        `file`; number of `reads` it was checked on; `difference`, the largest of any log-probability; `calls`, the number of
-        equal calls.
+        `file`; `reads`, the number of reads it was checked on; `difference`, the largest of any log-probability; `calls`, the
+        number of equal calls.
     Raises:
-        DataError: the model or the reads cannot be used, a package is missing, or the exported model differs: then no file is
-            left.
+        DataError: the model or the reads cannot be used, a package is missing, or the exported model differs. No file is left.
     """
     model = load_model(chosen.model, "cpu", chosen.networks)
     network = model.network
@@ -88,7 +87,7 @@ def export(chosen: ExportOptions) -> dict[str, Any]:
             expected = network(torch.from_numpy(signal)[None]).log_softmax(2)[0].numpy()
             found = run(signal[None])[0]
             if found.shape != expected.shape:
-                raise DataError(f"{target}: gives {found.shape} in place of {expected.shape}; it was not kept")
+                raise DataError(f"{target}: returns {found.shape} instead of {expected.shape}; it was not kept")
             worst = max(worst, float(np.abs(found - expected).max()))
             same += greedy(found.argmax(1), network.alphabet) == greedy(expected.argmax(1), network.alphabet)
         if worst > TOLERANCE:

@@ -11,7 +11,7 @@ Facts = TypeVar("Facts")
 KINDS: dict[type, tuple[type, ...]] = {
     bool: (bool,), int: (int,), float: (float, int), str: (str,), list: (list,), dict: (dict,),
 }  # fmt: skip
-"""What a value may be in JSON, by the type of its field."""
+"""The types that a value may have in JSON, by the type of its field."""
 
 
 def to_json(facts: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Writes files completely or not at all, with text in UTF-8; and locks that the users of a machine share."""
+"""Writes files completely or not at all, with text in UTF-8; and provides locks that the users of a machine share."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from omegaconf import OmegaConf
 log = logging.getLogger(__name__)
 
 PATIENCE = 1.0
-"""Seconds that a process waits for another's lock before it says so."""
+"""Seconds that a process waits for another's lock before it logs that it waits."""
 
 
 @contextmanager
 def naming(path: Path, partial: Path | None = None) -> Iterator[None]:
-    """Names a path in system errors that name none, such as a full disk's, or that name the partial file instead."""
+    """Puts a path into system errors that name no file, such as those of a full disk, or that name the partial file."""
     try:
         yield
     except OSError as error:
@@ -81,7 +81,7 @@ def content_digest(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any | None:
-    """The content of a JSON file; None if it is missing or is no JSON."""
+    """The content of a JSON file; None if it is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):

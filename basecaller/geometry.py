@@ -1,4 +1,4 @@
-"""The network's size and the lengths that follow from it: what model, loss and data audit agree on. No torch here."""
+"""The network's size and the lengths that follow from it, for model, loss and data audit alike. Does not import torch."""
 
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -6,14 +6,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 BLOCK = 4096
-"""Targets that are looked at together."""
+"""Number of targets that `frames_needed` counts at once."""
 
 Lengths = TypeVar("Lengths", bound=Any)  # an int, an array or a tensor of integers
 
 
 @dataclass(frozen=True)
 class Model:
-    """What `conf/model/*.yaml` sets.
+    """Settings of `conf/model/rawctcnet*.yaml`.
 
     Attributes:
         name: Name of the model size. Set by `model=...`.
@@ -22,7 +22,7 @@ class Model:
         kernel: Width of the dilated convolutions, in frames.
         max_dilation: Largest dilation of a stack, whose blocks have dilations 1, 2, 4, ... up to it.
         stacks: Number of stacks.
-        batch_norm: Normalise by batch before each residual block.
+        batch_norm: Apply batch normalisation before each residual block.
         stride: Samples per output frame, the stride of the first convolution (1 as published).
         projection: Apply a 1x1 convolution to each block's residual path, as published; false: the path is the identity.
     """
@@ -69,13 +69,11 @@ def frames_needed(labels: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         int64 [N]. (Graves et al., Connectionist Temporal Classification, ICML 2006.)
     """
     repeats = np.zeros(len(offsets) - 1, np.int64)
-    for first in range(
-        0, len(repeats), BLOCK
-    ):  # a block at a time: the labels of a large set do not fit into memory as numbers
+    for first in range(0, len(repeats), BLOCK):  # the counts of a large data set do not fit into memory at once
         cuts = np.asarray(offsets[first : first + BLOCK + 1])
         part = np.asarray(labels[cuts[0] : cuts[-1]])
-        equal = np.concatenate([[False], part[1:] == part[:-1]])[: len(part)]  # equal[j]: as its left neighbour
-        before = np.concatenate([[0], np.cumsum(equal)])  # before[i]: how many among the first i
+        equal = np.concatenate([[False], part[1:] == part[:-1]])[: len(part)]  # equal[j]: whether j equals j - 1
+        before = np.concatenate([[0], np.cumsum(equal)])  # before[i]: number of such j < i
         starts, stops = cuts[:-1] - cuts[0], cuts[1:] - cuts[0]
         repeats[first : first + BLOCK] = before[stops] - before[np.minimum(starts + 1, stops)]
     return np.diff(offsets) + repeats

@@ -21,14 +21,14 @@ NOT_HERE = STOCK_KEYS | {
     "study_name": "studies are named by experiment, stage and settings; use experiment=NAME",
     "storage": "use storage=URL",
 }
-"""Keys of Hydra's own sweepers that the sweeper does not have, and what to do here."""
+"""Keys of Hydra's own sweepers that this one lacks, and what to do instead."""
 
 NOISE = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "You may also")
-"""Beginnings of lines that tell a user nothing."""
+"""Beginnings of lines that are of no use to a user."""
 
 
 def readable(error: Exception, sections: Mapping[str, type] = SECTIONS) -> BasecallerError:
-    """An error of Hydra or OmegaConf as one of this program: its first cause of ours, or its own words on one line.
+    """Converts an error of Hydra or OmegaConf to one of this program: the one that it wraps, or else its message on one line.
 
     Args:
         error: as raised.
@@ -43,7 +43,7 @@ def readable(error: Exception, sections: Mapping[str, type] = SECTIONS) -> Basec
         group, _, option = error.missing_cfg_file.rpartition("/")
         if not group:
             return SettingError(f"{option}: no such config")
-        return SettingError(f"{group}={option}: no such option; there are {', '.join(error.options or [])}")
+        return SettingError(f"{group}={option}: no such option; options are {', '.join(error.options or [])}")
     if unknown := re.match(r"Could not override '([^']+)'", text):
         return SettingError(f"{unknown[1]}: {_unknown(unknown[1], sections)}")
     if missing := re.match(r"Key '(.*?)' is not in struct", text):
@@ -61,11 +61,11 @@ def _unreadable(line: str) -> str:
     if not equals:
         return f"{line}: must be key=value"
     bare = value.strip("'\"") or "text"
-    return f"{line}: cannot be read; text with blanks or special characters needs quotes, as in \"{key}='{bare}'\""
+    return f"{line}: cannot be read; text with spaces or special characters needs quotes, as in \"{key}='{bare}'\""
 
 
 def _unknown(key: str, sections: Mapping[str, type]) -> str:
-    """What to say of a key that no config has."""
+    """The message about a key that no config has."""
     where, _, name = key.rpartition(".")
     if where == "hydra.sweeper" and name in NOT_HERE:
         return NOT_HERE[name]
@@ -81,18 +81,18 @@ def _unknown(key: str, sections: Mapping[str, type]) -> str:
     if where == "data" and others:
         return f"this source has no such key; it belongs to {' and '.join(f'data={source}' for source in others)}"
     if where == "model" and name in {f.name for f in fields(sections[where])}:
-        return "this network has no such key; it is RawCTCNet's. --help with your model=... lists those that there are"
+        return "this network has no such key, only RawCTCNet has; --help with your model=... lists the network's keys"
     groups = dict.fromkeys(section.partition(".")[0] for section in sections if section)
     known = [f.name for f in fields(sections[where])] + ([] if where else list(groups))
     close = difflib.get_close_matches(name, known, n=1)
     if close:
         return f"unknown key; did you mean {f'{where}.' if where else ''}{close[0]}?"
     of = " of RawCTCNet" if where == "model" else ""
-    return f"unknown key; known{of} are {', '.join(known)}"
+    return f"unknown key; known keys{of} are {', '.join(known)}"
 
 
 def is_users(error: BaseException) -> bool:
-    """Whether an error tells of what the user asked for: ours, or one that Hydra raises about a config, of whatever kind."""
+    """Whether a user caused an error: it is one of ours, or Hydra raised it about a config, of whatever type."""
     if isinstance(error, BasecallerError | HydraException | OmegaConfBaseException):
         return True
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)

@@ -50,13 +50,13 @@ class Alignment:
 
 @cache
 def _matrix(alphabet: str) -> Any:
-    """`dnafull`, or its scores of a match and a mismatch for letters that it lacks."""
+    """`dnafull`; for other letters, a matrix with its scores of a match and a mismatch."""
     return parasail.dnafull if set(alphabet) <= set("ACGT") else parasail.matrix_create(alphabet, 5, -4)
 
 
 def columns(call: str, truth: str, alphabet: str = "ACGT") -> tuple[str, str, int]:
-    """The columns of the best local alignment (Smith-Waterman): call and truth with `-` for gaps, and which base of the call
-    is the first in it."""
+    """The columns of the best local alignment (Smith-Waterman): call and truth with `-` for gaps, and the index of the first
+    aligned base of the call."""
     if not call or not truth:
         return "", "", 0
     result = parasail.sw_trace_striped_32(call, truth, GAP_OPEN, GAP_EXTEND, _matrix(alphabet))
@@ -91,7 +91,7 @@ def identity_summary(
     Args:
         calls, truths: one string for each read.
         alphabet: their letters.
-        alignments: of each call to its truth, where they are known.
+        alignments: alignment of each call to its truth, if known.
     """
     if alignments is None:
         alignments = [align(call, truth, alphabet) for call, truth in zip(calls, truths, strict=True)]

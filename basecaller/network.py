@@ -1,7 +1,7 @@
 """RawCTCNet: gated, dilated residual convolutions from a raw signal to label scores, trained with CTC.
 
-The shipped form computes what the published, plain one does (`tests/helpers/reference.py`), in fewer and larger matrix
-products: tanh and sigmoid halves of a gate as one product, and every skip path of the network as one product at its end.
+It computes the same function as the published network (`tests/helpers/reference.py`) with fewer and larger matrix products:
+one for the tanh and sigmoid halves of a gate, and one at the end for all skip paths.
 Activations are channels-last, [batch, frames, channels]; the residual blocks are in `tower.py`.
 """
 
@@ -25,8 +25,8 @@ class RawCTCNet(Network):
     Args:
         settings: its size.
         alphabet: the letters of output labels 1, 2, ...; label 0 is the CTC blank.
-        seed: of the initial weights. Each weight is drawn by seed and name, so that networks of other sizes
-            share the weights of all layers whose shapes agree: trials of one seed are paired.
+        seed: seed of the initial weights. Each weight is drawn by seed and name, so networks of different sizes share the
+            weights of all layers with equal shapes: trials of one seed are paired.
     """
 
     def __init__(self, settings: Model, alphabet: str = ALPHABET, seed: int = 0) -> None:

@@ -14,7 +14,7 @@ def print_config(config: Any) -> None:
     """Prints a config, coloured on a terminal.
 
     Args:
-        config: a composed one, as it was written; or plain values, resolved.
+        config: a composed config, printed unresolved; or plain values.
     """
     text, console = OmegaConf.to_yaml(shown_config(OmegaConf.create(config))), Console()
     if console.is_terminal:

@@ -17,10 +17,10 @@ PACKAGE = Path(__file__).resolve().parent
 PACKAGES = ("torch", "hydra-core", "optuna", "numpy")
 
 POINTERS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY")
-"""Variables that point git to another repository: a hook that starts this program has them."""
+"""Variables that point git to another repository; git sets them for a hook that starts this program."""
 
 GIT_TIMEOUT = 30.0
-"""Seconds; on a slow file system git may take long to tell whether files were changed."""
+"""Seconds; on a slow file system git may take long to find changed files."""
 
 
 @cache

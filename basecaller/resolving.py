@@ -1,4 +1,4 @@
-"""From OmegaConf's nodes to plain values, and from what its resolvers raise to this program's errors."""
+"""Converts OmegaConf's nodes to plain values, and errors of its resolvers to this program's."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def resolve(node: Any, where: str = "", without: Collection[str] = ()) -> dict[s
 
     Args:
         node: the section.
-        where: its dotted place, for messages.
+        where: its dotted key, for messages.
         without: keys to leave out, which are not resolved.
     Raises:
-        SettingError: it is no section.
-        BasecallerError: what a resolver of this program raised, or SettingError for any other broken interpolation.
+        SettingError: it is not a section, or an interpolation is broken.
+        BasecallerError: a resolver of this program raised it.
     """
     if isinstance(node, dict):
         return node
@@ -41,7 +41,7 @@ def _plain(node: DictConfig, key: str) -> Any:
 
 
 def user_error(error: BaseException | None) -> BasecallerError | None:
-    """The error of this program that another one wraps, as OmegaConf does with what a resolver raises; None for none."""
+    """The error of this program that another one wraps, as OmegaConf wraps errors of a resolver; None if there is none."""
     while error is not None and not isinstance(error, BasecallerError):
         error = error.__cause__ or error.__context__
     return error

@@ -24,10 +24,10 @@ NAME = {"matches": (r"\w[\w.-]*", "letters, digits, '_', '-' and '.', the first 
 """Rules of a name that becomes part of folders, studies and commands."""
 
 FORMATS = ("fastq", "sam", "bam")
-"""Of basecalls."""
+"""Formats of basecalls."""
 
 EXPORTS = {"torchscript": "pt", "onnx": "onnx"}
-"""Formats of an exported model, and how their files' names end."""
+"""Formats of an exported model, and their file extensions."""
 
 DEVICE = {"matches": (r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")}
 
@@ -35,17 +35,17 @@ DEVICE = {"matches": (r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")}
 OBJECTIVE = task.Objective(
     "val_loss", "nats per base", {"area_under_curve": " of mean loss along the way (area under the curve)"}
 )
-"""What trainings minimise, and what a stage may compare them by instead."""
+"""The quantity that trainings minimise, and the other measures that a stage may compare them by."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(task.Stage):
-    """What `conf/stage/*.yaml` sets: the question that a sweep asks. What the sweeper needs is described in `hpo/task.py`.
+    """Settings of `conf/stage/*.yaml`: the question that a sweep asks. `hpo/task.py` describes the keys that the sweeper reads.
 
     Attributes:
-        measure: What points are compared by: the loss of the best checkpoint, or the area under the learning curve where the
+        measure: Measure to compare points by: the loss of the best checkpoint, or the area under the learning curve if the
             question is about speed.
-        design: How runs are spent. `halving` drops half of the points from seed to seed; `rounds` tunes the learning rate of
+        design: How to spend runs. `halving` drops half of the points from seed to seed; `rounds` tunes the learning rate of
             each choice, then runs the best point of every choice at more and more seeds.
         rate_factor: Factor on a learning rate that earlier stages decided; swept by stages that tune it again.
         asking: How often the question has been asked. The search sets 2, 3, ...; the study is then called NAME.2, NAME.3, ...
@@ -70,9 +70,9 @@ class SearchOptions:
     """The `search` section: how stages run, and what follows them.
 
     Attributes:
-        workers: Trainings that run at the same time. null: one per GPU, or one per core.
-        replicates: Seeds for the best points of a stage with `stage.design=halving`, about twice as many with `rounds`. 1: one
-            seed per point.
+        workers: Number of trainings that run at the same time. null: one per GPU, or one per core.
+        replicates: Number of seeds for the best points of a stage with `stage.design=halving`, about twice as many with
+            `rounds`. 1: one seed per point.
         pruner: Class name of an Optuna pruner, such as MedianPruner, that stops poor trials of the first seed. null: none.
         pruner_args: Arguments of the pruner, as in {n_warmup_steps: 50}. null: none.
         preview: List every trial and estimate the time; run nothing.
@@ -82,11 +82,11 @@ class SearchOptions:
         finalists: Configurations that compete in longer trainings: the best settings, their nearest rivals, the untuned
             defaults. 0: none.
         finalist_budget: Length of a finalist's training, in trials of the first round.
-        finalist_seeds: Seeds for the best finalists.
+        finalist_seeds: Number of seeds for the best finalists.
         batch_schedule: `train.batch_schedule` of one of the finalists. null: no such finalist.
-        contenders: How many of the best finalists train as long as the winner, at a separate seed; the best of them is the
+        contenders: Number of the best finalists that train as long as the winner, at a separate seed; the best of them is the
             winner. 1: the best finalist wins.
-        headline_seeds: New seeds at which the winner and the untuned defaults are trained alike and tested.
+        headline_seeds: Number of new seeds at which the winner and the untuned defaults are trained alike and tested.
         winner: Settings of these last trainings that differ from those of a trial.
     """
 
@@ -121,11 +121,11 @@ class TrialPlace:
 
 @dataclass(frozen=True)
 class Padding:
-    """What `conf/padding/*.yaml` sets.
+    """Settings of `conf/padding/*.yaml`.
 
     Attributes:
-        mode: How chunks of unequal length share a batch: `off` crops them to the shortest, `on` fills them up with zeros,
-            `masked` also hides the zeros from every layer.
+        mode: How chunks of unequal length share a batch: `off` crops them to the shortest, `on` pads them with zeros, `masked`
+            also hides the zeros from every layer.
     """
 
     mode: str = field(metadata={"choices": PADDINGS})
@@ -136,10 +136,10 @@ class Top:
     """The keys at the top of `conf/config.yaml`.
 
     Attributes:
-        experiment: Name under which studies, runs and reports are kept.
+        experiment: Name of the experiment, which names its studies, runs and report.
         seed: Seed of the initial weights, the choice of chunks, and their order.
-        device: Where to compute. `auto` takes a GPU if there is one.
-        threads: Threads of one training. null: its share of the cores.
+        device: Device to compute on. `auto` uses a GPU if there is one.
+        threads: Number of threads of one training. null: its share of the cores.
         storage: Any Optuna URL, or journal:///FILE. With a password: storage='${oc.env:NAME}'.
         output_dir: Folder of the experiment.
         plan: Stages that a search runs, in order.
@@ -160,11 +160,11 @@ class Top:
 
 @dataclass(frozen=True)
 class Debug:
-    """What `conf/debug/*.yaml` sets.
+    """Settings of `conf/debug/*.yaml`.
 
     Attributes:
         name: Name of the debug run; `none`: no debug run. Set by `debug=...`.
-        learned: Training loss, nats per base, at which the training stops: it has learned its batch by heart. null: never.
+        learned: Training loss, nats per base, at which the training stops, since it has memorised its batch. null: never.
         profile: Profiler of the training. `python` times Python's functions (cProfile); `torch` times PyTorch's operations and
             GPU kernels (torch.profiler). null: none.
     """
@@ -190,7 +190,7 @@ class DataShared:
     """Keys that `conf/data/*.yaml` share.
 
     Attributes:
-        batch_size: Chunks in a training batch.
+        batch_size: Number of chunks in a training batch.
         folder: Folder of prepared data sets.
         pore_model: Table of k-mer levels that the audit compares labels with. null: the R9.4 pore's.
     """
@@ -202,13 +202,13 @@ class DataShared:
 
 @dataclass(frozen=True)
 class Mixed:
-    """What `conf/data/mixed.yaml` sets.
+    """Settings of `conf/data/mixed.yaml`.
 
     Attributes:
-        sources: Sources by a name of yours, each with its `name`, `weight` and other keys, as in
+        sources: Sources by any name, each with its `name`, `weight` and other keys, as in
             {a: {name: pod5, pod5: a.pod5, bam: a.bam, weight: 2}, b: {name: bonito, path: DIR}}.
         validation: Share of the reads for validation, in sources that do not set their own.
-        test: Share of the reads for the test, in sources that do not set their own; or a source of its own, as in
+        test: Share of the reads for the test, in sources that do not set their own; or a separate source, as in
             {name: bonito, path: DIR}.
     """
 
@@ -219,19 +219,19 @@ class Mixed:
 
 @dataclass(frozen=True)
 class BasecallOptions:
-    """What `conf/commands/basecall.yaml` sets.
+    """Settings of `conf/commands/basecall.yaml`.
 
     Attributes:
         model: Folder of a training, such as outputs/tiny/winner, or the best.pt in it.
         reads: POD5 file, or a folder of them.
-        output: Folder for the basecalls, one file per POD5 file; those that exist are kept. It holds calls of one model only.
+        output: Folder for the basecalls, one file per POD5 file; existing files are kept. It holds calls of one model only.
         format: Format of the basecalls; SAM and BAM have move tables (mv) and mean qualities (qs).
         decoder: `beam` search, or the best path (`greedy`).
         calibration: Calibration of the qualities: calibration.json of `basecaller evaluate`, or its folder. null: the model's.
         chunk_samples: Length of the chunks in which a read is called. null: long enough that little is computed twice.
-        batch_size: Chunks computed together.
-        device: Where to compute. `auto` takes a GPU if there is one.
-        threads: Threads of this process. null: all cores.
+        batch_size: Number of chunks computed together.
+        device: Device to compute on. `auto` uses a GPU if there is one.
+        threads: Number of threads of this process. null: all cores.
         networks: Modules and packages that may be imported for a model of your own network, as in [mynet].
     """
 
@@ -250,7 +250,7 @@ class BasecallOptions:
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """What `conf/commands/evaluate.yaml` sets.
+    """Settings of `conf/commands/evaluate.yaml`.
 
     Attributes:
         model: Folder of a training, such as outputs/tiny/winner, or the best.pt in it.
@@ -259,10 +259,10 @@ class EvaluateOptions:
         decoder: `beam` search, or the best path (`greedy`).
         reads: POD5 file or folder to basecall and align to `reference`, instead of a data set.
         reference: FASTA file, or an index of minimap2.
-        output: Folder for everything written, the calibration included. null: evaluation/ in the model's folder; the
-            calibration goes to the model.
-        device: Where to compute. `auto` takes a GPU if there is one.
-        threads: Threads of this process. null: all cores.
+        output: Folder for all output, including the calibration. null: evaluation/ in the model's folder, and the model's
+            folder for the calibration.
+        device: Device to compute on. `auto` uses a GPU if there is one.
+        threads: Number of threads of this process. null: all cores.
         networks: Modules and packages that may be imported for a model of your own network, as in [mynet].
     """
 
@@ -280,7 +280,7 @@ class EvaluateOptions:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What `conf/commands/export.yaml` sets.
+    """Settings of `conf/commands/export.yaml`.
 
     Attributes:
         model: Folder of a training, such as outputs/tiny/winner, or the best.pt in it.
@@ -301,13 +301,13 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What `conf/commands/report.yaml` sets.
+    """Settings of `conf/commands/report.yaml`.
 
     Attributes:
-        watch: Write the report again and again while the search runs; it ends with the search. The page in a browser follows.
-        every: Seconds from one writing to the next.
-        serve: Port of this machine on which to serve the page while it is watched, for the browser's http://127.0.0.1:PORT/.
-            0: any that is free. null: none. It ends with Ctrl-C.
+        watch: Update the report until the search ends. An open page reloads itself.
+        every: Seconds between two updates.
+        serve: Port on which to serve the updated page to this machine, at http://127.0.0.1:PORT/, until Ctrl-C. 0: any free
+            port. null: none.
     """
 
     watch: bool
@@ -340,7 +340,7 @@ GROUPS = ("model", "optimizer", "padding", "data")
 """Config groups that a training is made of."""
 
 LASTING = ("experiment", "storage", "output_dir", "data.folder")
-"""Keys by which a command finds what an earlier one left."""
+"""Keys by which a command finds the results of an earlier one."""
 
 
 def source_keys(source: str) -> type | None:
@@ -365,7 +365,7 @@ def field_of(key: str, source: str, model: type = Model) -> tuple[type, str] | N
 
 
 def typed_setting(key: str, value: Any, source: str, model: type = Model) -> Any:
-    """A number, text, truth value or null as its key's type, checked; other values and undescribed keys stay unchanged.
+    """Converts a value to its key's type, and checks it; see `checking.typed_scalar`.
 
     Raises:
         SettingError: the key cannot have that value.

@@ -41,7 +41,7 @@ from basecaller.training.settings import Optimizer, Train
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A separate test set: the kind of its source, and the source's settings."""
+    """A separate test set: name and settings of its source."""
 
     name: str
     source: Any
@@ -108,7 +108,7 @@ def _source(name: Any, values: dict[str, Any], where: str) -> Any:
         raise SettingError(f"{where}.validation + {where}.test: must leave something to train on (below 1)")
     alphabet = getattr(source, "alphabet", ALPHABET)
     if len(set(alphabet)) < len(alphabet) or not alphabet.isascii() or not alphabet.isalpha():
-        raise SettingError(f"{where}.alphabet={alphabet}: must be different letters, the first that of label 1")
+        raise SettingError(f"{where}.alphabet={alphabet}: must be distinct letters, for the labels 1, 2, ...")
     return source
 
 
@@ -159,7 +159,7 @@ def _data(node: dict[str, Any]) -> Data:
         test, values["test"] = HeldOut(kind, source), 0.0
     elif values.get("test") == 0:
         raise SettingError(
-            "data.test=0: must be a share above 0, or a source of its own, as in data.test={name: bonito, path: DIR}"
+            "data.test=0: must be a share above 0, or a separate source, as in data.test={name: bonito, path: DIR}"
         )
     shares = {key: values.get(key) for key in ("validation", "test")}
     source = _mixture(values.get("sources"), shares) if name == "mixed" else _source(name, values, "data")
@@ -168,7 +168,7 @@ def _data(node: dict[str, Any]) -> Data:
         mixture.check_normalisations({**parts, "data.test": test.source})
     if shared.pore_model is not None and not Path(shared.pore_model).is_file():
         raise DataError(
-            f"data.pore_model: {shared.pore_model} is no file; give a table of k-mers and levels, or null for R9.4's"
+            f"data.pore_model: {shared.pore_model} is not a file; give a table of k-mers and levels, or null for R9.4's"
         )
     return Data(str(name), shared.batch_size, shared.folder, source, shared.pore_model, test)
 
@@ -185,7 +185,7 @@ class Settings(General):
 
 
 NO_DEBUG, DEBUG = "none", "debug"
-"""`debug.name` where it is no debug run, and how the experiments of debug runs begin."""
+"""`debug.name` of all other runs, and the beginning of the experiment names of debug runs."""
 
 TRAINING = ("model", "optimizer", "padding", "train", "data")
 """Sections that describe the training itself."""
@@ -195,7 +195,7 @@ def general(cfg: DictConfig) -> General:
     """The settings that do not describe the training itself.
 
     Raises:
-        SettingError: a key or value that cannot be; the message names it.
+        SettingError: a key is unknown or missing, or a value is invalid.
     """
     _check_keys(cfg)
     values = resolve(cfg, without=("hydra", *TRAINING))
@@ -203,11 +203,11 @@ def general(cfg: DictConfig) -> General:
 
 
 def _check_keys(cfg: DictConfig) -> None:
-    """Checks that the config has the sections it must have and no others, and that the keys in `LASTING` last."""
+    """Checks that the config has exactly the sections it must have, and that values in `LASTING` do not depend on the time."""
     known = [f.name for f in dataclasses.fields(Settings)]
     for name in map(str, cfg):
         if name not in (*known, "hydra"):
-            raise SettingError(f"{name}: unknown key; known are {', '.join(known)}")
+            raise SettingError(f"{name}: unknown key; known keys are {', '.join(known)}")
     for name in known:
         if name not in cfg:
             raise SettingError(f"{name}: missing; every training needs it")
@@ -217,7 +217,7 @@ def _check_keys(cfg: DictConfig) -> None:
         if isinstance(node, DictConfig) and OmegaConf.is_interpolation(node, name):
             written = str(resolve(OmegaConf.to_container(OmegaConf.masked_copy(node, name), resolve=False))[name])
             if "${now:" in written:
-                raise SettingError(f"{key}={written}: must not change with time, or no command could go on from what it left")
+                raise SettingError(f"{key}={written}: must not depend on the time, or no command finds earlier results again")
 
 
 def _general(values: dict[str, Any], source: str, model: type) -> General:
@@ -232,7 +232,7 @@ def _general(values: dict[str, Any], source: str, model: type) -> General:
     debug = section(Debug, values["debug"], "debug")
     if debug.name != NO_DEBUG and not top.experiment.startswith(DEBUG):
         raise SettingError(
-            f"experiment={top.experiment}: a debug run must not be taken for a result; leave experiment out, or use "
+            f"experiment={top.experiment}: a debug run must not be mistaken for a result; leave experiment out, or use "
             f"experiment={DEBUG}-{top.experiment}"
         )
     logger = logger_settings(resolve(values["logger"], "logger"))
@@ -262,7 +262,7 @@ def settings(cfg: DictConfig) -> Settings:
     """The checked settings of a composed config.
 
     Raises:
-        SettingError: a key or value that cannot be; the message names it.
+        SettingError: a key is unknown or missing, or a value is invalid.
         DataError: a source file is missing.
     """
     return settings_and_values(cfg)[0]

@@ -1,8 +1,8 @@
 """The residual tower of RawCTCNet, forward and backward by hand, as one node of PyTorch's graph.
 
-A narrow tower's step is hundreds of tiny operations. Autograd adds a node, a few tensors and a pass over memory to each;
-written out, a step of one short read takes half the time (`python -m benchmarks --only step`). The weights of all blocks
-lie in one tensor of each kind, so that optimizer and clipping see a dozen parameters instead of a hundred.
+A step of a narrow tower consists of hundreds of tiny operations, and autograd adds a node, a few tensors and a pass over memory
+to each. Without it, a step of one short read takes half the time (`python -m benchmarks --only step`). The weights of all
+blocks are in one tensor of each kind, so that optimizer and clipping see a dozen parameters instead of a hundred.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 EPSILON, MOMENTUM = 1e-5, 0.1
-"""Of batch normalisation, as PyTorch's."""
+"""Epsilon and momentum of batch normalisation: PyTorch's defaults."""
 
 
 class Weights(NamedTuple):
-    """Weights and statistics of n blocks of width C, kernel K; None for what a tower lacks.
+    """Weights and statistics of n blocks of width C and kernel K; None for those that a tower lacks.
 
     Attributes:
         gate: [n, 2C, K C], the tanh half before the sigmoid half, inputs ordered (tap, channel); gate_bias: [n, 2C].
-        residual: [n - 1, C, C]; the last block has no residual path, nothing comes after it. residual_bias: [n - 1, C].
+        residual: [n - 1, C, C]; the last block has no residual path, since no block follows. residual_bias: [n - 1, C].
         projection: [n - 1, C, C].
         norm, norm_bias: [n, C], batch normalisation's scale and shift.
         mean, variance: [n, C], its running statistics.
@@ -62,9 +62,9 @@ def _add_taps(x: Tensor, taps: Tensor, dilation: int, kernel: int) -> None:
 
 
 def _normalise(x: Tensor, valid: Tensor | None, weights: Weights, i: int, training: bool) -> tuple[Tensor, list[Tensor]]:
-    """Batch normalisation of [frames of all reads, channels], its statistics over the valid frames only.
+    """Batch normalisation of [frames of all reads, channels], with statistics over the valid frames only.
 
-    Zero wherever a frame is not valid, so that a convolution after it sees what its own zero padding would give.
+    Invalid frames become zero, like the zero padding of the convolution that follows.
 
     Returns:
         The normalised x; the tensors that its gradient needs.
@@ -80,9 +80,9 @@ def _normalise(x: Tensor, valid: Tensor | None, weights: Weights, i: int, traini
 def _forward(
     x: Tensor, valid: Tensor | None, dilations: Sequence[int], training: bool, weights: Weights, keep: list[Any] | None
 ) -> Tensor:
-    """Gated units of all blocks, [batch, frames, blocks * channels]; `keep` is given what the gradient needs.
+    """Gated units of all blocks, [batch, frames, blocks * channels]; appends to `keep` what the gradient needs.
 
-    In training, batch normalisation takes the batch's statistics, and keeps them.
+    In training, batch normalisation uses the batch's statistics and updates the running ones.
     tanh(a) is computed as 2 sigmoid(2a) - 1, since PyTorch's sigmoid is many times faster on a CPU than its tanh.
     """
     batch, frames, channels = x.shape
@@ -194,7 +194,7 @@ class _TowerFunction(torch.autograd.Function):
         ctx.kept, ctx.valid, ctx.dilations, ctx.training = [], valid, dilations, training
         units = _forward(x, valid, dilations, training, Weights(*weights), ctx.kept)  # type: ignore[arg-type]
         ctx.save_for_backward(units, *weights[:7])  # so that weights changed in between are an error, not a wrong gradient
-        ctx.statistics = weights[7:]  # these do change, with every batch; its gradient in training does not depend on them
+        ctx.statistics = weights[7:]  # these change with every batch, but the gradient in training does not depend on them
         return units
 
     @staticmethod
@@ -207,14 +207,14 @@ class _TowerFunction(torch.autograd.Function):
 
 
 class Tower(nn.Module):
-    """Residual blocks of gated, dilated convolutions, each followed by its residual path, all skip units given at once.
+    """Residual blocks of gated, dilated convolutions. Returns the gated units of all blocks, for the skip paths.
 
     Args:
         channels: width C.
-        kernel: frames that a dilated convolution sees, K, odd.
-        dilations: of the n blocks.
-        batch_norm: batch normalisation before each block, over valid frames only.
-        projection: a 1x1 convolution on the residual path; without, the identity.
+        kernel: width K of the dilated convolutions, in frames; odd.
+        dilations: dilations of the n blocks.
+        batch_norm: whether to apply batch normalisation before each block, over valid frames only.
+        projection: whether the residual path has a 1x1 convolution; it is the identity otherwise.
     """
 
     def __init__(self, channels: int, kernel: int, dilations: list[int], batch_norm: bool, projection: bool) -> None:

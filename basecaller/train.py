@@ -1,4 +1,4 @@
-"""`python -m basecaller.train`: trains once; with `-m` sweeps a stage, or whatever the command line says.
+"""`python -m basecaller.train`: trains once; with `-m`, sweeps a stage or every key with several values.
 
 python -m basecaller.train
 python -m basecaller.train -m stage=lr_adam
@@ -24,7 +24,7 @@ def main() -> None:
     answer_help("train", sys.argv[1:])
     given = without_config_dir(sys.argv[1:])  # as an override, which --experimental-rerun finds in a run's folder
     if unknown := unknown_flags(given):
-        raise SettingError(f"{unknown[0]}: no such flag; python -m basecaller.train --help lists what there is")
+        raise SettingError(f"{unknown[0]}: no such flag; python -m basecaller.train --help lists the flags")
     sys.argv[1:] = as_typed(given)  # Hydra reads them itself
     hydra.main(config_path=conf_dir(), config_name="config")(run_job)()
 

@@ -1,4 +1,4 @@
-"""Pages of the site that are no files in docs/: every key, from the program itself; and CONTRIBUTING.md and CHANGELOG.md."""
+"""Pages of the site that are not files in docs/: every key, from the program itself; CONTRIBUTING.md and CHANGELOG.md."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ABOVE = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "
 """Files beside docs/ that pages link to, and the pages that stand for them on the site."""
 
 VARIED = ("model", "optimizer")
-"""Config groups whose options are a table, one for those that set the same keys."""
+"""Config groups whose options are shown in tables, one table for all options that set the same keys."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -72,7 +72,7 @@ def keys_page() -> Iterator[str]:
             yield f"## {name}"
             yield ""
             if "data" in command.uses:
-                yield "The keys of `data` say which data set; and:"
+                yield "The keys of `data` choose the data set. The other keys are:"
                 yield ""
             yield from _entries((key, default) for key, default in keys_and_defaults(name, []) if key.kind is command.options)
 
@@ -85,9 +85,9 @@ def _varied(group: str, options: list[str], usual: list[tuple[Key, str]]) -> Ite
     """Sections of a config group: one for each set of keys, with the defaults of each option that has them.
 
     Args:
-        group: which.
-        options: of it.
-        usual: keys and defaults without a choice.
+        group: name of the group.
+        options: its options.
+        usual: keys and defaults of the default option.
     """
     alike: dict[tuple[Key, ...], dict[str, dict[Key, str]]] = {}
     for option in options:

@@ -42,7 +42,7 @@ def started(code: str, folder: Path) -> str:
 
 @pytest.mark.slow
 def test_the_examples_of_the_page_work(folder, monkeypatch, capsys):
-    """With settings that make them short."""
+    """The settings make them short."""
     for name, small in (("run_search", SHORT), ("run_sweep", TINY), ("run_training", TINY)):
         real = getattr(api, name)
         monkeypatch.setattr(api, name, lambda overrides, real=real, small=small: real([*small, *overrides]))
@@ -63,7 +63,7 @@ def test_the_examples_of_the_page_work(folder, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_a_search_says_what_its_report_says_and_is_not_repeated(folder, capsys):
+def test_the_result_of_a_search_equals_its_report_and_is_not_repeated(folder, capsys):
     found = run_search(SHORT)
     assert capsys.readouterr().out == ""
     facts = read_json(found.folder / "report.json")
@@ -79,7 +79,7 @@ def test_a_search_says_what_its_report_says_and_is_not_repeated(folder, capsys):
 
 
 @pytest.mark.slow
-def test_a_training_is_taken_over_and_the_same_as_the_commands(folder):
+def test_a_training_is_reused_and_equals_that_of_the_command(folder):
     first = run_training(TINY)
     assert not first.taken_over
     assert first.folder.is_absolute()
@@ -113,7 +113,7 @@ def test_a_sweep_has_its_winner(folder):
         (lambda: Basecaller.load("nowhere"), "model=nowhere: has no best.pt"),
     ],
 )
-def test_what_cannot_be_is_one_message_and_nothing_is_stored(folder, call, words):
+def test_invalid_calls_give_one_message_and_store_nothing(folder, call, words):
     with pytest.raises(BasecallerError) as raised:
         call()
     assert words in str(raised.value)
@@ -122,7 +122,7 @@ def test_what_cannot_be_is_one_message_and_nothing_is_stored(folder, call, words
 
 
 @pytest.mark.slow
-def test_the_callers_program_is_left_as_it_was(folder, monkeypatch):
+def test_the_state_of_the_callers_program_is_restored(folder, monkeypatch):
     handlers, level = list(logging.root.handlers), logging.root.level
     settings, backend, threads = dict(mpl.rcParams), mpl.get_backend(), torch.get_num_threads()
     with initialize_config_dir(str(Path(conf_dir()) / "commands"), job_name="theirs"):
@@ -201,7 +201,7 @@ def model(folder) -> Path:
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_signals_are_called_alone_as_together_in_any_unit(model, decoder):
+def test_signals_are_called_alike_alone_or_together_in_any_unit(model, decoder):
     signals = [read.adc for read in make_reads(3, bases=200)]
     loaded = Basecaller.load(model, decoder=decoder, device="cpu")
     alone = [loaded.call(signal) for signal in signals]
@@ -225,6 +225,6 @@ def test_the_models_calibration_is_used(model):
 
 
 @pytest.mark.parametrize("signal", [[], [[1.0, 2.0]], [1.0, float("nan")]])
-def test_a_signal_that_is_none_is_refused(model, signal):
+def test_an_invalid_signal_is_refused(model, signal):
     with pytest.raises(BasecallerError, match="signal 0: shape"):
         Basecaller.load(model).call(signal)

@@ -62,7 +62,7 @@ WHOLE = {
         ("name", 12, "12"),
     ],
 )
-def test_a_value_that_means_the_same_becomes_the_fields_type(name, value, expected):
+def test_equivalent_values_become_the_fields_type(name, value, expected):
     found = typed(Section, name, value, name)
     assert found == expected
     assert type(found) is type(expected)
@@ -83,7 +83,7 @@ def test_a_value_that_means_the_same_becomes_the_fields_type(name, value, expect
         ("width", 12, "x.width=12: must be a power of two"),
         ("kind", "c", "x.kind=c: must be one of a, b"),
         ("on", "perhaps", "x.on=perhaps: must be true or false"),
-        ("files", ["f", "f"], r"x.files=\[f,f\]: must not name one twice"),
+        ("files", ["f", "f"], r"x.files=\[f,f\]: must not repeat a value"),
         ("files", "f", r"x.files=f: must be a list or null, as in x.files=\[f\]"),
         ("more", [], "must be a mapping"),
         ("name", "äöü", "x.name=äöü: must be at most 4 bytes long"),
@@ -92,21 +92,21 @@ def test_a_value_that_means_the_same_becomes_the_fields_type(name, value, expect
         ("folder", "", "x.folder=: must not be empty"),
     ],
 )
-def test_a_value_that_cannot_be_is_told_by_its_key(name, value, words):
+def test_errors_about_values_name_the_key(name, value, words):
     with pytest.raises(SettingError, match=words):
         typed(Section, name, value, f"x.{name}")
 
 
-def test_a_section_is_whole_and_has_nothing_else():
+def test_a_section_has_all_its_keys_and_no_others():
     assert section(Section, OmegaConf.create(WHOLE | {"count": "3", "files": ["f"]}), "x") == Section(**WHOLE)
-    with pytest.raises(SettingError, match=r"x\.colour: unknown key; known are name, rate"):
+    with pytest.raises(SettingError, match=r"x\.colour: unknown key; known keys are name, rate"):
         section(Section, WHOLE | {"colour": 1}, "x")
     for missing in ({key: value for key, value in WHOLE.items() if key != "kind"}, WHOLE | {"kind": "???"}):
         with pytest.raises(SettingError, match=r"x\.kind: must be given, as in x\.kind=\.\.\."):
             section(Section, missing, "x")
 
 
-def test_a_field_says_what_it_can_be_and_what_it_means():
+def test_a_field_describes_its_values_and_its_meaning():
     assert kind_in_words(Section, "rate") == "a number, above 0, below 1"
     assert kind_in_words(Section, "width") == "a whole number, a power of two, or null"
     assert kind_in_words(Section, "factor") == "a number or null"

@@ -1,4 +1,4 @@
-"""What is typed is what is meant; what cannot be is one message; what is printed may be cut off."""
+"""Values are taken as typed, errors are one message, and the output may be cut off."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ MEANT = {
 
 
 @pytest.mark.parametrize("text", MEANT)
-def test_lists_quotes_and_null_mean_what_they_do_elsewhere(text):
+def test_lists_quotes_and_null_keep_their_meaning(text):
     assert read("data.pod5", text) == MEANT[text]
 
 
@@ -92,7 +92,7 @@ def test_values_that_mean_something_to_hydra_are_left_to_it():
     assert [str(value.text) for value in swept.value().list] == ["2_3", "4 #5"]
 
 
-def test_home_is_known_in_every_path_of_every_command(tmp_path, monkeypatch):
+def test_a_tilde_is_the_home_folder_in_every_path_of_every_command(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "x").mkdir()
     for key in PATHS:
@@ -105,7 +105,7 @@ def test_home_is_known_in_every_path_of_every_command(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["2024_11_25", "on", "012", "12:30:00", "a #1", "~/calls", "'", "a,b", "[a]"])
-def test_basecalls_go_where_it_was_said(tmp_path, call: Command, name, monkeypatch):
+def test_basecalls_go_to_the_folder_as_typed(tmp_path, call: Command, name, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     checkpoint.save(tmp_path / name.replace("~", "home") / "best.pt", checkpoint.network_content(network()))
     make_source(tmp_path / "reads", count=2)
@@ -114,8 +114,8 @@ def test_basecalls_go_where_it_was_said(tmp_path, call: Command, name, monkeypat
 
 
 @pytest.mark.parametrize("name", ["2024_11_25", "012", "12:30:00", "a #1", "~/out", "it's"])
-def test_a_training_goes_where_it_was_said(tmp_path, run: Command, name, monkeypatch):
-    if name.startswith("~"):  # elsewhere native code is the user's, and not built anew
+def test_a_training_goes_to_the_folder_as_typed(tmp_path, run: Command, name, monkeypatch):
+    if name.startswith("~"):  # with another home folder, native code would be built again
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
     run("train", *TINY, f"output_dir={name}", f"data.folder={name}/data")
     folder = tmp_path / name.replace("~", "home")
@@ -130,7 +130,7 @@ def test_a_training_goes_where_it_was_said(tmp_path, run: Command, name, monkeyp
         (["model=x", "reads=y", "threads=2,3"], "threads=2,3: several values are a sweep"),
         (["model=x", "reads=y", "device=abacus"], "device=abacus: must be auto, cpu, cuda or cuda:N"),
         (["model=x", "reads=y", "outputs=z"], "outputs: unknown key; did you mean output"),
-        (["model=x", "reads=y", "+colour=red"], "colour: unknown key; known are model, reads"),
+        (["model=x", "reads=y", "+colour=red"], "colour: unknown key; known keys are model, reads"),
         (["model=x", "reads=y", "output=${nonesuch}"], "output: Interpolation key 'nonesuch' not found"),
         (["model=x", "reads=y", "batch_size=1.5"], "batch_size=1.5: must be a whole number"),
         (["model=x", "reads=y", "threads=0"], "threads=0: must be at least 1"),
@@ -151,7 +151,7 @@ MESSAGES = {
     "no variable": (["storage=${oc.env:NONESUCH}"], "Environment variable 'NONESUCH' not found"),
     "no group option": (
         ["model=nonesuch"],
-        "model=nonesuch: no such option; there are bonito_ctc, bonito_ctc_small",
+        "model=nonesuch: no such option; options are bonito_ctc, bonito_ctc_small",
     ),
     "grammar": (["optimizer.lr={"], "optimizer.lr={: cannot be read"),
     "no sweep": (["optimizer.lr=1,2"], "optimizer.lr=1,2: several values are a sweep, which needs -m"),
@@ -221,7 +221,7 @@ def test_the_help_of_a_command_with_options_lists_them(name):
     assert ("data.batch_size" in shown) == (name == "evaluate")
 
 
-def test_help_says_what_the_keys_of_each_command_are(run: Command):
+def test_help_lists_the_keys_of_each_command(run: Command):
     assert "experiment: letters" in run("report", "--help").stdout
     assert "search.rounds" not in run("report", "--help").stdout
     assert "data.reads: a whole number, at least 3; default 15000" in run("prepare", "-h").stdout
@@ -255,15 +255,15 @@ def test_a_training_needs_no_terminal(tmp_path, kind):
 
 
 @pytest.mark.slow
-def test_a_full_output_is_one_message(tmp_path):
+def test_a_full_disk_behind_the_output_gives_one_message(tmp_path):
     shell = f"{sys.executable} -m basecaller.train --cfg job > /dev/full"
     done = subprocess.run(shell, shell=True, cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[0] == "error: No space left on device; free some space, or give a folder on another disk"
 
 
-def test_headings_are_words_that_are_used_elsewhere():
-    """A slip of the pen is used once."""
+def test_headings_are_spelled_as_elsewhere():
+    """A misspelled word occurs only once."""
     templates = Path(pages.__file__).parent / "templates"
     markdown = (templates / "report.md.j2").read_text(encoding="utf-8")
     others = [*Path(basecaller.__file__).parent.rglob("*.py"), templates / "report.html.j2"]

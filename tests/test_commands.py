@@ -1,4 +1,4 @@
-"""The commands as a user types them: what they print, write, refuse, and continue."""
+"""The commands as a user types them: their output, files and errors, and how they continue."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def test_bad_search_input_gives_one_clear_message(run: Command):
     assert "Traceback" not in missing
 
 
-def test_a_storage_that_is_no_database_is_left_as_it_was(tmp_path, run: Command):
+def test_a_file_that_is_not_a_database_is_left_unchanged(tmp_path, run: Command):
     (tmp_path / "notes.db").write_text("not a database, but somebody's notes" * 20)
     before = (tmp_path / "notes.db").read_bytes()
     done = run("train", "-m", *TINY, "storage=sqlite:///notes.db", "optimizer.lr=0.1,0.2", code=2)
@@ -221,7 +221,7 @@ def test_a_storage_that_is_no_database_is_left_as_it_was(tmp_path, run: Command)
 
 
 @pytest.mark.slow
-def test_the_padding_stage_is_skipped_where_all_chunks_have_one_length(tmp_path, monkeypatch):
+def test_the_padding_stage_is_skipped_if_all_chunks_have_one_length(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     real = simulator.simulate
 

@@ -1,4 +1,4 @@
-"""Every config composes to valid settings; bad ones are refused by key and value."""
+"""Every config composes to valid settings; errors name key and value."""
 
 from pathlib import Path
 

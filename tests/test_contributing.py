@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md is right: what it says to do is done in a copy of the project, and works."""
+"""CONTRIBUTING.md is right: its steps work in a copy of the project."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def follow(title: str, project: Path, page: str = "CONTRIBUTING.md") -> None:
-    """Writes the files and makes the changes of a section: a block belongs to the file that is named last before it."""
+    """Writes the files and makes the changes of a section: a block belongs to the last file named before it."""
     section = (ROOT / page).read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     assert section, title
     for block in BLOCK.finditer(section):
@@ -52,7 +52,7 @@ def follow(title: str, project: Path, page: str = "CONTRIBUTING.md") -> None:
 
 
 def works(project: Path, command: str, *arguments: str) -> str:
-    """Runs a command of the copy; returns all that it printed."""
+    """Runs a command of the copy, and returns its output."""
     environment = os.environ | {"PYTHONPATH": str(project), "COLUMNS": "160"}
     done = subprocess.run(
         [sys.executable, "-m", "basecaller", command, *arguments],

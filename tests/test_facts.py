@@ -1,4 +1,4 @@
-"""Facts are written to JSON and read from it, also those of an earlier or a later version."""
+"""Facts are written to JSON and read back, also those of an earlier or a later version."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def test_other_versions_are_read():
         ({"named": {"x": [{"share": []}]}}, r"named: share: must be a float, is \[\]"),
     ],
 )
-def test_what_does_not_fit_is_named(changed, words):
+def test_fields_that_do_not_fit_are_named(changed, words):
     with pytest.raises(ValueError, match=words):
         from_json(Outer, PLAIN | changed)
 
 
 @pytest.mark.parametrize("content", [None, [], "x", 3])
-def test_what_is_no_object_is_no_fact(content):
+def test_facts_must_be_json_objects(content):
     with pytest.raises(ValueError, match="must be a dict"):
         from_json(Outer, content)
 

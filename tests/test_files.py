@@ -1,4 +1,4 @@
-"""Files are whole or not there, and locks say what they wait for."""
+"""Files are complete or absent, and a process says which lock it waits for."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_file_is_replaced_when_the_block_ends_well(tmp_path):
     assert list(place.parent.iterdir()) == [place]
 
 
-def test_the_systems_errors_name_the_file_that_was_meant(tmp_path):
+def test_system_errors_name_the_file_that_was_meant(tmp_path):
     (tmp_path / "place").mkdir()
     with pytest.raises(OSError, match="place") as caught, replacing(tmp_path / "place") as partial:
         partial.touch()
@@ -45,7 +45,7 @@ def test_the_systems_errors_name_the_file_that_was_meant(tmp_path):
     assert caught.value.filename == str(tmp_path / "x")
 
 
-def test_json_is_read_back_and_what_is_none_is_nothing(tmp_path):
+def test_json_is_read_back_and_other_files_give_none(tmp_path):
     write_json(tmp_path / "a.json", {"ä": [1, None]})
     assert read_json(tmp_path / "a.json") == {"ä": [1, None]}
     (tmp_path / "half.json").write_text('{"a": ', encoding="utf-8")
@@ -61,7 +61,7 @@ def test_a_digest_is_of_the_content(tmp_path):
     assert len(content_digest(tmp_path / "a")) == 16
 
 
-def test_a_folder_that_cannot_be_written_to_is_known_before(tmp_path):
+def test_a_folder_that_cannot_be_written_to_is_noticed_before_the_work(tmp_path):
     check_writable(tmp_path / "new/folder")
     assert not list((tmp_path / "new/folder").iterdir())
     (tmp_path / "file").touch()
@@ -69,7 +69,7 @@ def test_a_folder_that_cannot_be_written_to_is_known_before(tmp_path):
         check_writable(tmp_path / "file")
 
 
-def test_who_waits_for_a_lock_says_once_for_what(tmp_path, monkeypatch, caplog):
+def test_a_process_that_waits_for_a_lock_logs_it_once(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(files, "PATIENCE", 0.01)
     caplog.set_level("INFO")
     real = files.log.info

@@ -40,7 +40,7 @@ def test_frames_needed_counts_a_blank_between_equal_neighbours():
     assert needed.tolist() == [3, 5, 1, 6]
 
 
-def test_ctc_agrees_with_frames_needed_on_what_is_feasible():
+def test_ctc_agrees_with_frames_needed():
     for target in ([1, 2, 3], [1, 1, 2], [3, 3, 3]):
         needed = frames_needed(np.array(target), np.array([0, 3]))[0]
         for frames in (needed - 1, needed):

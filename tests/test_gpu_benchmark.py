@@ -1,4 +1,4 @@
-"""What `python -m benchmarks --only gpu` measures, on a processor and in small."""
+"""What `python -m benchmarks --only gpu` measures, on a CPU and with small networks."""
 
 import dataclasses
 import time
@@ -12,14 +12,14 @@ from benchmarks import gpu
 TINY = gpu.Trial(dataclasses.replace(gpu.SMALL, channels=8, skip_channels=8, max_dilation=2), 8, 4, 2, 4, samples=80, bases=6)
 
 
-def test_a_machine_without_a_gpu_is_told_so(monkeypatch):
+def test_a_machine_without_a_gpu_gives_one_message(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SettingError, match="needs a GPU"):
         next(gpu.measure())
 
 
 @pytest.mark.slow
-def test_steps_are_held_against_the_rate_of_a_product(monkeypatch):
+def test_steps_are_compared_with_the_rate_of_a_product(monkeypatch):
     monkeypatch.setattr(gpu, "trials_an_hour", lambda device, count, *rest: 100.0 * count)
     rows = list(gpu.measure("cpu", TINY, 64, 40, 2, dataclasses.replace(TINY.size, stride=1), (1, 2)))
     assert [unit for *_, unit in rows] == ["s", "s", "trials/h", "trials/h"]

@@ -1,4 +1,4 @@
-"""Files from others: cut short, with bits flipped, or made to harm. One clear error, nothing half written, nothing run."""
+"""Truncated, corrupted and malicious files: one clear error, nothing half written, no code run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def damaged(content: bytes, damage: tuple[str, float, int]) -> bytes:
 
 
 def outcome_of(function: Callable[[], object]) -> str:
-    """Runs a function in a child process: `fine`, `refused` with an error of this program, or what else happened."""
+    """Runs a function in a child process: `fine`, `refused` with an error of this program, or any other outcome."""
     child = os.fork()
     if child == 0:
         with Path(os.devnull).open("w") as nothing:

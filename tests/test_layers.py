@@ -1,4 +1,4 @@
-"""The layers of `docs/design.md`: every import, also one inside a function, is of the same layer or a lower one."""
+"""The layers of `docs/design.md`: every import, also inside a function, is from the same layer or a lower one."""
 
 from __future__ import annotations
 

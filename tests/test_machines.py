@@ -1,4 +1,4 @@
-"""Other people's machines: without git, in other locales, shared with other users and other programs."""
+"""Other machines: without git, in other locales, shared with other users and other programs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_without_git_a_training_ends_and_its_commit_is_unknown(tmp_path, run: Co
     assert '"commit": null' in result.read_text(encoding="utf-8")
 
 
-def test_configs_are_the_programs_own_whatever_lies_beside_it(tmp_path):
+def test_configs_are_the_programs_own_whatever_is_installed_beside_it(tmp_path):
     site = tmp_path / "site-packages"
     (site / "basecaller/conf").mkdir(parents=True)
     for name in ("__init__.py", "places.py"):
@@ -101,7 +101,7 @@ LAUNCHERS = {
 
 
 def spin_counts(folder: Path, *overrides: str, **environment: str) -> set[str]:
-    """What processes saw as they loaded torch, the sweep's own among them."""
+    """The values that processes saw when they loaded torch, including the sweep's own."""
     path = hooked(folder, HOOK)
     process = start(folder, "seed=1,2", *overrides, PYTHONPATH=path, SEEN=str(folder / "seen"), **environment)
     _, errors = process.communicate(timeout=300)
@@ -121,7 +121,7 @@ def test_threads_of_every_worker_stop_spinning(tmp_path, launcher, monkeypatch):
 
 
 @pytest.mark.parametrize(("given", "expected"), [({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")])
-def test_how_the_user_lets_threads_wait_is_left_alone(tmp_path, given, expected, monkeypatch):
+def test_the_users_setting_for_waiting_threads_is_kept(tmp_path, given, expected, monkeypatch):
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     code = "import basecaller, os; print(os.environ.get('GOMP_SPINCOUNT'))"
@@ -137,7 +137,7 @@ PLAIN_ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
 def text_without_encoding(tree: ast.AST) -> list[int]:
-    """Lines of calls that read or write text in whatever encoding the locale has."""
+    """Lines of calls that read or write text in the encoding of the locale."""
     found = []
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
@@ -164,7 +164,7 @@ def test_all_text_is_utf_8():
     assert {path: lines for path, lines in found.items() if lines} == {}
 
 
-def test_a_search_in_another_locale_writes_and_prints_all_it_has_to_say(tmp_path, run: Command, monkeypatch):
+def test_a_search_in_another_locale_writes_and_prints_everything(tmp_path, run: Command, monkeypatch):
     for key, value in PLAIN_ASCII.items():
         monkeypatch.setenv(key, value)
     told = run("search", *TINY, "plan=[padding]", "search.workers=1", "search.replicates=2")
@@ -173,12 +173,12 @@ def test_a_search_in_another_locale_writes_and_prints_all_it_has_to_say(tmp_path
         assert "±" in (tmp_path / "outputs/tiny" / name).read_text(encoding="utf-8")
     assert "outputs/tiny/report.html" in run("report").stdout
     refused = run("train", "experiment=Zürich", code=2)
-    assert "is no text in this locale (ascii); set PYTHONUTF8=1" in refused.stderr
+    assert "not text in this locale (ascii); set PYTHONUTF8=1" in refused.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("encoding", "shown"), [("ascii", b"0.1 ? x\xff"), ("utf-8", "0.1 ± x".encode() + b"\xff")])
-def test_a_terminal_shows_what_it_can(encoding, shown):
+def test_a_terminal_shows_the_characters_that_it_has(encoding, shown):
     code = "from basecaller.entry import as_message; as_message(lambda: print('0.1 \\xb1 x\\udcff', end=''))()"
     environment = os.environ | {"PYTHONIOENCODING": encoding}
     assert subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stdout == shown
@@ -190,7 +190,7 @@ ANOTHER = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=+dac_re
 
 @pytest.fixture
 def another(tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a command of this program as a second user of the machine, whose own the folder `mine` is."""
+    """Runs a command of this program as a second user of the machine, who owns the folder `mine`."""
     if os.geteuid() != 0 or subprocess.run([*ANOTHER.split(), "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("being another user needs root and util-linux")
     reach = f"import os, sys; sys.exit(not os.access({optuna.__file__!r}, os.R_OK))"
@@ -211,7 +211,7 @@ def another(tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return command
 
 
-def test_what_another_user_left_can_be_read_and_is_left_alone(tmp_path, run: Command, another):
+def test_files_of_another_user_are_read_and_left_alone(tmp_path, run: Command, another):
     run("train", *TINY, "output_dir=outputs/tiny")
     (model,) = (tmp_path / "outputs/tiny/runs").iterdir()
     model.rename(tmp_path / "model")
@@ -245,7 +245,7 @@ REFUSED = {
 }
 
 
-def test_where_another_user_may_not_write_is_one_message(tmp_path, run: Command, another):
+def test_a_folder_that_the_user_may_not_write_to_gives_one_message(tmp_path, run: Command, another):
     run("train", "-m", *TINY, "seed=1")
     (model,) = (tmp_path / "outputs/tiny/runs").iterdir()
     model.rename(tmp_path / "model")
@@ -260,7 +260,7 @@ def test_where_another_user_may_not_write_is_one_message(tmp_path, run: Command,
 
 
 def test_users_who_share_a_folder_share_its_locks(tmp_path, run: Command, another):
-    """All of them may write to every folder, as with a common group; files are each one's own."""
+    """All of them may write to every folder, as with a common group; each user owns their files."""
     umask = os.umask(0o022)
     try:
         run("train", "-m", *TINY, "seed=1")
@@ -286,7 +286,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("kind", PLACES)
-def test_an_output_folder_that_cannot_be_is_one_message(tmp_path, run: Command, kind):
+def test_an_impossible_output_folder_gives_one_message(tmp_path, run: Command, kind):
     make, words = PLACES[kind]
     make(tmp_path / "place")
     place = {"below a file": "file/place", "too long a name": "x" * 300}.get(kind, "place")
@@ -307,7 +307,7 @@ def test_an_output_folder_that_cannot_be_is_one_message(tmp_path, run: Command, 
         assert words in done.stderr, (module, done.stderr)
 
 
-def test_a_training_that_nobody_watches_writes_a_line_for_each_point_of_its_curve(run: Command):
+def test_a_training_without_a_terminal_logs_each_point_of_its_curve(run: Command):
     told = run("train", *TINY, "train.epochs=3").stderr
     lines = [line for line in told.splitlines() if " left" in line]
     assert len(lines) == 6
@@ -316,7 +316,7 @@ def test_a_training_that_nobody_watches_writes_a_line_for_each_point_of_its_curv
     assert " left" not in sweep
 
 
-def test_a_long_trial_among_others_says_how_far_it_is(monkeypatch, caplog):
+def test_a_long_trial_among_others_logs_its_progress(monkeypatch, caplog):
     monkeypatch.setattr(progress, "SILENCE", 0.0)
     with caplog.at_level("INFO", "basecaller"), progress.Meter(10, 4, alone=False, name="ab12") as meter:
         meter.advance(1.5, 100)
@@ -325,7 +325,7 @@ def test_a_long_trial_among_others_says_how_far_it_is(monkeypatch, caplog):
     assert line.startswith("run ab12: 5 of 10 updates, loss 1.5000, validation 1.4000 nats/base")
 
 
-def test_who_waits_for_another_process_says_so_once(tmp_path, run: Command):
+def test_a_process_that_waits_for_another_logs_it_once(tmp_path, run: Command):
     run("prepare", *(line for line in TINY if line.startswith("data.")))
     (prepared,) = (tmp_path / "outputs/data").glob("simulated-*")
     prepared.rename(tmp_path / "hidden")
@@ -358,7 +358,7 @@ sys.meta_path.insert(0, Interrupting())
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "status", "told"),
-    [("hydra", -signal.SIGINT, ""), ("basecaller.training.fit", 130, "interrupted; the same command goes on from here\n")],
+    [("hydra", -signal.SIGINT, ""), ("basecaller.training.fit", 130, "interrupted; the same command continues from here\n")],
     ids=["while it starts", "while it works"],
 )
 def test_control_c_ends_a_command_without_a_traceback(tmp_path, module, status, told):

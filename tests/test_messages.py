@@ -15,45 +15,45 @@ from basecaller.messages import is_users, readable
     [
         ("train.epoch=1", "train.epoch: unknown key; did you mean train.epochs?"),
         ("exprimnt=x", "exprimnt: unknown key; did you mean experiment?"),
-        ("train.colour=1", "train.colour: unknown key; known are budget, epochs"),
+        ("train.colour=1", "train.colour: unknown key; known keys are budget, epochs"),
         ("nowhere.colour=1", "nowhere.colour: unknown key"),
         ("data.pod5=x", "data.pod5: this source has no such key; it belongs to data=pod5"),
         ("hydra.sweeper.n_jobs=2", "hydra.sweeper.n_jobs: "),
         ("hydra.launcher.n_jobs=2", "this launcher has no such key; choose one first, as in hydra/launcher=joblib"),
-        ("optimizer=nonesuch", "optimizer=nonesuch: no such option; there are adagrad, adam"),
+        ("optimizer=nonesuch", "optimizer=nonesuch: no such option; options are adagrad, adam"),
         (
             "data.folder=my reads!(",
-            "data.folder=my reads!(: cannot be read; text with blanks or special characters needs quotes",
+            "data.folder=my reads!(: cannot be read; text with spaces or special characters needs quotes",
         ),
         ("data.folder", "data.folder: must be key=value"),
         ("optimizer.lr=1,2", "optimizer.lr=1,2: several values are a sweep, which needs -m; a list is optimizer.lr=[1,2]"),
     ],
 )
-def test_a_line_that_cannot_be_is_told_in_one_line(override, words):
+def test_errors_of_overrides_are_one_line(override, words):
     with pytest.raises(SettingError) as caught:
         composed([override])
     assert str(caught.value).startswith(words) or words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_config_that_is_not_there_is_told():
+def test_a_missing_config_is_named():
     with pytest.raises(SettingError, match="nonesuch: no such config"):
         composed([], "nonesuch")
 
 
-def test_an_error_of_ours_comes_out_as_it_went_in():
+def test_our_own_errors_stay_unchanged():
     inner = DataError("reads.pod5: is empty")
     outer = HydraException("full_key: x\nError in resolver")
     outer.__cause__ = inner
     assert readable(outer) is inner
 
 
-def test_lines_that_tell_nothing_are_left_out():
+def test_useless_lines_are_left_out():
     error = HydraException("Something is wrong\n    full_key: a.b\n    object_type=dict\n  with it")
     assert str(readable(error)) == "Something is wrong with it"
 
 
-def test_errors_of_the_program_itself_are_no_messages():
+def test_bugs_are_not_user_errors():
     def broken() -> None:
         raise TypeError("a bug")
 

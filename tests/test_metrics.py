@@ -1,4 +1,4 @@
-"""Identity, against cases worked by hand and Bonito's definition."""
+"""Identity by Bonito's definition, against cases computed by hand."""
 
 import numpy as np
 import pytest

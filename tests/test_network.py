@@ -1,4 +1,4 @@
-"""The network equals the published one, and masking hides what it says it hides."""
+"""The network equals the published one, and masking hides the padding."""
 
 import dataclasses
 
@@ -80,7 +80,7 @@ def test_the_towers_gradient_by_hand_is_the_numerical_one_also_under_a_mask(batc
     assert torch.autograd.gradcheck(units, inputs)
 
 
-def test_what_the_towers_gradient_by_hand_cannot_give_is_refused():
+def test_the_tower_refuses_second_derivatives_and_changed_weights():
     tower = Tower(2, 3, [1, 2], batch_norm=True, projection=False).double()
     torch.nn.init.normal_(tower.gate)
     x = torch.randn(1, 5, 2, dtype=torch.double, requires_grad=True)
@@ -140,7 +140,7 @@ def test_masked_batch_norm_takes_its_statistics_from_valid_frames_only():
     torch.testing.assert_close(tower.variance[0], plain.running_var)
 
 
-def test_weights_of_a_seed_agree_wherever_shapes_do():
+def test_weights_of_a_seed_agree_for_equal_shapes():
     small, large = RawCTCNet(TINY, seed=7), RawCTCNet(dataclasses.replace(TINY, stacks=3, batch_norm=False), seed=7)
     torch.testing.assert_close(small.tower.gate, large.tower.gate[: len(small.tower.gate)])
     assert not torch.equal(small.head.weight, RawCTCNet(TINY, seed=8).head.weight)

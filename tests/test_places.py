@@ -1,4 +1,4 @@
-"""Where the program's own files lie, and the home folder in paths."""
+"""Places of the program's own files, and the home folder in paths."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from basecaller.places import conf_dir, expanded
 
 
-def test_configs_lie_in_the_checkout_or_in_the_package():
+def test_configs_are_in_the_checkout_or_in_the_package():
     assert (Path(conf_dir()) / "config.yaml").exists()
     assert (Path(conf_dir()) / "commands/basecall.yaml").exists()
 

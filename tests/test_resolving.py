@@ -1,4 +1,4 @@
-"""From OmegaConf's nodes to plain values and to this program's errors."""
+"""OmegaConf's nodes become plain values, and its errors this program's."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def test_keys_that_are_left_out_are_not_resolved():
         resolve(config)
 
 
-def test_what_is_no_section_is_told_by_its_place():
+def test_the_error_about_a_missing_section_names_its_place():
     with pytest.raises(SettingError, match="data=5: must be a section of keys"):
         resolve(5, "data")
 
 
-def test_what_a_resolver_raises_is_told_as_it_is():
+def test_errors_of_a_resolver_stay_unchanged():
     def fail() -> None:
         raise DataError("reads.pod5: is empty")
 

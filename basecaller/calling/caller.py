@@ -72,7 +72,7 @@ class Caller:
         batch_size: number of chunks scored together.
         decoder: decodes scores into bases.
     Raises:
-        SettingError: chunks would be shorter than the network's receptive field.
+        SettingError: chunks would be too short for the network's receptive field.
     """
 
     def __init__(self, network: Network, chunk_samples: int | None, batch_size: int, decoder: Decoder) -> None:
@@ -82,7 +82,9 @@ class Caller:
         self.edge = margin(network)
         self.chunk = (chunk_samples or max(LEAST_CHUNK, 16 * self.edge)) // self.stride * self.stride
         if self.chunk < 3 * self.edge:
-            raise SettingError(f"chunk_samples={chunk_samples}: must be at least {3 * self.edge}, three times what is cut off")
+            raise SettingError(
+                f"chunk_samples={chunk_samples}: must be at least {3 * self.edge}, three times the margin at each end"
+            )
 
     def probabilities(self, signals: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
         """Label probabilities of whole reads, in their order: float32 [frames, labels].

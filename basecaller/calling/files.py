@@ -45,7 +45,7 @@ def signals(
                 signal = normalise(raw, normalisation)
                 yield str(read.read_id), np.ascontiguousarray(signal[::-1]) if rna else signal
     except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"reads: cannot read {file}: {error}; is it cut short or of another kind?") from error
+        raise DataError(f"reads: cannot read {file}: {error}; is it truncated, or another kind of file?") from error
 
 
 def reads_in(file: Path) -> int:
@@ -58,7 +58,7 @@ def reads_in(file: Path) -> int:
         with pod5.Reader(file) as reader:
             return int(reader.num_reads)
     except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"reads: cannot read {file}: {error}; is it cut short or of another kind?") from error
+        raise DataError(f"reads: cannot read {file}: {error}; is it truncated, or another kind of file?") from error
 
 
 def write_fastq(path: Path, calls: Iterable[Call], quality: Calibration) -> Iterator[Call]:

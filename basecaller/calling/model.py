@@ -54,7 +54,7 @@ class Trained:
 
     @property
     def normalisation(self) -> str:
-        """How the signals of its reads are normalised: `data.normalisation`, or the common value of a mixture's sources."""
+        """The normalisation of its signals: `data.normalisation`, or the common value of a mixture's sources."""
         return next((str(source.normalisation) for source in self._sources() if "normalisation" in source), MEDIAN_MAD)
 
     def _sources(self) -> list[DictConfig]:
@@ -64,8 +64,8 @@ class Trained:
         return [source for source in sources if isinstance(source, DictConfig)]
 
     def data(self, overrides: list[str]) -> Data:
-        """The settings of the data described by overrides, or of the training data if there are none. Its reads are normalised
-        as the model's are.
+        """The settings of the data described by overrides, with the model's normalisation; without overrides, those of the
+        training data.
 
         Raises:
             BasecallerError: there are no such settings, or they normalise reads in another way.
@@ -76,13 +76,13 @@ class Trained:
         config = compose_config(overrides) if overrides else self.config
         if config is None:
             raise DataError(
-                f"{self.folder}: has no config.yaml that tells its data set; say which, as in data=bonito data.path=DIR"
+                f"{self.folder}: has no config.yaml that names its data set; give one, as in data=bonito data.path=DIR"
             )
         return _normalised(data_settings(config), self.normalisation) if overrides else data_settings(config)
 
 
 def _normalised(data: Data, normalisation: str) -> Data:
-    """Settings of data whose sources are normalised in one way."""
+    """Settings of data with the given normalisation in every source that has the setting."""
 
     def changed(source: Any) -> Any:
         if isinstance(source, mixture.Settings):

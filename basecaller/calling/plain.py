@@ -76,7 +76,7 @@ class LogProbabilities(nn.Module):
     """Any network, without masks.
 
     Args:
-        network: network that it calls.
+        network: the network to wrap.
     """
 
     def __init__(self, network: Network) -> None:

@@ -71,7 +71,7 @@ class CalibrationFit:
 
 @dataclass(frozen=True)
 class QualityScores:
-    """How written qualities compare with observed errors.
+    """Written qualities compared with observed errors.
 
     Attributes:
         qualities: bins of `FEWEST` bases or more.
@@ -124,7 +124,7 @@ def calibrate(seen: dict[int, list[int]]) -> CalibrationFit:
 
 
 def quality_scores(seen: dict[int, list[int]], calibration: Calibration) -> QualityScores:
-    """How written qualities compare with observed errors.
+    """Compares written qualities with observed errors.
 
     Args:
         seen: raw phred, rounded -> [bases, errors].
@@ -149,7 +149,7 @@ def calibration_from(place: Path) -> Calibration:
     try:
         return from_json(CalibrationFit, read_json(file)).calibration
     except ValueError:
-        raise DataError(f"calibration={place}: is no calibration.json of basecaller.evaluate, and has none in it") from None
+        raise DataError(f"calibration={place}: neither a calibration.json of basecaller.evaluate nor its folder") from None
 
 
 def read_calibration(folder: Path) -> Calibration | None:

@@ -24,7 +24,7 @@ LEAST_RUN = 5
 """Number of equal bases, without gaps, from which a stretch counts as a homopolymer."""
 
 BANDWIDTH, STEP = 0.2, 0.01
-"""Of the Gaussian kernel that smooths reads' mean qualities, and of the grid that the overlap is summed on; phred."""
+"""Width of the Gaussian kernel that smooths reads' mean qualities, and step of the grid for the overlap; in phred."""
 
 GAP = ord("-")
 

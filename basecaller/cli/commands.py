@@ -39,7 +39,7 @@ COMMANDS = {
     "search": Command(
         "Run the whole search: every stage in order, the finalists, the winner and its test, the report.",
         ("", "search.preview=true", "experiment=phage data=pod5 data.pod5=reads.pod5 data.bam=calls.bam"),
-        "Killed at any point and started again, it continues from there. Settings apply to every stage.",
+        "A search that was killed continues when it is started again. Settings apply to every stage.",
         uses=EVERY,
         flags=(*CONFIG_DIR, *HELP),
     ),
@@ -52,7 +52,7 @@ COMMANDS = {
             ("-m, --multirun", "Sweep: a stage, or every key with several values."),
             ("--cfg job", "Print the composed config and exit."),
             *CONFIG_DIR,
-            ("--experimental-rerun DIR", "Train what a run's folder says; a training that was killed continues."),
+            ("--experimental-rerun DIR", "Repeat the run of a folder; a training that was killed continues."),
             *HELP,
             ("--hydra-help", "Show Hydra's other flags."),
         ),
@@ -102,9 +102,9 @@ COMMANDS = {
         "Export a model as TorchScript or ONNX, checked against the original on reads.",
         ("model=outputs/tiny/winner", "model=outputs/tiny/winner format=onnx reads=reads.pod5"),
         "The file takes normalised signals, float32 [batch, samples], and returns log-probabilities, [batch, frames, labels]. "
-        "basecaller.json, inside it and beside it, has what else a program needs: normalisation, stride, letters.",
+        "basecaller.json, inside it and next to it, has the normalisation, stride and letters that a program needs.",
         options=ExportOptions,
         flags=HELP,
     ),
 }
-"""By name, in the order of `basecaller --help`."""
+"""Commands by name, in the order of `basecaller --help`."""

@@ -14,7 +14,7 @@ from basecaller.data.sources import SOURCES
 from basecaller.errors import BasecallerError
 
 BASH = "complete -o default -o nospace -C 'basecaller completion' basecaller"
-"""What tells bash to ask `candidates`."""
+"""The line that makes bash call `candidates`."""
 
 WORDBREAKS = "=:"
 """Characters at which bash begins a new word inside one of ours (part of its default COMP_WORDBREAKS)."""
@@ -32,8 +32,8 @@ def candidates(line: str) -> list[str]:
     Args:
         line: the line up to the cursor.
     Returns:
-        Candidates, less what stands before the last character of `WORDBREAKS` in the word: bash keeps that. One that is a whole
-        word ends with a blank.
+        Candidates without the part of the word up to the last character of `WORDBREAKS`, which bash keeps. A candidate that
+        completes the word ends with a space.
     """
     try:
         before, word = shlex.split(line)[1:], ""
@@ -47,7 +47,7 @@ def candidates(line: str) -> list[str]:
 
 
 def _whole(before: list[str], word: str) -> list[str]:
-    """All words that can stand after some others, those that the beginning of this one makes possible."""
+    """The words that may follow those before; the beginning of the current word decides whether they are keys or values."""
     if not before:
         return [f"{name} " for name in (*COMMANDS, "completion", "--help", "--version")]
     if before[0] == "completion":
@@ -66,7 +66,7 @@ def _whole(before: list[str], word: str) -> list[str]:
     keys = {key.name: key for key in keys_of(command, source)}
     name, equals, typed = word.partition("=")
     if equals:
-        # several values are a sweep: each is completed
+        # complete each of several values, as in a sweep
         given = typed[: typed.rfind(",") + 1]
         choices = keys[name].choices if name in keys else groups.get(name, [])
         return [f"{name}={given}{choice} " for choice in choices if choice not in given.split(",")]

@@ -1,4 +1,4 @@
-"""`--config-dir`, the one flag of Hydra's that every command takes."""
+"""`--config-dir`, the one flag of Hydra that every command takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONFIG_DIR = ("--config-dir", "-cd")
 
 
 def without_config_dir(arguments: list[str]) -> list[str]:
-    """Arguments with `--config-dir DIR` as the override that means the same, `hydra.searchpath=[file://DIR]`.
+    """Replaces `--config-dir DIR` by the equivalent override, `hydra.searchpath=[file://DIR]`.
 
     Raises:
         SettingError: there is no such folder.

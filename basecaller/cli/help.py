@@ -1,4 +1,4 @@
-"""`--help`: every key of a command with its type, its default, and what it means."""
+"""`--help`: every key of a command with its type, default and meaning."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from basecaller.loggers.settings import LOGGERS
 from basecaller.networks.named import kind_of
 
 WIDEST = 100
-"""Columns of the text in a wider terminal."""
+"""Largest width of the text, in columns."""
 
 REQUIRED = "???"
-"""In place of a default: the key must be given."""
+"""Stands for the default of a key that must be given."""
 
 EVERY_LOGGER = f"logger=[{','.join(LOGGERS)}]"
 """Composes the defaults of all loggers."""
@@ -63,8 +63,8 @@ def help_of(name: str, overrides: list[str]) -> str:
     """The help of a command.
 
     Args:
-        name: of the command.
-        overrides: of config groups and keys: defaults are shown as they compose with these.
+        name: name of the command.
+        overrides: overrides of config groups and keys, which the shown defaults take into account.
     """
     return "\n".join(_lines(name, COMMANDS[name], overrides))
 
@@ -97,8 +97,8 @@ def keys_and_defaults(name: str, overrides: list[str]) -> Iterator[tuple[Key, st
     """The keys of a command, section by section, each with its default as typed, or `REQUIRED`.
 
     Args:
-        name: of the command.
-        overrides: of config groups and keys: defaults are those that compose with these.
+        name: name of the command.
+        overrides: overrides of config groups and keys, which the defaults take into account.
     Raises:
         SettingError: the overrides do not compose to a config.
     """
@@ -111,12 +111,12 @@ def keys_and_defaults(name: str, overrides: list[str]) -> Iterator[tuple[Key, st
 
 
 def _is_own(line: str, command: Command) -> bool:
-    """Whether an override is of the command's own options, not of `conf/config.yaml`."""
+    """Whether an override sets one of the command's own options, not a key of `conf/config.yaml`."""
     return command.options is not None and line.partition("=")[0] in command.options.__annotations__
 
 
 def _values(config: DictConfig) -> dict[str, str]:
-    """The values of a config by dotted key, as they are typed."""
+    """The values of a config by dotted key, as a user would type them."""
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
     return {key: _typed(value) for key, value in _nodes(plain)}
 

@@ -18,7 +18,7 @@ from basecaller.data.splits import SPLITS
 from basecaller.facts import from_json, to_json
 from basecaller.files import read_json, replacing, write_json
 
-VERSION = 2
+VERSION = 3
 """Version of the facts: increase it with any change, so that earlier audits are repeated."""
 
 STRIDES = (1, 2, 3, 4, 5, 6, 8)
@@ -27,8 +27,8 @@ LOOKED_AT = 2000
 """Number of chunks whose signals are read: a fixed choice, if there are more."""
 
 MARGIN = {False: 0.1, True: 0.03}
-"""By how much labels must fit the pore's levels better in another way than as given, to be said: where base starts are known,
-and where labels are placed as they fit best, which lets wrong ones fit too."""
+"""By how much changed labels must fit the pore's levels better than the given ones to be reported: if base starts are known,
+and if labels are placed where they fit best, so that wrong labels also fit well."""
 
 WORD = 16
 """Length in bases of the words searched for on both sides of a split: four billion exist, so chance matches are rare."""
@@ -66,7 +66,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class PoreFit:
-    """How well labels fit the levels of a pore.
+    """The fit of labels to the levels of a pore.
 
     Attributes:
         name: name of the pore's table.
@@ -240,8 +240,8 @@ def leaks(seen: dict[str, float]) -> list[str]:
     if not told:
         return []
     return [
-        f"{told} is in train too (stretches of {WORD} bases): the same small genome or the same repeats on both sides, and "
-        "scores tell how well these are known; split by place (data.split=position), or test on another genome (data.test)"
+        f"{told} is in train too (stretches of {WORD} bases): both sides have the same small genome or the same repeats, so "
+        "scores show how well these are memorised; use data.split=position, or test on another genome (data.test)"
     ]
 
 
@@ -270,21 +270,21 @@ def verdict(facts: Audit, only_tested: bool = False) -> list[str]:
     found = [] if only_tested else _of_splits(facts)
     if facts.padded > 0.01:
         found.append(
-            f"{facts.padded:.1%} of the chunks end in a constant, as arrays that were filled up do: the network would learn "
-            "to call nothing there; cut them to their signal"
+            f"{facts.padded:.1%} of the chunks end in a constant, as padded arrays do: the network would learn to call nothing "
+            "there; cut them to their signal"
         )
     low, _, median, _, high = facts.level
     if abs(median) > 1 or high - low > 200 or high - low < 0.5:
         found.append(
-            f"signal levels run from {low:g} to {high:g} with median {median:g}: not normalised, (x - median) / (1.4826 MAD) "
-            "is expected; keep raw counts as whole numbers, or normalise them"
+            f"signal levels run from {low:g} to {high:g} with median {median:g}: not normalised as (x - median) / "
+            "(1.4826 MAD); keep raw counts as whole numbers, or normalise them"
         )
     per_base = facts.samples_per_base[2]
     if not 3 <= per_base <= 60:
-        found.append(f"{per_base:g} samples for a base (median): labels and signals do not seem to belong together")
+        found.append(f"{per_base:g} samples per base (median): labels and signals do not seem to belong together")
     for base, share in facts.composition.items():
         if share < 0.02 and (base in ALPHABET or not share):  # additional letters may be rare, such as modified bases
-            found.append(f"{base} is {share:.1%} of the bases: is the alphabet, or the order of its labels, another one?")
+            found.append(f"{base} is {share:.1%} of the bases: check the alphabet and the order of its labels")
     if facts.pore is not None:
         found += _misfit(facts.pore)
     return found
@@ -295,9 +295,7 @@ def _of_splits(facts: Audit) -> list[str]:
     found = []
     chunks = facts.splits["train"].chunks
     if chunks < FEW:
-        found.append(
-            f"{chunks} chunks to train on: a network learns so few by heart; add reads, or take a smaller data.validation"
-        )
+        found.append(f"{chunks} chunks to train on: a network memorises so few; add reads, or use a smaller data.validation")
     held = sum(facts.splits[split].chunks for split in ("validation", "test"))
     if facts.on_both_sides:
         found.append(
@@ -316,8 +314,8 @@ def _misfit(pore: PoreFit) -> list[str]:
     fitting = f"fit the {pore.name} pore's levels better (correlation {ways[best]:.2f}) than as given ({ways['as given']:.2f})"
     if best.startswith("shifted"):
         return [
-            f"labels {best} {fitting}: usual for a basecaller's move table, and then it costs a base or two at the ends of "
-            "chunks; elsewhere check the offset of the labels"
+            f"labels {best} {fitting}: if they come from a basecaller's move table, this is usual and costs a base or two at "
+            "the ends of chunks; otherwise check the offset of the labels"
         ]
     return [f"labels {best} {fitting}: check strand, direction and order of the labels"]
 
@@ -368,7 +366,7 @@ def render(dataset: Dataset, pore: Pore | None = None, only_tested: bool = False
     dense = "  ".join(f"{stride}: {number:,}" for stride, number in facts.infeasible.items())
     rest.add_row("too dense for CTC, by stride", dense)
     rest.add_row("on both sides of a split", f"{facts.on_both_sides:,}")
-    rest.add_row("sequence that train has too", "  ".join(f"{split} {share:.1%}" for split, share in facts.seen.items()))
+    rest.add_row("sequence also in train", "  ".join(f"{split} {share:.1%}" for split, share in facts.seen.items()))
     if facts.shares:
         rest.add_row("share of each source", "  ".join(f"{name} {share:.0%}" for name, share in facts.shares.items()))
     if facts.pore is not None:
@@ -376,5 +374,5 @@ def render(dataset: Dataset, pore: Pore | None = None, only_tested: bool = False
         placed = ", labels placed" if facts.pore.placed else ""
         rest.add_row(f"correlation with {facts.pore.name}{placed}", told)
     rest.add_row("fingerprint", dataset.fingerprint)
-    lines = [f"! {line}" for line in verdict(facts, only_tested)] or ["nothing found that would spoil a training"]
+    lines = [f"! {line}" for line in verdict(facts, only_tested)] or ["no problems found"]
     return Group(str(dataset.folder), counts, splits, spread, rest, *lines)

@@ -116,8 +116,8 @@ def check_padding(dataset: Dataset, padding: str, batch_size: int) -> None:
     lengths = np.unique(dataset.lengths[dataset.indices("train")])
     if len(lengths) > 1 and len(dataset.indices("train")) < len(lengths) * batch_size:
         raise SettingError(
-            f"padding=off: {dataset.folder} has chunks of {len(lengths)} lengths and does not know where bases start, so that "
-            "none can be cropped; use padding=masked"
+            f"padding=off: {dataset.folder} has chunks of {len(lengths)} lengths but no base starts, so chunks cannot be "
+            "cropped; use padding=masked"
         )
 
 

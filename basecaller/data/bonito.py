@@ -42,9 +42,9 @@ class Settings:
         alphabet: Letters of labels 1, 2, ...
         validation: Share of each directory for validation: its last chunks, since neighbours may come from one read. A
             directory with `validation/` has both splits there, in proportion of the shares.
-        test: Share of each directory for the test, likewise; or a source of its own, as in {name: pod5, pod5: ..., bam: ...}.
-        normalisation: How its signals were normalised, which basecalls of the model do likewise: `median_mad`, or `quantile` as
-            by Bonito's models since R10. Raw counts are always normalised by `median_mad`.
+        test: Share of each directory for the test, likewise; or a separate source, as in {name: pod5, pod5: ..., bam: ...}.
+        normalisation: How the signals were normalised: `median_mad`, or `quantile` as for Bonito's models since R10. Basecalls
+            of the model normalise reads in the same way. Raw counts are always normalised by `median_mad`.
     """
 
     path: tuple[str, ...]
@@ -78,7 +78,7 @@ def directories(settings: Settings) -> list[Path]:
     for entry in settings.path:
         path = Path(entry)
         if not path.is_dir():
-            raise DataError(f"data.path: {path} is no directory")
+            raise DataError(f"data.path: {path} is not a directory")
         found.append(path)
         if (path / "validation").is_dir():
             found.append(path / "validation")
@@ -157,7 +157,7 @@ def import_bonito(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
         if settings.normalisation != MEDIAN_MAD and directory.chunks.dtype.kind in "iu":
             raise DataError(
                 f"{directory.path / 'chunks.npy'}: holds raw counts, which are normalised by {MEDIAN_MAD}; "
-                f"data.normalisation={settings.normalisation} needs signals that are normalised already"
+                f"data.normalisation={settings.normalisation} needs normalised signals"
             )
     parents = {directory.path.parent for directory in opened if directory.path.name == "validation"}
     total = sum(len(directory.rows) for directory in opened)

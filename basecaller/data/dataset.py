@@ -9,7 +9,7 @@
 | `read_ids.npy` | bytes [chunks] | the read each chunk was cut from |
 | `splits.npy` | uint8 [chunks] | index into `SPLITS` |
 | `signal_rows.npy` | int64 [2 x chunks] | in place of `signals.npy`: the file, and the row in it, that is the chunk's signal |
-| `places.npy` | int64 [4 x blocks] | what aligned chunks cover: chunk, contig (of `meta.json`), first and last position |
+| `places.npy` | int64 [4 x blocks] | blocks of aligned chunks: chunk, contig (of `meta.json`), first and last position |
 | `meta.json` | | source, settings, counts, contigs, fingerprint; written last |
 """
 
@@ -221,7 +221,7 @@ class Dataset:
         folder: a folder written by `DatasetWriter`.
         elsewhere: the files that hold the signals, if they are not in the folder.
     Raises:
-        DataError: the folder is no data set, has another format, or is truncated.
+        DataError: the folder is not a data set, has another format, or is truncated.
     """
 
     def __init__(self, folder: Path, elsewhere: Sequence[Path] = ()) -> None:
@@ -232,7 +232,7 @@ class Dataset:
             self.read_ids = np.load(folder / "read_ids.npy", allow_pickle=False)
             self.rows = np.load(folder / "signal_rows.npy", allow_pickle=False).reshape(-1, 2) if elsewhere else None
         except Exception as error:  # a damaged file may raise anything
-            raise DataError(f"{folder}: not a whole data set ({error}); delete the folder and prepare it again") from error
+            raise DataError(f"{folder}: not a complete data set ({error}); delete the folder and prepare it again") from error
         if not isinstance(self.meta, dict) or self.meta.get("format") != FORMAT:
             raise DataError(f"{folder}: meta.json is not of format {FORMAT}, which this version reads; prepare it again")
         if any(array.dtype != DTYPES[name] or array.ndim != 1 for name, array in arrays.items()):
@@ -355,7 +355,9 @@ def open_array(path: Path) -> Any:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a damaged file may raise anything
-        raise DataError(f"{path}: cannot be read as a NumPy array ({error}); is it cut short, or of another kind?") from error
+        raise DataError(
+            f"{path}: cannot be read as a NumPy array ({error}); is it truncated, or another kind of file?"
+        ) from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise DataError(f"{path}: holds no numbers")
     return array

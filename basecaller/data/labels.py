@@ -20,12 +20,12 @@ from basecaller.data.signal import encode
 from basecaller.data.tags import Unusable, whole_number, whole_numbers
 
 LEAST_SHARE = 0.2
-"""Of the read's usual samples for a base. Deleted bases get labels where the signal between their neighbours has so many for
-each. Where it has fewer, the basecaller did not miss these bases: the read lacks them."""
+"""Share of the read's usual samples per base. Deleted bases get labels if the signal between their neighbours has at least this
+many samples for each. If it has fewer, the basecaller did not miss these bases: the read lacks them."""
 
 LONGEST_INSERTION = 10
-"""Bases inserted at one place before the read is cut there. So many may be the basecaller's error in a repeat; more are
-sequence that the reference lacks, which leaves signal without labels."""
+"""Largest number of bases inserted at one place without cutting the read. So many may be the basecaller's error in a repeat;
+more are sequence that the reference lacks, which leaves signal without labels."""
 
 LEAST_MATCHING = 0.5
 """Share of equal bases in an alignment below which the FASTA is not the aligner's reference. Chance gives 0.25."""

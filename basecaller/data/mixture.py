@@ -62,7 +62,7 @@ def check_normalisations(sources: dict[str, Any]) -> None:
     told = {where: source.normalisation for where, source in sources.items() if hasattr(source, "normalisation")}
     if len(set(told.values())) > 1:
         each = " and ".join(f"{where}.normalisation={normalisation}" for where, normalisation in told.items())
-        raise SettingError(f"{each}: a model calls reads that are normalised in one way; give all the same")
+        raise SettingError(f"{each}: a model needs all reads normalised in the same way; use one value for all")
 
 
 class Mixture(Dataset):

@@ -45,9 +45,9 @@ class Settings:
         rna: Reads are direct RNA, sequenced from the 3' end: signals are reversed, so that labels run 5' to 3'.
         split: Split by a hash of the `read` id, or by `position` on the genome.
         validation: Share of the reads, or of the genome, for validation.
-        test: Share of the reads, or of the genome, for the test; or a source, as in {name: bonito, path: DIR}.
+        test: Share of the reads, or of the genome, for the test; or a separate source, as in {name: bonito, path: DIR}.
         normalisation: Shift and scale of a read's signal: its median and 1.4826 MAD (`median_mad`), or Bonito's, from its
-            quantiles in pA (`quantile`). Basecalls of the model are of reads that are normalised alike.
+            quantiles in pA (`quantile`). Basecalls of the model normalise reads in the same way.
     """
 
     pod5: tuple[str, ...]
@@ -80,7 +80,7 @@ def pod5_files(entry: str, key: str = "data.pod5") -> list[Path]:
     hint = "; convert FAST5 files first: pod5 convert fast5 FOLDER --output reads.pod5"
     if path.is_file():
         if path.suffix == ".fast5":
-            raise DataError(f"{key}: {path} is no POD5 file{hint}")
+            raise DataError(f"{key}: {path} is not a POD5 file{hint}")
         return [path]
     files = files_below(path, ".pod5")
     if not files:
@@ -104,7 +104,7 @@ def source_files(settings: Settings) -> list[Path]:
     files += [file for entry in settings.bam for file in bam_files(entry)]
     if settings.reference:
         if not Path(settings.reference).is_file():
-            raise DataError(f"data.reference: {settings.reference} is no file")
+            raise DataError(f"data.reference: {settings.reference} is not a file")
         files.append(Path(settings.reference))
     return files
 
@@ -439,6 +439,6 @@ HINTS = {
     "not aligned to a known reference": "For labels from the reference align with MD tags, or give data.reference=FASTA",
     "in the FASTA": "data.reference must name its sequences as the BAM's header does",
     "another reference than the FASTA": "data.reference must be the FASTA that was aligned to",
-    "broken MD tag": "Write MD tags anew with samtools calmd, or give data.reference=FASTA",
+    "broken MD tag": "Write the MD tags again with samtools calmd, or give data.reference=FASTA",
 }
 """Advice if no read can be used, by words of the reason; the first match is shown."""

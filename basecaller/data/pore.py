@@ -89,7 +89,7 @@ def read_table(path: Path) -> np.ndarray:
         path: text file with a k-mer and its level in each row, like Oxford Nanopore's tables. The level is in the column
             `level_mean` if there is a header, else in the second column.
     Raises:
-        DataError: it is missing, is no such table, or lacks k-mers.
+        DataError: it is missing, is not such a table, or lacks k-mers.
     """
     try:
         rows = [
@@ -105,13 +105,13 @@ def read_table(path: Path) -> np.ndarray:
         rows = rows[1:]
     k = len(rows[0][0]) if rows else 0
     if not 1 <= k <= LONGEST_KMER:
-        raise DataError(f"data.pore_model: {path} is no table of k-mers and levels, such as a row `ACGTAC 86.5`")
+        raise DataError(f"data.pore_model: {path} is not a table of k-mers and levels, with rows such as `ACGTAC 86.5`")
     levels = np.full(4**k, np.nan, np.float32)
     for number, row in enumerate(rows, 1):
         labels = encode(row[0])
         try:
             if len(labels) != k or not labels.all():
-                raise ValueError(f"{row[0]} is no {k}-mer")
+                raise ValueError(f"{row[0]} is not a {k}-mer")
             levels[kmer_indices(labels, k)] = float(row[column])
         except (ValueError, IndexError) as error:
             raise DataError(f"data.pore_model: {path}, row {number}: {error}; a k-mer and its level are needed") from error
@@ -124,7 +124,7 @@ Ways = dict[str, float]
 
 
 def fit(dataset: Dataset, pore: Pore) -> Ways | None:
-    """How well labels and signals of a data set fit each other by a table, as given and after the usual mix-ups of labels.
+    """The fit of a data set's labels to its signals by a table, as given and after the usual mix-ups of labels.
     Another pore fits badly in every way.
 
     Returns:
@@ -209,7 +209,7 @@ def _placed(dataset: Dataset, chosen: np.ndarray, pore: Pore) -> Ways | None:
 
 
 def placed_correlation(signals: list[np.ndarray], levels: list[np.ndarray]) -> np.ndarray:
-    """How well levels fit signals if each level gets its best stretch of signal, in order, at least one frame each.
+    """The fit of levels to signals if each level gets its best stretch of signal, in order, at least one frame each.
 
     Dynamic programming over frames and levels for the least sum of squared differences (as in Sakoe and Chiba, IEEE Trans.
     ASSP 26, 1978, where a frame has one level), all pairs at once.

@@ -28,7 +28,7 @@ def reading(path: Path, key: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"{key}: cannot read {path}: {error}; is it cut short or of another kind?") from error
+        raise DataError(f"{key}: cannot read {path}: {error}; is it truncated, or another kind of file?") from error
 
 
 def bam_files(entry: str) -> list[Path]:
@@ -40,7 +40,7 @@ def bam_files(entry: str) -> list[Path]:
     path = Path(entry)
     if not path.is_dir():
         if not path.is_file():
-            raise DataError(f"data.bam: {entry} is no file")
+            raise DataError(f"data.bam: {entry} is not a file")
         return [path]
     files = files_below(path, ".bam")
     if not files:
@@ -59,7 +59,7 @@ def _open(path: Path) -> Any:
     if not bam.is_bam:
         kind = "SAM" if bam.is_sam else "CRAM" if bam.is_cram else ""
         convert = f"samtools view -b{' -T reference.fasta' if bam.is_cram else ''} -o calls.bam {path.name}"
-        what = f"it is a {kind} file; convert it: {convert}" if kind else "it is no BAM file"
+        what = f"it is a {kind} file; convert it: {convert}" if kind else "it is not a BAM file"
         raise DataError(f"data.bam: cannot read {path}: {what}")
     return bam
 

@@ -56,7 +56,7 @@ def copy_reference(fasta: Path, folder: Path) -> Path:
     Returns:
         The folder.
     Raises:
-        DataError: the file cannot be read, is no FASTA, or names a sequence twice.
+        DataError: the file cannot be read, is not a FASTA, or names a sequence twice.
     """
     if (folder / "contigs.json").exists():  # written last
         return folder
@@ -87,4 +87,4 @@ def _entries(fasta: Path) -> Iterator[Any]:
         with pysam.FastxFile(str(fasta)) as entries:
             yield from entries
     except (OSError, ValueError) as error:
-        raise DataError(f"data.reference: cannot read {fasta}: {error}; is it cut short, or no FASTA?") from error
+        raise DataError(f"data.reference: cannot read {fasta}: {error}; is it truncated, or another kind of file?") from error

@@ -44,7 +44,7 @@ def normalise(signal: np.ndarray, normalisation: str = MEDIAN_MAD) -> np.ndarray
 
     Args:
         signal: any unit for `MEDIAN_MAD`, pA for `QUANTILE`.
-        normalisation: one of `NORMALISATIONS`. By `MEDIAN_MAD`, a constant signal gives zeros.
+        normalisation: one of `NORMALISATIONS`. With `MEDIAN_MAD`, a constant signal gives zeros.
     """
     signal = np.asarray(signal, np.float32)
     if normalisation == QUANTILE:

@@ -50,8 +50,8 @@ class Preset:
 
 EASY = Preset(dwell_least=5.0, dwell_sigma=1.0)
 HARD = Preset(dwell_least=1.0, dwell_sigma=0.8, wander=0.25, wander_bases=60.0, drift=2.0, drift_samples=2000.0, steps=False)
-"""Dwells as on lambda down to the shortest, and what a network can only know from far around: how fast the strand moves here,
-which tells how long a homopolymer is, and where the current's level stands."""
+"""Dwells as short as on lambda, and properties that a network can only infer from a wide context: the local speed of the
+strand, which determines the length of a homopolymer, and the drift of the current."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ class Settings:
         min_bases: Length of the shortest reads; lengths are uniform.
         max_bases: Length of the longest reads.
         genome_bases: Length of the random genome; reads come from both strands.
-        simulator_seed: Seed of genome and reads; `seed` is that of training.
+        simulator_seed: Seed of genome and reads; `seed` is the seed of training.
         validation: Share of the reads for validation.
-        test: Share of the reads for the test; or a source of its own, as in {name: bonito, path: DIR}.
+        test: Share of the reads for the test; or a separate source, as in {name: bonito, path: DIR}.
     """
 
     reads: int = field(metadata={"least": 3})

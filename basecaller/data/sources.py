@@ -65,7 +65,7 @@ class Source:
             normalised, cut, labelled or split, but not for the words of a message.
         chunks: returns all usable chunks, or describes how to import them in parts; counts kept and dropped reads.
         files: returns the files that it reads, checked to exist.
-        places: settings that give the place of files, not their content.
+        places: settings that locate files: the content of the files identifies a data set, not their place.
         whole: settings in `places` whose files are fingerprinted completely: an edited genome keeps its size and its ends.
         signals: returns the files in which signals stay; None if they are copied.
     """
@@ -139,7 +139,7 @@ def source_fingerprint(name: str, source: Any) -> str:
             stat = path.stat()
             told["files"].append(_file_fingerprint(str(path), stat.st_size, stat.st_mtime_ns, path in whole))
         told["version"] = kind.version
-        if told.get("normalisation") == MEDIAN_MAD:  # the only one of earlier versions, whose data sets are used again
+        if told.get("normalisation") == MEDIAN_MAD:  # earlier versions had no other, and their data sets are still used
             del told["normalisation"]
     return hashlib.sha256(json.dumps([name, told], sort_keys=True).encode()).hexdigest()[:16]
 
@@ -220,8 +220,8 @@ def import_parts(name: str, source: Any, folder: Path, counts: Counter[str]) -> 
                 each = [job.result() for job in _shown(jobs, len(jobs))]
             except BrokenProcessPool as error:
                 raise BasecallerError(
-                    f"data.name={name}: an import process was killed, most likely for want of memory; the same command goes on "
-                    "with the files that are missing"
+                    f"data.name={name}: an import process was killed, most likely for lack of memory; the same command "
+                    "continues with the remaining files"
                 ) from error
             finally:
                 for job in jobs:

@@ -1,4 +1,4 @@
-"""Splits for training, validation and test: by read, or by place on the genome."""
+"""Splits for training, validation and test: by read, or by position on the genome."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def splits_of_places(
     validation: float,
     test: float,
 ) -> np.ndarray:
-    """The split of every chunk by its place: the first part of the covered bases is for training, the next for validation, the
-    last for the test.
+    """The split of every chunk by its position: the first part of the covered bases is for training, the next for validation,
+    the last for the test.
 
     Contigs are laid end to end in the order of their header. Genomes that share no contig are cut separately.
 
@@ -90,7 +90,7 @@ def _genomes(headers: Iterable[Sequence[Contig]]) -> list[dict[Contig, int]]:
 
 
 def _cuts(begins: np.ndarray, ends: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """The places before which each share of the bases covered by intervals lies: float [shares]."""
+    """The positions before which each share of the bases covered by intervals lies: float [shares]."""
     order = np.argsort(begins, kind="stable")
     begins, ends = begins[order], np.maximum.accumulate(ends[order])
     new = np.append(True, begins[1:] > ends[:-1])  # intervals that do not touch an earlier one

@@ -34,7 +34,7 @@ class Settings:
         signals: Prefix of the files with signals.
         sequences: Prefix of the files with sequences.
         validation: Share of the reads for validation, by a hash of the read's number.
-        test: Share of the reads for the test; or a source of its own, as in {name: bonito, path: DIR}.
+        test: Share of the reads for the test; or a separate source, as in {name: bonito, path: DIR}.
     """
 
     path: str
@@ -69,7 +69,7 @@ def _array(path: Path) -> np.ndarray:
     try:
         tensor = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(tensor, torch.Tensor):
-            raise TypeError(f"a {type(tensor).__name__}, and no tensor")
+            raise TypeError(f"a {type(tensor).__name__}, not a tensor")
         return tensor.numpy()
     except Exception as error:  # a damaged file may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -32,7 +32,7 @@ class Standing:
         design: which point runs at which seed.
         complete: the trial with a value, for each point and seed that has one.
         dead: how the trials ended, for each point and seed that has no value.
-        choice: the key that the stage asks about; None: every point is a choice of its own.
+        choice: the key that the stage asks about; None: every point is a separate choice.
         simple_first: values of the choice from simple to complex, if the stage orders them.
         settings: the swept settings of every point.
         measure: the number that points are compared by, see `TrialRecord.measured`.
@@ -191,7 +191,7 @@ def winner_of(place: Place, stages: list[str]) -> Winner:
             raise StageError(f"{where}: {len(stand.open)} of its trials are unfinished; finish them with: {command}")
         if stand.winner is None:
             reasons = "; ".join(f"{point}: {outcome}" for point, outcome in stand.failed.items())
-            raise StageError(f"{where}: none of its trials gave a value ({reasons}); mend the cause and run: {command}")
+            raise StageError(f"{where}: none of its trials gave a value ({reasons}); fix the cause and run: {command}")
         assert stand.conclusion.winner is not None
         found.append(Winner(study, stand.winner, stand.loss_of(stand.conclusion.winner), stand.conclusion.seeds))
     return min(found, key=lambda each: each.mean)
@@ -217,7 +217,7 @@ def uses(raw: str) -> list[tuple[list[str], str]]:
 
 
 def injections(raw: str, task: Task, config: DictConfig) -> list[str]:
-    """Describes where a setting written with `${best:...}` came from: one line for each winner in it."""
+    """Describes where the values in a setting with `${best:...}` come from: one line for each winner."""
     lines = []
     for stages, key in uses(raw):
         found = winner_of(task.place(config), stages)

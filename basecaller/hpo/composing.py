@@ -27,8 +27,8 @@ def _parsed(line: str) -> Override:
 
 
 class OnceComposed:
-    """Hydra's config loader that composes sweep configs once if they differ only in plain values (`key=value`, where the key
-    is no config group). Hydra's own code sets the values.
+    """Hydra's config loader, except that sweep configs which differ only in plain values (`key=value`, where the key is not a
+    config group) are composed once. Hydra's own code sets the values.
 
     Args:
         loader: Hydra's.

@@ -29,7 +29,7 @@ Entry = tuple[str, int]
 Kind = Literal["every", "halving", "separate", "rounds"]
 
 PATIENCE = 2
-"""A choice's lower rates are skipped after this many successive rates no better than its best."""
+"""Number of successive rates without an improvement after which the lower rates of a choice are skipped."""
 
 CONTENDERS = 2
 """Number of points of each choice that run at the second seed."""
@@ -44,7 +44,7 @@ class Design:
 
     Attributes:
         kind: `every`: every point runs at every seed. `halving`: the better half of the points runs at the second seed, the
-            better quarter at the third, at least two. `separate`: each choice is a stage of its own, with halving.
+            better quarter at the third, at least two. `separate`: each choice is a separate stage, with halving.
             `rounds`: the rates of each choice, from high to low until they no longer help; the best two of each choice at the
             second seed; then rounds of the best point of every choice at one more seed, until the budget is spent.
         budget: largest number of runs of `rounds`.
@@ -248,8 +248,8 @@ def _next_in_rounds(
 
 
 def _rates_downward(design: Design, values: Values, points: list[str], seed: int, dead: Set[Entry]) -> Iterator[Entry]:
-    """Missing entries of a choice at the first seed that are needed whatever their values: a point without a value counts as
-    no better than the best."""
+    """Missing entries of a choice at the first seed that are needed whatever values they give: a point without a value counts
+    as no improvement."""
     best, worse, started, pending = math.inf, 0, False, False
     for point in points:
         if design.stops and worse >= PATIENCE:

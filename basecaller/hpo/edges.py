@@ -1,4 +1,4 @@
-"""Winners at the edge of their grid: a winner whose better neighbour may lie outside is not yet a winner."""
+"""Winners at the edge of their grid, where a better value may lie outside."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def is_ordered(values: list[Any]) -> bool:
 def edges(
     chosen: dict[str, Any], axes: dict[str, list[Any]], rules: Callable[[str], Mapping[str, Any]] = lambda key: {}
 ) -> dict[str, str]:
-    """The ordered axes on which a point lies at an end: key -> `lowest` or `highest`. A setting's own bound is no edge, since
-    nothing lies beyond it.
+    """The ordered axes on which a point lies at an end: key -> `lowest` or `highest`. A bound of the setting is not an edge,
+    since no value lies beyond it.
 
     Args:
         chosen: the point.

@@ -31,18 +31,18 @@ from basecaller.hpo.urls import reason, scrubbed, without_password
 log = logging.getLogger(__name__)
 
 WAIT = 300.0
-"""Seconds that a call waits for a server that went away; the environment variable BASECALLER_STORAGE_WAIT overrides it."""
+"""Seconds that a call waits for an unreachable server; the environment variable BASECALLER_STORAGE_WAIT overrides it."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 
 
 def wait_limit() -> float:
-    """How long a call waits for the server, in seconds."""
+    """Seconds that a call waits for the server."""
     return float(os.environ.get("BASECALLER_STORAGE_WAIT", WAIT))
 
 
 def gone(error: BaseException | None) -> bool:
-    """Whether an error means that the server is away or an SQLite file locked, rather than that the call is wrong."""
+    """Whether an error means that the server is unreachable or an SQLite file locked, rather than that the call is wrong."""
     while error is not None:
         if isinstance(error, DBAPIError):
             text = str(error.orig)
@@ -79,15 +79,15 @@ def _enduring(method: Callable[..., Any]) -> Callable[..., Any]:
                 said = scrubbed(reason(error), self.url)
                 if not gone(error):
                     if broken(error):
-                        raise StorageError(f"storage={self.shown}: {said}; mend that, or give another storage=") from None
+                        raise StorageError(f"storage={self.shown}: {said}; fix this, or give another storage=") from None
                     raise
                 if waited + pause > limit:
                     raise StorageError(
-                        f"storage={self.shown}: away for {waited:.0f} seconds ({said}); start it again, then the same command: "
-                        "it goes on from here"
+                        f"storage={self.shown}: unreachable for {waited:.0f} seconds ({said}); start it again, then the same "
+                        "command, which continues from here"
                     ) from None
                 if pause == FIRST_PAUSE:
-                    log.warning("storage %s is away; waiting up to %.0f seconds", self.shown, limit)
+                    log.warning("storage %s is unreachable; waiting up to %.0f seconds", self.shown, limit)
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 

@@ -67,7 +67,7 @@ class Space:
         axes: the values of every swept key, if all are finite.
         distributions: Optuna's distribution of every swept key.
         is_grid: whether all swept keys have finite choices.
-        seeds: the seeds that points run at. The seed is no axis: seeds that the user sweeps are replicates; otherwise the
+        seeds: the seeds that points run at. The seed is not an axis: seeds that the user sweeps are replicates; otherwise the
             sweeper sets the seeds of the stage's `replicates`.
         written: swept keys as typed, with `+` or a package.
     """
@@ -137,7 +137,7 @@ class Keys:
         options = self.group_options(key)
         if options:
             if value not in options:
-                raise SettingError(f"{key}={value}: no such option; there are {', '.join(options)}")
+                raise SettingError(f"{key}={value}: no such option; options are {', '.join(options)}")
             return value
         if isinstance(value, str) and "${" in value:
             return value
@@ -210,14 +210,14 @@ def read_space(overrides: dict[str, Override], keys: Keys, sampled: bool) -> Spa
 
 
 def check_swept(task: Task, key: str, line: str) -> None:
-    """Refuses a sweep over a key that is no setting of a job.
+    """Rejects a sweep over a key that is not a setting of a job.
 
     Args:
         task: the task that the key belongs to.
         key: key of the override.
         line: the override as typed.
     Raises:
-        SettingError: the key is no setting of a job.
+        SettingError: the key is not a setting of a job.
     """
     if reason := task.why_unswept(key):
         raise SettingError(f"{line}: {reason}")
@@ -233,7 +233,7 @@ def _values(key: str, override: Override, keys: Keys) -> list[Any]:
             value = Transformer.str(value)
         found.append(keys.typed(key, value))
     if not found:
-        raise SettingError(f"{override.input_line}: there is no such value")
+        raise SettingError(f"{override.input_line}: gives no values")
     return list(dict.fromkeys(found))
 
 

@@ -38,7 +38,7 @@ def is_screening(study: optuna.Study, seed: int) -> bool:
     """Whether trials at a seed may be pruned: at the first seed of a grid that drops points at the second anyway, or that has
     no second.
 
-    Replicates are never pruned: a mean over the seeds that went well would be no mean.
+    Replicates are never pruned: a mean over only the seeds that went well would be biased.
     """
     asked = StudyRecord.of(study)
     choices = [asked.settings[point].get(asked.choice or "", point) for point in asked.points or []]

@@ -27,10 +27,10 @@ from basecaller.hpo.records import CONCLUSIVE, Outcome, TrialRecord, queued, rea
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
-"""How often a point is given to another process after a process dies while working on it."""
+"""How often a sweep launches a point whose process dies every time; after that, its trial ends as `killed`."""
 
-KILLED = "its process died, perhaps for want of memory; a smaller batch needs less"
-"""The message of a trial that is no longer given to another process."""
+KILLED = "its process died, perhaps for lack of memory; a smaller batch needs less"
+"""The message of a trial that ends as `killed`."""
 
 CLAIM_TIMEOUT = 10.0
 """Seconds that a job waits for its own lock, which a neighbour may be probing."""
@@ -45,7 +45,7 @@ def study_lock(folder: Path, study: optuna.Study) -> Iterator[None]:
 
 
 def place(folder: Path) -> str:
-    """A name for the folder of the locks. Hosts with a shared file system have the same name, others their own."""
+    """A name for the folder of the locks: the same for hosts that share a file system, different for others."""
     return _place(folder.resolve())
 
 

@@ -18,20 +18,20 @@ import numpy as np
 from basecaller.hpo.designs import HALVING, Design, Values, simulate
 
 LEVEL, HARD = 0.04, 0.043
-"""Share of stages without any difference in which one may be declared: where noise is equal and rates fall off as measured, and
-in the worst cases that are known (`_nulls`). Both leave room for noise that is not normal: 5 % are promised."""
+"""Share of stages without a difference in which one may be declared: with equal noise and rates that fall off as measured, and
+in the worst known cases (`_nulls`). Both are below the promised 5 %, to leave room for noise that is not normal."""
 
 REPETITIONS = 160_000
 """Number of simulated points behind a threshold, from at least 8,000 stages: its quantile is then known to about 1 %."""
 
 HOPELESS = 1e6
-"""By how many noise standard deviations a point that must never compete is worse, in a simulated stage."""
+"""Loss of a point that must never win a simulated stage, in noise standard deviations."""
 
 RATES = (0.0, 1.3, 5.0, 13.0, 21.0)
 SLOW = (0.0, 1.0, 2.0, 3.0, 4.0)
 MIDDLE = (1.3, 0.0, 1.3, 5.0, 13.0)
-"""How much worse than the best rate the others are, from the highest, in noise standard deviations: as measured, each rate half
-of the one before; and two in which the best rate is harder to find."""
+"""Losses of a choice's rates above that of its best one, from the highest rate down, in noise standard deviations: as measured,
+with each rate half of the one before, and two cases in which the best rate is harder to find."""
 
 QUIET = 0.2
 """Noise of the lower rates relative to the best rate's, if unequal."""

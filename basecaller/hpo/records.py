@@ -94,7 +94,7 @@ class StudyRecord:
         settings: the swept settings of every point.
         axes: the swept values by key.
         design: which point runs at which seed; None: every point at every seed.
-        choice: the key that the stage asks about; None: every point is a choice of its own.
+        choice: the key that the stage asks about; None: every point is a separate choice.
         simple_first: values of the choice from simple to complex, if the stage orders them.
         measure: the number that points are compared by, see `TrialRecord.measured`.
         incumbent: the choice that is kept unless another is clearly better, if the question is asked again.

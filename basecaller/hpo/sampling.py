@@ -1,4 +1,4 @@
-"""Optuna's samplers, chosen with `hydra/sweeper/sampler=...`, for spaces that are no grid."""
+"""Optuna's samplers, chosen with `hydra/sweeper/sampler=...`, for spaces that are not grids."""
 
 from __future__ import annotations
 

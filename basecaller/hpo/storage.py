@@ -18,7 +18,7 @@ CREATION_ATTEMPTS = 8
 """Number of attempts to open an empty database while other processes make its tables."""
 
 BEATS = 10
-"""Number of a trial's heartbeats on a server, in the time that its process would wait for the server."""
+"""Number of heartbeats of a trial in the time that its process waits for an unreachable server."""
 
 SQLITE_TIMEOUT = 120.0
 """Seconds that one process waits for another's write to an SQLite file."""
@@ -120,7 +120,7 @@ def open_study(url: str, name: str, pruner: Any = None) -> optuna.Study:
     elif written != FORMAT:
         raise StorageError(
             f"storage={without_password(url)}: study {name} was written by another version of this program (format "
-            f"{written}, this one has {FORMAT}); go on with that version, or use another experiment= or storage="
+            f"{written}, this one has {FORMAT}); continue with that version, or use another experiment= or storage="
         )
     return study
 

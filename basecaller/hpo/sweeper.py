@@ -69,7 +69,7 @@ class StageSweeper(Sweeper):
     def __init__(self, params: DictConfig, sampler: Any, n_trials: int, task: str, **unknown: Any) -> None:
         for key in unknown:
             raise SettingError(
-                f"hydra.sweeper.{key}: {STOCK_KEYS.get(key, 'unknown key; known are params, sampler, n_trials, task')}"
+                f"hydra.sweeper.{key}: {STOCK_KEYS.get(key, 'unknown key; known keys are params, sampler, n_trials, task')}"
             )
         self.sampler = sampler
         self.n_trials = typed(SweeperConfig, "n_trials", n_trials, "hydra.sweeper.n_trials")

@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """The question that a sweep asks. An application may make it a section of its config, and add keys of its own.
+    """The question that a sweep asks. An application may make it a section of its config and add keys.
 
     Attributes:
         name: Name of the stage.
         question: The question in words.
-        choice: The key that the question is about, the scientific hyperparameter. null: every point is a choice of its own.
+        choice: The key that the question is about, the scientific hyperparameter. null: every point is a separate choice.
         simple_first: The values of the choice go from simple to complex; of equally good values the simpler wins.
-        measure: The number that points are compared by: one that jobs report besides the objective, lower is better. null:
-            the objective.
-        design: How runs are spent. `halving` drops half of the points from seed to seed; `rounds` tunes the nuisance
+        measure: Measure to compare points by: a number that jobs report besides the objective, lower is better. null: the
+            objective.
+        design: How to spend runs. `halving` drops half of the points from seed to seed; `rounds` tunes the nuisance
             hyperparameter of each choice, then runs the best point of every choice at more and more seeds.
-        replicates: Seeds for the best points; twice as many with `rounds`.
+        replicates: Number of seeds for the best points; about twice as many with `rounds`.
         extend: How often the grid may grow outward when the winner is at its edge.
         asking: How often the question has been asked. The study is called NAME.2, NAME.3, ... when it is asked again.
         incumbent: The choice so far, kept unless another is better by more than a standard error.

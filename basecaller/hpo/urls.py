@@ -80,7 +80,7 @@ def scrubbed(message: str, text: str) -> str:
     """A driver's message about a storage, without the secrets of the storage's URL."""
     url = parsed(text)
     if url is None:
-        return "it is no URL of a database"
+        return "not the URL of a database"
     secrets = [str(url.password or ""), *(str(value) for key, value in url.query.items() if key not in HARMLESS)]
     message = message.replace(text, without_password(text))
     for secret in filter(None, [*secrets, *map(quote_plus, secrets)]):

@@ -71,8 +71,8 @@ def compared(
     by, over = objective.shown(abs(found.margin)) + objective.of(measure), f"over {seeds(found.shared)}"
     if found.kind == "one seed":
         return (
-            f"One seed cannot tell: {winner} is {by} better than {rival} at the one seed that they share, and nothing says "
-            f"how much of that is noise. It is used."
+            f"One seed cannot tell: {winner} is {by} better than {rival} at the one seed that they share, but the noise is "
+            f"unknown. {winner.capitalize()} is used."
         )
     low, high = found.interval if found.margin >= 0 else (-found.interval[1], -found.interval[0])
     by += f" (between {low:.4f} and {high:.4f} in 95 of 100 such stages)"
@@ -92,4 +92,4 @@ def compared(
 def at_edges(edges: dict[str, str], settings: dict[str, object]) -> str:
     """The sentence about a winner at the edge of its grid; empty if it lies inside."""
     named = [f"{short(key)} {shown(settings[key])} is the {end} of its grid" for key, end in edges.items()]
-    return f"At the edge: {' and '.join(named)}, a better value may lie beyond." if named else ""
+    return f"At the edge: {' and '.join(named)}; a better value may lie beyond." if named else ""

@@ -56,7 +56,7 @@ class Logger:
                 raise
 
     def _earlier(self) -> str | None:
-        """The run that the training began before it was killed; None if there is none."""
+        """The run of this training before it was killed; None if there is none."""
         known = read_json(self.kept)
         if not known or known["uri"] != self.uri:
             return None

@@ -82,7 +82,7 @@ LOGGERS = {
     "mlflow": Kind(MLflow, "mlflow"),
     "wandb": Kind(WandB, "wandb"),
 }
-"""By name: the option of the config group `logger`, and the module `basecaller.loggers.NAME` with its `Logger`."""
+"""Loggers by name, which is an option of the config group `logger` and a module `basecaller.loggers.NAME` with a `Logger`."""
 
 
 def logger_settings(node: dict[str, Any]) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def logger_settings(node: dict[str, Any]) -> dict[str, Any]:
     for name in node:
         if name not in LOGGERS:
             raise SettingError(
-                f"logger.{name}: no such logger; there are {', '.join(LOGGERS)}, as in logger={next(iter(LOGGERS))}"
+                f"logger.{name}: no such logger; loggers are {', '.join(LOGGERS)}, as in logger={next(iter(LOGGERS))}"
             )
         if (package := LOGGERS[name].package) and not _is_installed(package):
             raise SettingError(f"logger={name}: needs {package}: python -m pip install 'basecaller[{name}]'")
@@ -103,4 +103,4 @@ def logger_settings(node: dict[str, Any]) -> dict[str, Any]:
 
 def _is_installed(package: str) -> bool:
     spec = find_spec(package)
-    return spec is not None and spec.origin is not None  # a folder of that name, such as wandb/, is no package
+    return spec is not None and spec.origin is not None  # a folder of that name, such as wandb/, is not a package

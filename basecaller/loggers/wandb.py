@@ -33,8 +33,8 @@ class Logger:
         self._open(known.get("run"))
 
     def _open(self, run: str | None) -> None:
-        tags, folder = self.training.tags, Path(self.settings.folder).resolve()  # W&B's service has a working folder of its own
-        folder.mkdir(parents=True, exist_ok=True)  # W&B would write to a folder for temporary files
+        tags, folder = self.training.tags, Path(self.settings.folder).resolve()  # W&B's service has another working folder
+        folder.mkdir(parents=True, exist_ok=True)  # else W&B writes to a folder for temporary files
         self.id = run or f"{self.training.run_id}-{secrets.token_hex(3)}"
         self.run = wandb.init(
             id=self.id,
@@ -60,7 +60,7 @@ class Logger:
             self._open(None)
         if missing:
             self.logged[str(step)] = before | missing
-            write_json(self.kept, {"run": self.id, "logged": self.logged})  # first, so that a kill in between doubles no point
+            write_json(self.kept, {"run": self.id, "logged": self.logged})  # first, so that a kill in between repeats no point
             self.run.log({AXIS: step, **missing})
 
     def close(self, error: BaseException | None) -> None:

@@ -40,7 +40,7 @@ def build(settings: Model | Named, alphabet: str, seed: int = 0) -> Network:
     """The network of a checked `model` section, on the CPU.
 
     Raises:
-        SettingError: its class refuses its arguments.
+        SettingError: its class rejects its arguments.
     """
     return RawCTCNet(settings, alphabet, seed) if isinstance(settings, Model) else Adapted(settings, alphabet, seed)
 

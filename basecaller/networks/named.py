@@ -33,7 +33,7 @@ OURS = "basecaller.networks"
 """The package whose networks may always be imported."""
 
 SHARED = {TARGET: "Class of the network, as package.module.Class.", "name": "Name of the model. Set by `model=...`."}
-"""Keys that every `model` section of a named network has, with their meanings."""
+"""Keys of every `model` section of a named network, with their meanings."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Named:
             labels: number of labels that it scores, including the blank.
             seed: seed of the weights.
         Raises:
-            SettingError: the class refuses its arguments.
+            SettingError: the class rejects its arguments.
         """
         return _made(self.target, self.arguments, labels, seed)
 
@@ -93,7 +93,7 @@ def model_settings(node: dict[str, Any], allowed: Sequence[str]) -> Model | Name
     """A checked `model` section.
 
     Raises:
-        SettingError: see `kind_of` and `checking.section`; or the class refuses its arguments.
+        SettingError: see `kind_of` and `checking.section`; or the class rejects its arguments.
     """
     checked: Any = section(kind_of(node, allowed), node, "model")
     if isinstance(checked, Model):
@@ -105,7 +105,7 @@ def model_settings(node: dict[str, Any], allowed: Sequence[str]) -> Model | Name
 
 
 def check_allowed(target: str, allowed: Sequence[str], where: str = "model._target_") -> None:
-    """Refuses a class that may not be imported: importing a module runs its code.
+    """Rejects a class that may not be imported: importing a module runs its code.
 
     Raises:
         SettingError: the class is in neither `OURS` nor an allowed module.
@@ -120,7 +120,7 @@ def _class(target: str) -> type[nn.Module]:
     """The class of an allowed name. Its module is searched for like in any import, and in the working folder.
 
     Raises:
-        SettingError: the class cannot be imported, or is no network.
+        SettingError: the class cannot be imported, or is not a network.
     """
     from torch import nn  # here: PyTorch starts slowly, and a command that only reads settings does not need it
 
@@ -185,4 +185,4 @@ def _made(target: str, arguments: dict[str, Any], labels: int, seed: int) -> nn.
         try:
             return _class(target)(labels=labels, **arguments)
         except (ValueError, TypeError) as error:
-            raise SettingError(f"model: {target} refuses these settings: {error}") from error
+            raise SettingError(f"model: {target} rejects these settings: {error}") from error

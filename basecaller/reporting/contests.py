@@ -27,8 +27,8 @@ TOO_FEW = "fewer than two optimizers were tried to the end"
 
 @dataclass(frozen=True)
 class Gap:
-    """How far one point's loss is above another's over shared seeds, in nats per base. `band` on either side covers the
-    differences that points of equal worth show in 95 of 100 contests, see `ranking.threshold`."""
+    """One point's loss minus another's over shared seeds, in nats per base. A `band` on either side covers the difference
+    between points of equal worth in 95 of 100 contests, see `ranking.threshold`."""
 
     mean: float
     band: float
@@ -70,7 +70,7 @@ class Contest:
     def trouble(self) -> str:
         """Why there is no conclusion; empty if there is one."""
         if self.found.kind == "one seed":
-            return "one seed says nothing of noise"
+            return "one seed does not show the noise"
         return "there is nothing to compare with" if self.found.kind in ("failed", "no contest") else ""
 
     def best(self, choices: Iterable[Any]) -> str | None:
@@ -80,7 +80,7 @@ class Contest:
         return min(points, key=lambda p: (-len(self.values[p]), fmean(self.values[p].values())), default=None)
 
     def gap(self, point: str, other: str) -> Gap:
-        """How far the first point's loss is above the second's."""
+        """The first point's loss minus the second's."""
         mean, error, shared = against(self.values, point, other, self.found.noise)
         return Gap(mean, self.found.needed * error, shared)
 

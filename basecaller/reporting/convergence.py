@@ -93,7 +93,7 @@ class Convergence:
 
 
 def convergence(stand: Standing) -> Convergence | None:
-    """How fast the trials of a stage converge; None if none has a curve.
+    """Convergence of the trials of a stage; None if none has a curve.
 
     A point that was dropped early does not set the level: it may never leave the initial plateau.
     """
@@ -119,7 +119,7 @@ def _words(stand: Standing, level: float, needed: dict[int, float]) -> str:
         return ""
     ours, theirs = ([stand.complete[point, seed] for seed in shared] for point in pair)
     samples = _compared([needed[t.number] for t in ours], [needed[t.number] for t in theirs], "samples")
-    text = f"to a loss of {level:.4f} {samples}"
+    text = f"{samples} to reach a loss of {level:.4f}"
     if stand.measure != "area_under_curve":  # else the verdict already says it
         areas = [[t.measured("area_under_curve") for t in of] for of in (ours, theirs)]
         text += f"; mean loss along the way (area under the curve) {_compared(areas[0], areas[1], 'nats per base', 4)}"

@@ -39,14 +39,14 @@ SURE = {
     "clear": "Choices of equal worth show such a lead in fewer than 5 of 100 stages like this one.",
     "no difference": "There may be a difference that these seeds cannot show.",
     "undecided": "Not very: choices of equal worth often look like this. More seeds (stage.replicates) would tell.",
-    "one seed": "Not known: a single seed says nothing of the noise. More seeds (stage.replicates) would tell.",
+    "one seed": "Not known: a single seed does not show the noise. More seeds (stage.replicates) would tell.",
     "no contest": "There was nothing to compare with.",
 }
 """How reliable a verdict is, by its kind, see `ranking.Conclusion`."""
 
 MARKS = (
-    "star: the answer; filled: each choice at its best; bars: one standard error, without what a seed does to all points;"
-    "<br>faint: single runs"
+    "star: the answer; filled: each choice at its best; bars: one standard error, without the effect that a seed has on all"
+    " points;<br>faint: single runs"
 )
 """Labels of the marks in a study's figure."""
 
@@ -230,7 +230,7 @@ def _hover(stage: StageFacts, point: PointFacts) -> str:
 
 
 def worth_figure(asked: list[StageFacts], gain: str) -> go.Figure:
-    """How far the answer to each question is ahead of the other choices, with an interval for the nearest.
+    """The lead of the answer to each question over the other choices, with an interval for the nearest.
 
     Args:
         asked: the stages of the search.

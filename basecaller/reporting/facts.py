@@ -322,15 +322,15 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def confounding(stand: Standing, points: list[PointFacts]) -> str:
-    """Describes what else differs between the choices of a stage; empty if nothing does."""
+    """Describes how the number of updates differs between the choices of a stage; empty if it does not."""
     updates = sorted({round(point.updates) for point in points if point.updates})
     if len(updates) < 2 or updates[-1] < 1.1 * updates[0]:
         return ""
     key = short(stand.choice or "point")
     return (
-        f"Budget: the points had from {updates[0]:,} to {updates[-1]:,} updates, for about as many samples. So this compares "
-        f"{key} at equal data, not at equal updates: with few updates a choice may only look slow. "
-        f"train.budget=updates asks the other question."
+        f"Budget: the points had from {updates[0]:,} to {updates[-1]:,} updates over about the same number of samples. So this "
+        f"compares {key} at equal data, not at equal updates: a choice with few updates may look worse than it is. "
+        f"train.budget=updates compares at equal updates."
     )
 
 
@@ -340,8 +340,8 @@ def mixed_paths(trials: list[TrialRecord]) -> str:
     if len(paths) < 2:
         return ""
     return (
-        f"Rounding: the trials were computed in {len(paths)} ways ({', '.join(paths)}), on unlike machines. Each rounds "
-        "otherwise, so that seeds pair less well than they could; train.native=off train.precision=float32 makes all alike."
+        f"Rounding: the trials were computed in {len(paths)} ways ({', '.join(paths)}) on different machines. Each rounds "
+        "differently, so seeds pair less well; with train.native=off train.precision=float32 all are computed alike."
     )
 
 

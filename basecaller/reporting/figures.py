@@ -210,7 +210,7 @@ def _heat_map(stage: StageFacts, keys: list[str]) -> tuple[str, str]:
     axes.set_xlabel(names.get(keys[1], keys[1]))
     axes.set_ylabel(names.get(keys[0], keys[0]))
     figure.colorbar(image, label=LOSS)
-    caption = "Mean over seeds; ± one standard error where a point ran at more than one. Framed: the winner."
+    caption = "Mean over seeds, ± one standard error if there are several. Framed: the winner."
     return _svg(figure, f"Loss by {short(keys[0])} and {short(keys[1])}. {_ranking(stage.name, stage.points)}"), caption
 
 

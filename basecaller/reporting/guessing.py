@@ -17,8 +17,8 @@ def guessing(loss: float, letters: int, identity: float, floor: float) -> str:
     if loss < math.log(letters) and not identity <= floor:
         return ""
     return (
-        f"Too short to tell: the winner is no better than guessing ({loss:.4f} nats per base, of ln {letters} = "
-        f"{math.log(letters):.4f}; identity {identity:.1%}, of unrelated sequences {floor:.1%}). This compares networks that "
-        f"have hardly begun to learn, and trained longer another may win: ask again with more train.chunks or train.epochs, "
-        f"or with a higher optimizer.lr."
+        f"Too short to tell: the winner is no better than guessing ({loss:.4f} nats per base, ln {letters} is "
+        f"{math.log(letters):.4f}; identity {identity:.1%}, that of unrelated sequences is {floor:.1%}). This compares "
+        f"networks that have hardly begun to learn, and another may win after longer training: ask again with more "
+        f"train.chunks or train.epochs, or with a higher optimizer.lr."
     )

@@ -46,8 +46,8 @@ LOSSES: dict[str, list[tuple[dict[str, Any], float, int]]] = {
         ({"data.batch_size": 32, "stage.rate_factor": 1.0}, 56.45656065507369, 32),
     ],
 }
-"""Validation losses of the published run by stage: settings, loss summed over a batch, batch size. One run each. Its batch
-sizes were run at rates x 0.5, 0.7, 1, 1.4, 2: the square-root-scaled ones, our factor 1."""
+"""Validation losses of the published run by stage: settings, loss summed over a batch, batch size; one run each. The rates of
+its batch sizes are scaled with the square root of the batch, which is our factor 1."""
 
 HUGE, LITTLE = 0.05, 0.02
 """Shares of the loss: a gain below the first is not "huge", a difference below the second is "little"."""
@@ -268,7 +268,7 @@ def _optimizers(stands: dict[str, Standing], facts: dict[str, StageFacts]) -> li
     gap, little = contest.gap(adam, adamax), LITTLE * contest.found.mean
     apart = gap.low > little or gap.high < -little
     answer = "supported" if max(gap.high, -gap.low) <= little else "contradicted" if apart else UNTOLD
-    second = Claim(texts[1], answer, f"{adam} less {adamax} is {gap}; {LITTLE:.0%} of the loss is {little:.4f}")
+    second = Claim(texts[1], answer, f"{adam} minus {adamax} is {gap}; {LITTLE:.0%} of the loss is {little:.4f}")
 
     low = every.best(point for point, (name, rate) in found.rates.items() if name == "Adagrad" and rate <= LOW_RATE)
     rival = contest.best(["Adam", "Adamax"])
@@ -277,7 +277,7 @@ def _optimizers(stands: dict[str, Standing], facts: dict[str, StageFacts]) -> li
     else:
         behind = contest.gap(low, rival)
         answer = "supported" if behind.low > 0 else "contradicted" if behind.high < 0 else UNTOLD
-        third = Claim(texts[2], answer, f"{low}, its best rate up to {LOW_RATE:g}, less {rival} is {behind}")
+        third = Claim(texts[2], answer, f"{low}, its best rate up to {LOW_RATE:g}, minus {rival} is {behind}")
     return [first, second, third]
 
 
@@ -293,8 +293,8 @@ def _batch_size(asked: _Asked | None) -> Claim:
     cost = contest.gap(largest, smallest)
     answer = "supported" if cost.low > 0 else "contradicted" if cost.high < 0 else UNTOLD
     why = (
-        f"from batch {sizes[0]} to {sizes[-1]}, each at its best rate, the loss changes by {cost}. The published one was of a "
-        f"loss summed over the batch; per read its batches 1 to 32 score 1.08 to 1.76."
+        f"from batch {sizes[0]} to {sizes[-1]}, each at its best rate, the loss changes by {cost}. The published losses are "
+        f"summed over the batch; per read they are 1.08 at batch 1 and 1.76 at batch 32."
     )
     return Claim(text, answer, why)
 
@@ -327,5 +327,5 @@ def _rates(text: str, asked: _Asked | None) -> Claim:
         f"{sizes[-1]} gains {gain}"
     )
     if at_edge and gain.high < 0:
-        why += ". That rate is the highest of the grid, so both sizes may want higher ones"
+        why += ". That rate is the highest of the grid, so both sizes may prefer higher ones"
     return Claim(text, answer, why)

@@ -92,4 +92,4 @@ def print_report(facts: ReportFacts, console: Console) -> None:
         console.print(f"data: {line}")
     if facts.taken_over:
         saved = sum(each.seconds for each in facts.taken_over)
-        console.print(f"{len(facts.taken_over)} trials were taken over instead of trained again: {duration(saved)} saved")
+        console.print(f"{len(facts.taken_over)} trials reused earlier trainings: {duration(saved)} saved")

@@ -24,7 +24,7 @@ ROWS = 25
 
 
 class _LearnedError(Exception):
-    """Ends a training that has learned its chunks."""
+    """Ends a training that has memorised its chunks."""
 
 
 def overfit(job: Job, learned: float) -> float:

@@ -36,8 +36,8 @@ def _findings(dataset: Dataset, chosen: Settings, only_tested: bool = False) -> 
 
 
 def data_findings(chosen: Settings) -> list[str]:
-    """Findings of the audits for readers of a search's results: about the data, and about a separate test set (`data.test`),
-    which is prepared now, so that it fails before a search and not at its end.
+    """Findings of the audits for readers of a search's results: about the data, and about a separate test set (`data.test`).
+    Also prepares the test set, so that a problem with it ends a search at its start.
 
     Raises:
         BasecallerError: a data set cannot be used, or the test set has other letters than the training data.

@@ -130,14 +130,14 @@ class RunFolder:
         return self.job.settings.train.resume and read_json(self.path / "run.json") == {"run_id": self.job.run_id}
 
     def _otherwise(self, found: dict[str, Any]) -> str:
-        """How a stored result was computed, if this process would compute it differently; else empty. Results with different
-        rounding cannot be paired."""
+        """Describes how a stored result was computed if this process would compute it differently; else empty. Results with
+        different rounding cannot be paired."""
         there = found["facts"].get("path")
         return "" if there == self._way else f"computed by {there}, here it would be {self._way}"
 
     @cached_property
     def _way(self) -> str:
-        """How this process would compute the result."""
+        """The path by which this process would compute the result."""
         chosen = self.job.settings
         device, train = choose_device(chosen.device), chosen.train
         return str(choose_path(chosen.model, device, train.native, train.precision, label_smoothing=train.label_smoothing))

@@ -71,7 +71,7 @@ class Loggers:
             self.open.pop(name, None)
             log.debug("logger=%s", name, exc_info=True)
             message = PASSWORD.sub(rf"\1{HIDDEN}@", one_line(str(error))) or type(error).__name__
-            log.warning("logger=%s: %s; the training goes on without it", name, message)
+            log.warning("logger=%s: %s; the training continues without it", name, message)
 
 
 @contextmanager

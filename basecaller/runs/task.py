@@ -86,7 +86,7 @@ def _run_trial(job: Job) -> float | None:
 
 UNSWEPT = ("experiment", "storage", "output_dir", "plan", "search", "trial", "stage", "device", "threads", "data.folder",
            "train.resume", "networks", "logger", "debug", "print_config")  # fmt: skip
-"""Keys that cannot be swept, since they are no settings of a training."""
+"""Keys that cannot be swept, since they are not settings of a training."""
 
 TUNED = ("stage.rate_factor", "stage.candidate")
 """Exceptions that can be swept, since other settings are computed from them."""
@@ -162,7 +162,7 @@ class Training(Task):
         if key == "stage":
             return "one stage at a time; python -m basecaller.search 'plan=[...]' runs several"
         if key not in TUNED and any(parent in UNSWEPT for parent in parents):
-            return f"cannot be swept; {key} is no setting of a training"
+            return f"cannot be swept; {key} is not a setting of a training"
         return ""
 
     def ended(self, study: optuna.Study) -> None:

@@ -51,7 +51,7 @@ def run_trial(job: Job) -> float | None:
     Returns:
         The objective, nats per base; None for a trial without a value.
     Raises:
-        StorageError: the storage is away. The training is finished first, so the next sweep finds its result in its folder.
+        StorageError: the storage is unreachable. The training finishes first, so the next sweep finds its result in its folder.
     """
     chosen, place = job.settings, job.settings.trial
     assert place.study is not None
@@ -61,13 +61,13 @@ def run_trial(job: Job) -> float | None:
         pruner = None
     with claim(chosen.storage, place.study, place.number, folder, _asked(job), pruner) as trial:
         if trial is None:
-            log.info("trial %s is another process's", place.number)
+            log.info("another process has trial %s", place.number)
             return None
         name = f"{chosen.stage.name} {trial.point} seed={chosen.seed}"
         try:
             return _run_claimed(trial, job, name)
         except optuna.exceptions.UpdateFinishedTrialError:
-            log.warning("%s: nothing had been heard of this process for long, and another one has this trial now", name)
+            log.warning("%s: this process was silent for so long that another one has this trial now", name)
             return None
 
 

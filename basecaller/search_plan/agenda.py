@@ -273,7 +273,7 @@ class Agenda:
                     yield contest[0], LIKELY ** (number - 2)
 
     def _known(self) -> set[tuple[int, str]]:
-        """Rounds and stages that were answered before this search started, if it takes the same course again."""
+        """Rounds and stages that were answered before this search started; empty once it has taken another course."""
         search = self.search
         before = search.answered_before
         same = all(asked.study == study for asked, (_, _, study) in zip(search.history, before, strict=False))

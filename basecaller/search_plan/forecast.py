@@ -1,4 +1,4 @@
-"""When a search will end: computed from the times of its trainings so far and from what it still has to run."""
+"""Forecasts the end of a search from the times of its trainings so far and from its remaining trainings."""
 
 from __future__ import annotations
 

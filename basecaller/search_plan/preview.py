@@ -31,7 +31,7 @@ SPEED = {"native": 13e6, "torch": 2.6e6}
 """Signal samples times residual blocks that one core trains per second, at 32 channels and stride 4."""
 
 SAMPLES_PER_BASE = 10.2
-"""Mean length of simulated reads."""
+"""Mean number of samples per base in simulated reads."""
 
 DECODING = 2e5
 """Signal samples that one core decodes per second, by beam search."""
@@ -55,7 +55,7 @@ def preview(search: Search, console: Console) -> None:
         console.print("  ".join(f"{k}={v}" for k, v in fixed.items()), style="dim")
         runs, seeds = most_trials(search, name)
         if seeds > 1:
-            console.print(f"{len(points)} points, {runs} trials at most over {seeds} seeds", style="dim")
+            console.print(f"{len(points)} points, at most {runs} trials over {seeds} seeds", style="dim")
         total, seconds = total + runs, seconds + runs * float(np.mean(costs))
         longest = max(longest, float(np.mean(costs)))
     workers, each = search.workers.count, f"{search.workers.count} at once, {search.workers.threads} thread(s) each"
@@ -114,7 +114,7 @@ def sizes(search: Search) -> Sizes:
 
 @lru_cache(maxsize=1)
 def _path(search: Search) -> str:
-    """How the search's trainings are computed, see `SPEED`."""
+    """The engine of the search's trainings, a key of `SPEED`."""
     from basecaller.training.device import choose_device  # torch starts slowly
     from basecaller.training.engine import choose_path  # as above
 
@@ -189,7 +189,7 @@ def training_seconds(
         model, train: sections of its config.
         batch: chunks per batch.
         data: sizes of the data that it trains on.
-        path: how it is computed, a key of `SPEED`.
+        path: engine of the training, a key of `SPEED`.
         networks: modules that networks may be imported from.
     """
     there = min(train["chunks"] or data.training, data.training)

@@ -326,7 +326,7 @@ class Search:
         name = str(won.winner["stage.candidate"])
         if name != INCUMBENT:
             longer_by = f"trains {options.finalist_budget} times as long"
-            self._note(won, f"{name} did not win in short trials, and is ahead of the incumbent when it {longer_by}")
+            self._note(won, f"{name} did not win in short trials, but is ahead of the incumbent when it {longer_by}")
         return candidates.best(self.run_contenders(candidates, won) if contenders(options) > 1 else name)
 
     def run_contenders(self, candidates: Candidates, finalists: StageFacts) -> str:
@@ -349,7 +349,7 @@ class Search:
         won = self._compare(CONTENDERS, own, candidates.some(names))
         name = str(won.winner["stage.candidate"])
         if name != first:
-            self._note(won, f"{name} was not the best finalist, and is ahead of {first} when it trains as long as the winner")
+            self._note(won, f"{name} was not the best finalist, but is ahead of {first} when it trains as long as the winner")
         return name
 
     def _note(self, stage: StageFacts, note: str) -> None:

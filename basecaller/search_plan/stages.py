@@ -104,7 +104,7 @@ def unswept(overrides: list[str]) -> list[str]:
     """The overrides that sweep nothing, which all stages share.
 
     Raises:
-        SettingError: a sweep over a key that is no setting of a training.
+        SettingError: a swept key is not a setting of a training.
     """
     parsed = parse_overrides(overrides)
     for key, override in parsed.items():

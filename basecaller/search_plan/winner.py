@@ -197,7 +197,7 @@ def gain(
     points, error = 100 * float(by_seed.mean()), 100 * math.sqrt(np.nansum([between_reads, between_seeds]))
     loss = float(np.mean([theirs[s].loss - ours[s].loss for s in seeds]))
     before, after = (float(np.mean([of[s].identity_mean for s in seeds])) for of in (theirs, ours))
-    noise = "; ± is one standard error" if len(seeds) > 1 else ", so that ±, one standard error, is of reads alone"
+    noise = f"; ± is one standard error{'' if len(seeds) > 1 else ', between reads only'}"
     text = (
         f"Tuning changed nothing: {defaults} are the best settings found, with an identity of {after:.1%}."
         if candidates.settings[WINNER] == candidates.settings[DEFAULTS]

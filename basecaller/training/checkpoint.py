@@ -39,7 +39,7 @@ def load(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file may raise anything; PyTorch's message advises to trust it
-        reason = error.strerror if isinstance(error, OSError) else "is it cut short, or of another kind?"
+        reason = error.strerror if isinstance(error, OSError) else "is it truncated, or another kind of file?"
         raise DataError(f"{path}: cannot be read as a checkpoint ({reason})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DataError(f"{path}: not a checkpoint of this program")
@@ -84,8 +84,8 @@ def load_network(path: Path, networks: Sequence[str] = ()) -> Network:
 
 
 def start_from(network: Network, path: Path, networks: Sequence[str] = ()) -> None:
-    """Loads the weights of a checkpoint into a network, to continue training from them. Letters that the checkpoint lacks keep
-    the network's own new weights in the last layer of RawCTCNet.
+    """Loads the weights of a checkpoint into a network, to continue training from them. In the last layer of RawCTCNet, letters
+    that the checkpoint lacks keep their new weights.
 
     Raises:
         DataError: the file cannot be read, its network has another shape, or a network other than RawCTCNet has other letters.

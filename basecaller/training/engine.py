@@ -1,4 +1,4 @@
-"""The engines that compute a network: native code or PyTorch, and their precision.
+"""The engines that compute a network, native code and PyTorch, and their precision.
 
 A training gets the gradients of a batch from its engine; a validation gets scores and losses. Both engines compute the same.
 """
@@ -196,7 +196,7 @@ class Path:
 
 @cache
 def _say_once(reason: str) -> None:
-    log.warning("no native code, PyTorch computes, a few times slower: %s (train.native=off: not wanted)", reason)
+    log.warning("no native code, so PyTorch is used, which is a few times slower: %s (train.native=off silences this)", reason)
 
 
 def choose_path(

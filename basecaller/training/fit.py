@@ -144,8 +144,8 @@ class _State:
 
 
 NORMS = 100
-"""Gradients whose norms `train.clip_factor` looks back on; while it has seen less than half of them, it clips nothing. Both as
-in Bonito."""
+"""Number of gradient norms whose median `train.clip_factor` uses; it clips nothing until it has half of them. Both as in
+Bonito."""
 
 RUN_LENGTH = 1_000_003
 """Distance between the random streams of two seeds, larger than the number of updates of most trainings."""
@@ -185,7 +185,7 @@ def choose(dataset: Dataset, split: str | None, limit: int | None, stride: int, 
             f"{len(outside)} of {len(indices)} {split or 'test'} chunks have more labels than the network gives frames at "
             f"model.stride={stride}: read {dataset.read_ids[worst].decode()} needs {dataset.frames_needed[worst]} and gets "
             f"{output_length(int(dataset.lengths[worst]), stride)}; lower model.stride, or leave such chunks out with "
-            f"train.infeasible={np.ceil(len(outside) / len(indices) * 100) / 100:.2f} (the share that may be)"
+            f"train.infeasible={np.ceil(len(outside) / len(indices) * 100) / 100:.2f} (the share of chunks that may be skipped)"
         )
     return indices[~np.isin(indices, outside)]
 
@@ -239,8 +239,8 @@ class _Run:
         return self.progress() >= (self.recipe.train.epochs if self.recipe.train.budget == "epochs" else 1)
 
     def _restore(self, content: dict[str, Any]) -> None:
-        if content["path"] != str(self.path):  # the later digits would belong to neither path
-            log.warning("%s: begun by %s, begins anew by %s", self.recipe.folder, content["path"], self.path)
+        if content["path"] != str(self.path):  # a mix of two paths could not be reproduced by either
+            log.warning("%s: begun with %s, starts again with %s", self.recipe.folder, content["path"], self.path)
             return
         self.network.load_state_dict(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])

@@ -18,8 +18,7 @@ def build_optimizer(settings: Optimizer, parameters: Iterable[nn.Parameter]) -> 
     """The optimizer over the given parameters.
 
     Weight decay is decoupled from the gradient for every optimizer: before each update the parameters shrink by the learning
-    rate times the decay (Loshchilov & Hutter, ICLR 2019). So `adam` with a decay is AdamW, and `adamw` is `adam` with another
-    default.
+    rate times the decay (Loshchilov & Hutter, ICLR 2019). So `adam` with a decay is AdamW, and `adamw` has another default.
     """
     # A small network has hundreds of tiny parameters: use PyTorch's fused operations over all of them, if available.
     adam = partial(torch.optim.Adam, fused=True)

@@ -30,28 +30,29 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Train:
-    """How long and how to train.
+    """Length and settings of a training.
 
     Attributes:
-        budget: The unit of a training's length, which trials have in common: the key of that name gives the amount.
-        epochs: Passes over the training chunks.
-        updates: Updates of the optimizer.
-        samples: Samples of signal; the update that reaches this number is the last.
-        chunks: Chunks to train on, drawn from the training split by the seed. null: all.
-        validation_chunks: Chunks to validate on, drawn likewise. null: all.
-        validations: Points of the learning curve per epoch, or in the whole training if `train.budget` is not `epochs`.
+        budget: Unit of a training's length, which is the same for all trials; the key of that name gives the amount.
+        epochs: Number of passes over the training chunks.
+        updates: Number of updates of the optimizer.
+        samples: Number of signal samples; the update that reaches it is the last.
+        chunks: Number of chunks to train on, drawn from the training split by the seed. null: all.
+        validation_chunks: Number of chunks to validate on, drawn likewise. null: all.
+        validations: Number of points of the learning curve per epoch, or in the whole training if `train.budget` is not
+            `epochs`.
         batch_schedule: Batch sizes that follow each other, each for an equal share of the epochs, as in [32,8,1]. null: all
             batches have `data.batch_size` chunks. `optimizer.lr` is the rate at that size either way.
         clip: Largest norm of the gradient. null: no clipping.
-        clip_factor: Largest norm of the gradient, in medians of the last 100 norms, from the 51st update on. null: no such
-            clipping.
+        clip_factor: Largest norm of the gradient as a multiple of the median of the last 100 norms, from the 51st update on.
+            null: no such clipping.
         schedule: Schedule of the learning rate; `cosine` goes down to 0 at the last update (Loshchilov & Hutter, 2017).
         warmup: Share of all updates in which the rate rises linearly from 0.
-        warmup_updates: Updates in which the rate rises, instead of a share. null: `train.warmup` counts.
+        warmup_updates: Number of updates in which the rate rises, in place of `train.warmup`. null: `train.warmup` counts.
         label_smoothing: Weight of label smoothing in the training loss: 1 is Bonito's, 0 none. PyTorch computes it, not native
             code.
-        precision: Precision of matrix products; the loss is always float32. `auto` takes bfloat16 where it is faster.
-        native: Compute in native code. `auto`: if a C compiler and the processor allow it; `on`: fail otherwise.
+        precision: Precision of matrix products; the loss is always float32. `auto` uses bfloat16 if it is faster.
+        native: Whether to compute in native code. `auto`: if a C compiler and the processor allow it; `on`: fail otherwise.
         infeasible: Largest share of chunks that may be skipped because CTC cannot align them.
         resume: Continue from the last checkpoint in the run's folder; false: begin again.
         init: Checkpoint (best.pt) to start from instead of random weights; its model must have the same shape. null: none.

@@ -78,7 +78,7 @@ def test_a_stitched_read_has_the_scores_of_the_whole_read(stride):
         np.testing.assert_allclose(found, whole, atol=2e-5)
 
 
-def test_reads_of_one_id_are_called_each():
+def test_reads_with_the_same_id_are_all_called():
     signals = [("twice", normalise(np.random.default_rng(7).normal(size=n)).astype(np.float32)) for n in (900, 1500)]
     calls = list(Caller(network(), None, 8, "greedy").calls(signals))
     assert [(call.read_id, call.samples) for call in calls] == [("twice", 900), ("twice", 1500)]
@@ -118,7 +118,7 @@ def test_pod5_reads_become_fastq_and_bam_and_are_not_called_again(model, tmp_pat
     assert (tmp_path / "calls/sub/reads.fastq").stat().st_mtime_ns == before
     refused = run("basecall", f"model={model}", "reads=reads", "decoder=beam", "output=calls", code=2)
     assert "output=calls: has basecalls of" in refused.stderr
-    assert "not the same in decoder" in " ".join(refused.stderr.split())
+    assert "which differs in decoder" in " ".join(refused.stderr.split())
     run("basecall", f"model={model}", f"reads={path}", "decoder=greedy", "output=bam", "format=bam")
     records = list(pysam.AlignmentFile(str(tmp_path / "bam/reads.bam"), "rb", check_sq=False))
     assert len(records) == 6
@@ -136,7 +136,7 @@ def test_two_processes_with_one_output_call_each_read_once(model, tmp_path):
     line = [sys.executable, "-m", "basecaller.basecall", f"model={model}", "reads=reads", "decoder=greedy"]
     (tmp_path / "calls").mkdir()
     told = [tmp_path / "first.log", tmp_path / "second.log"]
-    with shared_lock(tmp_path / "calls/.lock"):  # as a third process that is at work
+    with shared_lock(tmp_path / "calls/.lock"):  # like a third process at work
         both = []
         for file in told:
             with file.open("w", encoding="utf-8") as stderr:
@@ -167,13 +167,13 @@ def test_reads_without_a_base_are_counted_and_not_written(silent, tmp_path, run:
     assert "calls nothing but blanks" in told.stderr
     file = tmp_path / f"calls/reads.{form}"
     content = gzip.decompress(file.read_bytes()) if form == "bam" else file.read_bytes()
-    assert form == "fastq" or b"@PG\tID:basecaller" in content  # a header alone is a whole file
+    assert form == "fastq" or b"@PG\tID:basecaller" in content  # a header alone is a complete file
     assert not any(read.read_id.encode() in content for read in reads)
 
 
 @pytest.mark.parametrize("form", ["fastq", "bam"])
-def test_a_call_without_a_base_leaves_its_neighbours(tmp_path, form):
-    """Writers leave it out, but pass it on to be counted."""
+def test_a_call_without_a_base_does_not_affect_others(tmp_path, form):
+    """Writers skip it, but yield it so that it is counted."""
     calls = [Call(name, "ACG"[:n], np.arange(n), np.full(n, 0.9), 40) for name, n in (("a", 3), ("b", 0), ("c", 1))]
     path = tmp_path / "calls"
     if form == "fastq":
@@ -185,7 +185,7 @@ def test_a_call_without_a_base_leaves_its_neighbours(tmp_path, form):
     assert (written, names) == (calls, ["a", "c"])
 
 
-def test_an_evaluation_says_that_nothing_was_called(silent, tmp_path, run: Command, monkeypatch):
+def test_an_evaluation_reports_that_nothing_was_called(silent, tmp_path, run: Command, monkeypatch):
     pytest.importorskip("mappy")
     make_source(tmp_path / "reads", count=3)
     (tmp_path / "genome.fasta").write_text(f">g\n{'ACGTTGCA' * 500}\n", encoding="utf-8")
@@ -211,11 +211,11 @@ def test_a_model_of_rna_reads_signals_from_the_other_end(model, tmp_path, run: C
         probabilities = made(torch.from_numpy(normalise(read.adc)[::-1].copy())[None]).softmax(2)[0].numpy()
     begins = decode(read.read_id, probabilities, "greedy", "ACGT", len(read.adc)).frames
     ends = np.append(begins[1:], len(probabilities))
-    moves = np.array(record.get_tag("mv"))[1:]  # as measured: what a base ends with in the call, it begins with there
+    moves = np.array(record.get_tag("mv"))[1:]  # in measured order, in which a base begins where it ends in the call
     np.testing.assert_array_equal(np.flatnonzero(moves), (len(probabilities) - ends)[::-1])
 
 
-def test_a_damaged_pod5_leaves_no_half_file(model, tmp_path, run: Command):
+def test_a_damaged_pod5_leaves_no_partial_file(model, tmp_path, run: Command):
     path, _, _ = make_source(tmp_path / "reads", count=3)
     path.write_bytes(path.read_bytes()[:2000])
     told = run("basecall", f"model={model}", "reads=reads", code=2)
@@ -239,7 +239,7 @@ def test_a_damaged_pod5_leaves_no_half_file(model, tmp_path, run: Command):
         ("export", ["model=nowhere", "format=caffe"], "format=caffe: must be one of torchscript, onnx"),
     ],
 )
-def test_wrong_arguments_are_one_message(call: Command, command, arguments, words):
+def test_wrong_arguments_give_one_message(call: Command, command, arguments, words):
     told = call(command, *arguments, code=2)
     assert words in told.stderr
     assert "Traceback" not in told.stderr
@@ -278,7 +278,7 @@ def test_reads_are_evaluated_against_a_reference(model, tmp_path, run: Command, 
     worse = list(genome[15_000:17_000])
     worse[::20] = ["A" if base != "A" else "C" for base in worse[::20]]
     foreign = call("x", "".join("ACGT"[i] for i in RNG.integers(0, 4, 2000)))
-    # turned around: the wrong bases lie where the probabilities are low only if these are turned too
+    # reversed: the wrong bases have the low probabilities only if the probabilities are reversed too
     wrong = Call("w", mappy.revcomp("".join(worse)), np.arange(2000), call("", "A" * 2000).probabilities[::-1], 0)
     scores, tally = evaluate_reads([*exact, wrong, foreign], tmp_path / "genome.fasta")
     assert (scores.reads, scores.aligned) == (7, 6)
@@ -296,14 +296,14 @@ def test_reads_are_evaluated_against_a_reference(model, tmp_path, run: Command, 
     at = RNG.random(2000) < 0.3
     poor[at] = RNG.choice(list("ACGT"), at.sum())
     scores, _ = evaluate_reads([call("poor", "".join(poor))], tmp_path / "genome.fasta")
-    assert scores.read_coverage_mean > 0.9  # all of it, where the genome is small enough to look for short matches
+    assert scores.read_coverage_mean > 0.9  # a small genome allows short seeds, so whole reads align
     assert seed_length(3_000_000_000) == 15
     with pytest.raises(DataError, match="cannot be read as FASTA"):
         evaluate_reads(exact, tmp_path / "nothing.fasta")
 
 
 def test_every_chunk_is_scored_under_the_name_of_its_read(dataset):
-    """Chunks are scored in order of their length, which is not theirs."""
+    """Chunks are scored in order of length, which is not their order in the data set."""
     made, indices = network(), dataset.indices("test")
     scores, tally = evaluate_chunks(made, dataset, indices, "greedy")
     _, *errors = event_rates(tally.counts.reads)
@@ -322,12 +322,12 @@ def test_every_chunk_is_scored_under_the_name_of_its_read(dataset):
         ("CAAAG", "CAAAG", [(3, True)]),
         ("CAA-G", "CAAAG", [(3, False)]),
         ("CAAAAG", "CAAA-G", [(3, False)]),
-        ("CAAATG", "CAAA-G", [(3, True)]),  # the letter too many is another one
+        ("CAAATG", "CAAA-G", [(3, True)]),  # the inserted letter is another one
         ("CTAAG", "CAAAG", [(3, False)]),
-        ("AACGG", "AACGG", [(1, True)]),  # runs at the ends may go on
+        ("AACGG", "AACGG", [(1, True)]),  # runs at the ends may continue
     ],
 )
-def test_homopolymers_count_when_their_length_is_called(called, true, expected):
+def test_homopolymers_are_correct_if_their_length_is_called(called, true, expected):
     assert homopolymers(called, true) == expected
 
 
@@ -383,7 +383,7 @@ def test_training_starts_from_a_checkpoint_and_maps_its_letters(tmp_path):
 
 
 @pytest.mark.slow
-def test_fine_tuning_is_a_run_of_its_own(tmp_path, monkeypatch):
+def test_fine_tuning_is_a_separate_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small = [line for line in TINY if not line.startswith("search.")]
     first = train(resolve_job(compose_config(small), tmp_path / "first"))
@@ -398,7 +398,7 @@ def test_fine_tuning_is_a_run_of_its_own(tmp_path, monkeypatch):
         train(resolve_job(compose_config([*small, "train.init=gone.pt"]), tmp_path / "x"))
 
 
-def test_other_alphabets_go_through_to_fastq(tmp_path, monkeypatch, run: Command):
+def test_other_alphabets_reach_fastq(tmp_path, monkeypatch, run: Command):
     monkeypatch.chdir(tmp_path)
     path = bonito_directory(tmp_path / "b", 60)
     references = np.load(path / "references.npy")
@@ -415,5 +415,5 @@ def test_other_alphabets_go_through_to_fastq(tmp_path, monkeypatch, run: Command
     told = run("evaluate", "model=run")
     assert "identity" in told.stdout
     assert OmegaConf.load("run/config.yaml").data.alphabet == "ACGTM"
-    with pytest.raises(SettingError, match=r"data\.alphabet=ACGA: must be different letters"):
+    with pytest.raises(SettingError, match=r"data\.alphabet=ACGA: must be distinct letters"):
         train(resolve_job(compose_config([*given[:2], "data.alphabet=ACGA"]), tmp_path / "y"))

@@ -26,7 +26,7 @@ def test_an_alignment_is_spread_into_its_columns(cigar, called, true):
 
 
 def test_every_chunk_has_its_own_identity(dataset, monkeypatch):
-    """Chunks are scored in order of their length, which is not theirs."""
+    """Chunks are scored in order of length, which is not their order in the data set."""
 
     def call(read_id, probabilities, *_):
         bases = len(probabilities) // 2

@@ -1,4 +1,4 @@
-"""Qualities of called bases, and how they are fitted to what is observed."""
+"""Qualities of called bases, and their fit to observed errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_too_few_bases_fit_nothing_and_one_quality_only_an_offset():
     assert alone.bins == [QualityBin(20, 998, 10.0)]
 
 
-def test_qualities_stay_within_what_is_written():
+def test_qualities_stay_within_their_bounds():
     assert Calibration(2.0, 0.0)(np.array([0.0, 0.99999])).tolist() == [LEAST_QUALITY, MOST_QUALITY]
 
 
@@ -40,7 +40,7 @@ def test_the_mean_quality_is_that_of_the_mean_error():
 
 
 def test_written_qualities_are_compared_with_observed_errors():
-    seen = {10: [998, 99], 20: [998, 9], 30: [FEWEST - 1, 1]}  # as it says, but for the last, of too few bases
+    seen = {10: [998, 99], 20: [998, 9], 30: [FEWEST - 1, 1]}  # the last quality has too few bases
     found = quality_scores(seen, Calibration(1.0, 2.0))
     assert [(each.raw, each.written, each.observed) for each in found.qualities] == [(10, 12, 10), (20, 22, 20)]
     assert found.quality_error == pytest.approx(2)
@@ -55,8 +55,8 @@ def test_a_calibration_is_read_from_its_file_or_folder(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, "", "{}", '{"slope": "steep", "offset": 0}', "[1]"])
-def test_what_is_no_calibration_is_named(tmp_path, content):
+def test_a_file_that_is_not_a_calibration_is_named(tmp_path, content):
     if content is not None:
         (tmp_path / "calibration.json").write_text(content)
-    with pytest.raises(DataError, match=r"calibration=.*: is no calibration\.json of basecaller\.evaluate"):
+    with pytest.raises(DataError, match=r"calibration=.*: neither a calibration\.json of basecaller\.evaluate"):
         calibration_from(tmp_path)

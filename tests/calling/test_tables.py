@@ -1,4 +1,4 @@
-"""The tables of benchmarks, against alignments whose every number is counted by hand."""
+"""The tables of benchmarks, against numbers counted by hand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRUE = "ACTG-AAAAAACGT"
 CALLED = "AC-GTAA-AAGCTT"
 # of the 12 called bases, in phred; the wrong ones are the fourth, the ninth and the eleventh
 PHRED = [10, 20, 20, 10, 20, 20, 20, 20, 10, 20, 20, 20]
-# 8 columns: an A too many
+# 8 columns: an A inserted
 TRUE_2 = "GAA-AAAC"
 CALLED_2 = "GAAAAAAC"
 
@@ -33,7 +33,7 @@ def probabilities(phred: list[int]) -> np.ndarray:
 
 def counted(alphabet: str = "ACGT", calibration: Calibration = Calibration()) -> Counts:  # noqa: B008
     counts = Counts(alphabet, calibration)
-    counts.add("a", CALLED, TRUE, probabilities([*PHRED, 40]))  # what follows the alignment is not looked at
+    counts.add("a", CALLED, TRUE, probabilities([*PHRED, 40]))  # probabilities after the alignment are ignored
     counts.add("b", CALLED_2, TRUE_2, probabilities([20] * 8))
     return counts
 
@@ -72,7 +72,7 @@ def test_event_rates_are_of_all_columns_and_of_each_alignment():
 
 def test_homopolymer_errors_are_bases_missing_wrong_or_too_many():
     counts = counted()
-    # first, six A: one deleted, one mismatched, and the T inserted before them is no error; second, five A: one too many
+    # first, six A: one deleted, one mismatched, and the T inserted before them is not an error; second, five A: one inserted
     assert counts.homopolymers.tolist() == [[2, 11, 3], [0, 0, 0], [0, 0, 0], [0, 0, 0]]
     rows = tables.homopolymer_errors(counts.homopolymers, "ACGT")
     assert [each.base for each in rows] == ["A", "C", "G", "T", "all"]
@@ -99,12 +99,12 @@ def test_homopolymers_by_hand(called, true, expected):
     assert found.sum() == sum(expected)
 
 
-def test_an_insertion_between_two_homopolymers_is_an_error_of_its_own():
+def test_an_insertion_between_two_homopolymers_is_an_error_of_its_letter():
     found = tables.homopolymer_counts(*(np.frombuffer(of, np.uint8) for of in (b"AAAAACCCCCC", b"AAAAA-CCCCC")), "ACGT")
     assert found[:2].tolist() == [[1, 5, 0], [1, 5, 1]]
 
 
-def test_the_overlap_of_bases_is_what_two_distributions_share():
+def test_the_overlap_of_bases_is_the_common_area_of_two_distributions():
     counts = counted()
     assert counts.qualities[:, [10, 20]].tolist() == [[1, 15], [2, 2]]
     rows = tables.quality_distributions(counts.qualities)
@@ -147,7 +147,7 @@ def test_the_area_under_the_curve_of_the_best_reads_first():
     assert math.isnan(tables.auc([]))
 
 
-def test_signatures_are_what_happens_between_called_neighbours():
+def test_signatures_count_events_between_called_neighbours():
     counts = Counts()
     counts.add("a", CALLED, TRUE, probabilities(PHRED))
     rows = tables.signatures(counts.signatures, "ACGT")
@@ -186,7 +186,7 @@ def test_signatures_of_random_alignments_are_those_of_a_walk_along_the_columns()
     assert {tuple(letters[i] for i in at): found[tuple(at)] for at in np.argwhere(found).tolist()} == expected
 
 
-def test_letters_that_the_model_does_not_have_match_nothing():
+def test_letters_that_the_model_lacks_match_nothing():
     counts = Counts("ACGTM")
     counts.add("a", "ACMGT", "ACMNT", probabilities([20] * 5))
     assert (counts.reads[0].matches, counts.reads[0].mismatches) == (4, 1)
@@ -217,7 +217,7 @@ def test_reads_count_in_the_direction_in_which_they_were_called(tmp_path: Path):
     np.testing.assert_array_equal(found["along"].signatures, turned)
 
 
-def test_the_files_have_the_columns_that_the_documentation_tells(tmp_path: Path):
+def test_the_files_have_the_documented_columns(tmp_path: Path):
     tables.write_tables(counted(), tmp_path)
     told = (Path(__file__).parents[2] / "docs/basecalls.md").read_text(encoding="utf-8")
     for path in tmp_path.iterdir():

@@ -1,4 +1,4 @@
-"""The command `basecaller`: what it lists, starts, refuses, and completes in bash."""
+"""The command `basecaller`: its help, its commands, its errors, and its completion in bash."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_help_of_a_command_is_the_same_either_way(console, name):
         (["completion", "fish"], "only for bash"),
     ],
 )
-def test_what_it_cannot_do_is_one_message(console, arguments, words):
+def test_wrong_command_lines_give_one_message(console, arguments, words):
     (line,) = started(console, *arguments, code=2).stderr.splitlines()
     assert line.startswith("error: ")
     assert words in line
@@ -95,7 +95,7 @@ def test_what_it_cannot_do_is_one_message(console, arguments, words):
         ("basecaller basecall model=", []),
     ],
 )
-def test_words_that_can_follow(line, expected):
+def test_completion_offers_the_words_that_may_follow(line, expected):
     assert candidates(line) == expected
 
 
@@ -115,7 +115,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("own")
 @pytest.mark.parametrize("flag", ["--config-dir 'own configs'", "--config-dir='own configs'", "-cd own\\ configs"])
-def test_configs_of_ones_own_can_follow_their_folder(flag):
+def test_completion_offers_your_configs_after_their_folder(flag):
     assert candidates(f"basecaller train {flag} model=w") == ["wide "]
     assert candidates(f"basecaller search {flag} data=lab stage=wa") == ["warmup "]
     assert candidates(f"basecaller prepare {flag} data=lab data.po") == ["data.pore_model=", "data.pod5="]
@@ -123,7 +123,7 @@ def test_configs_of_ones_own_can_follow_their_folder(flag):
 
 
 @pytest.mark.usefixtures("own")
-def test_configs_in_hydras_search_path_can_follow(tmp_path):
+def test_completion_offers_configs_in_hydras_search_path(tmp_path):
     places = f"\"hydra.searchpath=['file://{tmp_path}/own configs']\""
     assert candidates(f"basecaller train {places} model=w") == ["wide "]
     assert candidates("basecaller train hydra.searchpath=[ model=raw") == []
@@ -131,7 +131,7 @@ def test_configs_in_hydras_search_path_can_follow(tmp_path):
 
 
 @pytest.mark.usefixtures("own")
-def test_the_help_lists_configs_of_ones_own(console):
+def test_the_help_lists_your_configs(console):
     shown = started(console, "train", "--config-dir", "own configs", "data=lab", "--help").stdout
     assert "  model=bonito_ctc | bonito_ctc_small | rawctcnet | rawctcnet_small | wide\n" in shown
     assert " | warmup | " in shown
@@ -141,7 +141,7 @@ def test_the_help_lists_configs_of_ones_own(console):
 
 
 def read_until(terminal: int, words: str) -> str:
-    """What a terminal shows until it shows some words; fails where nothing more comes for long."""
+    """Reads a terminal until it shows some words; fails if nothing more comes for long."""
     shown = ""
     while words not in shown:
         assert select.select([terminal], [], [], 60)[0], shown

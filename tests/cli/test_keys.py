@@ -22,20 +22,20 @@ def test_each_command_has_the_keys_that_it_uses():
     assert {"model", "split", "data.batch_size"} <= names("evaluate")
 
 
-def test_a_source_has_keys_of_its_own():
+def test_each_source_has_its_own_keys():
     assert {"data.genome_bases"} <= names("train") - names("train", "pod5")
     assert {"data.pod5", "data.bam"} <= names("train", "pod5") - names("train")
 
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_key_says_what_it_is(command, source):
+def test_every_key_has_a_meaning(command, source):
     for key in keys_of(COMMANDS[command], source):
         assert key.meaning.endswith((".", ")")), key.name
         assert key.values, key.name
 
 
-def test_values_that_can_be_listed_are():
+def test_keys_with_few_values_list_them():
     keys = {key.name: key for key in keys_of(COMMANDS["train"], "simulated")}
     assert keys["train.schedule"].choices == ("constant", "cosine")
     assert keys["model.batch_norm"].choices == ("true", "false")

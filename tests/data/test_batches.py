@@ -1,4 +1,4 @@
-"""Batches: the same chunks whatever the padding, nothing padded under `off`, labels inside the crop."""
+"""Batches: the same chunks for every padding, no padding with `off`, and labels inside the crop."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_off_has_no_padded_sample_and_only_labels_inside_the_crop(dataset):
         assert (batch.lengths == batch.signal.shape[1]).all()
         offsets = np.concatenate([[0], np.cumsum(batch.target_lengths)])
         assert (frames_needed(batch.targets, offsets) <= output_length(batch.lengths, 5)).all()
-    # each cropped row is a stretch of its read, at one of the ends, with just the bases that lie whole in it
+    # each cropped row is one end of its read, with exactly the bases that lie completely inside
     rows = dataset.indices("train")[:6]
     batch = collate(dataset, rows, "off", 5)
     targets = np.split(batch.targets, np.cumsum(batch.target_lengths)[:-1])

@@ -1,4 +1,4 @@
-"""The data set on disk: whole or not there, the same for the same source, split by read."""
+"""The data set on disk: complete or absent, the same for the same source, split by read."""
 
 import dataclasses
 import json
@@ -65,7 +65,7 @@ def test_an_empty_split_is_refused_and_nothing_is_left(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_data_set_that_was_cut_short_is_named(tmp_path):
+def test_a_truncated_data_set_is_named(tmp_path):
     dataset = prepare("simulated", SIMULATED, tmp_path)
     path = dataset.folder / "labels.npy"
     path.write_bytes(path.read_bytes()[:-10])
@@ -119,7 +119,7 @@ def test_splits_follow_the_read_id_alone():
 
 @pytest.mark.parametrize("test", [0.0, 0.05])
 @pytest.mark.parametrize("reads", range(1, 40))
-def test_every_split_has_a_read_where_there_are_as_many(reads, test):
+def test_every_split_has_a_read_if_there_are_enough(reads, test):
     ids = [f"read-{i}" for i in range(reads)]
     splits = splits_of_reads(ids, 0.05, test)
     assert set(splits) == set(ids)
@@ -174,7 +174,7 @@ def test_hard_reads_have_the_short_dwells_of_real_ones_and_wander():
     easy = [np.diff(c.starts) for c in simulator.simulate(chosen, Counter())]
 
     def neighbours(of: list[np.ndarray]) -> float:
-        """Correlation of the speeds of two stretches of 20 bases, one after the other, their reads' own speed taken out."""
+        """Correlation of the speeds of two successive stretches of 20 bases, without the speed of their reads."""
         logs = [np.log(d[: len(d) // 20 * 20].reshape(-1, 20).mean(1)) for d in of]
         logs = [each - each.mean() for each in logs]
         return float(np.corrcoef(np.concatenate([v[1:] for v in logs]), np.concatenate([v[:-1] for v in logs]))[0, 1])
@@ -201,7 +201,7 @@ def test_simulated_noise_within_a_base_is_that_of_real_reads():
     assert -0.05 < np.corrcoef(residual[1:], residual[:-1])[0, 1] < 0.2
 
 
-def test_the_audit_counts_what_is_there(dataset):
+def test_an_audit_describes_the_data_set(dataset):
     facts = audit(dataset)
     assert sum(split.chunks for split in facts.splits.values()) == len(dataset) == 80
     assert facts.counts == {"reads kept": 80}
@@ -219,7 +219,7 @@ def test_the_audit_counts_what_is_there(dataset):
 
 
 @pytest.mark.slow
-def test_an_audit_of_another_version_is_made_again(tmp_path):
+def test_an_audit_of_another_version_is_repeated(tmp_path):
     folder = prepare("simulated", SIMULATED, tmp_path).folder
     facts = audit(Dataset(folder))
     kept = json.loads((folder / "audit.json").read_text())
@@ -232,7 +232,7 @@ def test_an_audit_of_another_version_is_made_again(tmp_path):
 
 
 def made(folder: Path, change: Callable[[Chunk, int], Chunk]) -> Audit:
-    """The audit of a data set of simulated reads, each of them changed."""
+    """The audit of a data set of simulated reads, after a change to each of them."""
     chunks = simulator.simulate(dataclasses.replace(SIMULATED, reads=120), Counter())
     with DatasetWriter(folder / "set", {}) as writer:
         for i, each in enumerate(chunks):
@@ -271,12 +271,12 @@ def without_g(each: Chunk, i: int) -> Chunk:
         (without_g, "G is 0.0% of the bases"),
     ],
 )
-def test_the_verdict_names_what_will_go_wrong(tmp_path, change, words):
+def test_the_verdict_names_problems(tmp_path, change, words):
     facts = made(tmp_path, change)
     assert any(words in line for line in facts.verdict), facts.verdict
 
 
-def test_a_genome_on_both_sides_of_a_split_is_called_out(tmp_path):
+def test_a_genome_on_both_sides_of_a_split_is_reported(tmp_path):
     small = dataclasses.replace(SIMULATED, reads=200, genome_bases=1000)
     facts = audit(prepare("simulated", small, tmp_path))
     sequences = {split: [] for split in ("train", "validation", "test")}

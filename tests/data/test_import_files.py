@@ -1,4 +1,4 @@
-"""Whole files of other people: a damaged or foreign one is named, FASTA is read as it is, links are followed."""
+"""Files from elsewhere: damaged and foreign ones are named, FASTA is read without its index, links are followed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ SOUND_FASTAS: dict[str, tuple[str, Callable[[bytes, Path], object]]] = {
 
 
 @pytest.mark.parametrize("kind", SOUND_FASTAS)
-def test_a_fasta_is_read_as_it_is_and_nothing_is_left_beside_it(tmp_path, kind):
+def test_a_fasta_is_read_without_its_index_and_nothing_is_written_beside_it(tmp_path, kind):
     (tmp_path / "genome").mkdir()
     path, bam, made = mapped(tmp_path)
     name, write = SOUND_FASTAS[kind]
@@ -88,7 +88,7 @@ def test_a_fasta_that_cannot_be_used_is_named_and_not_the_pod5(tmp_path, content
     assert str(path) not in str(caught.value)
 
 
-def test_another_fasta_than_was_aligned_to_gives_no_labels(tmp_path):
+def test_a_fasta_other_than_the_aligners_gives_no_labels(tmp_path):
     path, bam, made = mapped(tmp_path)
     rng = np.random.default_rng(9)
     contigs = {
@@ -106,7 +106,7 @@ def test_another_fasta_than_was_aligned_to_gives_no_labels(tmp_path):
 
 
 def test_an_edited_genome_makes_another_data_set(tmp_path):
-    """Of the same size and with the same first and last megabyte."""
+    """The edit keeps the size and the first and last megabyte."""
     path, bam, _ = mapped(tmp_path)
     fasta = tmp_path / "genome.fa"
     content = bytearray(b">a\n" + b"ACGT" * (800 * 1024))
@@ -119,7 +119,7 @@ def test_an_edited_genome_makes_another_data_set(tmp_path):
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("w", "SAM"), ("wc", "CRAM")])
-def test_sam_and_cram_are_told_how_to_convert(tmp_path, mode, kind):
+def test_messages_about_sam_and_cram_say_how_to_convert(tmp_path, mode, kind):
     path, bam, _ = files.make_source(tmp_path, 3)
     other = tmp_path / "other" / f"calls.{kind.lower()}"
     other.parent.mkdir()
@@ -175,7 +175,7 @@ def test_an_empty_pod5_and_files_of_other_kinds_are_named(tmp_path):
         load(settings(tmp_path / "two", other))
 
 
-def test_nothing_of_an_import_is_left_when_it_is_done_or_refused(tmp_path):
+def test_an_import_leaves_no_temporary_files(tmp_path):
     path, bam, made = mapped(tmp_path)
     fasta = files.write_fasta(tmp_path / "g.fa", {f"c{i}": each.genome for i, each in enumerate(made)})
     chosen = settings(path, bam, reference=str(fasta), validation=0.2, test=0.2)

@@ -1,4 +1,4 @@
-"""Other people's files: a bad read costs itself, a damaged file is named, links are followed, duplicates are imported once."""
+"""Files from elsewhere: bad reads are dropped, damaged files are named, links are followed, duplicates are imported once."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ BAD_RECORDS: dict[str, tuple[Callable[[Record], None], str]] = {
 
 
 @pytest.mark.parametrize("kind", BAD_RECORDS)
-def test_a_bad_record_costs_its_read_and_is_counted_by_its_reason(tmp_path, kind):
+def test_a_bad_record_drops_its_read_and_is_counted_by_reason(tmp_path, kind):
     spoil, reason = BAD_RECORDS[kind]
     made = [aligned_read([("M", 100)], seed=seed) for seed in range(3)]
     for each in made:
@@ -116,7 +116,7 @@ def test_a_bad_record_costs_its_read_and_is_counted_by_its_reason(tmp_path, kind
     assert counts["reads kept"] == 2
 
 
-def test_a_record_that_htslib_refuses_costs_itself(tmp_path):
+def test_a_record_that_htslib_rejects_is_skipped(tmp_path):
     made = [aligned_read([("M", 100)], seed=seed) for seed in range(3)]
     for number in range(3):
         for each in made:
@@ -139,7 +139,7 @@ BAD_READS: dict[str, tuple[Callable[[SimulatedRead], SimulatedRead], dict[str, f
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", BAD_READS)
-def test_a_bad_read_of_a_pod5_costs_itself(tmp_path, kind):
+def test_a_bad_read_of_a_pod5_is_skipped(tmp_path, kind):
     change, calibration, reason = BAD_READS[kind]
     reads = files.make_reads(3, bases=100)
     folder = tmp_path / "pod5"
@@ -166,7 +166,7 @@ def test_a_transcripts_strand_beside_the_trimmed_samples_does_no_harm(tmp_path):
     assert not dropped(counts)
 
 
-def test_of_several_records_the_first_usable_one_counts(tmp_path):
+def test_the_first_usable_of_several_records_counts(tmp_path):
     reads = files.make_reads(3, bases=100)
     bad, good, third = files.unaligned(reads[0], moves=False), files.unaligned(reads[0]), files.unaligned(reads[0])
     third.query_sequence = "A" * 100
@@ -193,7 +193,7 @@ def test_a_read_in_several_pod5_files_is_imported_once(tmp_path):
     assert dropped(counts) == {pod5.REPEATED: 2, pod5.NO_RECORD: 1}
 
 
-def test_the_reference_is_preferred_where_a_read_was_aligned_as_well(tmp_path):
+def test_the_reference_is_preferred_if_a_read_was_also_aligned(tmp_path):
     """calls.bam and calls.sorted.bam in one folder."""
     made = aligned_read([("M", 60), ("X", 1), ("M", 60)])
     made.record.set_tag("MD", made.md)
@@ -218,7 +218,7 @@ NO_READ_LEFT: dict[str, tuple[Callable[[Record], None], dict[str, object], str]]
 
 
 @pytest.mark.parametrize("kind", NO_READ_LEFT)
-def test_where_nothing_is_left_the_message_says_why_and_what_to_do(tmp_path, kind):
+def test_if_no_read_is_left_the_message_says_why_and_what_to_do(tmp_path, kind):
     spoil, changed, words = NO_READ_LEFT[kind]
     reads = files.make_reads(3, bases=100)
     records = [files.unaligned(read) for read in reads]
@@ -230,8 +230,8 @@ def test_where_nothing_is_left_the_message_says_why_and_what_to_do(tmp_path, kin
 
 
 @pytest.mark.slow
-def test_pairs_that_share_reads_import_each_where_its_record_is(tmp_path):
-    """As where one folder of POD5 was basecalled by barcode: the same files, each with several BAM files."""
+def test_pairs_that_share_reads_import_each_from_the_pair_with_its_record(tmp_path):
+    """As if one folder of POD5 was basecalled by barcode: the same files, with several BAM files."""
     reads = files.make_reads(5, bases=100)
     path = files.write_pod5(tmp_path / "reads.pod5", reads)
     first = files.write_bam(tmp_path / "first.bam", [files.unaligned(read) for read in reads[:3]])
@@ -271,7 +271,7 @@ def test_few_long_reads_fill_every_split(tmp_path, count, split):
         assert last["validation"].max() < last["test"].min()
 
 
-def test_places_are_cut_by_what_is_covered_and_genomes_each_by_itself():
+def test_positions_are_cut_by_covered_bases_and_genomes_separately():
     header = [("a", 1000), ("b", 1000)]
     blocks = [(i, 0, at, at + 9) for i, at in enumerate(range(500, 600, 10))]  # ten chunks, end to end
     blocks += [(10, 1, 0, 9), (11, 1, 5, 14), (12, 2, 0, 99), (13, 2, 100, 199), (14, 0, 0, 9), (14, 0, 990, 999)]
@@ -362,11 +362,11 @@ def test_sources_of_one_model_are_normalised_alike():
         ("data: {sources: {a: {name: bonito}, b: {name: pod5, normalisation: quantile}}}", "quantile"),
     ],
 )
-def test_the_normalisation_of_a_model_is_known_from_its_config(tmp_path, config, normalisation):
+def test_the_normalisation_of_a_model_comes_from_its_config(tmp_path, config, normalisation):
     assert Trained(tmp_path, None, OmegaConf.create(config), None).normalisation == normalisation  # type: ignore[arg-type]
 
 
-def test_configs_of_earlier_versions_have_the_only_normalisation_of_the_time():
+def test_configs_of_earlier_versions_use_median_and_mad():
     config = compose_config(["data=pod5", "data.pod5=reads.pod5", "data.bam=calls.bam"])
     with open_dict(config):
         del config.data["normalisation"]
@@ -383,5 +383,5 @@ def test_configs_of_earlier_versions_have_the_only_normalisation_of_the_time():
         ("data: {name: simulated}", False),
     ],
 )
-def test_whether_a_model_is_of_rna_is_known_from_its_config(tmp_path, config, rna):
+def test_the_direction_of_a_model_comes_from_its_config(tmp_path, config, rna):
     assert Trained(tmp_path, None, OmegaConf.create(config), None).rna is rna  # type: ignore[arg-type]

@@ -39,7 +39,7 @@ def alignments(draw) -> AlignedRead:
 
 
 def label(made: AlignedRead, rna: bool, fasta: bool = False) -> tuple[list[LabelledRead], Counter[str]]:
-    """By the MD tag, or by a FASTA."""
+    """Labels a read by the MD tag, or by a FASTA."""
     counts = Counter[str]()
     record = made.record
     if not fasta:
@@ -52,7 +52,7 @@ def label(made: AlignedRead, rna: bool, fasta: bool = False) -> tuple[list[Label
 
 
 def expected_parts(made: AlignedRead) -> list[list[tuple[int, int, int]]]:
-    """Position, letter and start (-1: anywhere between its neighbours') of each base of each part, one base after the other."""
+    """Position, letter and start (-1: anywhere between its neighbours) of each base of each part, placed base by base."""
     starts = made.read.move_starts
     over = min(10, len(starts) - 1)
     usual = np.median([starts[i + over] - starts[i] for i in range(len(starts) - over)]) / over if over else 1.0
@@ -80,12 +80,12 @@ def expected_parts(made: AlignedRead) -> list[list[tuple[int, int, int]]]:
 @given(made=alignments(), rna=st.booleans(), fasta=st.booleans())
 @example(aligned_read([("M", 20), ("d", 2), ("N", 300), ("D", 30), ("I", 3), ("M", 20)], True, False), False, True)
 @example(aligned_read([("H", 5), ("S", 5), ("D", 5), ("M", 20), ("N", 5), ("S", 9)], True, True), True, False)
-def test_random_alignments_are_labelled_as_one_base_after_the_other_would_be(made, rna, fasta):
-    # whether the record is RNA only decides which way the table is read: it must be the one that it was made for
+def test_random_alignments_are_labelled_as_base_by_base(made, rna, fasta):
+    # `rna` decides in which direction the move table is read, so it must be that of the read
     rna = bool((made.positions[0] > made.positions[-1]) != made.record.is_reverse) if len(made.positions) > 1 else rna
     matched = made.called >= 0
     differing = (made.labels[matched] != made.read.labels[made.called[matched]]).mean()
-    parts, counts = label(made, rna, fasta and differing < 0.5)  # a FASTA that differs more is taken for another one
+    parts, counts = label(made, rna, fasta and differing < 0.5)  # a FASTA that differs more counts as another reference
     expected = expected_parts(made)
     assert [len(part.labels) for part in parts] == [len(part) for part in expected]
     for part, truth in zip(parts, expected, strict=True):
@@ -111,7 +111,7 @@ def test_an_intron_has_no_labels_and_does_not_cut_the_read():
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_bases_that_the_molecule_lacks_cut_the_read_and_missed_ones_do_not(reverse):
+def test_only_deletions_that_the_molecule_has_cut_the_read(reverse):
     lacking = aligned_read([("M", 100), ("D", 50), ("M", 100)], reverse)
     parts, counts = label(lacking, False)
     assert "".join(to_string(part.labels) for part in parts) == lacking.read.sequence
@@ -123,7 +123,7 @@ def test_bases_that_the_molecule_lacks_cut_the_read_and_missed_ones_do_not(rever
     assert not counts
 
 
-def test_long_insertions_are_cut_out_and_short_ones_lie_under_a_label():
+def test_long_insertions_are_cut_out_and_short_ones_belong_to_a_label():
     (part,), counts = label(aligned_read([("M", 50), ("I", LONGEST_INSERTION), ("M", 50)]), False)
     assert len(part.labels) == 100
     assert not counts
@@ -174,7 +174,7 @@ def test_chunks_hold_the_references_bases_of_their_parts(tmp_path, reverse, rna,
 
 
 def test_many_deletions_never_stop_an_import(tmp_path):
-    """Several deleted bases in less signal than they have letters, at the end of chunks too."""
+    """Several deleted bases in fewer samples than bases, also at the end of chunks."""
     operations = [(kind, n) for i in range(40) for kind, n in (("M", 3 + i % 5), ("D", 1 + i % 9))] + [("M", 20)]
     made = aligned_read(operations)
     made.record.set_tag("MD", made.md)

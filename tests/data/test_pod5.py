@@ -1,4 +1,4 @@
-"""Labels land on the signal where they belong, whatever strand, alignment or move table they come by."""
+"""Labels are placed correctly on the signal for every strand, alignment and move table."""
 
 import array
 import dataclasses
@@ -75,7 +75,7 @@ def test_event_levels_correlate_with_the_pore_table(tmp_path):
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("with_fasta", [False, True])
 def test_reference_labels_replace_errors_of_the_call(tmp_path, reverse, with_fasta):
-    # The reference is the read with one base changed, one left out of the read, and one too many in it.
+    # The reference is the read with one base changed, one base added and one base removed.
     (read,) = files.make_reads(1, bases=120)
     forward = reverse_complement(read.labels) if reverse else read.labels
     reference = forward.copy()
@@ -179,7 +179,7 @@ def test_cut_chunks_lie_on_base_boundaries_and_leave_out_what_is_too_long():
     assert list(pod5.cut_chunks(starts, 530, 1000)) == [(0, 6)]
 
 
-def test_letters_other_than_acgt_cost_their_chunk_only(tmp_path):
+def test_letters_other_than_acgt_drop_only_their_chunk(tmp_path):
     (read,) = files.make_reads(1)
     record = files.unaligned(read)
     record.query_sequence = read.sequence[:10] + "N" + read.sequence[11:]
@@ -191,7 +191,7 @@ def test_letters_other_than_acgt_cost_their_chunk_only(tmp_path):
 
 BAD = {
     "missing": ("does not exist", lambda pod, bam: pod.unlink()),
-    "missing bam": ("is no file", lambda pod, bam: bam.unlink()),
+    "missing bam": ("is not a file", lambda pod, bam: bam.unlink()),
     "truncated pod5": ("cannot read", lambda pod, bam: pod.write_bytes(pod.read_bytes()[:-2000])),
     "foreign pod5": ("cannot read", lambda pod, bam: pod.write_text("reads, honestly")),
     "truncated bam": ("cannot read", lambda pod, bam: bam.write_bytes(bam.read_bytes()[:-500])),
@@ -225,7 +225,7 @@ def test_reads_that_the_basecaller_split_are_found_in_their_parent(tmp_path):
         np.testing.assert_array_equal(chunk.starts, expected.starts)
 
 
-def test_a_constant_signal_is_left_out_with_a_count(tmp_path):
+def test_a_constant_signal_is_dropped_and_counted(tmp_path):
     reads = files.make_reads(3)
     stuck = dataclasses.replace(reads[1], adc=np.full_like(reads[1].adc, 500))
     path = files.write_pod5(tmp_path / "reads.pod5", [reads[0], stuck, reads[2]])
@@ -274,7 +274,7 @@ def test_no_move_table_anywhere_is_an_error_that_says_what_to_do(tmp_path):
         (lambda r: setattr(r, "cigartuples", [(5, 10), (0, 100)]), "differ in length"),
     ],
 )
-def test_a_broken_record_costs_its_read_and_is_counted(tmp_path, spoil, reason):
+def test_a_broken_record_drops_its_read_and_is_counted(tmp_path, spoil, reason):
     good, bad = files.make_reads(2, bases=100)
     records = [aligned(read, 0, 0, [(0, 100)], reverse=False) for read in (good, bad)]
     for record in records:
@@ -302,7 +302,7 @@ def test_a_split_by_position_needs_positions(tmp_path):
         load(settings(path, bam, split="position"))
 
 
-def test_fast5_users_are_told_how_to_convert(tmp_path):
+def test_messages_about_fast5_say_how_to_convert(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "a.fast5").touch()
     files.write_bam(tmp_path / "calls.bam", [])
@@ -328,7 +328,7 @@ def many_files(folder: Path) -> tuple[Path, Path, list[files.SimulatedRead]]:
 
 
 @pytest.mark.slow
-def test_folders_are_imported_side_by_side_as_one_after_the_other(tmp_path):
+def test_a_parallel_import_of_folders_equals_a_sequential_one(tmp_path):
     path, bam, reads = many_files(tmp_path)
     chosen = settings(path, bam)
     chunks, counts = load(chosen)
@@ -346,13 +346,13 @@ def test_folders_are_imported_side_by_side_as_one_after_the_other(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupted_import_goes_on_with_the_files_that_are_missing(tmp_path):
+def test_an_interrupted_import_continues_with_the_missing_files(tmp_path):
     path, bam, _ = many_files(tmp_path)
     chosen = settings(path, bam)
     fingerprint = sources.source_fingerprint("pod5", chosen)
     parts = tmp_path / f"data/pod5-{fingerprint}.parts"
     done = sources._import_part("pod5", chosen, pod5.parts(chosen, parts)[1], parts / "1")
-    write_json(parts / "1.json", done | {"kept from before": 1})  # what a second import of it would not know
+    write_json(parts / "1.json", done | {"kept from before": 1})  # a second import of it would not have this
     (parts / "2.partial-1").mkdir()
     dataset = sources.prepare("pod5", chosen, tmp_path / "data")
     assert dataset.meta["counts"] == load(chosen)[1] | {"kept from before": 1}
@@ -368,7 +368,7 @@ def test_a_damaged_file_among_others_is_named(tmp_path):
     assert not list((tmp_path / "data").glob("pod5-*"))
 
 
-def test_rna_is_turned_around(tmp_path):
+def test_signals_of_rna_are_reversed(tmp_path):
     (read,) = files.make_reads(1, bases=200)
     ends = np.append(read.starts[1:], len(read.adc) - 50)
     turned = dataclasses.replace(
@@ -383,12 +383,12 @@ def test_rna_is_turned_around(tmp_path):
     level = r94().expected(chunk.labels)
     assert np.corrcoef(means[2:-3], level)[0, 1] > 0.6
     (wrong,), _ = load(settings(path, bam, chunk_samples=100_000))
-    assert to_string(wrong.labels) == read.sequence  # taken for DNA the labels lie on the signal the wrong way round
+    assert to_string(wrong.labels) == read.sequence  # imported as DNA, the labels are on the reversed signal
     means = np.array([s.mean() for s in np.split(wrong.signal, wrong.starts[1:])])
     assert np.corrcoef(means[2:-3], level)[0, 1] < 0.4
 
 
-def test_poor_reads_and_second_alignments_are_left_out_with_a_count(tmp_path):
+def test_poor_reads_and_second_alignments_are_dropped_and_counted(tmp_path):
     genome = np.random.default_rng(3).integers(1, 5, 400).astype(np.uint8)
     reads = files.make_reads(6, bases=100, genome=genome)
     records = []

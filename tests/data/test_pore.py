@@ -1,4 +1,4 @@
-"""K-mer tables, and labels held against them."""
+"""K-mer tables, and labels compared with them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def made(folder: Path, change: Callable[[np.ndarray], np.ndarray], placed: bool)
         (lambda labels: labels[::-1], "reversed"),
     ],
 )
-def test_mixed_up_labels_are_noticed_and_named(tmp_path, change, way, placed):
+def test_mixed_up_labels_are_reported_by_kind(tmp_path, change, way, placed):
     facts = audit(made(tmp_path, change, placed))
     fit = facts.pore.fit
     assert facts.pore.placed is placed
@@ -69,22 +69,22 @@ def table(path: Path, header: str, row: Callable[[str, float], str]) -> Path:
         ("# levels of a pore", lambda kmer, level: f"{kmer.lower().replace('t', 'u')} {level}"),
     ],
 )
-def test_tables_are_read_in_the_forms_they_come_in(tmp_path, header, row):
+def test_tables_are_read_in_all_common_formats(tmp_path, header, row):
     np.testing.assert_allclose(read_table(table(tmp_path / "levels.txt", header, row)), r94().levels, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "is no table of k-mers"),
-        ("read\tlength\n", "is no table of k-mers"),
+        ("", "is not a table of k-mers"),
+        ("read\tlength\n", "is not a table of k-mers"),
         ("A 1\nC 2\nG 3\n", "has no level for 1 of 4 1-mers"),
-        ("AA 1\nACG 2\n", "row 2: ACG is no 2-mer"),
+        ("AA 1\nACG 2\n", "row 2: ACG is not a 2-mer"),
         ("A 1\nC two\n", "row 2: could not convert"),
         ("A 1\nC\n", "row 2"),
     ],
 )
-def test_what_is_no_table_is_named(tmp_path, content, words):
+def test_a_file_that_is_not_a_table_is_named(tmp_path, content, words):
     path = tmp_path / "levels.txt"
     path.write_text(content)
     with pytest.raises(DataError, match=words) as raised:
@@ -92,19 +92,19 @@ def test_what_is_no_table_is_named(tmp_path, content, words):
     assert str(path) in str(raised.value)
 
 
-def test_a_table_of_ones_own_needs_no_offset(tmp_path, run: Command):
+def test_your_own_table_needs_no_offset(tmp_path, run: Command):
     path = table(tmp_path / "mine.tsv", "kmer\tlevel_mean", lambda kmer, level: f"{kmer}\t{2 * level - 90}")
     told = run("prepare", *TINY, "data.min_bases=60", "data.max_bases=90", f"data.pore_model={path}")
     assert "correlation with mine.tsv" in told.stdout
     assert "as given: 0.9" in " ".join(told.stdout.split())
-    with pytest.raises(DataError, match=r"data\.pore_model: gone\.tsv is no file"):
+    with pytest.raises(DataError, match=r"data\.pore_model: gone\.tsv is not a file"):
         data_settings(compose_config(["data.pore_model=gone.tsv"]))
 
 
 @pytest.mark.slow
-def test_an_audit_is_of_one_table(tmp_path):
+def test_an_audit_is_repeated_for_another_table(tmp_path):
     dataset = made(tmp_path, lambda labels: labels, False)
-    own = audit(dataset, Pore("mine", r94().levels))  # where in the k-mer a base lies is found
+    own = audit(dataset, Pore("mine", r94().levels))  # the position of a base in its k-mer is fitted
     assert own.pore.fit["as given"] == audit(dataset).pore.fit["as given"] > 0.9
     upside_down = Pore("mine", -r94().levels)
     assert audit(dataset, upside_down).pore.fit["as given"] < 0.3

@@ -19,7 +19,7 @@ TENS = np.arange(0, 101, 10)
         (QUANTILE, np.linspace(9, 9.5, 11), 10, 1),  # 0.51 (9.1 + 9.45) and 0.53 (9.45 - 9.1) are below Bonito's bounds
     ],
 )
-def test_shift_and_scale_are_those_of_the_formula(normalisation, signal, shift, scale):
+def test_shift_and_scale_follow_the_formula(normalisation, signal, shift, scale):
     found = normalise(signal, normalisation)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, (signal - shift) / scale, rtol=1e-5)

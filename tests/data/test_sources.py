@@ -42,7 +42,7 @@ def dataset_of(*overrides: str) -> Dataset:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int16])
-def test_a_bonito_directory_is_read_where_it_is(folder, dtype):
+def test_a_bonito_directory_is_read_in_place(folder, dtype):
     path = bonito_directory(folder / "b", dtype=dtype)
     dataset = dataset_of("data=bonito", f"data.path={path}", *SHARES)
     assert len(dataset) == 60
@@ -63,7 +63,7 @@ def test_a_bonito_directory_says_how_its_signals_were_normalised(folder):
     data = ["data=bonito", f"data.path={path}", *SHARES]
     default, quantile = dataset_of(*data), dataset_of(*data, "data.normalisation=quantile")
     assert default.fingerprint != quantile.fingerprint
-    assert np.array_equal(default.chunk(7)[0], quantile.chunk(7)[0])  # it is only said, not done
+    assert np.array_equal(default.chunk(7)[0], quantile.chunk(7)[0])  # the signals stay unchanged
     with pytest.raises(DataError, match=r"raw/chunks\.npy: holds raw counts, .* data\.normalisation=quantile needs"):
         dataset_of("data=bonito", f"data.path={raw}", "data.normalisation=quantile", *SHARES)
 
@@ -116,7 +116,7 @@ def test_bad_chunks_are_dropped_by_reason(folder):
         dataset_of("data=bonito", f"data.path={path}", *SHARES)
 
 
-def test_letters_of_ones_own_may_be_rare_but_not_absent(folder):
+def test_additional_letters_may_be_rare_but_not_absent(folder):
     path = bonito_directory(folder / "b")
     given = ["data=bonito", f"data.path={path}", "data.alphabet=ACGTM", *SHARES]
     assert any("M is 0.0% of the bases" in line for line in audit(dataset_of(*given)).verdict)
@@ -183,7 +183,7 @@ def test_reads_without_base_positions_are_never_cropped(folder):
 
 
 @pytest.mark.slow
-def test_a_search_compares_on_with_masked_where_nothing_can_be_cropped(folder):
+def test_a_search_compares_on_with_masked_if_chunks_cannot_be_cropped(folder):
     path, _ = tensors(folder / "t")
     given = ["data=rawctcnet", f"data.path={path}", *SHARES, *SMALL, "plan=[padding,batch_norm]", "search.workers=1"]
     given += [line for line in TINY if line.startswith("search.")]
@@ -222,7 +222,7 @@ def test_a_mixture_has_its_sources_in_their_shares(folder):
     chosen = dataset.choice("train", 40)
     share = Counter("more" if i >= 50 else "mine" for i in chosen)
     assert share == {"mine": 10, "more": 30}
-    everything = dataset.choice("train", None)  # few of one source are taken several times
+    everything = dataset.choice("train", None)  # a small source repeats its chunks
     assert Counter(bool(i >= 50) for i in everything)[True] == pytest.approx(0.75 * len(everything), abs=1)
     validation = dataset.choice("validation", None)
     assert len(set(validation.tolist())) == len(validation)
@@ -248,7 +248,7 @@ def test_a_mixture_has_its_sources_in_their_shares(folder):
         ("{a: 3}", "must describe a source"),
     ],
 )
-def test_a_wrong_mixture_is_told_by_key(sources, words):
+def test_errors_of_a_mixture_name_the_key(sources, words):
     with pytest.raises(SettingError, match=words):
         data_settings(compose_config(["data=mixed", f"data.sources={sources}"]))
 
@@ -273,13 +273,13 @@ def test_the_winner_may_be_tested_on_another_source(folder, run: Command):
     told = run("prepare", *given, f"data.test={{name: bonito, path: {path}}}")
     of_all, of_test = told.stdout.split("data.test, for the winner's test only")
     assert "chunks to train on" in of_all
-    assert "nothing found that would spoil a training" in of_test
-    for test, words in (("path: gone", "gone is no directory"), (f"path: {path}, alphabet: ACGTM", "its letters are ACGTM")):
+    assert "no problems found" in of_test
+    for test, words in (("path: gone", "gone is not a directory"), (f"path: {path}, alphabet: ACGTM", "its letters are ACGTM")):
         wrong = [*given, f"data.test={{name: bonito, {test}}}", "search.replicates=1"]
         assert words in run("search", *wrong, code=2).stderr  # before anything trains
     assert not (folder / "outputs/optuna.db").exists()
     assert not data_findings(settings(cfg))[1:]  # too few to train on, and nothing of the test set
     known = compose_config([*SMALL, "data=bonito", f"data.path={path}", f"data.test={{name: bonito, path: {path}}}"])
     assert any(" of the sequence of data.test is in train too" in line for line in data_findings(settings(known)))
-    with pytest.raises(SettingError, match=r"data\.test=0: must be a share above 0, or a source"):
+    with pytest.raises(SettingError, match=r"data\.test=0: must be a share above 0, or a separate source"):
         data_settings(compose_config([*given, "data.test=0"]))

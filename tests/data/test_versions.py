@@ -1,4 +1,4 @@
-"""The version in a data set's key is raised with what is in the arrays, and with nothing else."""
+"""The version in a data set's key changes with the content of the arrays, and with nothing else."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ MADE = {
 
 
 def digest(dataset: Dataset) -> str:
-    """Of all that a training sees; signals to the hundredth, since another processor may round the last bit differently."""
+    """Digest of all that a training sees; signals to the hundredth, since processors may round the last bit differently."""
     content = hashlib.sha256()
     for i in range(len(dataset)):
         signal, labels, starts = dataset.chunk(i)
@@ -94,7 +94,7 @@ def test_another_normalisation_is_another_data_set_and_the_default_that_of_earli
     assert source_fingerprint("pod5", dataclasses.replace(chosen, normalisation="quantile")) != before
 
 
-def test_words_of_the_audit_are_no_part_of_the_key(tmp_path, monkeypatch):
+def test_words_of_the_audit_are_not_part_of_the_key(tmp_path, monkeypatch):
     chosen = of_pod5(tmp_path)
     first = prepare("pod5", chosen, tmp_path / "data")
     monkeypatch.setattr(pod5, "NO_RECORD", "reads dropped: in other words")

@@ -25,12 +25,12 @@ def settings(pod5_path: Path, bam: Path, **changed: object) -> pod5.Settings:
 def load(chosen: pod5.Settings) -> tuple[list[Chunk], Counter]:
     """All chunks of a source, prepared and read back."""
     with tempfile.TemporaryDirectory() as folder:
-        # validation and test only need a share here: most sources of these tests have too few reads to fill them
+        # most sources of these tests have too few reads for validation and test splits
         counts, target = Counter[str](), Path(folder) / "set"
         chunks = list(sources.import_parts("pod5", chosen, target, counts))
         return [dataclasses.replace(chunk, signal=np.array(chunk.signal)) for chunk in chunks], counts
 
 
 def dropped(counts: Counter[str]) -> dict[str, int]:
-    """What was not imported, of all counts of an import."""
+    """The counts of an import that are about dropped reads and chunks."""
     return {reason: n for reason, n in counts.items() if "dropped" in reason or "left out" in reason}

@@ -1,4 +1,4 @@
-"""Small networks: one of Bonito's kind, and one in a module of its own."""
+"""Small networks: one of Bonito's kind, and one in a separate module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, from Debian's packages, on loopback."""
+"""A PostgreSQL server for the tests, from Debian's packages, on loopback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def binaries() -> Path | None:
-    """Where the server's programs lie; None where there are none."""
+    """The folder of the server's programs; None if there are none."""
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if versions:
         return versions[-1].parent
@@ -24,15 +24,15 @@ def binaries() -> Path | None:
 
 
 class AbsentError(Exception):
-    """No server can be had here, and why."""
+    """No server can run here; the message says why."""
 
 
 class Server:
-    """A server in a folder, stopped and started at will.
+    """A server in a folder, which can be stopped and started.
 
     Args:
-        folder: its own.
-        network: from which it takes connections; None: from this host alone.
+        folder: the server's folder.
+        network: network that it accepts connections from; None: only from this host.
     Raises:
         AbsentError: it is not installed, or cannot run.
     """
@@ -90,7 +90,7 @@ class Server:
 
 @contextmanager
 def temporary_server(network: str | None = None) -> Iterator[Server]:
-    """A server while the block runs, in a folder of its own: pytest closes its folders to other users again."""
+    """A server while the block runs, in a separate folder, since pytest closes its folders to other users again."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         server = Server(Path(folder) / "server", network)
         try:

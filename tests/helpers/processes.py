@@ -1,4 +1,4 @@
-"""Sweeps in processes of their own, which tests kill, starve, and start side by side."""
+"""Sweeps in separate processes, which tests kill, starve, and start side by side."""
 
 from __future__ import annotations
 

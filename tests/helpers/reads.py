@@ -35,7 +35,7 @@ class SimulatedRead:
 
     @property
     def moves(self) -> np.ndarray:
-        """A move table whose blocks hold the bases' starts, two bases never in one block."""
+        """A move table whose blocks hold the starts of the bases, at most one each."""
         blocks = (len(self.adc) - TRIMMED) // STRIDE
         table = np.zeros(blocks + 1, np.int8)
         table[0] = STRIDE
@@ -69,7 +69,7 @@ def make_reads(count: int, bases: int = 300, seed: int = 0, genome: np.ndarray |
 
 @dataclass
 class AlignedRead:
-    """An aligned read of which all is known.
+    """An aligned read with its true alignment.
 
     Attributes:
         read: what the basecaller called, on the signal of the whole molecule.

@@ -12,7 +12,7 @@ from basecaller.hpo.records import store_study, trial_attributes
 from basecaller.hpo.storage import open_study
 
 SIX = [0.00, 0.10, 0.05, -0.02, 0.07, 0.03]
-"""What six seeds add to every point."""
+"""The effects of six seeds on every point."""
 
 
 def study_of(

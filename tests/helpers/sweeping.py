@@ -1,4 +1,4 @@
-"""A sweep in this process, and what it left."""
+"""Sweeps in this process, and their results."""
 
 from __future__ import annotations
 

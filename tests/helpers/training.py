@@ -1,4 +1,4 @@
-"""A training of the small simulated data set, in this process, and the facts of one that took no time."""
+"""Trainings on the small simulated data set in this process, and the facts of one that took no time."""
 
 from __future__ import annotations
 

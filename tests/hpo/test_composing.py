@@ -1,4 +1,4 @@
-"""Jobs' configs that are composed once are those that Hydra composes from its files."""
+"""Job configs that are composed once equal those that Hydra composes from its files."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_jobs_config_is_that_of_hydra(hydras, line):
     assert config.hydra.overrides == expected.hydra.overrides
 
 
-def test_plain_values_alone_compose_nothing_anew(hydras):
+def test_plain_values_need_no_further_composing(hydras):
     loader, first = OnceComposed(hydras), master(hydras)
     found = [loader.load_sweep_config(first, [f"optimizer.lr={rate}"]) for rate in (0.1, 0.2)]
     assert [config.optimizer.lr for config in found] == [0.1, 0.2]

@@ -28,7 +28,7 @@ def test_only_numbers_have_edges():
     assert edges({"a": 2}, axes) == {}
 
 
-def test_a_settings_own_bound_is_no_edge():
+def test_a_bound_of_a_setting_is_not_an_edge():
     rules = {"a": {"least": 1}}.get
     axes = {"a": [1, 2], "b": [1, 2]}
     assert edges({"a": 1, "b": 1}, axes, lambda key: rules(key, {})) == {"b": "lowest"}

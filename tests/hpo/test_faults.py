@@ -34,7 +34,7 @@ from tests.helpers.sweeping import RATES, URL, points, sweep
 pytestmark = pytest.mark.usefixtures("folder")
 
 
-def test_a_storage_that_goes_away_in_mid_trial_is_waited_for(folder, server):
+def test_a_job_waits_for_a_storage_that_is_lost_during_a_trial(folder, server):
     process = start(folder, *SLOW, "experiment=away", f"storage={server.url}", "optimizer.lr=0.01,0.001")
     wait_until(lambda: bool(list(folder.glob("outputs/away/runs/*/last.pt"))), process)
     server.stop()
@@ -42,13 +42,13 @@ def test_a_storage_that_goes_away_in_mid_trial_is_waited_for(folder, server):
     server.start()
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert "is away; waiting" in errors
+    assert "is unreachable; waiting" in errors
     study = current_study(server.url, "away", "none")
     assert sorted(points(study)) == ["optimizer.lr=0.001", "optimizer.lr=0.01"]
     assert len(study.trials) == 2
 
 
-def test_a_storage_that_stays_away_loses_no_result(folder, server):
+def test_a_storage_that_stays_unreachable_loses_no_result(folder, server):
     command = [*SLOW, "experiment=gone", f"storage={server.url}", "optimizer.lr=0.01"]
     process = start(folder, *command, BASECALLER_STORAGE_WAIT="1")
     wait_until(lambda: bool(list(folder.glob("outputs/gone/runs/*/last.pt"))), process)
@@ -98,7 +98,7 @@ def test_the_same_command_started_twice_shares_the_grid(folder, request, kind):
 
 
 @pytest.mark.slow
-def test_a_point_over_which_processes_die_ends_as_killed_and_the_others_go_on(folder):
+def test_a_point_that_kills_its_processes_ends_as_killed_and_the_others_run(folder):
     hook = """
         import os
         from basecaller.training import fit as module
@@ -123,7 +123,7 @@ def test_a_point_over_which_processes_die_ends_as_killed_and_the_others_go_on(fo
     assert standing(study).failed == {"optimizer.lr=0.5": "killed"}
     died = [t for t in trials_of(study) if t.point == "optimizer.lr=0.5"]
     assert len(died) == queue.ATTEMPTS
-    assert "want of memory" in died[-1].message
+    assert "lack of memory" in died[-1].message
     assert not study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
 
 
@@ -140,7 +140,7 @@ def test_only_deaths_that_one_sweep_has_seen_count_against_a_point(folder):
 
 
 @pytest.mark.slow
-def test_a_failure_at_a_later_seed_is_tried_again_by_the_next_sweep(monkeypatch):
+def test_the_next_sweep_retries_a_failure_at_a_later_seed(monkeypatch):
     from basecaller.runs import training
 
     real = training.fit
@@ -191,7 +191,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
     subprocess.run(["umount", str(path)], check=False)
 
 
-def test_a_full_disk_is_one_error_and_leaves_what_was_there(small_disk, folder, run: Command):
+def test_a_full_disk_gives_one_error_and_damages_nothing(small_disk, folder, run: Command):
     filler = small_disk / "filler"
     whole = [*TINY, f"output_dir={small_disk}/out", "data.folder=outputs/data"]
     run("train", *whole)
@@ -242,7 +242,7 @@ def test_replicates_that_a_conclusion_needs_are_not_pruned():
     ("overrides", "words"),
     [(["search.pruner=Nonesuch"], "MedianPruner"), (["search.pruner=ThresholdPruner"], "search.pruner_args")],
 )
-def test_a_pruner_that_cannot_be_is_refused_before_anything_is_stored(folder, overrides, words):
+def test_an_unknown_pruner_is_refused_before_anything_is_stored(folder, overrides, words):
     with pytest.raises(SettingError, match=words):
         sweep(RATES, *overrides)
     assert not (folder / "outputs/optuna.db").exists()
@@ -317,8 +317,8 @@ def test_attributes_are_written_together_and_never_to_a_finished_trial(folder, r
 
 
 @pytest.mark.parametrize("by", ["study", "job"])
-def test_an_answer_lost_on_the_way_back_is_no_failure(folder, monkeypatch, by):
-    """The server did what it was asked, and went away before it could say so."""
+def test_a_lost_answer_of_the_server_is_not_a_failure(folder, monkeypatch, by):
+    """The server did its work, and was lost before it could answer."""
     monkeypatch.setattr("basecaller.hpo.enduring.FIRST_PAUSE", 0.01)
     study = open_study(URL, "tiny/none/x")
     dialect = open_storage(URL).database.engine.dialect
@@ -342,7 +342,7 @@ def test_an_answer_lost_on_the_way_back_is_no_failure(folder, monkeypatch, by):
         JobTrial(study, optuna_private.trial_id(trial)).end(Outcome.FAILED)
 
 
-def test_a_study_that_was_never_finished_by_anybody_is_open(folder):
+def test_a_study_that_nobody_finished_is_open(folder):
     study = open_study(URL, "tiny/none/x")
     store_study(study, points=["a"], seeds=[1])
     assert standing(study).open == [("a", 1)]

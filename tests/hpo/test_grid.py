@@ -20,7 +20,7 @@ def space(*lines: str, sampled: bool = False) -> Space:
     return read_space(parse_overrides(lines), KEYS, sampled)
 
 
-def test_what_is_swept_is_told_from_what_is_fixed():
+def test_swept_and_fixed_overrides_are_separated():
     made = space("train.epochs=3", "optimizer=adam,sgd", "+optimizer.lr=0.1,1", "data.batch_size=4,8", "seed=2,3")
     assert made.fixed == {"train.epochs": "train.epochs=3"}
     assert made.axes == {"optimizer": ["adam", "sgd"], "optimizer.lr": [0.1, 1.0], "data.batch_size": [4, 8]}
@@ -30,10 +30,10 @@ def test_what_is_swept_is_told_from_what_is_fixed():
         "optimizer=adam optimizer.lr=0.1 data.batch_size=4", "optimizer=adam optimizer.lr=0.1 data.batch_size=8",
     ]  # fmt: skip
     assert len(made.points()) == 8
-    assert made.overrides(made.points()[0])[1] == "+optimizer.lr=0.1"  # as it was typed
+    assert made.overrides(made.points()[0])[1] == "+optimizer.lr=0.1"  # as typed
 
 
-def test_of_one_key_twice_the_later_counts_at_its_place():
+def test_the_later_of_two_overrides_of_a_key_counts_at_its_place():
     assert list(parse_overrides(["a=1", "b=2", "a=3"])) == ["b", "a"]
     assert parse_overrides(["a=1", "a=3"])["a"].value() == 3
     assert list(parse_overrides(["g@x=1", "g@y=1"])) == ["g@x", "g@y"]
@@ -73,12 +73,12 @@ def test_an_interval_makes_a_space_to_sample():
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        (["optimizer=adam,nonesuch"], "optimizer=nonesuch: no such option; there are adam, sgd"),
+        (["optimizer=adam,nonesuch"], "optimizer=nonesuch: no such option; options are adam, sgd"),
         (["optimizer.lr=0,1"], r"optimizer\.lr=0\.0: must be above 0"),
         (["data.batch_size=1,1.5"], r"data\.batch_size=1\.5: must be a whole number"),
-        (["data.batch_size=range(1,1)"], "there is no such value"),
+        (["data.batch_size=range(1,1)"], "gives no values"),
         (["stage=lr_adam,stacks"], "one stage at a time"),
-        (["search.workers=1,2"], r"search\.workers=1,2: cannot be swept; search\.workers is no setting of a training"),
+        (["search.workers=1,2"], r"search\.workers=1,2: cannot be swept; search\.workers is not a setting of a training"),
         (["storage=a,b"], "cannot be swept"),
         (["optimizer=interval(1,2)"], "only numbers have an interval"),
         (["model.kernel=interval(1,5)"], "must be odd; give the values"),
@@ -88,7 +88,7 @@ def test_an_interval_makes_a_space_to_sample():
         (["optimizer.lr=interval(0.1,0.2)", "seed=1,2"], "sampled points run at one seed"),
     ],
 )
-def test_what_cannot_be_swept_is_told_by_its_line(lines, words):
+def test_errors_of_a_sweep_name_the_override(lines, words):
     with pytest.raises(SettingError, match=words):
         space(*lines)
 

@@ -30,9 +30,9 @@ class Host:
     """A network namespace and a folder that only it sees.
 
     Attributes:
-        name: of the namespace, and of the host.
+        name: name of the namespace and of the host.
         server: the database server's address, as seen from here.
-        folder: its own; `hidden` is the other's.
+        folder: the host's folder; `hidden` is that of the other host.
     """
 
     name: str
@@ -105,7 +105,7 @@ def test_two_hosts_share_a_grid(hosts, far_server):
     assert sum(host.results() for host in hosts) == 8
 
 
-def test_what_a_lost_host_left_is_done_by_the_other(hosts, far_server):
+def test_the_other_host_runs_the_trials_of_a_lost_one(hosts, far_server):
     wait = {"BASECALLER_STORAGE_WAIT": "3"}
     given = [*SLOW, "train.epochs=120", "experiment=lost", "optimizer.lr=0.01,0.001,0.002"]
     lost, other = hosts

@@ -1,4 +1,4 @@
-"""What people who know Hydra type: every form of a sweep, a stage of their own, changed folders, names; and what is refused."""
+"""What users of Hydra type: every form of a sweep, their own stages, changed folders, names, and invalid lines."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def test_shuffled_points_all_run(untrained):
 
 
 REFUSED = {
-    "unknown option": (["optimizer=adam,nonesuch"], r"optimizer=nonesuch: no such option; there are adagrad"),
-    "glob of nothing": (["optimizer=glob(zz*)"], r"optimizer=glob\(zz\*\): there is no such value"),
-    "empty range": (["data.batch_size=range(1,1)"], "there is no such value"),
+    "unknown option": (["optimizer=adam,nonesuch"], r"optimizer=nonesuch: no such option; options are adagrad"),
+    "glob of nothing": (["optimizer=glob(zz*)"], r"optimizer=glob\(zz\*\): gives no values"),
+    "empty range": (["data.batch_size=range(1,1)"], "gives no values"),
     "text for a number": (["optimizer.lr=0.1,fast"], r"optimizer\.lr=fast: must be a number"),
     "a list for a number": (["train.clip=[1,2],[3]"], r"train\.clip=\[1,2\]: must be a number or null"),
     "fractions of a whole number": (["data.batch_size=1.5,2"], r"data\.batch_size=1\.5: must be a whole number"),
@@ -110,8 +110,8 @@ STOCK = {
     "hydra.sweeper.sampler.seed=1": "choose one first, as in hydra/sweeper/sampler=tpe",
     "hydra.launcher.n_jobs=2": "choose one first, as in hydra/launcher=joblib",
     "hydra.sweeper.n_trials=x": "could not be converted to Integer",
-    "hydra/sweeper/sampler=nonesuch": "no such option; there are cmaes",
-    "optimizer.rate=1": "optimizer.rate: unknown key; known are name, lr, weight_decay, momentum",
+    "hydra/sweeper/sampler=nonesuch": "no such option; options are cmaes",
+    "optimizer.rate=1": "optimizer.rate: unknown key; known keys are name, lr, weight_decay, momentum",
     "trian.epochs=1": "trian.epochs: unknown key",
     "train.epoch=1": "did you mean train.epochs?",
     "data.pod5=x": "it belongs to data=pod5",
@@ -126,7 +126,7 @@ STOCK = {
 
 
 @pytest.mark.parametrize("line", STOCK)
-def test_a_line_that_cannot_be_gives_one_plain_message(run: Command, tmp_path: Path, line):
+def test_an_invalid_sweep_gives_one_plain_message(run: Command, tmp_path: Path, line):
     done = run("train", "-m", line, code=2)
     assert STOCK[line] in done.stderr
     (message,) = done.stderr.splitlines()
@@ -146,7 +146,7 @@ def test_a_line_that_cannot_be_gives_one_plain_message(run: Command, tmp_path: P
         ("--config-dri=mine", "--config-dri=mine: no such flag"),
     ],
 )
-def test_a_single_training_that_cannot_be_gives_one_plain_message(run: Command, line, words):
+def test_an_invalid_training_gives_one_plain_message(run: Command, line, words):
     (message,) = [line for line in run("train", line, code=2).stderr.splitlines() if " preparing " not in line]
     assert message.startswith("error: ")
     assert words in message
@@ -177,7 +177,7 @@ def test_a_study_is_the_same_however_its_settings_are_written(untrained, one, ot
     assert len(again.trials) == len(first.trials)
 
 
-def test_the_kind_of_a_distribution_is_that_of_the_setting(untrained):
+def test_a_distribution_has_the_type_of_its_setting(untrained):
     kinds = {"optimizer.lr": FloatDistribution, "data.batch_size": IntDistribution, "model.batch_norm": CategoricalDistribution,
              "optimizer": CategoricalDistribution, "train.schedule": CategoricalDistribution}  # fmt: skip
     study = sweep("optimizer=sgd,adam", "optimizer.lr=1,2", "data.batch_size=2,4", "model.batch_norm=true,false",
@@ -204,7 +204,7 @@ def test_the_kind_of_a_distribution_is_that_of_the_setting(untrained):
         ),
     ],
 )
-def test_a_stage_of_ones_own_may_say_its_params_in_yaml(untrained, folder: Path, params, expected):
+def test_your_own_stage_may_give_its_params_in_yaml(untrained, folder: Path, params, expected):
     (folder / "mine/stage").mkdir(parents=True)
     stage = "{name: own, question: What?, choice: null, simple_first: false, replicates: 1, rate_factor: 1.0, extend: 0}"
     text = f"# @package _global_\nstage: {stage}\nhydra:\n  sweeper:\n    params: {params}\n"
@@ -246,7 +246,7 @@ def test_points_that_were_pruned_are_trained_once_the_pruner_is_off():
     assert not study.get_trials(states=(TrialState.PRUNED, TrialState.WAITING))
 
 
-def test_a_validation_loss_that_is_no_number_is_a_divergence(monkeypatch, folder: Path):
+def test_a_validation_loss_of_nan_is_a_divergence(monkeypatch, folder: Path):
     from basecaller.training import fit
 
     real = fit.evaluate
@@ -261,7 +261,7 @@ def test_a_validation_loss_that_is_no_number_is_a_divergence(monkeypatch, folder
     assert not list(folder.glob("outputs/tiny/runs/*/result.json"))
 
 
-def test_a_finished_run_without_a_finite_loss_is_not_taken_over(folder: Path):
+def test_a_finished_run_without_a_finite_loss_is_not_reused(folder: Path):
     study = sweep("optimizer.lr=0.01")
     file = folder / study.trials[0].user_attrs["folder"] / "result.json"
     content = json.loads(file.read_text())
@@ -272,7 +272,7 @@ def test_a_finished_run_without_a_finite_loss_is_not_taken_over(folder: Path):
 
 
 @pytest.mark.parametrize("broken", ["train", "asdict"])
-def test_a_trial_ends_whatever_breaks_between_its_claim_and_its_end(monkeypatch, broken):
+def test_a_trial_ends_whatever_fails_between_its_claim_and_its_end(monkeypatch, broken):
     monkeypatch.setattr(life, broken, lambda *_, **__: 1 / 0)
     with pytest.raises(BasecallerError, match="failed"):
         sweep("optimizer.lr=0.01")
@@ -291,7 +291,7 @@ def test_a_trial_ends_whatever_breaks_between_its_claim_and_its_end(monkeypatch,
         ("data.batch_size=2,4", {"data.batch_size": "lowest"}),
     ],
 )
-def test_a_settings_own_bound_is_no_edge(monkeypatch, axis, edge):
+def test_a_bound_of_a_setting_is_not_an_edge(monkeypatch, axis, edge):
     key = axis.partition("=")[0]
 
     def train(job, on_point):

@@ -1,4 +1,4 @@
-"""What makes two configurations the same, and what makes a result another code's."""
+"""When two configurations are the same, and when a result belongs to other code."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ PACKAGE = Path(basecaller.__file__).parent
 
 DECIDES_NOTHING = {
     "__init__", "errors", "files", "scores",
-    "training.progress", "training.settings",  # what is set is part of a run's config
-    "training.device", "training.checkpoint",  # the functions that do are listed
+    "training.progress", "training.settings",  # settings are part of a run's config
+    "training.device", "training.checkpoint",  # the functions that decide numbers are listed
     "data.__init__", "training.__init__",
     # these make the data set, whose fingerprint is part of a run's config
     "data.audit", "data.labels", "data.pore", "data.signal", "data.sources", "data.splits",
@@ -52,7 +52,7 @@ def test_a_training_has_one_identity_however_it_is_written(same):
     assert len({identity(override) for override in same}) == 1
 
 
-def test_what_changes_a_result_changes_the_identity():
+def test_settings_that_change_a_result_change_the_identity():
     others = [(), ("seed=2",), ("optimizer.lr=0.1",), ("data.reads=100",), ("train.epochs=2",), ("padding=on",),
               ("train.clip=null",), ("model.batch_norm=yes",)]  # fmt: skip
     assert len({identity(*overrides) for overrides in others}) == len(others)
@@ -107,7 +107,7 @@ def test_rewording_leaves_the_version_of_the_code(kind):
 
 
 @pytest.mark.parametrize("kind", TELLING)
-def test_what_may_change_a_number_changes_the_version_of_the_code(kind):
+def test_changes_that_may_affect_numbers_change_the_version_of_the_code(kind):
     old, new = TELLING[kind]
     assert meaning(CODE.replace(old, new)) != meaning(CODE)
     assert meaning(CODE.replace(old, new), "step") != meaning(CODE, "step")

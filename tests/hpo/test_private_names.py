@@ -1,5 +1,5 @@
-"""What this program needs of Optuna and Hydra beyond their public interfaces: each test says what for, and names the installed
-version when it is gone. Only `hpo/optuna_private.py` and `hpo/hydra_private.py` may use such names.
+"""What this program needs of Optuna and Hydra beyond their public interfaces: each test says why, and names the installed
+version if it lacks the name. Only `hpo/optuna_private.py` and `hpo/hydra_private.py` may use such names.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def study(folder) -> optuna.Study:
 
 @pytest.fixture
 def beating(tmp_path) -> optuna.Study:
-    """In a database that keeps heartbeats, as a server does."""
+    """A study in a database that keeps heartbeats, as a server does."""
     storage = DatabaseStorage(RDBStorage(f"sqlite:///{tmp_path}/x.db", heartbeat_interval=60, grace_period=120))
     return optuna.create_study(storage=storage)
 
@@ -57,7 +57,7 @@ def test_a_study_and_a_trial_know_their_places_in_the_storage(study):
 
 
 def test_a_trial_is_claimed_by_one_process_only(study):
-    """Waiting to running is one atomic update, which says whether it was this process's."""
+    """The change from waiting to running is one atomic update, which says whether this process made it."""
     study.enqueue_trial({})
     key = optuna_private.trial_id_of(study, 0)
     claims = [storage_of(study).set_trial_state_values(key, TrialState.RUNNING) for _ in range(2)]
@@ -83,7 +83,7 @@ def test_attributes_lie_in_tables_with_one_row_for_each_key(study):
     assert counts == [1, 1], OPTUNA
 
 
-def test_attributes_of_what_is_not_there_are_refused(study):
+def test_attributes_of_missing_studies_and_trials_are_refused(study):
     storage = storage_of(study)
     assert isinstance(storage, DatabaseStorage)
     with pytest.raises(KeyError):
@@ -92,7 +92,7 @@ def test_attributes_of_what_is_not_there_are_refused(study):
         storage.write_trial(99, Attributes({"a": 1}), {}, claim=False)
 
 
-def test_a_trial_whose_heart_has_stopped_is_silent(beating):
+def test_a_trial_without_heartbeats_is_silent(beating):
     """A host with another file system has no lock to look at: it hears of dead processes by their trials' heartbeats."""
     beating.ask()
     beating.ask()
@@ -130,7 +130,7 @@ def test_flags_that_hydra_does_not_know_are_found_before_it_prints_its_usage():
     assert hydra_private.unknown_flags([*known, "--nonesuch", "-x"]) == ["--nonesuch", "-x"], HYDRA
 
 
-def test_a_failed_jobs_error_is_at_hand():
+def test_the_error_of_a_failed_job_is_available():
     """`return_value` raises it too, and writes all overrides to the screen first."""
     error = ValueError("no")
     assert hydra_private.error_of(JobReturn(status=JobStatus.FAILED, _return_value=error)) is error, HYDRA

@@ -1,4 +1,4 @@
-"""Pruning: which points it may give up, and which pruners there are."""
+"""Pruning: the trials that may be pruned, and the choice of a pruner."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_pruner_is_optunas_with_its_arguments():
         pruner_of("optuna", None, "search.pruner")
 
 
-def test_only_the_first_seed_of_a_grid_that_is_thinned_out_may_be_pruned():
+def test_only_the_first_seed_of_a_grid_that_drops_points_may_be_pruned():
     study = open_study(URL, "tiny/none/x")
     points = {f"optimizer.lr={rate}": {"optimizer.lr": rate} for rate in (0.1, 0.2, 0.3, 0.4)}
 

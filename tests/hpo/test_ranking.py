@@ -1,4 +1,4 @@
-"""Who runs at which seed, who wins, and what may be said about it."""
+"""Which points run at which seed, which one wins, and the verdict."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def measured(**points: list[float]) -> dict[str, dict[int, float]]:
 
 
 def each(*names: str) -> dict[str, str]:
-    """Every point a choice of its own."""
+    """Every point is a separate choice."""
     return {name: name for name in names}
 
 
@@ -47,7 +47,7 @@ def test_the_best_choice_keeps_a_rival_at_every_seed():
     choices = {"a": 16, "b": 16, "c": 32, "d": 64, "e": 64}
     values = measured(a=[1.0], b=[2.0], c=[5.0], d=[4.0], e=[3.0])
     assert promoted(values, choices, SEEDS, 1) == ["a", "b", "e"]
-    assert promoted(values, choices | {"e": 16}, SEEDS, 1) == ["a", "b", "d"]  # in place of e, the worst of three
+    assert promoted(values, choices | {"e": 16}, SEEDS, 1) == ["a", "b", "d"]  # d in place of e, the worst of three
     assert promoted(values, dict.fromkeys(choices, 16), SEEDS, 1) == ["a", "b", "e"]  # no other choice
     later = measured(a=[1.0, 1.0], b=[2.0, 1.0], e=[3.0, 9.0])
     assert promoted(later, choices, SEEDS, 2) == ["a", "e"]
@@ -56,7 +56,7 @@ def test_the_best_choice_keeps_a_rival_at_every_seed():
 
 
 def played(table: np.ndarray, groups: tuple[int, ...], design: Design) -> dict[str, dict[int, float]]:
-    """What a design runs of a full table, one step after the other."""
+    """The runs of a design, step by step, on a complete table of values."""
     choices = {str(i): group for i, group in enumerate(groups)}
     values: dict[str, dict[int, float]] = {name: {} for name in choices}
     seeds = list(range(table.shape[1]))
@@ -82,11 +82,11 @@ GROUPS = [(0, 1, 2, 3, 4, 5, 6), (0, 0, 0, 1, 1, 1, 2), (0, 0, 0, 0, 0, 0, 1), (
         Design("rounds", 22, look=3),
     ],
 )
-def test_many_stages_at_once_run_what_one_after_the_other_do(groups, design):
+def test_many_simulated_stages_run_what_a_single_one_does(groups, design):
     for table in np.random.default_rng(3).standard_normal((40, len(groups), 5)):
         simulated = simulate(table[None], np.array(groups), design)[0]
         expected = {(int(name), seed) for name, of in played(table, groups, design).items() for seed in of}
-        if design is SEPARATE:  # `wanted` knows it as several stages
+        if design is SEPARATE:  # `wanted` handles it as several stages
             members = [np.flatnonzero(np.array(groups) == group) for group in set(groups)]
             alone = [(of, played(table[of], tuple(range(len(of))), HALVING)) for of in members]
             expected = {(int(of[int(name)]), seed) for of, values in alone for name in values for seed in values[name]}
@@ -121,9 +121,9 @@ def test_rates_go_downward_until_two_in_a_row_no_longer_help():
     steps = run_all(Design("rounds", 30), choices, losses, 6)
     first = [point for step in steps for point, seed in step if seed == 0]
     assert sorted(first) == sorted(["0/0", "0/1", "0/2", *(f"{c}/{r}" for c in (1, 2) for r in range(5))])
-    assert len(steps[0]) == 9  # what is needed whatever it gives runs at once
+    assert len(steps[0]) == 9  # entries that are needed in any case run at once
     every = run_all(Design("rounds", 30, stops=False), choices, losses, 6)
-    assert len(every[0]) == 15  # where the points of a choice are no rates, all of them
+    assert len(every[0]) == 15  # without rates, all points of a choice run
 
 
 def test_the_best_two_of_each_choice_run_twice_and_then_the_best_of_every_choice():
@@ -131,9 +131,9 @@ def test_the_best_two_of_each_choice_run_twice_and_then_the_best_of_every_choice
     steps = run_all(Design("rounds", 20), choices, losses, 6)
     assert sorted(steps[1]) == [("0/0", 1), ("0/1", 1), ("1/0", 1), ("1/1", 1), ("2/1", 1), ("2/2", 1)]
     assert sorted(steps[2]) == [("0/0", 2), ("1/1", 2), ("2/2", 2)]
-    assert sorted(steps[3]) == [("0/0", 3), ("1/1", 3)]  # 18 are spent: what is left goes to the best two
+    assert sorted(steps[3]) == [("0/0", 3), ("1/1", 3)]  # 18 are spent; the rest goes to the best two
     assert len(steps) == 4
-    assert sum(map(len, run_all(Design("rounds", 19), choices, losses, 6))) == 18  # one alone has nothing to be held against
+    assert sum(map(len, run_all(Design("rounds", 19), choices, losses, 6))) == 18  # one choice alone has no rival
 
 
 @pytest.mark.parametrize(("apart", "seeds"), [(0.1, 4), (2.0, 8)])
@@ -144,10 +144,10 @@ def test_two_choices_that_look_alike_after_half_of_the_seeds_end_there(apart, se
     assert max(len(of) for of in played(table, (0, 1), design).values()) == seeds
     steps = run_all(designs.rounds((0, 1), 4), *dilation([1.0], [1.0]), 10)
     assert max(seed for step in steps for _, seed in step) == 9  # no noise, no standard error
-    assert [len(step) for step in steps] == [2, 8, 10]  # what will run whatever the others give runs side by side
+    assert [len(step) for step in steps] == [2, 8, 10]  # entries that run in any case run side by side
 
 
-def test_more_replicates_go_on_where_fewer_stopped():
+def test_more_replicates_continue_where_fewer_stopped():
     choices, losses = dilation([1, 2, 3], [4, 3, 5])
     few, many = (run_all(Design("rounds", budget), choices, losses, 9) for budget in (12, 20))
     assert {entry for step in few for entry in step} < {entry for step in many for entry in step}
@@ -157,9 +157,9 @@ def test_more_replicates_go_on_where_fewer_stopped():
     ("dies", "instead"),
     [
         ([("0/0", 1)], [("0/2", 1)]),  # at the second seed the next best
-        ([("0/0", 2)], [("0/1", 2)]),  # later the other contender, lifted to the seeds of the others
+        ([("0/0", 2)], [("0/1", 2)]),  # later the other contender, which catches up with the seeds of the others
         ([("0/0", 3)], [("0/1", 2), ("0/1", 3)]),
-        ([("0/0", 0)], []),  # at the first it is no rate that helped
+        ([("0/0", 0)], []),  # at the first seed it counts as a rate without improvement
     ],
 )
 def test_a_point_that_dies_is_replaced_by_the_next_of_its_choice(dies, instead):
@@ -189,7 +189,7 @@ def test_a_point_that_dies_under_halving_is_replaced_by_the_next():
         ({"lr": [1.0, 0.5, 0.25, 0.125]}, "lr", "halving", 8, 3),
     ],
 )
-def test_what_a_stage_costs_is_known_before_it_runs(axes, choice, kind, runs, seeds):
+def test_the_largest_cost_of_a_stage_is_known_before_it_runs(axes, choice, kind, runs, seeds):
     design, choices, count = planned(kind, axes, choice, 3)
     assert (most_runs(design, choices, count), count) == (runs, seeds)
     assert design.stops == (len(axes) == 2 or design == HALVING)
@@ -226,34 +226,34 @@ def test_the_simplest_within_one_standard_error_is_kept():
     assert conclude(values, each("off", "on")).winner == "on"  # without an order of choices the best mean wins
 
 
-def test_a_complex_choice_wins_where_it_is_better_by_more_than_noise():
+def test_a_complex_choice_wins_if_it_is_better_by_more_than_noise():
     found = conclude(measured(off=[1.2, 1.31, 1.4], on=[1.0, 1.1, 1.2]), each("off", "on"), ["off", "on"])
     assert (found.kind, found.winner) == ("clear", "on")
 
 
-def test_a_choice_stands_by_its_best_point():
+def test_a_choice_is_judged_by_its_best_point():
     values = measured(small1=[2.0], small2=[1.51, 1.61, 1.7], large1=[1.5, 1.6, 1.71], large2=[1.8, 1.9])
     choices = {"small1": 3, "small2": 3, "large1": 9, "large2": 9}
     found = conclude(values, choices, [3, 9])
     assert (found.winner, found.rival) == ("small2", "large1")
 
 
-def test_a_simple_choice_that_was_out_early_is_not_kept_for_want_of_seeds():
+def test_a_simple_choice_that_was_dropped_early_is_not_kept():
     values = measured(simple=[1.02], a=[1.0, 1.1, 1.0], b=[1.01, 1.08, 1.02])
     assert conclude(values, each("simple", "a", "b"), ["simple", "a", "b"]).winner != "simple"
 
 
-def test_one_seed_says_so():
+def test_one_seed_gives_no_verdict():
     found = conclude(measured(a=[1.0], b=[1.2]), each("a", "b"))
     assert (found.kind, found.winner, found.margin) == ("one seed", "a", pytest.approx(0.2))
 
 
-def test_nothing_to_compare_with_and_nothing_at_all():
+def test_a_single_point_and_no_value_at_all():
     assert conclude(measured(a=[1.0, 1.1]), each("a")).kind == "no contest"
     assert conclude({"a": {}}, each("a")).kind == "failed"
 
 
-def test_points_without_any_noise_are_no_crash():
+def test_points_without_noise_do_not_fail():
     found = conclude(measured(a=[1.0, 1.0, 1.0], b=[1.0, 1.0, 1.0]), each("a", "b"))
     assert found.kind in ("undecided", "no difference")
 
@@ -301,7 +301,7 @@ def test_two_choices_in_the_lead_are_called_different_in_at_most_five_of_a_hundr
     assert false_differences(groups, design, seeds, mean, noise) <= 0.065
 
 
-def test_the_noise_is_that_of_the_best_points_and_the_pairs_own_where_it_is_larger():
+def test_the_noise_is_that_of_the_best_points_or_of_the_pair_if_larger():
     rng = np.random.default_rng(5)
     groups = np.array([0, 0, 1, 1, 2, 2])
     tables = rng.standard_normal((4000, 6, 5)) * np.array([1.0, 0.1, 1.0, 0.1, 1.0, 0.1])[:, None]

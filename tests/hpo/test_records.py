@@ -1,4 +1,4 @@
-"""What a study and a trial keep, written and read."""
+"""The records of studies and trials, written and read."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def study(folder, request) -> optuna.Study:
     return open_study(URLS[request.param](request), f"tiny/records/{request.node.name}")
 
 
-def test_a_study_gives_back_what_it_keeps(study):
+def test_a_study_returns_its_record(study):
     assert StudyRecord.of(study) == StudyRecord(format=FORMAT)
     kept = {"points": ["a", "b"], "seeds": [1, 2], "design": HALVING, "settings": {"a": {"x": 0.1}, "b": {"x": None}},
             "concluded": Concluded(7, 0.5, 2, "digest"), "note": "it's \"quoted\""}  # fmt: skip
@@ -48,13 +48,13 @@ def test_a_study_gives_back_what_it_keeps(study):
     assert StudyRecord.of(study) == StudyRecord(format=FORMAT, **kept | {"note": "", "seeds": [1, 2, 3]})
 
 
-def test_a_study_keeps_no_unknown_field(study):
+def test_a_study_refuses_unknown_fields(study):
     with pytest.raises(TypeError, match="a study keeps no nonesuch"):
         store_study(study, nonesuch=1, note="more")
     assert StudyRecord.of(study).note == ""
 
 
-def test_what_is_stored_already_is_not_written_again(folder, monkeypatch):
+def test_stored_values_are_not_written_again(folder, monkeypatch):
     study = open_study(URL, "tiny/records/x")
     store_study(study, points=["a"], measure="val_loss")
     written = []
@@ -63,14 +63,14 @@ def test_what_is_stored_already_is_not_written_again(folder, monkeypatch):
     assert written == [({"note": "x"}, {"basecaller:seeds": [1]})]
 
 
-def test_another_wish_voids_a_conclusion():
+def test_another_request_voids_a_conclusion():
     asked = StudyRecord(points=["a"], seeds=[1], design=HALVING)
     assert asked.asked_for == StudyRecord(points=["a"], seeds=[1], design=HALVING, note="more").asked_for
     others = (StudyRecord(points=["a"], seeds=[1, 2], design=HALVING), StudyRecord(points=["a"], seeds=[1]))
     assert asked.asked_for not in {other.asked_for for other in others}
 
 
-def test_a_trial_gives_back_what_it_keeps(study):
+def test_a_trial_returns_its_record(study):
     user, system = queued(("a", 1))
     study.add_trial(optuna.trial.create_trial(state=TrialState.WAITING, user_attrs=user, system_attrs=system))
     (waiting,) = trials_of(study)
@@ -88,14 +88,14 @@ def test_a_trial_gives_back_what_it_keeps(study):
     assert study.trials[0].user_attrs == {"seed": 1, "folder": "outputs/x", "taken_over": False, "outcome": "pruned"}
 
 
-def test_a_trial_of_somebody_else_belongs_to_no_sweep(study):
+def test_a_foreign_trial_belongs_to_no_sweep(study):
     study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={"theirs": 1}))
     (record,) = trials_of(study)
     assert (record.entry, record.standing, record.measured()) == (None, "complete", 0.5)
 
 
-def test_a_study_of_the_first_format_is_read_and_gone_on_with(folder):
-    """It had user attributes only."""
+def test_a_study_of_the_first_format_is_read_and_continued(folder):
+    """That format had only user attributes."""
     study = made_study(URL, "tiny/padding/x")
     old = {"format": 1, "asked": 5.0, "question": "Which?", "points": ["a"], "seeds": [1, 2], "design": asdict(HALVING)}
     for key, value in old.items():

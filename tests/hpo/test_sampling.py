@@ -1,4 +1,4 @@
-"""Sampled spaces: the sampler that was asked for draws every point, seeded or not, resumed or side by side."""
+"""Sampled spaces: the chosen sampler draws every point, with and without a seed, resumed and in parallel."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def choose(sampler: str, seed: int | None = None) -> list[str]:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_sampler_arrives_reproduces_and_goes_on(untrained, sampler):
+def test_every_sampler_is_used_reproducible_and_resumable(untrained, sampler):
     given = [*choose(sampler, 7), RATE, "optimizer.weight_decay=interval(0,0.1)"]
     study = sweep(*given, "hydra.sweeper.n_trials=6")
     assert StudyRecord.of(study).sampler == SAMPLERS[sampler]
@@ -57,7 +57,7 @@ def test_every_sampler_arrives_reproduces_and_goes_on(untrained, sampler):
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_later_points_depend_on_earlier_values_where_the_sampler_learns(sampler):
+def test_later_points_depend_on_earlier_values_if_the_sampler_learns(sampler):
     config = OmegaConf.create({"_target_": f"optuna.samplers.{SAMPLERS[sampler]}", "seed": 1})
 
     def drawn(sign: float) -> list[float]:
@@ -149,7 +149,7 @@ def test_a_sampler_that_cannot_be_used_says_what_to_do(monkeypatch, choice, targ
         check_sampler(OmegaConf.create({"_target_": target}), choice)
 
 
-def test_what_samplers_need_is_told_right():
+def test_the_packages_that_samplers_need_exist():
     for package in ("cmaes", "scipy"):
         assert importlib.util.find_spec(package) is not None, "a test dependency"
 

@@ -1,4 +1,4 @@
-"""Storages as `open_storage` opens them: Optuna's own suite for those who write storages, on every kind that there is."""
+"""Storages as `open_storage` opens them pass Optuna's own tests of storages, for every kind of database."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def database(server: Server) -> str:
 class TestPostgreSQL(StorageTestCase):
     @pytest.fixture
     def storage(self, database: str) -> BaseStorage:
-        """The storage, without the studies of the test before: to make the tables anew takes longer than a test."""
+        """The storage, without the studies of the previous test: creating the tables again takes longer than a test."""
         storage = open_storage(database)
         for study in storage.get_all_studies():
             storage.delete_study(storage.get_study_id_from_name(study.study_name))

@@ -1,4 +1,4 @@
-"""The grid as a queue: what is missing runs, once; the command line wins; winners are injected; failures have names."""
+"""The grid as a queue: missing points run once; the command line wins; winners are injected; failures have outcomes."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_rerun_with_overrides_disturbs_nothing():
 
 
 @pytest.mark.slow
-def test_a_missing_stage_is_named_with_the_command_that_runs_it(folder):
+def test_the_message_about_a_missing_stage_has_the_command_that_runs_it(folder):
     with pytest.raises(
         StageError, match=r"stage padding .* was never run; run it with: python -m basecaller.train -m stage=padding"
     ):
@@ -176,9 +176,9 @@ def test_a_failed_point_is_tried_again_by_the_next_sweep(monkeypatch):
 
 
 @pytest.mark.slow
-def test_what_a_dead_process_left_goes_back_into_the_queue(folder):
+def test_the_trial_of_a_dead_process_goes_back_into_the_queue(folder):
     study = sweep(RATES)
-    left = study.ask()  # a trial that runs, whose job is gone: its lock file is there and free
+    left = study.ask()  # a running trial whose job is gone: its lock file exists and is free
     store_trial(study, trial_id(left), point="optimizer.lr=0.1", seed=1)
     Path(trial_lock(folder / "outputs/tiny", study.study_name, left.number).lock_file).touch()
     study = sweep("optimizer.lr=0.01,0.001,0.1")
@@ -187,7 +187,7 @@ def test_what_a_dead_process_left_goes_back_into_the_queue(folder):
 
 
 @pytest.mark.slow
-def test_a_trial_that_another_process_works_on_is_waited_for_not_repeated(folder):
+def test_a_sweep_waits_for_a_trial_of_another_process(folder):
     study = sweep(RATES)
     other = study.ask()
     store_trial(study, trial_id(other), point="optimizer.lr=0.1", seed=1, config={"optimizer": {"lr": 0.1}})
@@ -237,7 +237,7 @@ def test_a_storage_that_cannot_be_opened_is_named_without_its_password(folder):
     assert "secret" not in str(caught.value)
 
 
-def test_a_journal_file_serves_as_storage(folder):
+def test_a_journal_file_works_as_storage(folder):
     with hydra_app() as app:
         name = app.multirun(
             "config", run_job, [*TINY, "storage=journal:///log/journal.log", RATES], with_log_configuration=False
@@ -246,7 +246,7 @@ def test_a_journal_file_serves_as_storage(folder):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_sweep_killed_in_mid_trial_continues_with_what_is_missing(folder, run, workers):
+def test_a_sweep_killed_during_a_trial_runs_only_what_is_missing(folder, run, workers):
     command = ["-m", *TINY, "train.epochs=8", "model.channels=16", "optimizer.lr=0.01,0.005,0.001,0.0005"]
     if workers == 2:
         command += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
@@ -272,7 +272,7 @@ def test_a_sweep_killed_in_mid_trial_continues_with_what_is_missing(folder, run,
 
 
 @pytest.mark.slow
-def test_a_winner_at_the_edge_makes_the_grid_grow_and_is_called_out(capsys):
+def test_a_winner_at_the_edge_makes_the_grid_grow_and_is_reported(capsys):
     given = ("padding=on", "model.batch_norm=true", "train.validations=1", "stage.extend=1")
     study = sweep("stage=lr_adam", *given)
     # on so few updates the highest rate is best: one step outward by the grid's own ratio, once
@@ -306,7 +306,7 @@ def test_the_better_half_runs_at_the_second_seed_and_two_at_the_third():
 
 
 @pytest.mark.slow
-def test_more_replicates_add_seeds_to_what_is_there():
+def test_more_replicates_add_seeds_to_existing_ones():
     study = sweep(*FOUR)
     assert len(study.trials) == 4
     more = sweep(*FOUR, "search.replicates=2")
@@ -315,7 +315,7 @@ def test_more_replicates_add_seeds_to_what_is_there():
 
 
 @pytest.mark.slow
-def test_a_sweep_killed_between_seeds_goes_on_with_the_points_that_were_promoted(monkeypatch):
+def test_a_sweep_killed_between_seeds_continues_with_the_promoted_points(monkeypatch):
     whole = runs(sweep(*FOUR, "search.replicates=3", "experiment=whole"))
     from basecaller.runs import trial as life
 
@@ -388,7 +388,7 @@ def test_a_stage_with_rates_runs_them_downward_and_then_the_best_of_every_choice
 
 
 @pytest.mark.slow
-def test_rounds_that_were_killed_end_as_those_that_were_not(monkeypatch):
+def test_killed_rounds_end_like_others(monkeypatch):
     whole = runs(sweep(*SIZES, "search.replicates=2", "experiment=whole"))
     from basecaller.runs import trial as life
 
@@ -407,10 +407,10 @@ def test_rounds_that_were_killed_end_as_those_that_were_not(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_simpler_choice_is_injected_where_no_difference_shows(monkeypatch):
+def test_the_simpler_choice_is_injected_if_there_is_no_difference(monkeypatch):
     sweep("stage=padding", "stage.simple_first=true", "stage.design=halving", "search.replicates=3")
     study = current_study(URL, "tiny", "padding")
-    store_study(study, concluded=None)  # other losses than were measured: conclude anew
+    store_study(study, concluded=None)  # the losses below differ from the measured ones
     stand = standing(study)
     assert stand.simple_first == ["off", "on"]
     values = {("padding=off", 1): 1.00, ("padding=off", 2): 1.10, ("padding=off", 3): 1.22,

@@ -1,4 +1,4 @@
-"""The sweeper knows nothing of basecalling: it sweeps any `Task`, here a noisy quadratic with a config of its own."""
+"""The sweeper knows nothing of basecalling: it sweeps any `Task`, here a noisy quadratic with its own config."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Toy(Task):
         return [f"works_for=['{study}',{number}]"]
 
     def why_unswept(self, key: str) -> str:
-        return "is no setting of the quadratic" if key in self.ignored else ""
+        return "is not a setting of the quadratic" if key in self.ignored else ""
 
 
 TASK = Toy()
 
 
 def run(config: DictConfig) -> None:
-    """A job: how high it is at x, y and rate; lowest at 2, 0.25 and 1, with the noise of its dice."""
+    """A job: the quadratic at x, y and rate, lowest at 2, 0.25 and 1, with noise from the seed `dice`."""
     study, number = config.works_for
     with claim(config.db, study, number, Path("locks"), {"config": OmegaConf.to_container(config)}) as trial:
         assert trial is not None
@@ -111,7 +111,7 @@ def entries(study: optuna.Study) -> Counter[tuple[str, int | None]]:
 
 
 @pytest.mark.slow
-def test_a_stage_runs_by_its_design_and_once_and_the_next_takes_its_winner(caplog):
+def test_a_stage_runs_once_by_its_design_and_the_next_uses_its_winner(caplog):
     caplog.set_level("INFO", logger="basecaller")
     first = sweep("ask=first")
     won = standing(first).winner
@@ -166,7 +166,7 @@ def test_points_are_compared_by_another_measure():
 def test_messages_are_in_the_words_of_the_task():
     with pytest.raises(StageError, match=r"stage first .* was never run; run it with: python toy\.py -m ask=first"):
         sweep("ask=second")
-    with pytest.raises(SettingError, match=r"db=a,b: is no setting of the quadratic"):
+    with pytest.raises(SettingError, match=r"db=a,b: is not a setting of the quadratic"):
         sweep("db=a,b")
 
 

@@ -1,4 +1,4 @@
-"""A trial between its claim and its end: what is written when, and that its config is resolved once."""
+"""A trial between its claim and its end: when it is written, and that its config is resolved once."""
 
 from __future__ import annotations
 

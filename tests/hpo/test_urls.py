@@ -39,14 +39,14 @@ def test_a_url_is_shown_without_its_secrets(url):
 
 @pytest.mark.parametrize("secret", ["sesame", "se%40same", "se%2Fsame"])
 @pytest.mark.parametrize("form", ["postgresql://me:{}@host/db", "postgresql://me@host/db?password={}"])
-def test_a_drivers_words_are_told_without_secrets(form, secret):
+def test_a_drivers_message_is_shown_without_secrets(form, secret):
     url = form.format(secret)
     told = scrubbed(f"no {unquote(secret)} at host ({secret}), see {url}", url)
     assert told == f"no *** at host (***), see {without_password(url)}"
 
 
 @pytest.mark.parametrize("url", [url for url in URLS if "sesame" in url and "storage" not in url])
-def test_what_cannot_be_opened_is_told_without_its_secrets(folder, monkeypatch, url):
+def test_a_storage_that_cannot_be_opened_is_named_without_secrets(folder, monkeypatch, url):
     monkeypatch.setenv("BASECALLER_STORAGE_WAIT", "0.1")
     with pytest.raises(StorageError) as told:
         open_study(url.replace("host", "host.invalid"), "tiny/none/x")

@@ -1,4 +1,4 @@
-"""Native code computes what PyTorch does in double precision, and where it cannot be had PyTorch goes on alone."""
+"""Native code computes what PyTorch computes in double precision."""
 
 import copy
 import dataclasses
@@ -45,7 +45,7 @@ def library(request, compiler, cache) -> Library:
 
 
 def network_of(size: Model, alphabet: str = "ACGT") -> RawCTCNet:
-    """With biases and scales that are not the initial zeros and ones."""
+    """A network with biases and scales other than the initial zeros and ones."""
     network, generator = RawCTCNet(size, alphabet, seed=3), torch.Generator().manual_seed(5)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
@@ -77,7 +77,7 @@ def exactly(network: RawCTCNet, batch: Batch, masked: bool) -> tuple[float, torc
 
 
 def error(found: torch.Tensor, true: torch.Tensor) -> float:
-    """The largest one, over the largest entry."""
+    """The largest error, relative to the largest entry."""
     return float((found.double() - true).abs().max() / true.abs().max())
 
 

@@ -1,4 +1,4 @@
-"""A training by native code: as in PyTorch, resumable, and in PyTorch where native code cannot be had."""
+"""A training in native code: as in PyTorch, resumable, and in PyTorch if native code is not available."""
 
 import copy
 import dataclasses
@@ -41,7 +41,7 @@ def native(compiler, cache, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("padding", ["off", "on", "masked"])
-def test_a_training_goes_as_it_does_in_pytorch(dataset, tmp_path, native, padding):
+def test_a_training_agrees_with_that_in_pytorch(dataset, tmp_path, native, padding):
     outcomes = [
         train(dataset, job(tmp_path / kind, padding=padding, native=kind, schedule="constant"), model=WIDE)
         for kind in ("on", "off")
@@ -54,7 +54,7 @@ def test_a_training_goes_as_it_does_in_pytorch(dataset, tmp_path, native, paddin
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamax", "adagrad", "adamw", "sgd"])
-def test_a_killed_native_training_goes_on_bit_by_bit(dataset, tmp_path, native, optimizer):
+def test_a_killed_native_training_continues_bit_by_bit(dataset, tmp_path, native, optimizer):
     whole = train(dataset, job(tmp_path / "whole", native="on", optimizer=optimizer), model=WIDE)
 
     def kill(point):
@@ -68,14 +68,14 @@ def test_a_killed_native_training_goes_on_bit_by_bit(dataset, tmp_path, native, 
     assert resumed.metrics == whole.metrics
 
 
-def test_a_training_begun_by_another_path_begins_anew_and_says_so(dataset, tmp_path, native, caplog):
+def test_a_training_begun_with_another_path_starts_again_and_logs_it(dataset, tmp_path, native, caplog):
     def kill(point):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         train(dataset, job(tmp_path / "killed", native="off"), kill, model=WIDE)
     resumed = train(dataset, job(tmp_path / "killed", native="on"), model=WIDE)
-    assert "begun by torch float32, begins anew by native float32" in caplog.text
+    assert "begun with torch float32, starts again with native float32" in caplog.text
     assert losses(resumed) == losses(train(dataset, job(tmp_path / "whole", native="on"), model=WIDE))
 
 
@@ -95,7 +95,7 @@ def test_a_native_loss_that_is_not_finite_ends_the_training(dataset, tmp_path, n
         train(dataset, chosen, model=dataclasses.replace(WIDE, batch_norm=False))
 
 
-# ---- where it cannot be had
+# ---- without native code
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_without_a_build_pytorch_trains_and_says_so_once(dataset, tmp_path, fresh, monkeypatch, caplog, case):
+def test_without_a_build_pytorch_trains_and_logs_it_once(dataset, tmp_path, fresh, monkeypatch, caplog, case):
     text, reason = REFUSALS[case]
     monkeypatch.setattr(build, "SECONDS", 1)
     if case == "no compiler":
@@ -141,14 +141,14 @@ def test_without_a_build_pytorch_trains_and_says_so_once(dataset, tmp_path, fres
     outcome = train(dataset, job(tmp_path / "run", epochs=1), model=WIDE)
     choose_path(WIDE, CPU)
     assert outcome.facts.path == "torch float32"
-    (said,) = [record.message for record in caplog.records if "PyTorch computes" in record.message]
+    (said,) = [record.message for record in caplog.records if "PyTorch is used" in record.message]
     assert reason.replace("FOLDER", str(fresh)) in said
     with pytest.raises(SettingError, match=r"train\.native=on: .*; use train\.native=auto"):
         choose_path(WIDE, CPU, "on")
     assert [path for path in fresh.glob("*") if path.suffix == ".partial"] == []
 
 
-def test_on_names_what_stands_in_the_way(fresh, cache, monkeypatch):
+def test_native_on_says_why_native_code_is_not_available(fresh, cache, monkeypatch):
     monkeypatch.setenv(build.FOLDER, str(cache))
     with pytest.raises(SettingError, match=r"model\.channels=33 .* multiples of"):
         choose_path(dataclasses.replace(WIDE, channels=33), CPU, "on")
@@ -211,7 +211,7 @@ def _build_in(folder: str, compiler: str) -> str:
     return str(build.build())
 
 
-def test_processes_that_meet_build_once(fresh, tmp_path):
+def test_processes_that_start_together_build_once(fresh, tmp_path):
     real = shutil.which("cc")
     if real is None:
         pytest.skip("no C compiler")
@@ -224,7 +224,7 @@ def test_processes_that_meet_build_once(fresh, tmp_path):
     assert sorted(path.suffix for path in fresh.iterdir()) == [".lock", ".so"]
 
 
-def test_ziglang_is_the_compiler_where_there_is_no_other(monkeypatch):
+def test_ziglang_is_the_compiler_if_there_is_no_other(monkeypatch):
     monkeypatch.delenv(build.COMPILER, raising=False)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: object())
@@ -248,5 +248,5 @@ def test_a_result_of_another_path_is_trained_again(run, tmp_path, monkeypatch):
     monkeypatch.setenv(build.COMPILER, "/nowhere/cc")
     told = run("train", *overrides).stderr
     assert re.search("computed by native (float32|bfloat16), here it would be torch float32; trained again here", told)
-    assert "PyTorch computes" in told
+    assert "PyTorch is used" in told
     assert "trained before" in run("train", *overrides).stderr

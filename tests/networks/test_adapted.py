@@ -1,4 +1,4 @@
-"""The protocol that every network keeps: its frames, padding, and statistics."""
+"""The protocol of networks: frames, padding and statistics."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_network_that_breaks_the_protocol_is_refused(module, kind):
         ("model.repeats=[2,1,2,1,1,1,1,2]",),
     ],
 )
-def test_bonitos_network_keeps_the_protocol_and_sees_as_far_as_it_says(changed):
+def test_bonitos_network_follows_the_protocol_and_its_receptive_field(changed):
     made = bonito(*changed)
     check_protocol(made)
     made.eval()
@@ -79,7 +79,7 @@ def test_hidden_frames_stay_out_of_the_statistics_of_batch_normalisation():
     torch.testing.assert_close(masked.eval()(x), plain.eval()(x))
 
 
-def test_a_read_called_in_chunks_is_called_as_a_whole():
+def test_a_read_called_in_chunks_equals_a_whole_call():
     made = bonito()
     signal = np.random.default_rng(0).standard_normal(20 * margin(made)).astype(np.float32)
     whole = Caller(made, len(signal) * 2, 1, "greedy")

@@ -1,4 +1,4 @@
-"""Bonito's network and recipe: trained, swept, called with, exported, and searched for."""
+"""Bonito's network and recipe: training, sweeps, basecalls, export and search."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_plan_of_another_network_is_refused_before_anything_runs(folder):
         search("model=bonito_ctc_small", "plan=[lr_adamw,dilation]")
     with pytest.raises(ConfigCompositionException) as raised:
         swept("stage=padding")
-    assert "model.batch_norm: this network has no such key; it is RawCTCNet's" in str(readable(raised.value))
+    assert "model.batch_norm: this network has no such key, only RawCTCNet has" in str(readable(raised.value))
     assert not (folder / "outputs/optuna.db").exists()
 
 

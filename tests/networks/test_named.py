@@ -44,7 +44,7 @@ def test_a_class_that_is_not_allowed_is_never_imported(module):
     with pytest.raises(SettingError, match=r"may not be imported; if you trust its code, allow it with 'networks=\[net_"):
         named.model_settings(section(target), [])
     with pytest.raises(SettingError, match="may not be imported"):
-        named.model_settings(section(target), [target[:3], target.partition(".")[0] + "x"])  # names of modules, not of letters
+        named.model_settings(section(target), [target[:3], target.partition(".")[0] + "x"])  # a list of modules, not a text
     for wrong in (target.partition(".")[0], None):
         with pytest.raises(SettingError, match="must be a list, as in"):
             named.model_settings(section(target), wrong)
@@ -63,7 +63,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_what_is_wrong_with_a_class_is_said_before_any_training(module, kind):
+def test_a_wrong_class_is_refused_before_any_training(module, kind):
     body, name, words = BROKEN[kind]
     target = f"{module(body).partition('.')[0]}.{name}"
     with pytest.raises(SettingError, match=words):
@@ -84,7 +84,7 @@ def test_settings_are_checked_by_the_types_and_rules_of_the_class(module):
         ({"width": 4, "kind": "a"}, "model.width=4: must be odd"),
         ({"width": 5, "kind": "c"}, "model.kind=c: must be one of a, b"),
         ({"width": 5}, "model.kind: must be given"),
-        ({"width": 5, "kind": "a", "depth": 1}, "model.depth: unknown key; known are _target_, name, width, kind"),
+        ({"width": 5, "kind": "a", "depth": 1}, "model.depth: unknown key; known keys are _target_, name, width, kind"),
     ):
         node = {key: value for key, value in section(target, **wrong).items() if key != "width" or "width" in wrong}
         with pytest.raises(SettingError, match=words):
@@ -103,7 +103,7 @@ def test_the_code_of_a_network_is_part_of_a_runs_identity(module, tmp_path):
     assert run_id(SMALLEST.replace("relu", "tanh")) != first
 
 
-def test_a_checkpoint_brings_no_code_along(folder, module, dataset):
+def test_a_checkpoint_contains_no_code(folder, module, dataset):
     target = module(SMALLEST)
     allowed = [target.partition(".")[0]]
     made = build(named.model_settings(section(target), allowed), dataset.alphabet, 3)

@@ -42,9 +42,9 @@ def study_of(name: str, values: dict[tuple, list[float]], keys: tuple[str, ...],
     """A finished study: losses of each point by seed.
 
     Args:
-        name: of the stage.
+        name: name of the stage.
         values: losses at seeds 1, 2, ... by the point's values.
-        keys: what is swept.
+        keys: the swept keys.
         record: further fields of the study's record.
     """
     open_storage.cache_clear()
@@ -110,14 +110,14 @@ def test_a_grid_has_a_mark_for_each_point_and_fills_each_choice_at_its_best(fold
     assert figure["layout"]["xaxis"]["categoryarray"] == ["4", "32"]  # from small to large, whatever the order of the grid
 
 
-def test_where_speed_is_asked_the_figure_shows_what_is_compared(folder):
+def test_the_figure_of_a_stage_about_speed_shows_areas(folder):
     study = study_of("batch_norm", CLEAR, ("padding",), choice="padding", measure="area_under_curve")
     figure = stage_figure(facts_of(study)).to_plotly_json()
     assert figure["layout"]["yaxis"]["title"]["text"] == "mean loss along the way (nats per base)"
     assert list(figure["data"][1]["y"]) == pytest.approx([2.25, 2.05033], abs=1e-5)
 
 
-def test_of_many_points_the_best_are_shown(folder):
+def test_a_figure_of_many_points_shows_the_best(folder):
     study = study_of("none", {(i / 1000,): [1 + i / 100] for i in range(1, MOST + 5)}, ("optimizer.lr",))
     figure = stage_figure(facts_of(study)).to_plotly_json()
     assert len(figure["layout"]["xaxis"]["categoryarray"]) == MOST
@@ -125,7 +125,7 @@ def test_of_many_points_the_best_are_shown(folder):
     assert max(figure["data"][1]["y"]) == pytest.approx(1 + MOST / 100)
 
 
-def test_a_note_tells_question_answer_doubts_and_command(folder):
+def test_a_note_has_question_answer_certainty_and_command(folder):
     fixed = {"model.batch_norm": "model.batch_norm=true", "optimizer": "optimizer=adam", "threads": "threads=1",
              "seed": "seed=1", "experiment": "experiment=x",
              "optimizer.lr": "optimizer.lr='${rate:0.1,${stage.rate_factor}}'"}  # fmt: skip
@@ -141,10 +141,10 @@ def test_a_note_tells_question_answer_doubts_and_command(folder):
     assert "- optimizer=adam from trial 3 of tiny/lr/x" in told
     assert told.endswith("**Run it again:** `python -m basecaller.train -m stage=padding padding=off,on`")
     one = study_of("one", {of: losses[:1] for of, losses in CLEAR.items()}, ("padding",), choice="padding")
-    assert "**How sure:** Not known: a single seed says nothing of the noise." in note_of(facts_of(one))
+    assert "**How sure:** Not known: a single seed does not show the noise." in note_of(facts_of(one))
 
 
-def test_what_has_not_changed_is_not_written_again(folder, monkeypatch):
+def test_unchanged_notes_and_figures_are_not_written_again(folder, monkeypatch):
     study = study_of("padding", CLEAR, ("padding",), choice="padding", question="Does it hurt?")
     show_study(study)
     first = study_attributes(study)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.mark.slow
-def test_the_optimizer_has_a_verdict_of_its_own():
+def test_the_optimizer_has_its_own_verdict():
     adam = {0.004: [1.00, 1.10, 1.05], 0.002: [1.10, 1.21, 1.14], 0.001: [1.3]}
     adamax = {0.008: [1.20, 1.31, 1.25], 0.004: [1.30, 1.41, 1.35], 0.001: [1.4]}
     made = {"lr_adam": lr_stage("lr_adam{o}", adam), "lr_adamax": lr_stage("lr_adamax{o}", adamax)}
@@ -43,7 +43,7 @@ def test_the_optimizer_has_a_verdict_of_its_own():
 
 
 @pytest.mark.slow
-def test_a_stage_that_asks_about_speed_compares_areas_and_hands_losses_on(folder):
+def test_a_stage_about_speed_compares_areas_and_reports_losses(folder):
     given = ("stage=batch_norm", "padding=on", "search.replicates=2", "threads=1")
     with hydra_app() as app:
         name = app.multirun("config", run_job, [*GIVEN, *given], with_log_configuration=False)
@@ -60,7 +60,7 @@ def test_a_stage_that_asks_about_speed_compares_areas_and_hands_losses_on(folder
     assert "may go unseen" in facts.verdict.text or facts.verdict.kind == "clear"
 
 
-def test_every_choice_is_held_against_the_winner_over_the_seeds_that_both_have():
+def test_every_choice_is_compared_with_the_winner_over_shared_seeds():
     values = {"off": [1.0, 1.1, 1.2], "on": [1.1, 1.3, 1.2], "masked": [1.5]}
     params = {name: {"padding": 1.0 + place} for place, name in enumerate(values)}
     study = study_of("choices", values, params, "padding")
@@ -70,7 +70,7 @@ def test_every_choice_is_held_against_the_winner_over_the_seeds_that_both_have()
     assert (on.difference, on.nearest, on.seeds) == (pytest.approx(0.1), True, 3)
     assert (on.difference, on.low, on.high) == (stand.conclusion.margin, *stand.conclusion.interval)  # as the verdict says
     assert (masked.difference, masked.nearest, masked.seeds) == (pytest.approx(0.5), False, 1)
-    assert masked.high - masked.low > on.high - on.low  # at one seed less is known
+    assert masked.high - masked.low > on.high - on.low  # fewer shared seeds give a wider interval
     alone = study_of("choices at one seed", {"off": [1.0], "on": [1.1]}, {"off": params["off"], "on": params["on"]}, "padding")
     assert [(choice.low, choice.high) for choice in choice_facts(standing(alone))] == [(None, None)] * 2
 
@@ -85,7 +85,7 @@ def test_choices_are_compared_by_what_the_stage_measures(folder):
     assert (on.wins, off.nearest, off.difference) == (True, True, pytest.approx(0.2))
 
 
-def test_without_a_choice_every_point_is_one(folder):
+def test_without_a_choice_every_point_is_a_choice(folder):
     params = {"a": {"x": 1.0, "y": 2.0}, "b": {"x": 3.0, "y": 2.0}}
     stand = standing(study_of("points", {"a": [1.0, 1.1], "b": [1.2, 1.3]}, params, None))
     assert [choice.label for choice in choice_facts(stand)] == ["x 1 y 2", "x 3 y 2"]

@@ -1,4 +1,4 @@
-"""The figure of a stage is the one that its grid asks for, and shows what was measured."""
+"""The figure of a stage suits its grid, and shows the measured values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def stage(name: str, points: list[PointFacts]) -> StageFacts:
 
 
 def texts(svg: str) -> list[str]:
-    """What is written in a figure: Matplotlib draws letters as paths, each text below a comment that has it."""
+    """The texts of a figure: Matplotlib draws letters as paths, below a comment with the text."""
     parser = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True))
     found = ElementTree.fromstring(svg, parser).iter(ElementTree.Comment)
     return [" ".join(comment.text.split()) for comment in found]
@@ -71,20 +71,20 @@ def test_a_few_choices_show_their_learning_curves_and_many_their_spread():
     assert caption.startswith("Grey: single seeds")
 
 
-def test_nothing_measured_is_no_figure():
+def test_a_stage_without_values_has_no_figure():
     assert figure_of(stage("padding", [point({"padding": "on"}, None, "open")]), []) is None
     assert overview([stage("padding", [point({"padding": "on"}, None)])]) is None
     assert overview([stage("padding", [point({"padding": "on"}, 1.0)])]) is None
 
 
-def test_the_search_at_a_glance_has_every_stage_that_has_a_winner():
+def test_the_overview_has_every_stage_with_a_winner():
     stages = [stage(name, [point({"padding": "on"}, mean)]) for name, mean in (("one", 1.5), ("two", None), ("three", 1.2))]
     written = texts(overview(stages))
     assert {"one", "three"} <= set(written)
     assert "two" not in written
 
 
-def test_a_figure_is_the_same_bytes_whenever_it_is_drawn():
+def test_a_figure_is_drawn_reproducibly():
     grid = [point({"a": a, "b": b}, a + b) for a in (1.0, 2.0) for b in (1.0, 2.0)]
     first, again = (figure_of(dataclasses.replace(stage("x", grid), note=note), [])[0] for note in ("", "drawn anew"))
     assert first == again

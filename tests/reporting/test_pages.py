@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("folder")
 
 
 class Page(HTMLParser):
-    """What a page is made of: its elements in order with their attributes, those of each one's own, and what is wrong."""
+    """The elements of a page in order, with their attributes, and the errors in its structure."""
 
     VOID = frozenset({"meta", "br", "link", "input", "img", "hr"})
     OPTIONAL = frozenset({"tr", "td", "th", "p"})
@@ -53,7 +53,7 @@ class Page(HTMLParser):
 
 
 def contrast(a: str, b: str) -> float:
-    """Of two colours, by the Web Content Accessibility Guidelines 2.2."""
+    """Contrast of two colours, by the Web Content Accessibility Guidelines 2.2."""
 
     def luminance(colour: str) -> float:
         digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
@@ -66,7 +66,7 @@ def contrast(a: str, b: str) -> float:
 
 
 @pytest.mark.slow
-def test_the_page_reads_on_a_phone_on_paper_and_aloud(folder):
+def test_the_page_suits_phones_paper_and_screen_readers(folder):
     search("search.finalists=3", "search.finalist_budget=2").run()
     facts, html, markdown = report(folder)
     page = Page(html)
@@ -104,5 +104,5 @@ def test_the_page_reads_on_a_phone_on_paper_and_aloud(folder):
     told = next(label for label in labels if label.startswith("padding, "))
     (loser,) = [choice for choice in facts["stages"][0]["choices"] if not choice["wins"]]
     assert f"{loser['label']} {loser['difference']:+.4f}" in told
-    assert f"| {loser['label']} | {loser['difference']:+.4f} |" in markdown.partition("## The chain")[0]
+    assert f"| {loser['label']} | {loser['difference']:+.4f} |" in markdown.partition("## The stages")[0]
     assert any("untuned defaults, validation" in label for label in labels)

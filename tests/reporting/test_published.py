@@ -1,4 +1,4 @@
-"""What the report says of the published run."""
+"""The report's comparison with the published run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def claims(stages: Mapping[str, optuna.Study], why: bool = False) -> dict[str, s
     return {claim.text: claim.why if why else claim.answer for claim in against_published(stands, facts).claims}
 
 
-def test_published_conclusions_are_answered_by_what_was_measured():
+def test_published_conclusions_are_answered_by_measurements():
     text = "Batch norm brings a huge gain in convergence speed: keep it."
     params = {"no": {"model.batch_norm": False}, "yes": {"model.batch_norm": True}}
 
@@ -32,7 +32,7 @@ def test_published_conclusions_are_answered_by_what_was_measured():
         return claims({"batch_norm": study_of(f"bn{no}{yes}", {"no": no, "yes": yes}, params, "model.batch_norm")})[text]
 
     assert answer([1.2, 1.3, 1.25], [1.0, 1.1, 1.05]) == "supported"
-    assert answer([1.2, 1.3, 1.25], [1.2, 1.301, 1.249]) == "contradicted"  # a huge gain would have shown
+    assert answer([1.2, 1.3, 1.25], [1.2, 1.301, 1.249]) == "contradicted"  # a huge gain would be visible
     assert answer([1.2, 1.3, 1.25], [1.0, 1.4, 1.1]) == "cannot tell"
     assert answer([1.2], [1.0]) == "cannot tell"
     assert set(claims({}).values()) == {"cannot tell"}
@@ -47,7 +47,7 @@ def test_a_small_benefit_of_padding_must_be_known_to_be_small():
 
     assert answer([1.0, 1.1, 1.05], [1.001, 1.099, 1.05]) == "supported"
     assert answer([1.0, 1.1, 1.05], [1.2, 1.299, 1.251]) == "contradicted"
-    assert answer([1.0, 1.2, 1.05], [1.1, 1.0, 1.15]) == "cannot tell"  # no difference shows, and a large one may be there
+    assert answer([1.0, 1.2, 1.05], [1.1, 1.0, 1.15]) == "cannot tell"  # no visible difference, but a large one is possible
 
 
 @pytest.mark.slow
@@ -67,7 +67,7 @@ def test_optimizers_are_compared_with_the_noise_of_all_their_stages():
         "supported",
         "supported",
     ]
-    # one seed, less behind than the noise that the other points show
+    # one seed, behind by less than the noise of the other points
     assert told({0.0005: [1.01], 0.001: [1.005, 1.20, 1.15], 0.002: [1.00, 1.16, 1.02]}) == [
         "cannot tell",
         "cannot tell",
@@ -80,7 +80,7 @@ def test_optimizers_are_compared_with_the_noise_of_all_their_stages():
     ]
 
 
-def test_the_published_table_has_ours_beside_it():
+def test_the_published_table_has_our_numbers_beside_it():
     settings = {f"optimizer.lr={entry[0]['optimizer.lr']}": entry[0] for entry in LOSSES["lr_adam"]}
     study = study_of("lr_adam", {point: [1.0, 1.2] for point in settings}, settings, "optimizer.lr")
     rows = against_published({"lr_adam": standing(study)}, []).rows
@@ -123,7 +123,7 @@ def test_claims_refuse_stages_in_which_something_else_differed():
         ({1.0: 1.10, 0.5: 1.1, 0.25: 1.0}, {1.0: 0.9, 0.5: 1.1, 0.25: 1.2}, "cannot tell"),  # nothing lower was run
     ],
 )
-def test_larger_models_want_smaller_rates_where_the_data_say_so(small, large, answer):
+def test_larger_models_want_smaller_rates_if_the_data_say_so(small, large, answer):
     values, params = {}, {}
     for size, of in ((16.0, small), (128.0, large)):
         for rate, loss in of.items():
@@ -136,7 +136,7 @@ def test_larger_models_want_smaller_rates_where_the_data_say_so(small, large, an
     assert claims({"dilation": study})["Larger models want smaller rates: a larger dilation."] == answer
 
 
-def test_the_published_run_is_shown_only_where_ours_is_of_its_pore_and_stages(folder):
+def test_the_published_run_is_shown_only_for_its_pore_and_stages(folder):
     def applies(study: optuna.Study, name: str = "padding") -> bool:
         return against_published({name: standing(study)}, [stage_facts(name, study, standing(study))]).applies
 

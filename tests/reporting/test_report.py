@@ -30,7 +30,7 @@ def figures(html: str) -> list[ElementTree.Element]:
     return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", html, re.DOTALL)]
 
 
-def test_a_finished_search_is_told_whole(folder, run: Command):
+def test_a_finished_search_is_reported_completely(folder, run: Command):
     search().run()
     facts, html, markdown = report(folder)
     assert [stage["name"] for stage in facts["stages"]] == [*PLAN, "headline"]
@@ -54,14 +54,14 @@ def test_a_finished_search_is_told_whole(folder, run: Command):
     taken = [t for stage in facts["stages"] for t in stage["trials"] if t["taken_over"]]
     assert len(facts["taken_over"]) == len(taken) >= 2  # padding's winner is half of the batch-norm stage
     asked_of_choices = [stage for stage in facts["stages"] if len(stage["choices"]) > 1]
-    assert len(figures(html)) == len(asked_of_choices) + 2 + len(PLAN)  # how the winner learned, and the chain
+    assert len(figures(html)) == len(asked_of_choices) + 2 + len(PLAN)  # how the winner learned, and the stages
     assert "http://" not in html.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     )
     assert "src=" not in html  # one file, nothing fetched
-    assert any(stage["guessing"] for stage in facts["stages"])  # so few chunks teach nothing
+    assert any(stage["guessing"] for stage in facts["stages"])  # a network learns nothing from so few chunks
     (line,) = facts["data"]
-    assert "chunks to train on: a network learns so few by heart" in line
+    assert "chunks to train on: a network memorises so few" in line
     assert line in html
     assert line in markdown
     shown = run("report").stdout
@@ -113,7 +113,7 @@ def test_failures_are_shown_with_their_reason(folder):
     assert "lower optimizer.lr" in html
 
 
-def test_nothing_run_is_one_message_and_makes_no_file(tmp_path, run: Command):
+def test_a_report_of_nothing_is_one_message_and_makes_no_file(tmp_path, run: Command):
     done = run("report", "experiment=nonesuch", code=2)
     assert "experiment=nonesuch" in done.stderr
     assert not (tmp_path / "outputs").exists()
@@ -130,7 +130,7 @@ def test_a_watched_report_follows_the_search_and_ends_with_it(folder, monkeypatc
         seen.append(seconds)
         page = (where / "report.html").read_text()
         assert '<meta http-equiv="refresh" content="10">' in page
-        assert "The search runs: 2 of about" in page or len(seen) > 1
+        assert "The search is running: 2 of about" in page or len(seen) > 1
         assert 'id="padding"' in page
         if len(seen) == 2:
             made._save(report=False, state="finished")
@@ -145,7 +145,7 @@ def test_a_watched_report_follows_the_search_and_ends_with_it(folder, monkeypatc
 
 @pytest.mark.slow
 def test_a_served_report_stays_after_the_search_has_ended(call: Command, monkeypatch):
-    """A page that is open loads itself once more, up to ten seconds later."""
+    """An open page reloads itself once more, up to ten seconds later."""
     made = search()
     made.run_stage("padding")
     made._save(report=False, state="finished")
@@ -166,7 +166,7 @@ def test_a_served_report_stays_after_the_search_has_ended(call: Command, monkeyp
 
 
 @pytest.mark.slow
-def test_a_search_that_fails_ends_the_watching(folder, monkeypatch):
+def test_a_failing_search_ends_the_watching(folder, monkeypatch):
     made = search()
     monkeypatch.setattr(made, "first_round", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):

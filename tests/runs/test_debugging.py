@@ -70,12 +70,12 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("text", HIDDEN)
-def test_what_is_shown_has_no_secrets(text):
+def test_shown_configs_have_no_secrets(text):
     assert shown([{"key": text}]) == [{"key": HIDDEN[text]}]
 
 
 @pytest.mark.usefixtures("folder")
-def test_overfit_stops_once_a_batch_is_learned_and_says_if_it_never_is():
+def test_overfit_stops_once_a_batch_is_memorised_and_fails_if_it_never_is():
     job = job_of("debug=overfit", "model.channels=16", "model.skip_channels=16", "optimizer.lr=0.01", "padding=masked")
     assert job.settings.experiment == "debug"
     assert overfit(job, 0.5) < 0.5
@@ -118,7 +118,7 @@ def test_a_debug_run_is_kept_apart_from_results(name):
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("name", ["overfit", "profile"])
-def test_what_debugs_one_training_is_no_sweep(name):
+def test_debug_runs_of_one_training_cannot_be_swept(name):
     with pytest.raises(SettingError, match=f"debug={name} is for one training"):
         sweep(f"debug={name}", "optimizer.lr=0.01,0.001")
 
@@ -164,7 +164,7 @@ def own(tmp_path: Path) -> Path:
     return place
 
 
-def test_configs_of_ones_own_serve_every_command(run: Command, tmp_path: Path, own: Path):
+def test_your_own_configs_work_with_every_command(run: Command, tmp_path: Path, own: Path):
     given = [f"--config-dir={own}", "data=few", *(line for line in TINY if not line.startswith(("data.", "model.")))]
     run("train", *given, "model=wide")
     run("train", "-m", *given, "stage=size")
@@ -183,7 +183,7 @@ def test_configs_of_ones_own_serve_every_command(run: Command, tmp_path: Path, o
     [
         (
             ["plan=[size]", "search.winner.model=nonesuch"],
-            "search.winner: model=nonesuch: no such option; there are",
+            "search.winner: model=nonesuch: no such option; options are",
         ),
         (
             ["plan=[padding,batch_norm]", "search.winner.model=bonito_ctc"],
@@ -192,7 +192,7 @@ def test_configs_of_ones_own_serve_every_command(run: Command, tmp_path: Path, o
         (["plan=[size]", "search.winner.model=wide", "search.winner.train.epoch=3"], "search.winner.train.epoch: unknown key"),
     ],
 )
-def test_a_network_that_the_winner_cannot_have_is_refused_before_anything_runs(run: Command, tmp_path, own, arguments, message):
+def test_an_impossible_network_of_the_winner_is_refused_before_anything_runs(run: Command, tmp_path, own, arguments, message):
     refused = run("search", f"--config-dir={own}", "data=few", *arguments, code=2)
     assert message in refused.stderr
     assert not (tmp_path / "outputs").exists()

@@ -1,4 +1,4 @@
-"""The folder of a run: what is taken over from it, what is gone on from, and what is begun anew."""
+"""The folder of a run: which trainings are reused, continued or started again."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def job(*overrides: str) -> Job:
 
 
 def trained(*overrides: str) -> tuple[Result, list[int]]:
-    """What a training gave, and the updates of all points of the curve that it told."""
+    """The result of a training, and the updates of all points that it reported."""
     told = []
     return train(job(*overrides), lambda point: told.append(point.updates)), told
 
 
-def test_a_finished_run_is_told_again_and_not_trained_again():
+def test_a_finished_run_is_read_and_not_trained_again():
     first, told = trained()
     assert not first.taken_over
     assert {path.name for path in WHERE.iterdir()} >= {
@@ -51,7 +51,7 @@ def test_another_training_empties_the_folder():
     assert json.loads((WHERE / "run.json").read_text()) == {"run_id": job("seed=2").run_id}
 
 
-def test_a_run_that_shall_not_resume_begins_anew():
+def test_a_run_without_resume_starts_again():
     trained()
     folder = RunFolder(job("train.resume=false"))
     assert folder.finished() is None
@@ -61,7 +61,7 @@ def test_a_run_that_shall_not_resume_begins_anew():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", ["no finite loss", "another path", "damaged", "of somebody else"])
-def test_a_result_that_cannot_be_taken_over_is_not(change, caplog):
+def test_a_result_that_cannot_be_reused_is_not(change, caplog):
     trained()
     found = json.loads((WHERE / "result.json").read_text())
     if change == "no finite loss":
@@ -77,5 +77,5 @@ def test_a_result_that_cannot_be_taken_over_is_not(change, caplog):
     folder.take()
     told = "run: computed by native float32, here it would be torch float32; trained again here"
     assert (told in caplog.messages) == (change == "another path")
-    assert (WHERE / "last.pt").exists() == (change != "of somebody else")  # to go on from
+    assert (WHERE / "last.pt").exists() == (change != "of somebody else")  # it can be resumed
     assert RunFolder(job()).finished() is None

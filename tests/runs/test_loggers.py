@@ -1,4 +1,4 @@
-"""Loggers, read back with each one's own reader: every point once, also after a kill; and none of them can harm a training."""
+"""Loggers, read back with their own readers: every point once, also after a kill; and none of them can harm a training."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ TRACKERS = [pytest.param(name, marks=needed) for name, needed in {
 }.items()]  # fmt: skip
 
 Points = dict[str, list[tuple[int, float]]]
-"""By metric: updates and value of every point, as logged."""
+"""Updates and value of every point by metric, as logged."""
 
 
 def job_of(*overrides: str) -> Job:
@@ -90,10 +90,10 @@ def read_mlflow() -> tuple[list[Points], list[dict[str, Any]]]:
 
 
 def leveldb_records(data: bytes) -> Iterator[bytes]:
-    """Of W&B's files: seven bytes, then LevelDB's log format, https://github.com/google/leveldb/blob/main/doc/log_format.md."""
+    """Records of W&B's files: seven bytes, then LevelDB's format, https://github.com/google/leveldb/blob/main/doc/log_format.md."""
     at, whole = 7, b""
     while at + 7 <= len(data):
-        if (left := 32768 - at % 32768) < 7:  # the rest of a block is no header
+        if (left := 32768 - at % 32768) < 7:  # the rest of a block is too short for a header
             at += left
             continue
         length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
@@ -117,7 +117,7 @@ def wandb_records(file: Path) -> list[Any]:
 
 
 def read_wandb() -> tuple[list[Points], list[dict[str, Any]]]:
-    """Of the files that W&B writes offline; several folders may belong to one run."""
+    """Reads the files that W&B writes offline; several folders may belong to one run."""
     found: dict[str, tuple[Points, dict[str, Any]]] = {}
     for file in sorted(Path("outputs/tiny/wandb").glob("offline-run-*/run-*.wandb")):
         points, settings = found.setdefault(file.stem, ({}, {}))
@@ -145,7 +145,7 @@ def assert_logged(points: Points, result: Result) -> None:
 
 
 class Killed(BaseException):
-    """In place of a kill: nothing catches it."""
+    """Stands for a kill: nothing catches it."""
 
 
 def killed_after(count: int):
@@ -161,9 +161,9 @@ def killed_after(count: int):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRACKERS)
-def test_a_killed_training_goes_on_in_its_run_and_repeats_no_point(name):
+def test_a_killed_training_continues_in_its_run_and_repeats_no_point(name):
     job = job_of(f"logger={name}")
-    for count in (1, 3):  # also killed again after the points of the first run were told once more
+    for count in (1, 3):  # also if it is killed again after repeating the points of the first run
         with pytest.raises(Killed):
             train(job, killed_after(count))
         if name == "wandb":
@@ -178,8 +178,8 @@ def test_a_killed_training_goes_on_in_its_run_and_repeats_no_point(name):
 
 
 @pytest.mark.parametrize("name", TRACKERS)
-def test_a_training_that_is_begun_anew_leaves_no_point_of_the_first(name, monkeypatch):
-    """As where a GPU goes on with what a CPU began: the checkpoint is not used."""
+def test_a_training_that_starts_again_leaves_no_earlier_point(name, monkeypatch):
+    """As if a GPU continued what a CPU began: the checkpoint is not used."""
     job = job_of(f"logger={name}")
     with pytest.raises(Killed):
         train(job, killed_after(2))
@@ -198,7 +198,7 @@ def test_a_training_that_is_begun_anew_leaves_no_point_of_the_first(name, monkey
     assert_logged(max(found, key=lambda points: len(points["val/loss"])), result)  # W&B and MLflow keep the first one's run
 
 
-def test_a_result_taken_over_is_not_logged_and_says_so(caplog):
+def test_a_reused_result_is_not_logged_again(caplog):
     train(job_of())
     with caplog.at_level(logging.INFO):
         assert train(job_of("logger=csv")).taken_over
@@ -206,7 +206,7 @@ def test_a_result_taken_over_is_not_logged_and_says_so(caplog):
     assert not Path("outputs/tiny/csv").exists()
 
 
-def test_loggers_are_no_part_of_a_result(tmp_path):
+def test_loggers_are_not_part_of_a_result(tmp_path):
     plain = train(job_of())
     logged = job_of("logger=[csv,tensorboard]", "train.resume=false")
     assert logged.run_id == job_of().run_id
@@ -216,14 +216,14 @@ def test_loggers_are_no_part_of_a_result(tmp_path):
 
 
 @pytest.mark.parametrize("broken", ["__init__", "log", "close"])
-def test_a_logger_that_fails_costs_one_warning_and_not_the_training(monkeypatch, caplog, broken):
+def test_a_failing_logger_gives_one_warning_and_the_training_continues(monkeypatch, caplog, broken):
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(CsvLogger, broken, full)
     result = train(job_of("logger=[csv,tensorboard]"))
     warnings = [record.getMessage() for record in caplog.records if "logger=" in record.getMessage()]
-    assert warnings == ["logger=csv: [Errno 28] No space left on device; the training goes on without it"]
+    assert warnings == ["logger=csv: [Errno 28] No space left on device; the training continues without it"]
     (points,), _ = read_tensorboard()
     assert_logged(points, result)
 
@@ -239,7 +239,7 @@ def test_an_error_of_a_server_shows_no_password(monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("name", [name for name, kind in LOGGERS.items() if kind.package])
-def test_a_missing_package_is_one_error_that_names_the_extra(monkeypatch, name, folder):
+def test_the_error_about_a_missing_package_names_the_extra(monkeypatch, name, folder):
     monkeypatch.setattr("basecaller.loggers.settings.find_spec", lambda package: None)
     with pytest.raises(SettingError, match=rf"logger={name}: needs {name}: .*pip install 'basecaller\[{name}\]'"):
         compose_config([f"logger={name}"])
@@ -248,7 +248,7 @@ def test_a_missing_package_is_one_error_that_names_the_extra(monkeypatch, name, 
     assert not list(folder.iterdir())
 
 
-def test_a_folder_of_a_packages_name_is_no_package(folder, monkeypatch):
+def test_a_folder_with_the_name_of_a_package_is_not_a_package(folder, monkeypatch):
     """W&B's own folder wandb/, in the folder where the command is typed."""
     (folder / "loggers_test_package").mkdir()
     monkeypatch.syspath_prepend(str(folder))
@@ -259,7 +259,7 @@ def test_a_folder_of_a_packages_name_is_no_package(folder, monkeypatch):
 
 
 WRONG = {
-    "an unknown logger": (["logger=nonesuch"], "logger=nonesuch: no such option; there are csv, mlflow, none"),
+    "an unknown logger": (["logger=nonesuch"], "logger=nonesuch: no such option; options are csv, mlflow, none"),
     "a key of a logger that is not chosen": (["logger.mlflow.uri=x"], "this logger is not chosen; add logger=mlflow"),
     "an unknown key": (["logger=csv", "logger.csv.foldr=x"], "logger.csv.foldr: unknown key; did you mean logger.csv.folder?"),
     "another mode": (["logger=wandb", "logger.wandb.mode=on"], "logger.wandb.mode=on: must be one of offline, online"),
@@ -321,7 +321,7 @@ def test_wandb_starts_in_the_mode_of_its_key(monkeypatch, overrides, mode, resum
     started.return_value.finish.assert_called_once_with(exit_code=0)
 
 
-def test_a_password_of_a_tracking_server_is_kept_nowhere():
+def test_a_password_of_a_tracking_server_is_stored_nowhere():
     job = job_of("logger=mlflow", "logger.mlflow.uri=https://me:secret@host/x")
     assert job.settings.logger["mlflow"].uri == "https://me:secret@host/x"
     assert job.config["logger"]["mlflow"]["uri"] == "https://me:***@host/x"

@@ -43,7 +43,7 @@ def test_every_trial_of_the_first_round_is_listed():
 
 
 @pytest.mark.slow
-def test_later_rounds_and_finalists_are_told_where_there_are_any():
+def test_later_rounds_and_finalists_are_listed_if_there_are_any():
     text = shown("search.rounds=3", "search.finalists=4", "search.finalist_seeds=2", "search.headline_seeds=1")
     assert "up to 2 more round(s)" in text
     assert "up to 4 finalists at 2 seed(s)" in text

@@ -1,4 +1,4 @@
-"""How far a search is and when it ends: the forecast, the line, and both in a real search."""
+"""The progress and the expected end of a search: the forecast, the line, and both in a real search."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from tests.conftest import TINY
 LINE = re.compile(r"(\d+) of about (\d+) trials, (\d+) running(; ends about (\w+ )?\d\d:\d\d, in .+)?")
 
 
-def test_the_machine_is_as_slow_as_its_latest_trainings():
+def test_the_latest_trainings_give_the_speed_of_the_machine():
     assert slowness([]) == 1
     assert slowness([Training(1, 2), Training(3, 4)]) == 1.5
-    assert slowness([Training(1, 9)] * 5 + [Training(1, 2)] * RECENT) == 2  # its load was another then
+    assert slowness([Training(1, 9)] * 5 + [Training(1, 2)] * RECENT) == 2  # the load was different then
     assert slowness([Training(1, 3)] * 20 + [Training(80, 80)]) == pytest.approx(1.4)  # a long one counts for more
 
 
-def test_what_is_planned_takes_its_turn_on_the_workers():
+def test_planned_trainings_share_the_workers():
     trained = [Training(1, 2)]
     assert seconds_left([], trained, 2) == 0
     assert seconds_left([Planned(4, 10)], trained, 2) == 40
@@ -42,7 +42,7 @@ def test_what_is_planned_takes_its_turn_on_the_workers():
     assert seconds_left([Planned(2, 10, spent=50)], trained, 2) == 0  # late, and about to end
 
 
-def test_the_expected_end_holds_where_later_trainings_are_longer():
+def test_the_expected_end_holds_if_later_trainings_are_longer():
     """A search of 100 trials of 1 s, 50 of 3 s, 6 of 8 s and 2 of 150 s on two workers, on a machine 1.6 times as slow as
     estimated, that pauses for 0.3 s between trainings and varies by a fifth."""
     stages, slow, pause = [(100, 1.0), (50, 3.0), (6, 8.0), (2, 150.0)], 1.6, 0.3
@@ -70,7 +70,7 @@ def test_the_expected_end_holds_where_later_trainings_are_longer():
         (State(10, 2, 300, 3 * 3600), "10 of about 300 trials, 2 running; ends about Thu 00:50, in 3.0 h"),
     ],
 )
-def test_a_line_says_how_far_a_search_is(state, words):
+def test_a_line_shows_the_progress_of_a_search(state, words):
     assert in_words(state, datetime(2026, 11, 25, 21, 50)) == words
 
 
@@ -79,7 +79,7 @@ COMMAND = [*TINY, "plan=[padding,lr_adam]", "model.batch_norm=true", "search.wor
 
 
 @pytest.mark.slow
-def test_what_is_to_come_shrinks_to_nothing(tmp_path: Path, monkeypatch):
+def test_the_remaining_work_shrinks_to_nothing(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     open_storage.cache_clear()
     search = Search(compose_config(COMMAND), COMMAND, Console(quiet=True))
@@ -134,7 +134,7 @@ def test_a_log_has_a_line_at_the_start_of_each_stage(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_on_a_terminal_what_is_printed_takes_the_lines_place(tmp_path: Path):
+def test_output_on_a_terminal_overwrites_the_line(tmp_path: Path):
     process, terminal = pty.fork()
     if process == 0:
         os.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The search around the stages: what is asked again and how, finalists, and what the winner gained."""
+"""The search around the stages: questions that are asked again, finalists, and the gain of the winner."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def search(*overrides: str) -> Search:
     return Search(compose_config(list(overrides)), list(overrides), Console(quiet=True))
 
 
-def test_a_plan_without_the_stages_that_settings_come_from_is_refused_before_anything_runs(folder):
+def test_a_plan_without_stages_that_it_needs_is_refused_before_anything_runs(folder):
     with pytest.raises(SettingError, match=r"winners of padding, batch_norm: .*'plan=\[padding,batch_norm,lr_adam\]'"):
         search("plan=[lr_adam,padding]")
     with pytest.raises(SettingError, match=r"winners of batch_norm: .*', or set model\.batch_norm=\.\.\.$"):
@@ -77,10 +77,10 @@ def test_a_question_is_asked_again_around_the_incumbent_with_the_rate_co_tuned()
     assert lines["optimizer.lr"] == "optimizer.lr='${rate:0.004,${stage.rate_factor}}'"
     assert lines["model.stacks"] == "model.stacks=3"
     assert lines["padding"] == "padding=off"
-    assert not set(read_stage("dilation", []).params) - set(lines)  # nothing is left to an earlier stage
+    assert not set(read_stage("dilation", []).params) - set(lines)  # no setting is taken from an earlier stage
 
 
-def test_the_rate_is_scaled_with_the_batch_where_that_is_swept():
+def test_the_rate_is_scaled_with_the_batch_if_that_is_swept():
     lines = again("batch_size", axes={"data.batch_size": [1, 4, 8, 16, 32]})
     assert lines["data.batch_size"] == "data.batch_size=1,4,8"
     assert lines["optimizer.lr"] == "optimizer.lr='${rate:0.004,${stage.rate_factor},${data.batch_size},4}'"
@@ -92,7 +92,7 @@ def test_a_rate_is_asked_again_by_its_values():
     assert "stage.rate_factor" not in lines
 
 
-def test_what_the_user_set_stays():
+def test_the_users_settings_stay():
     lines = again("dilation", given=("optimizer.lr", "model.stacks"), axes={"model.max_dilation": [16, 32]})
     assert not {"optimizer.lr", "model.stacks", "stage.rate_factor"} & set(lines)
 
@@ -121,7 +121,7 @@ def test_a_sweep_over_candidates_gives_each_of_them_its_own_settings():
     assert leaves(given, ["padding"]) == {"padding.mode": "off"}
 
 
-def test_overrides_say_what_they_were_made_from():
+def test_overrides_compose_to_the_settings_they_were_made_from():
     value = {"a": {"b": 1, "c": [True, None, "it's"]}, "d": 0.001}
     config = compose_config([f"stage.candidates={as_text(value)}"])
     assert OmegaConf.to_container(config.stage.candidates) == value
@@ -139,9 +139,9 @@ def scores(loss: float, *identities: float) -> HeldOutReads:
 TUNED = Candidates({"winner": SETTINGS, "defaults": SETTINGS | {"padding": "on"}}, ("data.reads=300",))
 
 
-def test_the_gain_says_what_it_is_over():
+def test_the_gain_names_what_it_is_relative_to():
     ours, theirs = {1001: scores(0.5, 0.8, 0.9)}, {1001: scores(0.7, 0.7, 0.8)}
-    assert "over the untuned defaults, trained alike" in gain(ours, theirs, TUNED).text  # what it trains on is no setting
+    assert "over the untuned defaults, trained alike" in gain(ours, theirs, TUNED).text  # data is not a setting
     given = ("experiment=x", "data.reads=300", "optimizer=sgd", "data.batch_size=2")
     text = gain(ours, theirs, dataclasses.replace(TUNED, given=given)).text
     assert "over the untuned defaults with your optimizer=sgd, data.batch_size=2, trained alike" in text
@@ -222,7 +222,7 @@ def test_a_search_asks_again_compares_finalists_and_repeats_nothing(tmp_path: Pa
     assert len(files) == 4
     page = (where / "report.html").stat().st_mtime_ns
     run("search", *command)
-    assert (where / "report.html").stat().st_mtime_ns == page  # nothing new is to be said
+    assert (where / "report.html").stat().st_mtime_ns == page  # no new output
     assert {folder.name for folder in (where / "runs").iterdir()} == trained
     assert {path: path.stat().st_mtime_ns for path in files} == files  # tested once
     assert json.loads((where / "report.json").read_text())["winner"] == winner

@@ -1,4 +1,4 @@
-"""Batch sizes that follow each other: what an epoch deals out, and where the learning rate stands."""
+"""Batch sizes that follow each other: the chunks of an epoch, and the learning rate."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_rate_follows_the_batch_and_its_schedule_the_chunks():
     assert rates[15] == pytest.approx(0.05 * 0.5 * (1 + math.cos(2 * math.pi / 3)))
 
 
-def test_one_size_is_what_it_is_without_a_schedule(dataset):
+def test_a_schedule_of_one_size_equals_no_schedule(dataset):
     indices = dataset.indices("train")
     plain, scheduled = BatchPlan(len(indices), 4, None, 2), BatchPlan(len(indices), 4, (4,), 2)
     for epoch in range(2):
@@ -68,6 +68,6 @@ def test_one_size_is_what_it_is_without_a_schedule(dataset):
     (None, "updates", ""), ((32, 8, 1), "epochs", ""), ((), "epochs", "at least 1"), ((8, 0), "epochs", "at least 1"),
     ((8, 1), "updates", "train.budget=epochs"),
 ])  # fmt: skip
-def test_a_wrong_schedule_is_told(schedule, budget, words):
+def test_a_wrong_schedule_is_described(schedule, budget, words):
     assert words in check_schedule(schedule, budget)
     assert bool(words) == bool(check_schedule(schedule, budget))

@@ -1,4 +1,4 @@
-"""Devices: each process its own GPU, and a clear refusal of what is not there."""
+"""Devices: each process has its own GPU, and a missing device is a clear error."""
 
 import encodings.ascii  # noqa: F401  # file locks need it, and another user may not read Python's own folder
 import multiprocessing
@@ -64,7 +64,7 @@ def test_users_of_one_machine_share_its_gpus():
             assert mine.apply(_own_gpu, (folder,)) == "cuda:1"
         release.set()
         other.join()
-        assert other.exitcode == 0  # the first GPU is nobody's now, and its file the other user's
+        assert other.exitcode == 0  # the first GPU is free now, and its file belongs to the other user
         with multiprocessing.get_context("fork").Pool(1, os.setuid, (1234,)) as mine:
             assert mine.apply(_own_gpu, (folder,)) == "cuda:0"
         (Path(folder) / "basecaller-gpu-0.lock").chmod(0o600)
@@ -72,7 +72,7 @@ def test_users_of_one_machine_share_its_gpus():
             assert mine.apply(_own_gpu, (folder,)) == "cuda:1"
 
 
-def test_a_device_that_is_not_there_is_refused():
+def test_a_missing_device_is_refused():
     with pytest.raises(SettingError, match="device=abacus"):
         device.choose_device("abacus")
     if not torch.cuda.is_available():

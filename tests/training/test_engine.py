@@ -1,4 +1,4 @@
-"""Engines: which one computes a network, and label smoothing."""
+"""Engines: the choice for a network, and label smoothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from basecaller.training.engine import TorchEngine, choose_path, smoothing_nats
 from tests.helpers.networks import BONITO, bonito
 
 
-def test_native_code_is_rawctcnets_and_the_others_take_pytorch():
+def test_native_code_supports_only_rawctcnet():
     size = settings(compose_config(BONITO)).model
     assert str(choose_path(size, torch.device("cpu"))) == "torch float32"
     with pytest.raises(SettingError, match=r"native=on: it computes RawCTCNet, not basecaller.networks.bonito.BonitoCTC"):
@@ -26,7 +26,7 @@ def test_native_code_is_rawctcnets_and_the_others_take_pytorch():
 
 
 def smoothed_by_hand(scores: torch.Tensor) -> float:
-    """Bonito's formula, of one read: all its frames count."""
+    """Bonito's formula for one read, over all its frames."""
     weights = torch.tensor([0.4, *[0.1 / 4] * 4])
     return float(-(scores.log_softmax(2) * weights).mean())
 

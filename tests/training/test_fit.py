@@ -1,4 +1,4 @@
-"""Training: deterministic, resumable from where it was killed, ended in a named way."""
+"""Training: deterministic, resumable after a kill, with clear errors."""
 
 import csv
 import dataclasses
@@ -62,7 +62,7 @@ def test_adam_with_weight_decay_is_adamw():
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", [None, (16, 4, 1)])
 @pytest.mark.parametrize("stop_at", [1, 2, 3])
-def test_a_killed_training_goes_on_as_if_nothing_had_happened(dataset, tmp_path, stop_at, schedule):
+def test_a_killed_training_continues_as_if_it_had_not_been_killed(dataset, tmp_path, stop_at, schedule):
     whole = train(dataset, job(tmp_path / "whole", batch_schedule=schedule))
 
     def kill(point):
@@ -90,7 +90,7 @@ def test_large_batches_first_and_small_ones_at_the_end(dataset, tmp_path):
     assert [point.lr for point in outcome.curve] == pytest.approx([5e-3, 5e-3, 5e-3 / 8**0.5, 5e-3 / 8**0.5])
 
 
-def test_counts_of_the_curve(dataset, tmp_path):
+def test_the_curve_counts_epochs_updates_and_samples(dataset, tmp_path):
     outcome = train(dataset, job(tmp_path, batch_size=8))
     chunks = len(dataset.indices("train"))
     assert [point.progress for point in outcome.curve] == [0.5, 1.0, 1.5, 2.0]
@@ -102,7 +102,7 @@ def test_counts_of_the_curve(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 16])
-def test_a_budget_of_updates_or_samples_is_kept_whatever_the_batch_size(dataset, tmp_path, batch_size):
+def test_a_budget_of_updates_or_samples_holds_for_any_batch_size(dataset, tmp_path, batch_size):
     updates = train(dataset, job(tmp_path / "u", batch_size=batch_size, budget="updates", validations=3))
     assert [point.updates for point in updates.curve] == [3, 6, 9]
     assert [point.progress for point in updates.curve] == pytest.approx([1 / 3, 2 / 3, 1])
