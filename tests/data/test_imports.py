@@ -336,7 +336,7 @@ def test_a_mixture_of_rna_calls_reads_from_the_other_end(tmp_path, run: Command,
             scores.argmax(1).numpy()
         )  # may be empty after so little training
     assert any(called.values())
-    with pytest.raises(SettingError, match=r"data\.sources: a is direct RNA \(rna: true\) and b is not"):
+    with pytest.raises(SettingError, match=r"data\.sources\.a is direct RNA \(rna: true\) and data\.sources\.b is not"):
         data_settings(compose_config(["data=mixed", f"data.sources={{a: {{{mine}, rna: true}}, b: {{{mine}}}}}", *given]))
 
 
@@ -392,6 +392,19 @@ def test_sources_of_one_model_are_normalised_alike():
 )
 def test_the_normalisation_of_a_model_is_known_from_its_config(tmp_path, config, normalisation):
     assert Trained(tmp_path, None, OmegaConf.create(config), None).normalisation == normalisation  # type: ignore[arg-type]
+
+
+def test_data_for_a_model_of_rna_is_read_in_its_direction(tmp_path):
+    mine = "name: pod5, pod5: reads.pod5, bam: calls.bam"
+    pod5_data = ["data=pod5", "data.pod5=reads.pod5", "data.bam=calls.bam"]
+    rna, dna = (Trained(tmp_path, None, OmegaConf.create({"data": {"rna": told}}), None) for told in (True, False))  # type: ignore[arg-type]
+    assert rna.data(pod5_data).source.rna
+    assert rna.data([*pod5_data, f"data.test={{{mine}}}"]).test.source.rna
+    assert not dna.data(pod5_data).source.rna
+    with pytest.raises(SettingError, match=r"data\.rna=true: .* was not trained on direct RNA"):
+        dna.data([*pod5_data, "data.rna=true"])
+    with pytest.raises(SettingError, match=r"data is direct RNA \(rna: true\) and data\.test is not"):
+        data_settings(compose_config([*pod5_data, "data.rna=true", f"data.test={{{mine}}}"]))
 
 
 def test_configs_of_earlier_versions_have_the_only_normalisation_of_the_time():
