@@ -180,17 +180,18 @@ def _begin_by_time(read: Any, record: Any) -> int | None:
 
 def _hold_length(record: Any, moves: Moves, samples: int) -> None:
     """Checks where the `ns` tag says that the basecalled signal ends. That is the end of the signal, of the move table if the
-    basecaller trimmed an adapter there (Dorado), or of a part if it split the read.
+    basecaller trimmed an adapter there (Dorado), or of a part if it split the read. It may be beyond the signal by what was
+    trimmed at the start, which Dorado 0.5 counts twice.
 
     Raises:
         Unusable: the record belongs to another signal.
     """
-    called = whole_number(record, "ns")
+    called, trimmed = whole_number(record, "ns"), whole_number(record, "ts") or 0
     if called is None:
         return
     end = moves.begin + called
     ends_inside = record.has_tag("pi") or abs(end - moves.stop) < moves.stride
-    if end >= samples + moves.stride or (end != samples and not ends_inside):
+    if end > samples + max(moves.stride, trimmed) or (end < samples and not ends_inside):
         raise Unusable("basecalled from a signal of another length (tag ns)")
 
 

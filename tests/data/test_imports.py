@@ -121,10 +121,13 @@ def test_a_bad_record_costs_its_read_and_is_counted_by_its_reason(tmp_path, kind
     assert counts["reads kept"] == 2
 
 
-def test_adapters_trimmed_after_basecalling_cost_no_read(tmp_path):
+@pytest.mark.parametrize("version", ["0.5", "0.6"])
+def test_adapters_trimmed_after_basecalling_cost_no_read(tmp_path, version):
     reads = files.make_reads(2, bases=100)
     records = [files.unaligned(read) for read in reads]
     trim(records[1], reads[1], 10, 80)
+    if version == "0.5":  # of Dorado: it counts the bases trimmed at the start twice, and no other
+        records[1].set_tag("ns", len(reads[1].adc) + records[1].get_tag("ts") - files.TRIMMED)
     path = files.write_pod5(tmp_path / "reads.pod5", reads)
     chunks, counts = load(settings(path, files.write_bam(tmp_path / "calls.bam", records), chunk_samples=100_000))
     assert not dropped(counts)
