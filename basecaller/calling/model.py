@@ -82,13 +82,15 @@ class Trained:
         return self._as_trained(data) if overrides else data
 
     def _as_trained(self, data: Data) -> Data:
-        """Settings of data whose reads are normalised and turned as the model's are."""
-        own = {"normalisation": self.normalisation, "rna": self.rna}
+        """Settings of data whose reads are normalised and turned as the model's are, as far as its config tells."""
+        own: dict[str, Any] = {"normalisation": self.normalisation}
+        if any("rna" in source for source in self._sources()):
+            own["rna"] = self.rna
 
         def changed(source: Any) -> Any:
             if isinstance(source, mixture.Settings):
                 return mixture.Settings(tuple(replace(part, source=changed(part.source)) for part in source.parts))
-            if getattr(source, "rna", False) and not self.rna:
+            if getattr(source, "rna", False) and not own.get("rna", True):
                 raise SettingError(f"data.rna=true: {self.folder} was not trained on direct RNA (data.rna=false); leave it out")
             return replace(source, **{key: value for key, value in own.items() if hasattr(source, key)})
 

@@ -404,6 +404,9 @@ def test_data_for_a_model_of_rna_is_read_in_its_direction(tmp_path):
     assert rna.data(pod5_data).source.rna
     assert rna.data([*pod5_data, f"data.test={{{mine}}}"]).test.source.rna
     assert not dna.data(pod5_data).source.rna
+    for config in (None, OmegaConf.create({"data": {"name": "bonito"}})):  # in an unknown direction
+        unknown = Trained(tmp_path, None, config, None)  # type: ignore[arg-type]
+        assert unknown.data([*pod5_data, "data.rna=true"]).source.rna
     with pytest.raises(SettingError, match=r"data\.rna=true: .* was not trained on direct RNA"):
         dna.data([*pod5_data, "data.rna=true"])
     with pytest.raises(SettingError, match=r"data is direct RNA \(rna: true\) and data\.test is not"):
