@@ -1,6 +1,7 @@
 """`basecaller basecall`: writes one file of basecalls for every POD5 file.
 
-`basecaller.json` in the output folder records the model, so that a folder never holds calls of several models.
+`basecaller.json` in the output folder records the model and the POD5 files, so that a folder never holds calls of several
+models, and the calls of one POD5 file are never taken for those of another with the same name.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from basecaller.calling.quality import UNCALIBRATED, calibration_from
 from basecaller.commandline import arguments, options
 from basecaller.data.dataset import ALPHABET
 from basecaller.data.pod5 import pod5_files
+from basecaller.data.sources import file_fingerprint
 from basecaller.entry import as_message
 from basecaller.errors import SettingError
 from basecaller.files import content_digest, holding, read_json, replacing, shared_lock, write_json
@@ -43,9 +45,11 @@ COUNTED = (
 )
 
 
-def claim(output: Path, model: Trained, decoder: str) -> None:
+def claim(output: Path, model: Trained, decoder: str) -> dict[str, Any]:
     """Records a folder's model and decoder, so that it never holds calls of several models.
 
+    Returns:
+        The record; `files` has the fingerprint of each file's POD5.
     Raises:
         SettingError: the folder has calls of another model or decoder.
     """
@@ -62,7 +66,9 @@ def claim(output: Path, model: Trained, decoder: str) -> None:
             f"output={output}: has basecalls of {found.get('model')} with decoder={found.get('decoder')}, which differs in "
             f"{', '.join(other)}; give another folder, or remove that one"
         )
-    write_json(output / "basecaller.json", by)
+    record = by | {"files": {} if other else found.get("files", {})}
+    write_json(output / "basecaller.json", record)
+    return record
 
 
 def basecall(chosen: BasecallOptions, console: Console, command: str = "") -> dict[str, Any]:
@@ -74,7 +80,7 @@ def basecall(chosen: BasecallOptions, console: Console, command: str = "") -> di
         Counts of files, of reads, of reads without a base or a signal, of bases and of samples; and the seconds it took.
     Raises:
         DataError: the model or a POD5 file cannot be used; SettingError: a setting is invalid, or `output` has calls of another
-            model. Unfinished files are removed, finished ones stay.
+            model or another POD5 file. Unfinished files are removed, finished ones stay.
     """
     files = pod5_files(chosen.reads, "reads")
     torch.set_num_threads(chosen.threads or cores())
@@ -92,14 +98,24 @@ def basecall(chosen: BasecallOptions, console: Console, command: str = "") -> di
     output = Path(chosen.output)
     output.mkdir(parents=True, exist_ok=True)
     with holding(shared_lock(output / ".lock"), f"writes basecalls to {output}"):
-        claim(output, model, chosen.decoder)
-        return _call_files(chosen, caller, model, files, console, command)
+        record = claim(output, model, chosen.decoder)
+        return _call_files(chosen, caller, model, files, record, console, command)
 
 
 def _call_files(
-    chosen: BasecallOptions, caller: Caller, model: Trained, files: list[Path], console: Console, command: str
+    chosen: BasecallOptions,
+    caller: Caller,
+    model: Trained,
+    files: list[Path],
+    record: dict[str, Any],
+    console: Console,
+    command: str,
 ) -> dict[str, Any]:
-    """Calls the files that have no output yet, and returns the counts of `basecall`. The caller holds the folder's lock."""
+    """Calls the files that have no output yet, and returns the counts of `basecall`. The caller holds the folder's lock.
+
+    Raises:
+        SettingError: `output` has calls of another POD5 file of the same name.
+    """
     root = Path(chosen.reads) if Path(chosen.reads).is_dir() else Path(chosen.reads).parent
     quality = model.calibration or UNCALIBRATED
     counts = Counter(dict.fromkeys(COUNTED, 0))
@@ -108,8 +124,14 @@ def _call_files(
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("reads", total=sum(map(reads_in, files)))
         for file in files:
-            target = Path(chosen.output) / file.relative_to(root).with_suffix(f".{chosen.format}")
+            name = file.relative_to(root).with_suffix(f".{chosen.format}")
+            target, fingerprint = Path(chosen.output) / name, file_fingerprint(file)
             if target.exists():
+                if record["files"].get(str(name), fingerprint) != fingerprint:
+                    raise SettingError(
+                        f"output={chosen.output}: {target} has the calls of another POD5 file, not of {file}; give another "
+                        "folder, or remove that file"
+                    )
                 counts["files there already"] += 1
                 progress.advance(task, reads_in(file))
                 continue
@@ -125,6 +147,8 @@ def _call_files(
                     counts["without a base"] += not call.sequence
                     counts["bases"] += len(call.sequence)
                     progress.advance(task)
+            record["files"][str(name)] = fingerprint
+            write_json(Path(chosen.output) / "basecaller.json", record)
             counts["files"] += 1
             if not console.is_terminal:
                 log.info("%s: %d of %d files", target, counts["files"] + counts["files there already"], len(files))

@@ -1,7 +1,7 @@
 """`basecaller export`: a trained model as TorchScript or ONNX, checked against the original on reads.
 
 The file takes normalised signals, float32 [batch, samples], and gives log-probabilities, [batch, frames, labels]. It contains
-the normalisation, stride and letters that a program needs as `basecaller.json`, which is also written next to it.
+the normalisation, direction, stride and letters that a program needs as `basecaller.json`, which is also written next to it.
 """
 
 from __future__ import annotations
@@ -36,8 +36,14 @@ TOLERANCE = 1e-3
 """Largest allowed difference of a log-probability from the original's: operations in another order round differently."""
 
 
-def metadata(network: Any, normalisation: str) -> dict[str, Any]:
-    """The metadata that a program needs to use the model."""
+def metadata(network: Any, normalisation: str, rna: bool = False) -> dict[str, Any]:
+    """The metadata that a program needs to use the model.
+
+    Args:
+        network: the model's network.
+        normalisation: of the signals, see `data.signal`.
+        rna: whether signals are reversed.
+    """
     return {
         "program": f"basecaller {__version__}",
         "alphabet": network.alphabet,
@@ -45,6 +51,7 @@ def metadata(network: Any, normalisation: str) -> dict[str, Any]:
         "stride": network.stride,
         "receptive_field": network.receptive_field,
         "normalisation": f"{IN_WORDS[normalisation]} over the read, clipped to +-{CLIP:g}",
+        "direction": "last sample first, since direct RNA runs from the 3' end" if rna else "as measured",
         "input": "float32 [batch, samples]",
         "output": "log-probabilities, float32 [batch, frames, labels], frames = ceil(samples / stride)",
         "model": network_section(network.settings),
@@ -72,7 +79,7 @@ def export(chosen: ExportOptions) -> dict[str, Any]:
     """
     model = load_model(chosen.model, "cpu", chosen.networks)
     network = model.network
-    told, given = metadata(network, model.normalisation), some_signals(chosen, model)
+    told, given = metadata(network, model.normalisation, model.rna), some_signals(chosen, model)
     if not given:
         raise DataError(f"reads={chosen.reads}: there is no read to check on")
     target = Path(chosen.output) if chosen.output else model.folder / f"model.{EXPORTS[chosen.format]}"

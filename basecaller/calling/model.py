@@ -64,11 +64,11 @@ class Trained:
         return [source for source in sources if isinstance(source, DictConfig)]
 
     def data(self, overrides: list[str]) -> Data:
-        """The settings of the data described by overrides, with the model's normalisation; without overrides, those of the
-        training data.
+        """The settings of the data described by overrides, with the model's normalisation and direction; without overrides,
+        those of the training data.
 
         Raises:
-            BasecallerError: there are no such settings, or they normalise reads in another way.
+            BasecallerError: there are no such settings, or they normalise or turn reads in another way.
         """
         given = next((line for line in reversed(overrides) if line.startswith("data.normalisation=")), None)
         if given and given != f"data.normalisation={self.normalisation}":
@@ -78,18 +78,25 @@ class Trained:
             raise DataError(
                 f"{self.folder}: has no config.yaml that names its data set; give one, as in data=bonito data.path=DIR"
             )
-        return _normalised(data_settings(config), self.normalisation) if overrides else data_settings(config)
+        data = data_settings(config)
+        return self._as_trained(data) if overrides else data
 
+    def _as_trained(self, data: Data) -> Data:
+        """Settings of data whose reads are normalised and turned as the model's are, as far as its config tells."""
+        own: dict[str, Any] = {"normalisation": self.normalisation}
+        if any("rna" in source for source in self._sources()):
+            own["rna"] = self.rna
 
-def _normalised(data: Data, normalisation: str) -> Data:
-    """Settings of data with the given normalisation in every source that has the setting."""
+        def changed(source: Any) -> Any:
+            if isinstance(source, mixture.Settings):
+                return mixture.Settings(tuple(replace(part, source=changed(part.source)) for part in source.parts))
+            if getattr(source, "rna", False) and not own.get("rna", True):
+                raise SettingError(f"data.rna=true: {self.folder} was not trained on direct RNA (data.rna=false); leave it out")
+            return replace(source, **{key: value for key, value in own.items() if hasattr(source, key)})
 
-    def changed(source: Any) -> Any:
-        if isinstance(source, mixture.Settings):
-            return mixture.Settings(tuple(replace(part, source=changed(part.source)) for part in source.parts))
-        return replace(source, normalisation=normalisation) if hasattr(source, "normalisation") else source
-
-    return replace(data, source=changed(data.source), test=data.test and replace(data.test, source=changed(data.test.source)))
+        return replace(
+            data, source=changed(data.source), test=data.test and replace(data.test, source=changed(data.test.source))
+        )
 
 
 def split_of(data: Data, split: str) -> tuple[Dataset, str | None]:

@@ -116,13 +116,19 @@ def _open(path: Path) -> _Directory:
     return _Directory(path, chunks, references, np.asarray(lengths, np.int64), rows)
 
 
-def _splits(settings: Settings, directory: _Directory, has_validation: bool) -> np.ndarray:
-    """The splits of a directory's rows, in order."""
+def _splits(settings: Settings, directory: _Directory, parents: set[Path]) -> np.ndarray:
+    """The splits of a directory's rows, in order.
+
+    Args:
+        settings: settings of the source.
+        directory: the directory.
+        parents: the directories with `validation/`.
+    """
     place = (np.arange(len(directory.rows)) + 0.5) / max(1, len(directory.rows))
-    if directory.path.name == "validation":
+    if directory.path.parent in parents and directory.path.name == "validation":
         tested = settings.test / (settings.validation + settings.test)
         return np.where(place < 1 - tested, "validation", "test")
-    if has_validation:
+    if directory.path in parents:
         return np.full(len(place), "train")
     return np.where(
         place < 1 - settings.validation - settings.test, "train", np.where(place < 1 - settings.test, "validation", "test")
@@ -159,7 +165,7 @@ def import_bonito(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
                 f"{directory.path / 'chunks.npy'}: holds raw counts, which are normalised by {MEDIAN_MAD}; "
                 f"data.normalisation={settings.normalisation} needs normalised signals"
             )
-    parents = {directory.path.parent for directory in opened if directory.path.name == "validation"}
+    parents = {path for entry in settings.path if (path := Path(entry)) and (path / "validation").is_dir()}
     total = sum(len(directory.rows) for directory in opened)
     kept = np.ones(total, bool)
     if settings.limit is not None and settings.limit < total:
@@ -167,7 +173,7 @@ def import_bonito(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
         counts["chunks not drawn by data.limit"] += total - settings.limit
     before = 0
     for number, directory in enumerate(opened):
-        splits = _splits(settings, directory, directory.path in parents)
+        splits = _splits(settings, directory, parents)
         chosen = np.flatnonzero(kept[before : before + len(directory.rows)])
         before += len(directory.rows)
         for block in np.split(chosen, np.arange(BLOCK, len(chosen), BLOCK)):

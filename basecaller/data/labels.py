@@ -2,8 +2,8 @@
 
 Conventions (tags as dorado and Guppy write them): `mv[0]` is the stride in samples, after it one entry per stride block, 1
 where a new base starts; `ts` samples were trimmed before the first block. For a split read, `pi` names the read in the POD5
-file and `sp` the sample at which this part begins. The move table runs in signal order, also for a record on the reverse
-strand, whose SEQ is stored reverse-complemented.
+file and `sp` the sample at which this part begins; both count from there. The move table runs in signal order, also for a
+record on the reverse strand, whose SEQ is stored reverse-complemented.
 """
 
 from __future__ import annotations
@@ -59,16 +59,21 @@ class Moves:
         starts: int64 [bases], first sample of every called base in the whole read, in signal order.
         stop: the sample after the last base.
         stride: samples per block.
+        begin: first sample of the record's signal in the whole read, 0 unless the read was split.
     """
 
     starts: np.ndarray
     stop: int
     stride: int
+    begin: int = 0
 
 
-def moves_of(record: Any) -> Moves:
+def moves_of(record: Any, begin: int = 0) -> Moves:
     """The move table of a record.
 
+    Args:
+        record: a BAM record.
+        begin: first sample of its signal in the whole read.
     Raises:
         Unusable: the move table is missing or broken.
     """
@@ -82,11 +87,11 @@ def moves_of(record: Any) -> Moves:
         raise Unusable("move table with a stride below 1")
     if ((blocks != 0) & (blocks != 1)).any():
         raise Unusable("move table with entries other than 0 and 1")
-    before = [whole_number(record, tag) or 0 for tag in ("sp", "ts")]
-    if min(before) < 0:
-        raise Unusable("negative ts or sp tag")
-    begin = sum(before)
-    return Moves(begin + np.flatnonzero(blocks) * stride, begin + len(blocks) * stride, stride)
+    trimmed = whole_number(record, "ts") or 0
+    if trimmed < 0:
+        raise Unusable("negative ts tag")
+    first = begin + trimmed
+    return Moves(first + np.flatnonzero(blocks) * stride, first + len(blocks) * stride, stride, begin)
 
 
 def label_from_moves(record: Any, moves: Moves, rna: bool = False) -> LabelledRead:

@@ -40,25 +40,24 @@ class Settings:
     parts: tuple[Part, ...]
 
     def __post_init__(self) -> None:
-        told = {part.name: part.source.rna for part in self.parts if hasattr(part.source, "rna")}
-        if len(set(told.values())) > 1:
-            rna = ", ".join(name for name, is_rna in told.items() if is_rna)
-            dna = ", ".join(name for name, is_rna in told.items() if not is_rna)
-            raise SettingError(
-                f"data.sources: {rna} is direct RNA (rna: true) and {dna} is not. Their signals run in opposite directions, "
-                "and a model calls reads in one: train a model for each"
-            )
-        check_normalisations({f"data.sources.{part.name}": part.source for part in self.parts})
+        check_alike({f"data.sources.{part.name}": part.source for part in self.parts})
 
 
-def check_normalisations(sources: dict[str, Any]) -> None:
-    """Checks that a model's sources are normalised alike.
+def check_alike(sources: dict[str, Any]) -> None:
+    """Checks that a model's sources are read in one direction, and normalised alike.
 
     Args:
         sources: settings of sources, by their place in the config.
     Raises:
         SettingError: they are not.
     """
+    rna = {where: source.rna for where, source in sources.items() if hasattr(source, "rna")}
+    if len(set(rna.values())) > 1:
+        yes, no = (", ".join(where for where, is_rna in rna.items() if is_rna == wanted) for wanted in (True, False))
+        raise SettingError(
+            f"{yes} is direct RNA (rna: true) and {no} is not. Their signals run in opposite directions, and a model calls "
+            "reads in one: give all the same, or train a model for each"
+        )
     told = {where: source.normalisation for where, source in sources.items() if hasattr(source, "normalisation")}
     if len(set(told.values())) > 1:
         each = " and ".join(f"{where}.normalisation={normalisation}" for where, normalisation in told.items())

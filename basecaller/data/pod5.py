@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,16 +15,19 @@ import numpy as np
 
 from basecaller.data.dataset import Chunk, Dataset
 from basecaller.data.folders import files_below
-from basecaller.data.labels import LabelledRead, label_from_moves, label_from_reference, moves_of
+from basecaller.data.labels import LabelledRead, Moves, label_from_moves, label_from_reference, moves_of
 from basecaller.data.records import bam_files, contigs_of, identity, quality, reading, records_of
 from basecaller.data.reference import Reference, copy_reference
 from basecaller.data.signal import MEDIAN_MAD, NORMALISATIONS, normalise
 from basecaller.data.splits import SPLITS, Contig, splits_of_places, splits_of_reads
-from basecaller.data.tags import Unusable, whole_number
+from basecaller.data.tags import Unusable, text, whole_number
 from basecaller.errors import DataError
 
-VERSION = 2
+VERSION = 3
 """Version of data sets made from POD5 and BAM: see `sources.Source`."""
+
+CLOCK = 0.001
+"""Resolution of a start time, in seconds."""
 
 LABELS = ("auto", "moves", "reference")
 SPLIT_BY = ("read", "position")
@@ -142,14 +147,51 @@ def _hold(settings: Settings, record: Any, known: bool) -> None:
         raise Unusable("identity below data.min_identity")
 
 
-def _hold_length(record: Any, samples: int) -> None:
-    """Checks the `ns` tag, the number of basecalled samples, against the signal's length; for a split read, a part's length.
+def _begin(read: Any, record: Any, counts: Counter[str]) -> int:
+    """First sample of a record's signal in the read: 0, or where the part begins if the basecaller split the read.
+
+    Dorado before 2.1 leaves the samples that it trimmed from the read out of a part's `sp`, but not out of its start time.
+
+    Raises:
+        Unusable: the tags do not tell it.
+    """
+    begin = whole_number(record, "sp")
+    if begin is None and record.has_tag("pi"):
+        raise Unusable("part of a split read without its beginning (tag sp)")
+    if begin is None:
+        return 0
+    if begin < 0:
+        raise Unusable("negative sp tag")
+    by_time = _begin_by_time(read, record) if record.has_tag("pi") else None
+    if by_time is not None and begin + read.run_info.sample_rate * CLOCK < by_time < read.num_samples:
+        counts["parts of split reads placed by their start time"] += 1
+        return by_time
+    return begin
+
+
+def _begin_by_time(read: Any, record: Any) -> int | None:
+    """First sample of a part by its start time (tag `st`); None if it is missing, or not given to the millisecond."""
+    started = text(record, "st")
+    if started is None or not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|\+00:00)", started):
+        return None
+    since = datetime.fromisoformat(started) - read.run_info.acquisition_start_time
+    return round(since.total_seconds() * read.run_info.sample_rate) - int(read.start_sample)
+
+
+def _hold_length(record: Any, moves: Moves, samples: int) -> None:
+    """Checks where the `ns` tag says that the basecalled signal ends. That is the end of the signal, of the move table if the
+    basecaller trimmed an adapter there (Dorado), or of a part if it split the read. It may be beyond the signal by what was
+    trimmed at the start, which Dorado 0.5 counts twice.
 
     Raises:
         Unusable: the record belongs to another signal.
     """
-    called, begin = whole_number(record, "ns"), whole_number(record, "sp") or 0
-    if called is not None and (begin + called > samples or (called < samples and not record.has_tag("pi"))):
+    called, trimmed = whole_number(record, "ns"), whole_number(record, "ts") or 0
+    if called is None:
+        return
+    end = moves.begin + called
+    ends_inside = record.has_tag("pi") or abs(end - moves.stop) < moves.stride
+    if end > samples + max(moves.stride, trimmed) or (end < samples and not ends_inside):
         raise Unusable("basecalled from a signal of another length (tag ns)")
 
 
@@ -165,8 +207,8 @@ def _label(
     _hold(settings, record, known)
     if not read.num_samples:
         raise Unusable("no signal")
-    moves = moves_of(record)
-    _hold_length(record, read.num_samples)
+    moves = moves_of(record, _begin(read, record, counts))
+    _hold_length(record, moves, read.num_samples)
     if moves.starts[-1] >= read.num_samples or moves.stop > read.num_samples + moves.stride:  # the last block may be incomplete
         raise Unusable("move table longer than the signal")
     if known and settings.labels != "moves":

@@ -121,6 +121,12 @@ def _file_fingerprint(path: str, size: int, modified: int, whole: bool) -> str:
     return digest.hexdigest()
 
 
+def file_fingerprint(path: Path, whole: bool = False) -> str:
+    """Digest of a file's size and both ends, or of all of it."""
+    stat = path.stat()
+    return _file_fingerprint(str(path), stat.st_size, stat.st_mtime_ns, whole)
+
+
 def source_fingerprint(name: str, source: Any) -> str:
     """Digest of a data set's source, independent of the names and places of its files: 16 hex digits.
 
@@ -134,10 +140,7 @@ def source_fingerprint(name: str, source: Any) -> str:
         for key in kind.places:  # the number of files, not their names
             told[key] = len(told[key]) if isinstance(told[key], list | tuple) else int(told[key] is not None)
         whole = [Path(named) for key in kind.whole if (named := getattr(source, key))]
-        told["files"] = []
-        for path in kind.files(source):
-            stat = path.stat()
-            told["files"].append(_file_fingerprint(str(path), stat.st_size, stat.st_mtime_ns, path in whole))
+        told["files"] = [file_fingerprint(path, path in whole) for path in kind.files(source)]
         told["version"] = kind.version
         if told.get("normalisation") == MEDIAN_MAD:  # earlier versions had no other, and their data sets are still used
             del told["normalisation"]

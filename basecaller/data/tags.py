@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-WHOLE, REAL, ARRAY = frozenset("cCsSiI"), frozenset("cCsSiIf"), frozenset("B")
+WHOLE, REAL, ARRAY, TEXT = frozenset("cCsSiI"), frozenset("cCsSiIf"), frozenset("B"), frozenset("Z")
 
 
 class Unusable(Exception):  # noqa: N818
@@ -51,6 +51,12 @@ def number(record: Any, name: str) -> float | None:
     """A number; None if the record has no such tag."""
     value = _tag(record, name, REAL, "a number")
     return None if value is None else float(value)
+
+
+def text(record: Any, name: str) -> str | None:
+    """A text; None if the record has no such tag."""
+    value = _tag(record, name, TEXT, "a text")
+    return None if value is None else str(value)
 
 
 def whole_numbers(record: Any, name: str) -> np.ndarray | None:

@@ -23,22 +23,27 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from rich.console import Console
 
+from basecaller.basecall import basecall
 from basecaller.calling.caller import Call, Caller, cut, decode, margin
 from basecaller.calling.evaluating import evaluate_chunks, evaluate_reads, homopolymers, seed_length
 from basecaller.calling.files import write_alignments, write_fastq
 from basecaller.calling.plain import Plain
 from basecaller.calling.quality import Calibration, calibrate, mean_quality, raw_quality
 from basecaller.calling.tables import event_rates
+from basecaller.commandline import options
 from basecaller.config import compose_config
 from basecaller.data.signal import normalise
 from basecaller.decode import greedy
 from basecaller.errors import DataError, SettingError
+from basecaller.export import metadata
 from basecaller.files import shared_lock
 from basecaller.geometry import output_length
 from basecaller.network import RawCTCNet
 from basecaller.runs.job import resolve_job
 from basecaller.runs.training import train
+from basecaller.schema import BasecallOptions
 from basecaller.training import checkpoint
 from tests.conftest import TINY, Command
 from tests.helpers.models import SIZE, network
@@ -128,6 +133,26 @@ def test_pod5_reads_become_fastq_and_bam_and_are_not_called_again(model, tmp_pat
         assert moves[0] == 4
         assert moves[1:].sum() == record.query_length
         assert record.get_tag("ns") == len(next(r.adc for r in reads if r.read_id == record.query_name))
+
+
+def test_files_of_one_name_are_not_taken_for_each_other(model, tmp_path):
+    console, log = Console(quiet=True), tmp_path / "calls/basecaller.json"
+    for seed, folder in enumerate(("a", "b")):
+        make_source(tmp_path / folder, count=2, bases=50, seed=seed)
+    given = [f"model={model}", f"output={tmp_path / 'calls'}", "decoder=greedy", "device=cpu", "threads=1"]
+    of = {
+        folder: options("basecall", [*given, f"reads={tmp_path / folder / 'reads.pod5'}"], BasecallOptions) for folder in "ab"
+    }
+    assert basecall(of["a"], console)["files"] == 1
+    assert basecall(of["a"], console)["files there already"] == 1
+    with pytest.raises(SettingError, match=r"reads\.fastq has the calls of another POD5 file, not of .*b/reads\.pod5; give"):
+        basecall(of["b"], console)
+    log.write_text(json.dumps(json.loads(log.read_text()) | {"files": {}}))  # as an earlier version wrote it
+    assert basecall(of["b"], console)["files there already"] == 1
+    (tmp_path / "calls/reads.fastq").unlink()
+    assert basecall(of["b"], console)["files"] == 1
+    with pytest.raises(SettingError, match=r"not of .*a/reads\.pod5"):
+        basecall(of["a"], console)
 
 
 @pytest.mark.slow
@@ -365,6 +390,11 @@ def test_an_exported_model_gives_the_same_calls(model, tmp_path, run: Command, k
             warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript
             torch.jit.load(str(tmp_path / "out.torchscript"), _extra_files=extra)
         assert json.loads(extra["basecaller.json"]) == meta
+
+
+def test_an_exported_model_of_rna_tells_that_signals_are_reversed():
+    assert metadata(network(), "median_mad", rna=True)["direction"].startswith("last sample first")
+    assert metadata(network(), "median_mad")["direction"] == "as measured"
 
 
 def test_training_starts_from_a_checkpoint_and_maps_its_letters(tmp_path):

@@ -56,6 +56,10 @@ def with_qualities_of(phred: int) -> Callable[[Record], None]:
     return change
 
 
+def part_of_itself(record: Record) -> None:
+    record.set_tag("pi", record.query_name)
+
+
 MOVES = array.array("b", [5, *[1, 0] * 100])
 
 BAD_RECORDS: dict[str, tuple[Callable[[Record], None], str]] = {
@@ -74,8 +78,9 @@ BAD_RECORDS: dict[str, tuple[Callable[[Record], None], str]] = {
     "mv of other length": (tagged("mv", array.array("b", [5, *[1] * 90])), "move table and sequence differ in length"),
     "ts only of a transcript": (twice("ts", ("+", "A")), "tag ts is not a whole number"),
     "ts as text": (twice("ts", ("25", "Z")), "tag ts is not a whole number"),
-    "a negative ts": (tagged("ts", -3), "negative ts or sp tag"),
-    "a negative sp": (tagged("sp", -3), "negative ts or sp tag"),
+    "a negative ts": (tagged("ts", -3), "negative ts tag"),
+    "a negative sp": (tagged("sp", -3), "negative sp tag"),
+    "a part without its beginning": (part_of_itself, "part of a split read without its beginning"),
     "ts beyond the end": (tagged("ts", 2_000_000_000), "move table longer than the signal"),
     "ns of another signal": (tagged("ns", 77), "signal of another length"),
     "ns longer than the signal": (tagged("ns", 1_000_000), "signal of another length"),
@@ -114,6 +119,32 @@ def test_a_bad_record_drops_its_read_and_is_counted_by_reason(tmp_path, kind):
     assert reason in told
     assert number == 1
     assert counts["reads kept"] == 2
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.6"])
+def test_adapters_trimmed_after_basecalling_cost_no_read(tmp_path, version):
+    reads = files.make_reads(2, bases=100)
+    records = [files.unaligned(read) for read in reads]
+    trim(records[1], reads[1], 10, 80)
+    if version == "0.5":  # of Dorado: it counts the bases trimmed at the start twice, and no other
+        records[1].set_tag("ns", len(reads[1].adc) + records[1].get_tag("ts") - files.TRIMMED)
+    path = files.write_pod5(tmp_path / "reads.pod5", reads)
+    chunks, counts = load(settings(path, files.write_bam(tmp_path / "calls.bam", records), chunk_samples=100_000))
+    assert not dropped(counts)
+    assert [to_string(chunk.labels) for chunk in chunks] == [reads[0].sequence, reads[1].sequence[10:80]]
+    starts = reads[1].move_starts[10:81]
+    np.testing.assert_array_equal(chunks[1].starts, starts[:-1] - starts[0])
+    assert len(chunks[1].signal) == starts[-1] - starts[0]
+
+
+def trim(record: Record, read: SimulatedRead, first: int, last: int) -> None:
+    """Keeps bases [first, last) as Dorado does: the move table and `ns` end with the last of them."""
+    begin, end = read.move_starts[[first, last]].tolist()
+    record.query_sequence = read.sequence[first:last]
+    record.set_tag("ts", begin)
+    record.set_tag("ns", end)
+    blocks = read.moves[1:][(begin - files.TRIMMED) // files.STRIDE : (end - files.TRIMMED) // files.STRIDE]
+    record.set_tag("mv", array.array("b", [files.STRIDE, *blocks.tolist()]))
 
 
 def test_a_record_that_htslib_rejects_is_skipped(tmp_path):
@@ -308,7 +339,7 @@ def test_a_mixture_of_rna_calls_reads_from_the_other_end(tmp_path, run: Command,
             scores.argmax(1).numpy()
         )  # may be empty after so little training
     assert any(called.values())
-    with pytest.raises(SettingError, match=r"data\.sources: a is direct RNA \(rna: true\) and b is not"):
+    with pytest.raises(SettingError, match=r"data\.sources\.a is direct RNA \(rna: true\) and data\.sources\.b is not"):
         data_settings(compose_config(["data=mixed", f"data.sources={{a: {{{mine}, rna: true}}, b: {{{mine}}}}}", *given]))
 
 
@@ -364,6 +395,22 @@ def test_sources_of_one_model_are_normalised_alike():
 )
 def test_the_normalisation_of_a_model_comes_from_its_config(tmp_path, config, normalisation):
     assert Trained(tmp_path, None, OmegaConf.create(config), None).normalisation == normalisation  # type: ignore[arg-type]
+
+
+def test_data_for_a_model_of_rna_is_read_in_its_direction(tmp_path):
+    mine = "name: pod5, pod5: reads.pod5, bam: calls.bam"
+    pod5_data = ["data=pod5", "data.pod5=reads.pod5", "data.bam=calls.bam"]
+    rna, dna = (Trained(tmp_path, None, OmegaConf.create({"data": {"rna": told}}), None) for told in (True, False))  # type: ignore[arg-type]
+    assert rna.data(pod5_data).source.rna
+    assert rna.data([*pod5_data, f"data.test={{{mine}}}"]).test.source.rna
+    assert not dna.data(pod5_data).source.rna
+    for config in (None, OmegaConf.create({"data": {"name": "bonito"}})):  # in an unknown direction
+        unknown = Trained(tmp_path, None, config, None)  # type: ignore[arg-type]
+        assert unknown.data([*pod5_data, "data.rna=true"]).source.rna
+    with pytest.raises(SettingError, match=r"data\.rna=true: .* was not trained on direct RNA"):
+        dna.data([*pod5_data, "data.rna=true"])
+    with pytest.raises(SettingError, match=r"data is direct RNA \(rna: true\) and data\.test is not"):
+        data_settings(compose_config([*pod5_data, "data.rna=true", f"data.test={{{mine}}}"]))
 
 
 def test_configs_of_earlier_versions_use_median_and_mad():

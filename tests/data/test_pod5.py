@@ -10,7 +10,7 @@ import pytest
 
 from basecaller.data import pod5, sources
 from basecaller.data.pore import r94
-from basecaller.data.signal import encode, reverse_complement
+from basecaller.data.signal import encode, normalise, reverse_complement
 from basecaller.data.splits import SPLITS
 from basecaller.decode import to_string
 from basecaller.errors import DataError
@@ -223,6 +223,36 @@ def test_reads_that_the_basecaller_split_are_found_in_their_parent(tmp_path):
         )
         np.testing.assert_array_equal(chunk.signal, expected.signal)
         np.testing.assert_array_equal(chunk.starts, expected.starts)
+
+
+@pytest.mark.parametrize(
+    ("trimmed", "time", "off"),
+    [
+        (600, "{:06.3f}+00:00", 0),  # Dorado before 2.1
+        (0, "{:06.3f}+00:00", 0),
+        (0, "{:02.0f}+00:00", 0),  # to the second
+        (600, "{:06.3f}", 600),  # in an unknown time zone
+        (600, "{:05.2f}+00:00", 600),
+    ],
+)
+def test_parts_of_a_split_read_begin_where_their_start_time_tells(tmp_path, trimmed, time, off):
+    first, second, other = files.make_reads(3)
+    first = dataclasses.replace(first, adc=first.adc[: len(first.adc) // 4 * 4])  # so that the second begins with a millisecond
+    whole = dataclasses.replace(other, adc=np.concatenate([np.full(600, 800, np.int16), first.adc, second.adc]))
+    begins = [600, 600 + len(first.adc)]
+    records = [files.unaligned(first), files.unaligned(second)]
+    for record, begin in zip(records, begins, strict=True):
+        record.set_tag("pi", whole.read_id)
+        record.set_tag("sp", begin - trimmed)
+        record.set_tag("st", f"2024-01-01T00:00:{time.format(begin / 4000)}")
+    path = files.write_pod5(tmp_path / "reads.pod5", [whole])
+    chunks, counts = load(settings(path, files.write_bam(tmp_path / "calls.bam", records), chunk_samples=100_000))
+    assert [to_string(chunk.labels) for chunk in chunks] == [first.sequence, second.sequence]
+    assert counts["parts of split reads placed by their start time"] == (2 if trimmed > off else 0)
+    for chunk, read, begin in zip(chunks, (first, second), begins, strict=True):
+        at = begin - off + read.move_starts[0]
+        expected = normalise(whole.adc[at : at + len(chunk.signal)])
+        np.testing.assert_allclose(chunk.signal, expected, atol=0.01)
 
 
 def test_a_constant_signal_is_dropped_and_counted(tmp_path):

@@ -96,6 +96,8 @@ def test_indices_limit_and_validation_directory_are_followed(folder):
     split = dataset_of("data=bonito", f"data.path={path}", *SHARES)
     assert [len(split.indices(name)) for name in ("train", "validation", "test")] == [30, 5, 5]
     assert split.chunk(30)[1].tolist() == np.load(path / "validation/references.npy")[0][: len(split.chunk(30)[1])].tolist()
+    alone = dataset_of("data=bonito", f"data.path={path}/validation", *SHARES)  # as a source of its own, such as data.test
+    assert [len(alone.indices(name)) for name in ("train", "validation", "test")] == [6, 2, 2]
 
 
 def test_bad_chunks_are_dropped_by_reason(folder):
