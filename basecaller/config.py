@@ -6,6 +6,7 @@ import math
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import make_dataclass
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -83,13 +84,17 @@ def group_options(group: str, overrides: list[str]) -> list[str]:
         return list(GlobalHydra.instance().config_loader().get_group_options(group, config_name="config", overrides=places))
 
 
-def compose_config(overrides: list[str]) -> DictConfig:
+def compose_config(overrides: list[str], options: type | None = None) -> DictConfig:
     """A job's config from command-line overrides, for commands that are not Hydra jobs.
 
+    Args:
+        overrides: overrides in Hydra's grammar.
+        options: dataclass of the command's own keys, which messages about unknown keys offer too.
     Raises:
         SettingError: see `composed` and `general`.
     """
-    config = composed(overrides)
+    own = {"": make_dataclass("Keys", [], bases=(SECTIONS[""], options), frozen=True)} if options else {}
+    config = composed(overrides, sections=SECTIONS | own)
     general(config)
     return config
 

@@ -5,6 +5,7 @@ On a data set it also calibrates the qualities that `basecaller basecall` writes
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -79,10 +80,20 @@ class Evaluation:
 
 
 def own_and_data(overrides: list[str]) -> tuple[list[str], list[str]]:
-    """The overrides of this command's options, and those that choose the data set; `hydra.searchpath` alone chooses none."""
+    """The overrides of this command's options, and those that choose the data set; `hydra.searchpath` alone chooses none.
+
+    Raises:
+        SettingError: a key is neither; composed with the others, it would choose the default data set.
+    """
     own = {f.name for f in fields(EvaluateOptions)}
     mine = [line for line in overrides if line.partition("=")[0] in own]
     others = [line for line in overrides if line not in mine]
+    for line in others:
+        key = line.partition("=")[0].lstrip("+~")
+        if key.partition(".")[0] not in ("data", "hydra"):
+            close = difflib.get_close_matches(key, [*own, "data"], n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(own))}, data, and the keys of data"
+            raise SettingError(f"{key}: evaluate has no such key; {hint}")
     return mine, others if any(not line.startswith("hydra.") for line in others) else []
 
 

@@ -60,6 +60,8 @@ def _unreadable(line: str) -> str:
     key, equals, value = line.partition("=")
     if not equals:
         return f"{line}: must be key=value"
+    if (value.count("["), value.count("{")) != (value.count("]"), value.count("}")):
+        return f"{line}: a bracket is not closed; a list or mapping with blanks needs quotes, as in '{key}=[a, b]'"
     bare = value.strip("'\"") or "text"
     return f"{line}: cannot be read; text with spaces or special characters needs quotes, as in \"{key}='{bare}'\""
 
@@ -73,8 +75,10 @@ def _unknown(key: str, sections: Mapping[str, type]) -> str:
         return "this sampler has no such key; choose one first, as in hydra/sweeper/sampler=tpe"
     if where == "hydra.launcher":
         return "this launcher has no such key; choose one first, as in hydra/launcher=joblib"
+    places = _places(sections)
     if where not in sections:
-        return "unknown key"
+        close = difflib.get_close_matches(key, places, n=1, cutoff=0.8)
+        return f"unknown key; did you mean {close[0]}?" if close else "unknown key"
     if where.startswith("logger.") and name in {f.name for f in fields(sections[where])}:
         return f"this logger is not chosen; add {where.replace('.', '=')}"
     others = [source for source, kind in SOURCES.items() if name in {f.name for f in fields(kind.settings)}]
@@ -82,6 +86,8 @@ def _unknown(key: str, sections: Mapping[str, type]) -> str:
         return f"this source has no such key; it belongs to {' and '.join(f'data={source}' for source in others)}"
     if where == "model" and name in {f.name for f in fields(sections[where])}:
         return "this network has no such key, only RawCTCNet has; --help with your model=... lists the network's keys"
+    if len(elsewhere := [place for place in places if place.rpartition(".")[2] == name]) == 1:
+        return f"unknown key; did you mean {elsewhere[0]}?"
     groups = dict.fromkeys(section.partition(".")[0] for section in sections if section)
     known = [f.name for f in fields(sections[where])] + ([] if where else list(groups))
     close = difflib.get_close_matches(name, known, n=1)
@@ -89,6 +95,12 @@ def _unknown(key: str, sections: Mapping[str, type]) -> str:
         return f"unknown key; did you mean {f'{where}.' if where else ''}{close[0]}?"
     of = " of RawCTCNet" if where == "model" else ""
     return f"unknown key; known keys{of} are {', '.join(known)}"
+
+
+def _places(sections: Mapping[str, type]) -> list[str]:
+    """All keys of a config by dotted name, those of every source included."""
+    kinds = [*sections.items(), *(("data", kind.settings) for kind in SOURCES.values() if "data" in sections)]
+    return list(dict.fromkeys(f"{where}.{f.name}".lstrip(".") for where, kind in kinds for f in fields(kind)))
 
 
 def is_users(error: BaseException) -> bool:

@@ -43,7 +43,7 @@ def main() -> None:
     overrides, own = arguments("report"), {f.name for f in fields(ReportOptions)}
     mine = [line for line in overrides if line.partition("=")[0] in own]
     chosen = options("report", mine, ReportOptions)
-    cfg = compose_config(as_typed([line for line in overrides if line not in mine]))
+    cfg = compose_config(as_typed([line for line in overrides if line not in mine]), ReportOptions)
     folder = Path(cfg.output_dir)
     if not stages_of(str(cfg.storage), str(cfg.experiment)):
         raise StageError(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from hydra.errors import HydraException
 
-from basecaller.config import composed
+from basecaller.config import compose_config, composed
 from basecaller.errors import DataError, SettingError
 from basecaller.messages import is_users, readable
+from basecaller.schema import ReportOptions
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,14 @@ from basecaller.messages import is_users, readable
         ("exprimnt=x", "exprimnt: unknown key; did you mean experiment?"),
         ("train.colour=1", "train.colour: unknown key; known keys are budget, epochs"),
         ("nowhere.colour=1", "nowhere.colour: unknown key"),
+        ("optimiser.lr=0.1", "optimiser.lr: unknown key; did you mean optimizer.lr?"),
+        ("epochs=3", "epochs: unknown key; did you mean train.epochs?"),
+        ("train.batch_size=4", "train.batch_size: unknown key; did you mean data.batch_size?"),
+        ("reads=300", "reads: unknown key; did you mean data.reads?"),
+        (
+            "plan=[padding,",
+            "plan=[padding,: a bracket is not closed; a list or mapping with blanks needs quotes, as in 'plan=[a, b]'",
+        ),
         ("data.pod5=x", "data.pod5: this source has no such key; it belongs to data=pod5"),
         ("hydra.sweeper.n_jobs=2", "hydra.sweeper.n_jobs: "),
         ("hydra.launcher.n_jobs=2", "this launcher has no such key; choose one first, as in hydra/launcher=joblib"),
@@ -34,6 +43,11 @@ def test_errors_of_overrides_are_one_line(override, words):
         composed([override])
     assert str(caught.value).startswith(words) or words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_command_offers_its_own_keys_too():
+    with pytest.raises(SettingError, match=r"wacth: unknown key; did you mean watch\?"):
+        compose_config(["wacth=true"], ReportOptions)
 
 
 def test_a_missing_config_is_named():

@@ -78,6 +78,12 @@ class Trained:
             raise DataError(
                 f"{self.folder}: has no config.yaml that names its data set; give one, as in data=bonito data.path=DIR"
             )
+        own = OmegaConf.select(self.config or config, "data.name", default=config.data.name)
+        if config.data.name != own and not any(line.startswith("data=") for line in overrides):
+            raise SettingError(
+                f"{overrides[-1]}: is read with the default data={config.data.name}, but {self.folder} was trained with "
+                f"data={own}; add data=... and its keys, or leave it out to use the model's own data set"
+            )
         data = data_settings(config)
         return self._as_trained(data) if overrides else data
 

@@ -31,7 +31,9 @@ class Command:
     flags: tuple[tuple[str, str], ...] = ()
 
 
-HELP = (("-h, --help", "Show this help, with the defaults of the given config groups (data=pod5 --help)."),)
+HELP = (("-h, --help", "Show this help."),)
+
+HELP_WITH_GROUPS = (("-h, --help", "Show this help, with the defaults of the given config groups (data=pod5 --help)."),)
 
 CONFIG_DIR = (("--config-dir DIR", "Folder with stages, models, data or other configs of your own, beside those of conf/."),)
 
@@ -41,7 +43,7 @@ COMMANDS = {
         ("", "search.preview=true", "experiment=phage data=pod5 data.pod5=reads.pod5 data.bam=calls.bam"),
         "A search that was killed continues when it is started again. Settings apply to every stage.",
         uses=EVERY,
-        flags=(*CONFIG_DIR, *HELP),
+        flags=(*CONFIG_DIR, *HELP_WITH_GROUPS),
     ),
     "train": Command(
         "Train once; with -m, sweep a stage or a grid of your own.",
@@ -53,7 +55,7 @@ COMMANDS = {
             ("--cfg job", "Print the composed config and exit."),
             *CONFIG_DIR,
             ("--experimental-rerun DIR", "Repeat the run of a folder; a training that was killed continues."),
-            *HELP,
+            *HELP_WITH_GROUPS,
             ("--hydra-help", "Show Hydra's other flags."),
         ),
     ),
@@ -73,7 +75,7 @@ COMMANDS = {
             "data=pod5 data.pod5=[a.pod5,b.pod5] data.bam=[a.bam,b.bam]",
         ),
         uses=("data",),
-        flags=(*CONFIG_DIR, *HELP),
+        flags=(*CONFIG_DIR, *HELP_WITH_GROUPS),
     ),
     "basecall": Command(
         "Call the bases of POD5 reads with a trained model: FASTQ, SAM or BAM.",
@@ -96,7 +98,7 @@ COMMANDS = {
         "is the one that the model was trained on.",
         options=EvaluateOptions,
         uses=("data",),
-        flags=(*CONFIG_DIR, *HELP),
+        flags=(*CONFIG_DIR, *HELP_WITH_GROUPS),
     ),
     "export": Command(
         "Export a model as TorchScript or ONNX, checked against the original on reads.",

@@ -43,6 +43,7 @@ def answer_help(name: str, arguments: list[str]) -> None:
 def overview() -> str:
     """The help of `basecaller`."""
     width = max(map(len, COMMANDS))
+    rows = [_wrapped(command.summary, f"  {name:{width}}  ", " " * (width + 4)) for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "usage: basecaller COMMAND [key=value ...]",
@@ -50,11 +51,11 @@ def overview() -> str:
             "Hyperparameter search for nanopore basecallers.",
             "",
             "commands:",
-            *(f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()),
+            *(line for row in rows for line in row),
             "",
             "basecaller COMMAND --help lists the keys of a command, with defaults.",
             "python -m basecaller.COMMAND is the same as basecaller COMMAND.",
-            'eval "$(basecaller completion bash)" completes commands, keys and values in bash.',
+            'eval "$(basecaller completion bash)" completes commands, keys and values.',
         ]
     )
 
@@ -137,6 +138,7 @@ def _typed(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _wrapped(text: str, indent: str) -> list[str]:
-    width = min(WIDEST, shutil.get_terminal_size().columns)
-    return textwrap.wrap(text.strip(), width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+def _wrapped(text: str, indent: str, later: str | None = None) -> list[str]:
+    """Lines as wide as the terminal, the first with one indent, the others with that or with another."""
+    width, later = min(WIDEST, shutil.get_terminal_size().columns), indent if later is None else later
+    return textwrap.wrap(text.strip(), width, initial_indent=indent, subsequent_indent=later, break_on_hyphens=False)

@@ -45,6 +45,8 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
             f"storage={shown}: cannot be read; in a password write %40 for @, %2F for / and so on "
             '(python -c "import urllib.parse; print(urllib.parse.quote_plus(input()))" does it)'
         )
+    if scheme == "journal" and file is None:
+        raise StorageError(f"storage={shown}: names no file; write three slashes, as in journal:///outputs/optuna.log")
     try:
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +63,8 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
         return EnduringStorage(_connect(url, kwargs), url)
     except (SQLAlchemyError, OSError, ImportError, ValueError, RuntimeError) as error:
         raise StorageError(
-            f"storage={shown}: cannot be opened ({scrubbed(reason(error), url)}); give a URL such as sqlite:///outputs/optuna.db"
+            f"storage={shown}: cannot be opened ({scrubbed(reason(error), url)}); give a URL "
+            "such as sqlite:///outputs/optuna.db, or postgresql+psycopg://me@server/basecaller (extra postgres)"
         ) from None
 
 

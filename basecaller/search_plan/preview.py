@@ -19,6 +19,7 @@ from basecaller.data.dataset import ALPHABET
 from basecaller.data.splits import SPLITS
 from basecaller.geometry import dilations
 from basecaller.hpo.designs import most_runs, planned
+from basecaller.hpo.grid import as_text
 from basecaller.networks.named import TARGET, Named, model_settings
 from basecaller.resolving import resolve
 from basecaller.search_plan.finalists import contenders
@@ -48,7 +49,7 @@ def preview(search: Search, console: Console) -> None:
         table = Table("trial", "settings", "about", title=name, title_justify="left")
         costs = [estimate(search, {**fixed, **point}) for point in points]
         for number, (point, cost) in enumerate(zip(points, costs, strict=True)):
-            table.add_row(str(number), "  ".join(f"{k}={v}" for k, v in point.items()), f"{cost:.1f} s")
+            table.add_row(str(number), "  ".join(f"{k}={as_text(v)}" for k, v in point.items()), f"{cost:.1f} s")
         if file.stage.extend:
             table.caption = f"and up to {file.stage.extend} more beyond the edge of the grid, if the winner lies there"
         console.print(table)

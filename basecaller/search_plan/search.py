@@ -93,9 +93,10 @@ class Search:
         self.options = general(cfg).search
         self.workers = divide(self.options.workers, str(cfg.device))
         known = group_options("stage", self.overrides)
-        unknown = [name for name in self.plan if name not in known]
-        if unknown or not self.plan:
-            raise SettingError(f"plan={self.plan}: {unknown or 'nothing to run'}; stages are {', '.join(known)}")
+        if unknown := [name for name in self.plan if name not in known]:
+            raise SettingError(f"plan: there is no stage {', '.join(unknown)}; stages are {', '.join(known)}")
+        if not self.plan:
+            raise SettingError("plan: names no stage; give some, as in 'plan=[padding,batch_norm]'")
         self.files = {name: read_stage(name, self.overrides) for name in self.plan}
         check_network(self.files, self.cfg)
         check_order(self.files, parse_overrides(self.overrides), stages_of(self.url, self.experiment))

@@ -88,7 +88,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise SettingError(f"device={name}: {str(error).splitlines()[0]}; use cpu, cuda, cuda:N or auto") from error
+        raise SettingError(f"device={name}: {str(error).splitlines()[0]}; use device=auto or device=cpu") from error
     return device
 
 

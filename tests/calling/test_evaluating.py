@@ -8,6 +8,7 @@ import pytest
 from basecaller.calling import evaluating
 from basecaller.calling.caller import Call
 from basecaller.calling.evaluating import evaluate_chunks, spread
+from basecaller.errors import SettingError
 from basecaller.evaluate import own_and_data
 from tests.helpers.models import network
 
@@ -48,3 +49,11 @@ def test_a_folder_of_configs_alone_chooses_no_data():
     places = "hydra.searchpath=[file:///mine]"
     assert own_and_data(["model=x", places, "decoder=greedy"]) == (["model=x", "decoder=greedy"], [])
     assert own_and_data(["model=x", places, "data=lab"]) == (["model=x"], [places, "data=lab"])
+
+
+@pytest.mark.parametrize(
+    ("override", "words"), [("seed=2", "seed: evaluate has no such key; known are"), ("limt=3", "limt: .* did you mean limit")]
+)
+def test_keys_that_would_choose_the_default_data_set_are_refused(override, words):
+    with pytest.raises(SettingError, match=words):
+        own_and_data(["model=x", override])

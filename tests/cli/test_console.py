@@ -16,6 +16,7 @@ import pytest
 import basecaller
 from basecaller.cli.commands import COMMANDS
 from basecaller.cli.completion import candidates
+from basecaller.cli.help import overview
 from tests.conftest import TINY
 
 PYPROJECT = Path(basecaller.__file__).parents[1] / "pyproject.toml"
@@ -43,11 +44,19 @@ def started(console: dict[str, str], *arguments: str, code: int = 0) -> subproce
 
 def test_it_lists_its_commands_and_starts_them(console):
     listed = started(console, "--help").stdout
-    assert all(f"  {name} " in listed and command.summary in listed for name, command in COMMANDS.items())
+    words = " ".join(listed.split())
+    assert all(f"  {name} " in listed and command.summary in words for name, command in COMMANDS.items())
     assert started(console, code=2).stdout == listed
     assert started(console, "--version").stdout == f"basecaller {basecaller.__version__}\n"
     assert "val_loss" in started(console, "train", *TINY).stderr
     assert list(Path(console["HOME"]).glob("outputs/tiny/runs/*/result.json"))
+
+
+def test_the_list_of_commands_is_as_wide_as_the_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    summaries = overview().partition("commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert max(map(len, summaries)) <= 60
+    assert all(line.startswith("  ") for line in summaries)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

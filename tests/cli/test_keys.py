@@ -22,6 +22,11 @@ def test_each_command_has_the_keys_that_it_uses():
     assert {"model", "split", "data.batch_size"} <= names("evaluate")
 
 
+def test_help_speaks_of_config_groups_where_there_are_some():
+    for command in COMMANDS.values():
+        assert bool(groups_of(command, [])) == any("config groups" in meaning for _, meaning in command.flags)
+
+
 def test_each_source_has_its_own_keys():
     assert {"data.genome_bases"} <= names("train") - names("train", "pod5")
     assert {"data.pod5", "data.bam"} <= names("train", "pod5") - names("train")

@@ -354,6 +354,10 @@ def test_a_model_calls_and_evaluates_reads_that_are_normalised_as_it_was_trained
     assert model.data(reads_of).source.normalisation == "quantile"
     chunks = files.bonito_directory(tmp_path / "bonito")
     assert model.data(["data=bonito", f"data.path={chunks}"]).source.normalisation == "quantile"
+    with pytest.raises(
+        SettingError, match=r"data\.folder=other: is read with the default data=simulated, but model was trained"
+    ):
+        model.data(["data.folder=other"])
     run("basecall", "model=model", f"reads={path}", "decoder=greedy", "output=calls")
     with pysam.FastxFile(str(tmp_path / f"calls/{path.stem}.fastq")) as entries:
         called = {entry.name: entry.sequence for entry in entries}

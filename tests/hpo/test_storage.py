@@ -8,8 +8,21 @@ import pytest
 from optuna.storages import BaseStorage
 from optuna.testing.pytest_storages import StorageTestCase
 
+from basecaller.errors import StorageError
 from basecaller.hpo.storage import open_storage
 from tests.helpers.postgres import Server
+
+
+def test_a_journal_that_names_no_file_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageError, match=r"storage=journal://mine\.log: names no file; write three slashes"):
+        open_storage("journal://mine.log")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_url_of_an_unknown_kind_is_answered_with_those_that_work():
+    with pytest.raises(StorageError, match=r"such as sqlite:///outputs/optuna\.db, or postgresql\+psycopg://me@server"):
+        open_storage("postgres://me@server/basecaller")
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from basecaller.hpo.records import store_study
 from basecaller.reporting.contests import asked
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.published import LOSSES, against_published, latest_asked
+from basecaller.reporting.writing import write_report
 from tests.helpers.stages import SIX, lr_stage, pair, study_of
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -147,3 +148,11 @@ def test_the_published_run_is_shown_only_for_its_pore_and_stages(folder):
     shown = against_published({"padding": standing(ours)}, [stage_facts("padding", ours, standing(ours))])
     assert [claim.text for claim in shown.known_claims] == ["Zero-padding brings little to no benefit: turn it off."]
     assert shown.known_rows == []
+
+
+def test_a_table_without_rows_is_not_written(folder):
+    pair("padding", 1.0, 1.0, config={"data": {"name": "simulated"}})
+    write_report("sqlite:///:memory:", "made", folder / "outputs/tiny", ["padding"])
+    text = (folder / "outputs/tiny/report.md").read_text()
+    assert "| published conclusion |" in text
+    assert "| stage | settings | published |" not in text

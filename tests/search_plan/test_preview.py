@@ -42,6 +42,14 @@ def test_every_trial_of_the_first_round_is_listed():
     assert "6 points" not in text
 
 
+def test_a_preview_writes_values_as_they_are_typed():
+    given, console = [*OWN[:-1], "plan=[padding,batch_norm]"], Console(file=io.StringIO(), width=200)
+    preview(Search(compose_config(given), given, Console(quiet=True)), console)
+    text = console.file.getvalue()
+    assert "model.batch_norm=false" in text
+    assert "False" not in text
+
+
 @pytest.mark.slow
 def test_later_rounds_and_finalists_are_listed_if_there_are_any():
     text = shown("search.rounds=3", "search.finalists=4", "search.finalist_seeds=2", "search.headline_seeds=1")

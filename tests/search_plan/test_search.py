@@ -65,6 +65,13 @@ def test_a_plan_without_stages_that_it_needs_is_refused_before_anything_runs(fol
     assert search("plan=[padding,lr_adam]").plan == ["padding", "lr_adam"]
 
 
+def test_a_plan_with_an_unknown_stage_or_none_is_refused(folder):
+    with pytest.raises(SettingError, match="plan: there is no stage nonesuch; stages are batch_norm, "):
+        search("plan=[padding,nonesuch]")
+    with pytest.raises(SettingError, match="plan: names no stage; give some"):
+        search("plan=[]")
+
+
 def again(stage: str, given: tuple[str, ...] = (), axes: dict | None = None) -> dict[str, str]:
     lines = asking_again(read_stage(stage, []), INCUMBENT, axes or {}, given)
     return {key: str(override.input_line) for key, override in parse_overrides(lines).items()}
