@@ -71,8 +71,8 @@ class SearchOptions:
 
     Attributes:
         workers: Number of trainings that run at the same time. null: one per GPU, or one per core.
-        replicates: Number of seeds for the best points of a stage with `stage.design=halving`, about twice as many with
-            `rounds`. 1: one seed per point.
+        replicates: Number of seeds for the best points of a stage with `stage.design=halving`; with `rounds`, up to two more
+            than twice as many. 1: one seed per point.
         pruner: Class name of an Optuna pruner, such as MedianPruner, that stops poor trials of the first seed. null: none.
         pruner_args: Arguments of the pruner, as in {n_warmup_steps: 50}. null: none.
         preview: List every trial and estimate the time; run nothing.

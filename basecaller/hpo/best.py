@@ -180,7 +180,7 @@ def winner_of(place: Place, stages: list[str]) -> Winner:
         command = place.command.format(stage=stage)
         where = f"stage {stage} of experiment {place.experiment}, storage {without_password(place.url)}"
         if study is None:
-            raise StageError(f"{where}: was never run; run it with: {command}")
+            raise StageError(f"{where}: was never run; run it, with your other settings, by: {command}")
         record = StudyRecord.of(study)
         kept = record.concluded
         if kept and kept.asked == record.asked_for:

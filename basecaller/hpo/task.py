@@ -34,7 +34,7 @@ class Stage:
             objective.
         design: How to spend runs. `halving` drops half of the points from seed to seed; `rounds` tunes the nuisance
             hyperparameter of each choice, then runs the best point of every choice at more and more seeds.
-        replicates: Number of seeds for the best points; about twice as many with `rounds`.
+        replicates: Number of seeds for the best points; with `rounds`, up to two more than twice as many.
         extend: How often the grid may grow outward when the winner is at its edge.
         asking: How often the question has been asked. The study is called NAME.2, NAME.3, ... when it is asked again.
         incumbent: The choice so far, kept unless another is better by more than a standard error.

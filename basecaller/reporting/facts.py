@@ -15,7 +15,6 @@ from basecaller.facts import from_json
 from basecaller.files import read_json
 from basecaller.hpo.best import setting_of, standing
 from basecaller.hpo.edges import is_ordered
-from basecaller.hpo.grid import as_text
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study, stages_of
 from basecaller.hpo.verdicts import at_edges, label, short, shown, verdict
@@ -380,7 +379,7 @@ def provenance(studies: dict[str, optuna.Study], stages: list[StageFacts]) -> Pr
     trials = [trial for study in studies.values() for trial in trials_of(study)]
 
     def seen(values: Iterable[str | None]) -> list[str]:
-        return [as_text(value) for value in dict.fromkeys(values) if value]
+        return [value for value in dict.fromkeys(values) if value]
 
     trainings = [summary_of(trial) for trial in trials]
     versions = (", ".join(f"{k} {v}" for k, v in each.versions.items()) for each in trainings if each.versions)

@@ -21,6 +21,7 @@ from basecaller.geometry import dilations
 from basecaller.hpo.designs import most_runs, planned
 from basecaller.hpo.grid import as_text
 from basecaller.networks.named import TARGET, Named, model_settings
+from basecaller.reporting.formats import duration
 from basecaller.resolving import resolve
 from basecaller.search_plan.finalists import contenders
 from basecaller.settings import settings
@@ -59,31 +60,31 @@ def preview(search: Search, console: Console) -> None:
             console.print(f"{len(points)} points, at most {runs} trials over {seeds} seeds", style="dim")
         total, seconds = total + runs, seconds + runs * float(np.mean(costs))
         longest = max(longest, float(np.mean(costs)))
-    workers, each = search.workers.count, f"{search.workers.count} at once, {search.workers.threads} thread(s) each"
+    workers, each = search.workers.count, f"{search.workers.count} at once, {_many(search.workers.threads, 'thread')} each"
     table = Table("after the first round", "about", title_justify="left")
     later = max(0, int(cfg.rounds) - 1)
     if later:
         table.add_row(
-            f"up to {later} more round(s), trials {cfg.round_budget} times as long",
-            _minutes(later * seconds / 2 * int(cfg.round_budget) / workers),
+            f"up to {_many(later, 'more round')}, trials {cfg.round_budget} times as long",
+            duration(later * seconds / 2 * int(cfg.round_budget) / workers),
         )
     if int(cfg.finalists) > 1:
         table.add_row(
-            f"up to {cfg.finalists} finalists at {cfg.finalist_seeds} seed(s), {cfg.finalist_budget} times as long",
-            _minutes(int(cfg.finalists) * int(cfg.finalist_seeds) * int(cfg.finalist_budget) * longest / workers),
+            f"up to {cfg.finalists} finalists at {_many(cfg.finalist_seeds, 'seed')}, {cfg.finalist_budget} times as long",
+            duration(int(cfg.finalists) * int(cfg.finalist_seeds) * int(cfg.finalist_budget) * longest / workers),
         )
     final = OmegaConf.merge(search.cfg.train, cfg.winner.train)
     cost = estimate(search, {}, final)
     if (count := contenders(search.options)) > 1:
-        table.add_row(f"the best {count} finalists, trained like the winner", _minutes(count * cost / workers))
+        table.add_row(f"the best {count} finalists, trained like the winner", duration(count * cost / workers))
     seeds = int(cfg.headline_seeds)
-    table.add_row(f"headline: the winner and the defaults, {seeds} seed(s) each", _minutes(2 * seeds * cost / workers))
+    table.add_row(f"headline: the winner and the defaults, {_many(seeds, 'seed')} each", duration(2 * seeds * cost / workers))
     console.print(table)
-    console.print(f"first round: {total} trials, {each}: {_minutes(seconds / workers)}")
+    console.print(f"first round: {total} trials, {each}: {duration(seconds / workers)}")
 
 
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.1f} minutes"
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 @dataclass(frozen=True)
