@@ -196,7 +196,7 @@ def main() -> None:
         prog="python -m benchmarks.answers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for basecaller.search: another source of reads")
-    parser.add_argument("--folder", type=Path, default=Path("outputs/benchmarks"), help="to work in; started again it goes on")
+    parser.add_argument("--folder", type=Path, default=Path("outputs/benchmarks"), help="to work in; a restart continues there")
     parser.add_argument("--json", type=Path, help="write the results there")
     parser.add_argument("--seeds", type=int, default=3, help="of the trainings that are compared")
     parser.add_argument(
