@@ -108,7 +108,7 @@ def test_a_sweep_has_its_winner(folder):
         (lambda: run_training(["debug=overfit"]), "debug=overfit: use basecaller train"),
         (lambda: run_sweep([*TINY, "optimizer.lr=0.1,-1"]), "optimizer.lr=-1.0: must be above 0"),
         (lambda: run_sweep(["optimizer=adam,none"]), "none: no such option"),
-        (lambda: run_search(["plan=[x]"]), "plan=['x']"),
+        (lambda: run_search(["plan=[x]"]), "plan: there is no stage x"),
         (lambda: run_search(["search.preview=true"]), "search.preview=true: runs nothing"),
         (lambda: Basecaller.load("nowhere"), "model=nowhere: has no best.pt"),
     ],
