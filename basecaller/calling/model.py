@@ -135,7 +135,9 @@ def load_model(model: str, device: str = "auto", networks: Sequence[str] = ()) -
     if folder.name == "best.pt":
         folder = folder.parent
     if not (folder / "best.pt").is_file():
-        raise DataError(f"model={model}: has no best.pt; give the folder of a training, such as outputs/tiny/winner")
+        within = folder / "winner"
+        such = within if (within / "best.pt").is_file() else Path("outputs/tiny/winner")
+        raise DataError(f"model={model}: has no best.pt; give the folder of a training, such as {such}")
     network = load_network(folder / "best.pt", networks).to(choose_device(device)).eval()
     file = folder / "config.yaml"
     config = cast(DictConfig, OmegaConf.load(file)) if file.is_file() else None

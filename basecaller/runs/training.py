@@ -59,10 +59,10 @@ def _told(job: Job, found: Result, on_point: Callable[[Point], None]) -> Result:
 
 def _fit(job: Job, on_point: Callable[[Point], None]) -> Result:
     chosen = job.settings
+    device = choose_device(chosen.device)
     dataset = prepare(chosen.data.name, chosen.data.source, Path(chosen.data.folder))
     if not job.is_trial:  # a sweep has already logged it
         warn_once(dataset, chosen)
-    device = choose_device(chosen.device)
     network = build(chosen.model, dataset.alphabet, chosen.seed)
     check_protocol(network)
     if chosen.train.init:

@@ -29,6 +29,7 @@ from basecaller.basecall import basecall
 from basecaller.calling.caller import Call, Caller, cut, decode, margin
 from basecaller.calling.evaluating import evaluate_chunks, evaluate_reads, homopolymers, seed_length
 from basecaller.calling.files import write_alignments, write_fastq
+from basecaller.calling.model import load_model
 from basecaller.calling.plain import Plain
 from basecaller.calling.quality import Calibration, calibrate, mean_quality, raw_quality
 from basecaller.calling.tables import event_rates
@@ -268,6 +269,13 @@ def test_wrong_arguments_give_one_message(call: Command, command, arguments, wor
     told = call(command, *arguments, code=2)
     assert words in told.stderr
     assert "Traceback" not in told.stderr
+
+
+def test_the_folder_of_an_experiment_is_answered_with_its_winner(tmp_path):
+    (tmp_path / "tiny/winner").mkdir(parents=True)
+    (tmp_path / "tiny/winner/best.pt").touch()
+    with pytest.raises(DataError, match="tiny: has no best.pt; give the folder of a training, such as .*tiny/winner"):
+        load_model(str(tmp_path / "tiny"), "cpu")
 
 
 def test_a_model_is_evaluated_and_its_qualities_are_fitted(tmp_path, run: Command, monkeypatch):
