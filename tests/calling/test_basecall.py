@@ -274,7 +274,7 @@ def test_wrong_arguments_give_one_message(call: Command, command, arguments, wor
 def test_the_folder_of_an_experiment_is_answered_with_its_winner(tmp_path):
     (tmp_path / "tiny/winner").mkdir(parents=True)
     (tmp_path / "tiny/winner/best.pt").touch()
-    with pytest.raises(DataError, match="tiny: has no best.pt; give the folder of a training, such as .*tiny/winner"):
+    with pytest.raises(DataError, match=r"tiny: has no best\.pt; give the folder of a training, such as .*tiny/winner"):
         load_model(str(tmp_path / "tiny"), "cpu")
 
 
