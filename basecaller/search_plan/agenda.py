@@ -21,7 +21,7 @@ from basecaller.search_plan.budget import longer
 from basecaller.search_plan.finalists import contenders
 from basecaller.search_plan.forecast import RECENT, Planned, Training, seconds_left
 from basecaller.search_plan.incumbent import RATE
-from basecaller.search_plan.preview import estimate, most_trials, sizes, testing_seconds, training_seconds
+from basecaller.search_plan.preview import estimate, most_trials, testing_seconds, training_seconds
 
 if TYPE_CHECKING:
     import optuna
@@ -284,8 +284,7 @@ class Agenda:
     def _cost(self, trial: TrialRecord) -> float:
         """The estimated cost of a trial, from its own config."""
         config, path = trial.config, "torch" if str(summary_of(trial).path).startswith("torch") else "native"
-        batch, networks = config["data"]["batch_size"], self.search.cfg.networks
-        return training_seconds(config["model"], config["train"], batch, sizes(self.search), path, networks)
+        return training_seconds(self.search, config["model"], config["train"], config["data"]["batch_size"], path)
 
     def _cost_of(self, stage: str) -> float:
         """The estimated mean cost of the trials of a stage, around the best settings so far."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from rich.table import Table
 from basecaller.data.batches import Batch
 from basecaller.data.dataset import ALPHABET
 from basecaller.data.splits import SPLITS
-from basecaller.geometry import dilations
+from basecaller.geometry import Model, dilations
 from basecaller.hpo.designs import most_runs, planned
 from basecaller.hpo.grid import as_text
 from basecaller.networks.named import TARGET, Named, model_settings
@@ -29,8 +29,12 @@ from basecaller.settings import settings
 if TYPE_CHECKING:
     from basecaller.search_plan.search import Search
 
-SPEED = {"native": 13e6, "torch": 2.6e6}
-"""Signal samples times residual blocks that one core trains per second, at 32 channels and stride 4."""
+REFERENCE = Model("reference", channels=32, skip_channels=64, kernel=3, max_dilation=64, stacks=3, batch_norm=False, stride=4,
+                  projection=False)  # fmt: skip
+"""The RawCTCNet whose training is timed; the times of others follow from their sizes."""
+
+TIMED_BATCH, TIMED_SAMPLES = 8, 600
+"""The batch that it is timed on: chunks, and samples of each."""
 
 SAMPLES_PER_BASE = 10.2
 """Mean number of samples per base in simulated reads."""
@@ -116,7 +120,7 @@ def sizes(search: Search) -> Sizes:
 
 @lru_cache(maxsize=1)
 def _path(search: Search) -> str:
-    """The engine of the search's trainings, a key of `SPEED`."""
+    """The engine of the search's trainings, `native` or `torch`."""
     from basecaller.training.device import choose_device  # torch starts slowly
     from basecaller.training.engine import choose_path  # as above
 
@@ -136,27 +140,38 @@ def most_trials(search: Search, name: str) -> tuple[int, int]:
 
 
 @lru_cache
-def measured_seconds(section: str, networks: tuple[str, ...], batch_size: int, samples: int) -> float:
-    """Seconds of training per sample of signal for a named network. Its cost is unknown, so one update is measured on the CPU,
-    after a warm-up.
+def timed(section: str, networks: tuple[str, ...], path: str, threads: int, batch_size: int, samples: int) -> float:
+    """Seconds of training per sample of signal: the fastest of three updates on this machine's CPU, after a warm-up.
 
     Args:
         section: the network's `model` section as JSON.
         networks: modules that networks may be imported from.
+        path: engine of the training, `native` or `torch`.
+        threads: threads of a worker.
         batch_size: chunks of the update.
         samples: length of each chunk.
     """
-    from basecaller.networks.adapted import build  # torch starts slowly
-    from basecaller.training.engine import engine_of  # as above
+    import torch  # starts slowly, as all of these
 
-    engine = engine_of(build(model_settings(json.loads(section), networks), ALPHABET))
+    from basecaller.networks.adapted import build
+    from basecaller.training.engine import engine_of
+
+    values = json.loads(section)
+    size = model_settings(values, networks) if TARGET in values else Model(**values)
+    engine = engine_of(build(size, ALPHABET), *(("off", "float32") if path == "torch" else ("auto", "auto")))
     signal = np.random.default_rng(0).standard_normal((batch_size, samples), np.float32)
     bases = np.full(batch_size, 1)
     batch = Batch(signal, np.full(batch_size, samples), np.ones(batch_size, np.int64), bases)
-    engine.gradients(batch, masked=False)
-    before = time.perf_counter()
-    engine.gradients(batch, masked=False)
-    return (time.perf_counter() - before) / signal.size
+    times, before = [], torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for _ in range(4):
+            started = time.process_time()  # not the wall clock, since other programs may be running
+            engine.gradients(batch, masked=False)
+            times.append((time.process_time() - started) / threads)
+    finally:
+        torch.set_num_threads(before)
+    return min(times[1:]) / signal.size
 
 
 def estimate(search: Search, chosen: Mapping[str, Any], train: Any = None) -> float:
@@ -179,21 +194,19 @@ def estimate(search: Search, chosen: Mapping[str, Any], train: Any = None) -> fl
         model = resolve(OmegaConf.merge(search.cfg.model, swept))
     else:
         model = {key: number(f"model.{key}") for key in ("max_dilation", "stacks", "channels", "stride")}
-    return training_seconds(model, train or search.cfg.train, batch, sizes(search), _path(search), search.cfg.networks)
+    return training_seconds(search, model, train or search.cfg.train, batch, _path(search))
 
 
-def training_seconds(
-    model: Mapping[str, Any], train: Mapping[str, Any], batch: float, data: Sizes, path: str, networks: Sequence[str]
-) -> float:
-    """Seconds of one training on one core of the machine that `SPEED` was measured on; for a named network, on this machine.
+def training_seconds(search: Search, model: Mapping[str, Any], train: Mapping[str, Any], batch: float, path: str) -> float:
+    """Seconds of one training on a worker of this machine.
 
     Args:
+        search: the search that it is a trial of.
         model, train: sections of its config.
         batch: chunks per batch.
-        data: sizes of the data that it trains on.
-        path: engine of the training, a key of `SPEED`.
-        networks: modules that networks may be imported from.
+        path: engine of the training, `native` or `torch`.
     """
+    data, threads = sizes(search), search.workers.threads
     there = min(train["chunks"] or data.training, data.training)
     chunks = {
         "epochs": train["epochs"] * there,
@@ -203,15 +216,26 @@ def training_seconds(
     validated = min(train["validation_chunks"] or data.validation, data.validation)
     validation = train["validations"] * chunks / there * validated / 3  # no backward
     if TARGET in model:
+        networks = tuple(search.cfg.networks)
         settings = model_settings(dict(model), networks)
         assert isinstance(settings, Named)
-        section = json.dumps(settings.section())
-        every = measured_seconds(section, tuple(networks), int(batch), int(data.samples))
+        every = timed(json.dumps(settings.section()), networks, path, threads, int(batch), int(data.samples))
         return (chunks + validation) * data.samples * every
+    reference = timed(json.dumps(asdict(REFERENCE)), (), path, threads, TIMED_BATCH, TIMED_SAMPLES)
+    every = reference / _work(asdict(REFERENCE)) * _work(model)
+    overhead = _overhead(path, batch) / _overhead(path, TIMED_BATCH)
+    return float((chunks * overhead + validation) * data.samples * every)
+
+
+def _work(model: Mapping[str, Any]) -> float:
+    """How the time of a RawCTCNet for a sample grows with its sizes."""
     blocks = len(dilations(int(model["max_dilation"]), int(model["stacks"])))
-    overhead = 1 + 2 / batch if path == "torch" else 1  # PyTorch's small batches keep a core less busy
-    width = (model["channels"] / 32) ** 1.5 * 4 / model["stride"]
-    return float((chunks * overhead + validation) * data.samples * blocks * width / SPEED[path])
+    return float(blocks * model["channels"] ** 1.5 / model["stride"])
+
+
+def _overhead(path: str, batch: float) -> float:
+    """How PyTorch's time for a sample grows with smaller batches, which keep a core less busy."""
+    return 1 + 2 / batch if path == "torch" else 1.0
 
 
 def testing_seconds(search: Search) -> float:
