@@ -105,8 +105,15 @@ def sampled(sampler: str, given: list[str], cost: float, keys: list[str], *own: 
 def compared(name: str, found: dict[str, dict[str, Any]], given: list[str], budget: list[str], seeds: int) -> Any:
     """Trains whole configurations with the same budget; returns the standing of their study."""
     candidates = Candidates(found, tuple(given))
-    all_seeds = ",".join(str(FIRST_SEED + i) for i in range(seeds))
-    lines = [f"experiment={name}", "stage=headline", *given, *candidates.sweep(), *budget, f"seed={all_seeds}"]
+    lines = [
+        f"experiment={name}",
+        "stage=headline",
+        *given,
+        *candidates.sweep(),
+        *budget,
+        f"seed={FIRST_SEED}",
+        f"stage.replicates={seeds}",
+    ]
     study = run_sweep([*divide(None).overrides, *(str(o.input_line) for o in parse_overrides(lines).values())])
     return standing(open_study(str(compose_config(given).storage), study))
 

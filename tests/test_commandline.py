@@ -153,7 +153,7 @@ MESSAGES = {
         ["model=nonesuch"],
         "model=nonesuch: no such option; options are bonito_ctc, bonito_ctc_small",
     ),
-    "grammar": (["optimizer.lr={"], "optimizer.lr={: cannot be read"),
+    "grammar": (["optimizer.lr={"], "optimizer.lr={: a bracket is not closed"),
     "no sweep": (["optimizer.lr=1,2"], "optimizer.lr=1,2: several values are a sweep, which needs -m"),
     "device": (["device=abacus", *TINY], "device=abacus"),
 }
