@@ -92,7 +92,9 @@ def own_and_data(overrides: list[str]) -> tuple[list[str], list[str]]:
         key = line.partition("=")[0].lstrip("+~")
         if key.partition(".")[0] not in ("data", "hydra"):
             close = difflib.get_close_matches(key, [*own, "data"], n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(own))}, data, and the keys of data"
+            hint = (
+                f"did you mean {close[0]}?" if close else f"known keys are {', '.join(sorted(own))}, data, and the keys of data"
+            )
             raise SettingError(f"{key}: evaluate has no such key; {hint}")
     return mine, others if any(not line.startswith("hydra.") for line in others) else []
 

@@ -61,7 +61,7 @@ def _unreadable(line: str) -> str:
     if not equals:
         return f"{line}: must be key=value"
     if (value.count("["), value.count("{")) != (value.count("]"), value.count("}")):
-        return f"{line}: a bracket is not closed; a list or mapping with blanks needs quotes, as in '{key}=[a, b]'"
+        return f"{line}: a bracket is not closed; a list or mapping with spaces needs quotes, as in '{key}=[a, b]'"
     bare = value.strip("'\"") or "text"
     return f"{line}: cannot be read; text with spaces or special characters needs quotes, as in \"{key}='{bare}'\""
 

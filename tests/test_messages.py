@@ -24,7 +24,7 @@ from basecaller.schema import ReportOptions
         ("reads=300", "reads: unknown key; did you mean data.reads?"),
         (
             "plan=[padding,",
-            "plan=[padding,: a bracket is not closed; a list or mapping with blanks needs quotes, as in 'plan=[a, b]'",
+            "plan=[padding,: a bracket is not closed; a list or mapping with spaces needs quotes, as in 'plan=[a, b]'",
         ),
         ("data.pod5=x", "data.pod5: this source has no such key; it belongs to data=pod5"),
         ("hydra.sweeper.n_jobs=2", "hydra.sweeper.n_jobs: "),
