@@ -52,7 +52,8 @@ def test_a_folder_of_configs_alone_chooses_no_data():
 
 
 @pytest.mark.parametrize(
-    ("override", "words"), [("seed=2", "seed: evaluate has no such key; known are"), ("limt=3", "limt: .* did you mean limit")]
+    ("override", "words"),
+    [("seed=2", "seed: evaluate has no such key; known keys are"), ("limt=3", "limt: .* did you mean limit")],
 )
 def test_keys_that_would_choose_the_default_data_set_are_refused(override, words):
     with pytest.raises(SettingError, match=words):
