@@ -60,8 +60,8 @@ SPACE_OF = {"stride": "model.stride=2,3,4,5"}
 SAMPLERS = {"random": [], "tpe": ["search.pruner=MedianPruner"]}
 """Samplers and their other overrides."""
 
-FIRST_SEED = 3001
-"""First seed of the trainings that are compared; the search has used those of its contenders (2001) and headline (1001)."""
+FIRST_SEED = 1001
+"""First seed of the trainings that are compared: the headline's. No choice is made at these seeds."""
 
 
 def command(*arguments: str) -> None:
