@@ -173,7 +173,16 @@ def prepare(name: str, source: Any, root: Path) -> Dataset:
             if not folder.exists():
                 log.info("preparing %s", folder)
                 _write(name, kind, source, folder, fingerprint)
-    return Dataset(folder, kind.signals(source) if kind.signals else ())
+    elsewhere = tuple(kind.signals(source)) if kind.signals else ()
+    files = [*sorted(folder.glob("*.npy")), folder / "meta.json", *elsewhere]
+    states = [file.stat() for file in files if file.exists()]
+    return _opened(folder, elsewhere, tuple((s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) for s in states))
+
+
+@lru_cache(maxsize=4)
+def _opened(folder: Path, elsewhere: tuple[Path, ...], states: tuple[tuple[int, ...], ...]) -> Dataset:
+    """A data set, opened and checked once as long as its files stay the same: every trial of a sweep uses it twice."""
+    return Dataset(folder, elsewhere)
 
 
 def _write(name: str, kind: Source, source: Any, folder: Path, fingerprint: str) -> None:
