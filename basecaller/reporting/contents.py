@@ -35,7 +35,7 @@ class TrialFacts:
     receptive_field: int | None
     seconds: float | None
     device: str | None
-    taken_over: bool | None
+    reused: bool | None
     folder: str | None
     message: str | None
 
@@ -55,7 +55,7 @@ class PointFacts:
         measured: The number that the stage compares points by (`StageFacts.measure`) at each seed, nats per base.
         seconds_to_level: Seconds until it reaches the loss at which the winner's nearest rival ends.
         state: `winner`, `complete`, `waiting`, `out (n)` (dropped after n seeds), `not needed`, or how it failed.
-        taken_over: Number of its trials whose training had been done before.
+        reused: Number of its trials whose training had been done before.
         curves: Learning curves, by seed; not in `report.json`.
     """
 
@@ -76,7 +76,7 @@ class PointFacts:
     seconds_to_level: float | None
     parameters: int | None
     state: str
-    taken_over: int
+    reused: int
     curves: list[list[dict[str, Any]]] = field(repr=False)
 
 
@@ -206,7 +206,7 @@ class StageFacts:
 
 
 @dataclass(frozen=True)
-class TakenOver:
+class ReusedTrial:
     """A trial whose training had been done before, and the seconds that doing it again would have taken."""
 
     stage: str
@@ -328,7 +328,7 @@ class ReportFacts:
     winner: WinnerFacts | None
     stages: list[StageFacts]
     not_run: list[str]
-    taken_over: list[TakenOver]
+    reused: list[ReusedTrial]
     optimizers: OptimizerFacts
     published: Published
     provenance: Provenance

@@ -72,7 +72,7 @@ def _train_alone(cfg: DictConfig) -> float:
     result = profiled(job, debug.profile) if debug.profile else train(job)
     log.info("%s", result)
     log.info("in %s", os.path.relpath(job.folder))
-    if result.taken_over:
+    if result.reused:
         log.info("it had finished before; train.resume=false trains it again")
     return result.metrics["val_loss"]
 

@@ -64,7 +64,7 @@ class Tally:
             max(len(ended), most_runs(stand.design, list(stand.choices.values()), len(stand.seeds))),
             len(stand.open),
             len(ended),
-            [trial for trial in ended if _seconds(trial) and not trial.taken_over],
+            [trial for trial in ended if _seconds(trial) and not trial.reused],
             [trial for trial in trials if trial.state == "running"],
         )
 
