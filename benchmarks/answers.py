@@ -36,9 +36,10 @@ from basecaller.hpo.records import TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.finalists import DEFAULTS, SCHEDULE, WINNER, Candidates
+from basecaller.search_plan.held_out import tested
 from basecaller.search_plan.incumbent import settings_of
 from basecaller.search_plan.stages import composed_settings, flat_overrides, run_sweep
-from basecaller.search_plan.winner import gain, tested
+from basecaller.search_plan.winner import gain
 from basecaller.settings import settings
 from basecaller.workers import divide
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -80,18 +81,22 @@ def _repeated(found: list[Part]) -> list[dict[str, str]]:
     return reasons
 
 
-def _read_ids(file: Path) -> np.ndarray:
-    """Uint64 [reads, 2]: the halves of each id."""
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
     import pod5  # starts slowly, and other sources do not need it
 
     with reading(file, "data.pod5"), pod5.Reader(file) as reader:
+        yield reader
+
+
+def _read_ids(file: Path) -> np.ndarray:
+    """Uint64 [reads, 2]: the halves of each id."""
+    with _opened(file) as reader:
         return np.frombuffer(b"".join(reader.read_ids_raw.to_pylist()), np.uint64).reshape(-1, 2)
 
 
 def _reads(file: Path) -> Iterator[Any]:
-    import pod5  # as above
-
-    with reading(file, "data.pod5"), pod5.Reader(file) as reader:
+    with _opened(file) as reader:
         yield from reader.reads()
 
 

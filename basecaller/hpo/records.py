@@ -10,16 +10,14 @@ import dataclasses
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import optuna
 
 from basecaller.hpo.designs import Design, Entry
 from basecaller.hpo.identity import digest
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    import optuna
 
 FORMAT = 2
 """Version of the record format; it changes when other versions cannot continue with the stored records."""

@@ -6,14 +6,16 @@ import math
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
 
 from basecaller.config import command
 from basecaller.data.dataset import ALPHABET
 from basecaller.errors import DataError
 from basecaller.facts import from_json
 from basecaller.files import read_json
-from basecaller.hpo.best import setting_of, standing
+from basecaller.hpo.best import Standing, setting_of, standing
 from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study, stages_of
@@ -39,11 +41,6 @@ from basecaller.reporting.guessing import guessing
 from basecaller.reporting.published import against_published, doubt
 from basecaller.runs.summary import summary_of
 from basecaller.schema import OBJECTIVE
-
-if TYPE_CHECKING:
-    import optuna
-
-    from basecaller.hpo.best import Standing
 
 
 def finite(value: float) -> float | None:

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from basecaller.hpo.best import Standing
 from basecaller.hpo.verdicts import short, shown
 from basecaller.reporting.contests import TOO_FEW, Contest, asked, contest_of, finished, optimizers
 
 if TYPE_CHECKING:
-    from basecaller.hpo.best import Standing
-    from basecaller.reporting.contents import StageFacts
+    from basecaller.reporting.contents import StageFacts  # which has `Published` as a field
 
 SOURCES = ("rawctcnet", "simulated", "simulated_hard")
 """Data sources with the published run's pore, by `data.name`."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+import optuna
 from omegaconf import OmegaConf
 
 from basecaller.hpo.best import standing
@@ -24,8 +25,6 @@ from basecaller.search_plan.incumbent import RATE
 from basecaller.search_plan.preview import estimate, most_trials, testing_seconds, training_seconds
 
 if TYPE_CHECKING:
-    import optuna
-
     from basecaller.search_plan.search import Search
 
 FINALISTS, CONTENDERS, HEADLINE = "finalists", "contenders", "headline"
