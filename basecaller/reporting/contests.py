@@ -20,6 +20,9 @@ from basecaller.schema import OBJECTIVE
 RATE = "optimizer.lr"
 
 TOO_FEW = "fewer than two optimizers were tried to the end"
+NOT_RUN = "the stage was not run, or not to its end"
+NOT_ASKED = (NOT_RUN, TOO_FEW)
+"""Reasons why a run of ours says nothing about a question."""
 
 
 @dataclass(frozen=True)

@@ -92,10 +92,6 @@ TUNED = ("stage.rate_factor", "stage.candidate")
 """Exceptions that can be swept, since other settings are computed from them."""
 
 
-STEPS = 100
-"""Optuna steps per unit of `training.fit.Point.progress`: Optuna's steps are whole numbers."""
-
-
 class Training(Task):
     """Trainings as the sweeper's task; `conf/hydra/sweeper/basecaller.yaml` names it."""
 

@@ -20,7 +20,7 @@ from basecaller.hpo.records import Outcome
 from basecaller.hpo.storage import open_study
 from basecaller.hpo.trial import JobTrial, claim
 from basecaller.runs.job import Job
-from basecaller.runs.task import STEPS
+from basecaller.runs.summary import STEPS
 from basecaller.runs.training import train
 from basecaller.training.fit import Point
 

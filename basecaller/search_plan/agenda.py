@@ -16,8 +16,7 @@ from basecaller.hpo.best import standing
 from basecaller.hpo.designs import most_runs, rung_size
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
-from basecaller.runs.summary import summary_of
-from basecaller.runs.task import STEPS
+from basecaller.runs.summary import STEPS, summary_of
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.finalists import contenders
 from basecaller.search_plan.forecast import RECENT, Planned, Training, seconds_left
