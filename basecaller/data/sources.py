@@ -24,7 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from basecaller.data import bonito, mixture, pod5, simulator, tensors
+from basecaller.data import bonito, mixture, pod5, pod5_parts, simulator, tensors
 from basecaller.data.dataset import ALPHABET, Chunk, Dataset, DatasetWriter
 from basecaller.data.signal import MEDIAN_MAD
 from basecaller.data.splits import SPLITS
@@ -85,7 +85,7 @@ SOURCES = {
     "pod5": Source(
         pod5.Settings,
         pod5.VERSION,
-        Parts(pod5.parts, pod5.import_part, pod5.check_parts, pod5.split_parts),
+        Parts(pod5_parts.parts, pod5_parts.import_part, pod5_parts.check_parts, pod5_parts.split_parts),
         pod5.source_files,
         places=("pod5", "bam", "reference"),
         whole=("reference",),
