@@ -38,7 +38,7 @@ from basecaller.reporting.convergence import convergence, per_cost, reached, sam
 from basecaller.reporting.guessing import guessing
 from basecaller.reporting.published import against_published, doubt
 from basecaller.runs.summary import summary_of
-from basecaller.schema import OBJECTIVE
+from basecaller.schema import NO_STAGE, OBJECTIVE
 
 if TYPE_CHECKING:
     import optuna
@@ -84,7 +84,8 @@ def experiment_facts(url: str, experiment: str, folder: Path, plan: list[str], s
     state = search.get("state", FINISHED if (folder / "winner" / "winner.json").exists() else STOPPED)
     return ReportFacts(
         experiment=experiment,
-        command=search.get("command", f"python -m basecaller.search experiment={experiment}"),
+        plan=plan,
+        command=search.get("command", f"python -m basecaller.search experiment={experiment}" if plan else ""),
         data=search.get("data", []),
         winner=winner_facts(folder),
         stages=stages,
@@ -256,7 +257,7 @@ def command_of(name: str, study: StudyRecord) -> str:
     """The command line that runs a stage again."""
     own = ("threads=", "hydra/launcher", "hydra.launcher")
     asked = [line for line in study.arguments if not line.startswith(own)]
-    if name != "none" and not any(line.startswith("stage=") for line in asked):
+    if name != NO_STAGE and not any(line.startswith("stage=") for line in asked):
         asked = [f"stage={name}", *asked]
     return command("train", asked, multirun=True)
 

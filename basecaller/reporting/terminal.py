@@ -86,7 +86,7 @@ def print_report(facts: ReportFacts, console: Console) -> None:
         )
         console.print(winner.gain.text)
         console.print(winner.command, style="dim", soft_wrap=True)
-    else:
+    elif facts.plan:
         console.print("no winner yet")
     for line in facts.data:
         console.print(f"data: {line}")

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
-from basecaller.config import composed
+from basecaller.config import composed, group_options
 from basecaller.errors import SettingError
 from basecaller.hpo.best import uses
 from basecaller.schema import GROUPS
 from basecaller.search_plan.stages import StageFile
+
+
+def check_plan(plan: Sequence[str], overrides: list[str]) -> None:
+    """Checks that there are such stages.
+
+    Args:
+        plan: names of the stages.
+        overrides: the user's overrides.
+    Raises:
+        SettingError: a stage is unknown, or the plan is empty.
+    """
+    known = group_options("stage", overrides)
+    if unknown := [name for name in plan if name not in known]:
+        raise SettingError(f"plan: there is no stage {', '.join(unknown)}; stages are {', '.join(known)}")
+    if not plan:
+        raise SettingError("plan: names no stage; give some, as in 'plan=[padding,batch_norm]'")
 
 
 def check_network(files: Mapping[str, StageFile], cfg: DictConfig) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.console import Console
 
-from basecaller.config import command, group_options
+from basecaller.config import command
 from basecaller.data.batches import padding_question
 from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
@@ -33,7 +33,7 @@ from basecaller.runs.findings import data_findings
 from basecaller.runs.task import TASK
 from basecaller.search_plan.agenda import CONTENDERS, FINALISTS, HEADLINE
 from basecaller.search_plan.budget import longer
-from basecaller.search_plan.checks import check_network, check_order, check_winner
+from basecaller.search_plan.checks import check_network, check_order, check_plan, check_winner
 from basecaller.search_plan.finalists import INCUMBENT, LONG, Candidates, contenders, finalist_candidates
 from basecaller.search_plan.incumbent import (
     RATE,
@@ -92,11 +92,7 @@ class Search:
         self.plan = [str(name) for name in cfg.plan]
         self.options = general(cfg).search
         self.workers = divide(self.options.workers, str(cfg.device))
-        known = group_options("stage", self.overrides)
-        if unknown := [name for name in self.plan if name not in known]:
-            raise SettingError(f"plan: there is no stage {', '.join(unknown)}; stages are {', '.join(known)}")
-        if not self.plan:
-            raise SettingError("plan: names no stage; give some, as in 'plan=[padding,batch_norm]'")
+        check_plan(self.plan, self.overrides)
         self.files = {name: read_stage(name, self.overrides) for name in self.plan}
         check_network(self.files, self.cfg)
         check_order(self.files, parse_overrides(self.overrides), stages_of(self.url, self.experiment))

@@ -21,7 +21,7 @@ from basecaller.runs.task import run_job
 from basecaller.search_plan.stages import hydra_app
 from tests.conftest import Command
 from tests.helpers.reporting import GIVEN, PLAN, report, search
-from tests.helpers.sweeping import URL
+from tests.helpers.sweeping import RATES, URL, sweep
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -91,6 +91,24 @@ def test_a_running_search_says_what_is_open(folder):
     assert "No winner yet" in html
     assert ", 4 trials open |" in markdown
     assert '<span class="edge">4 trials open</span>' in html
+
+
+@pytest.mark.slow
+def test_a_sweep_outside_a_search_is_reported_without_a_plan(folder, call: Command):
+    sweep("optimizer=adam,adamax", RATES)
+    shown = call("report").stdout
+    facts = json.loads((folder / "outputs/tiny/report.json").read_text())
+    assert [stage["name"] for stage in facts["stages"]] == ["sweep"]
+    (stage,) = facts["stages"]
+    pages = [(folder / f"outputs/tiny/report.{kind}").read_text() for kind in ("md", "html")]
+    for page in (shown, *pages):
+        for of_a_search in ("not run", "o winner yet", "basecaller.search", "Which optimizer", "the search"):
+            assert of_a_search not in page
+    for page in pages:
+        assert "tiny: what the sweep found" in page
+        assert page.count(stage["verdict"]["text"]) == 2  # at the top, and with its points
+    sweep("stage=padding")
+    assert "batch_norm │ " in call("report").stdout  # of the plan that padding belongs to
 
 
 @pytest.mark.slow
