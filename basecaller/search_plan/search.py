@@ -95,7 +95,7 @@ class Search:
         check_plan(self.plan, self.overrides)
         self.files = {name: read_stage(name, self.overrides) for name in self.plan}
         check_network(self.files, self.cfg)
-        check_order(self.files, parse_overrides(self.overrides), stages_of(self.url, self.experiment))
+        check_order(self.files, self.overrides, stages_of(self.url, self.experiment))
         self.spaces = {name: file.planned(self.overrides)[0] for name, file in self.files.items()}
         self.keys = [key for key in decided_keys(self.files.values()) if key not in self.given]
         check_winner(self.keys, self.cfg, unswept(self.overrides))

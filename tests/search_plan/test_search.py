@@ -57,6 +57,9 @@ def search(*overrides: str) -> Search:
 def test_a_plan_without_stages_that_it_needs_is_refused_before_anything_runs(folder):
     with pytest.raises(SettingError, match=r"winners of padding, batch_norm: .*'plan=\[padding,batch_norm,lr_adam\]'"):
         search("plan=[lr_adam,padding]")
+    with pytest.raises(SettingError) as needed:
+        search("plan=[stacks]")
+    search(str(needed.value).split("'")[1])  # the plan of the message is complete
     with pytest.raises(SettingError, match=r"winners of batch_norm: .*', or set model\.batch_norm=\.\.\.$"):
         search("plan=[padding,lr_adam]")
     assert not list(folder.iterdir())
@@ -68,6 +71,11 @@ def test_a_plan_without_stages_that_it_needs_is_refused_before_anything_runs(fol
 def test_a_plan_with_an_unknown_stage_or_none_is_refused(folder):
     with pytest.raises(SettingError, match="plan: there is no stage nonesuch; stages are batch_norm, "):
         search("plan=[padding,nonesuch]")
+    with pytest.raises(SettingError, match=r"plan: there is no stage paddin; did you mean padding\? Stages are batch_norm, "):
+        search("plan=[paddin]")
+    for own in ("none", "finalists", "contenders", "headline"):
+        with pytest.raises(SettingError, match=f"plan: there is no stage {own}; (?!.*{own})"):
+            search(f"plan=[padding,{own}]")
     with pytest.raises(SettingError, match="plan: names no stage; give some"):
         search("plan=[]")
 
