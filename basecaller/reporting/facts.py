@@ -36,7 +36,7 @@ from basecaller.reporting.contents import (
 from basecaller.reporting.contests import contest_of, optimizers
 from basecaller.reporting.convergence import convergence, per_cost, reached, same_loss
 from basecaller.reporting.guessing import guessing
-from basecaller.reporting.published import against_published, doubt
+from basecaller.reporting.published import against_published
 from basecaller.runs.summary import summary_of
 from basecaller.schema import NO_STAGE, OBJECTIVE
 
@@ -369,9 +369,11 @@ def optimizer_facts(stands: dict[str, Standing], stages: list[StageFacts]) -> Op
     found = optimizers(stands)
     if isinstance(found, str):
         return OptimizerFacts(None, None, found[0].upper() + found[1:] + ".", [])
-    doubts = [doubt(stage) for stage in stages if stage.name in found.stages and doubt(stage)]
-    conclusion = found.contest.found
-    text = " ".join([found.text, *(f"But {each}." for each in doubts)])
+    of = [stage for stage in stages if stage.name in found.stages]
+    doubts = list(dict.fromkeys(stage.confounding for stage in of if stage.confounding))
+    if guesses := [stage.name for stage in of if stage.guessing]:
+        doubts.insert(0, f"But {', '.join(guesses)} compared networks that had hardly begun to learn.")
+    conclusion, text = found.contest.found, " ".join([found.text, *doubts])
     return OptimizerFacts(conclusion.kind, conclusion.winner, text, list(found.stages))
 
 

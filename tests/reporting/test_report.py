@@ -41,6 +41,8 @@ def test_a_finished_search_is_reported_completely(folder, run: Command):
         assert stage["guessing"] or stage["value"] < math.log(4)
         assert stage["guessing"] in html
         assert stage["guessing"] in markdown
+        if stage["edges"] and stage["guessing"]:
+            assert '<span class="edge">at the edge, no better than guessing</span>' in html
         complete = [p for p in stage["points"] if p["seeds"] == stage["verdict"]["seeds"]]
         for point in complete:
             assert point["mean"] == pytest.approx(sum(point["values"].values()) / len(point["values"]))
