@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import re
@@ -109,6 +110,9 @@ def test_a_sweep_outside_a_search_is_reported_without_a_plan(folder, call: Comma
     for page in pages:
         assert "tiny: what the sweep found" in page
         assert page.count(stage["verdict"]["text"]) == 2  # at the top, and with its points
+    markdown, _ = pages
+    assert all(before == "" for before, line in itertools.pairwise(markdown.splitlines()) if line.startswith("| point |"))
+    assert "\n\nConvergence" in markdown
     sweep("stage=padding")
     assert "batch_norm │ " in call("report").stdout  # of the plan that padding belongs to
 
