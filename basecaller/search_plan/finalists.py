@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,6 @@ INCUMBENT, DEFAULTS, WINNER = "incumbent", "defaults", "winner"
 
 SCHEDULE = "train.batch_schedule"
 LOWER_RATE, LARGER_BATCH = "rate_halved", "batch_times_4"
-LONG = (LOWER_RATE, LARGER_BATCH)
-"""Candidates that long trainings favour more than short ones."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +57,6 @@ class Candidates:
             *(f"{key}={as_text(first[key])}" for key in keys if key not in varied),
             *(f"{key}='${{stage.candidates.${{stage.candidate}}.{key}}}'" for key in varied),
         ]
-
-    def some(self, names: Iterable[str]) -> Candidates:
-        """The candidates with the given names."""
-        return Candidates({name: self.settings[name] for name in names}, self.given)
 
     def best(self, name: str) -> Candidates:
         """One candidate as the winner, and the untuned defaults."""
@@ -148,3 +142,39 @@ def finalist_candidates(
     for _, name, settings in sorted(rivals, key=lambda rival: rival[0])[: max(0, count - 1 - len(found))]:
         found[name] = settings
     return Candidates(found | {DEFAULTS: defaults}, tuple(given))
+
+
+def contender_candidates(finalists: Candidates, ranked: list[str], count: int) -> Candidates:
+    """The best finalists, and the best two of their changes combined.
+
+    Long trainings favour larger batches and larger networks more than short ones do. So the larger batch comes second, whatever
+    its rank, and the third contender combines the first two changes of the incumbent: often the larger batch and more stacks.
+
+    Args:
+        finalists: all finalists.
+        ranked: names of the finalists, the best first, without those that are the same training as a better one.
+        count: largest number of contenders.
+
+    Returns:
+        The contenders, the best finalist first. The untuned defaults are among them only if they are that.
+    """
+    first, *others = ranked
+    names = [first, *sorted((name for name in others if name != DEFAULTS), key=lambda name: name != LARGER_BATCH)]
+    found = {name: finalists.settings[name] for name in names}
+    changed = [name for name in names if name not in (INCUMBENT, DEFAULTS)][:2]
+    if len(changed) == 2 and (both := _combined(finalists.settings[INCUMBENT], *(found[name] for name in changed))):
+        found["_and_".join(changed)] = both
+        names.insert(2, "_and_".join(changed))
+    return Candidates({name: found[name] for name in names[:count]}, finalists.given)
+
+
+def _combined(base: dict[str, Any], one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Two variants of some settings in one; their changes of the rate are multiplied. Empty if both change the same setting."""
+    changes = [{key for key in base if variant[key] != base[key]} for variant in (one, other)]
+    batches = [key in (BATCH, SCHEDULE) for of in changes for key in of]
+    if changes[0] & changes[1] - {RATE} or sum(batches) > 1:
+        return {}
+    both = one | {key: other[key] for key in changes[1]}
+    if RATE in base:
+        both[RATE] = float(f"{float(one[RATE]) * float(other[RATE]) / float(base[RATE]):.6g}")
+    return both

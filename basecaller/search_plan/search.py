@@ -34,7 +34,13 @@ from basecaller.runs.task import TASK
 from basecaller.search_plan.agenda import CONTENDERS, FINALISTS, HEADLINE
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.checks import check_network, check_order, check_plan, check_winner
-from basecaller.search_plan.finalists import INCUMBENT, LONG, Candidates, contenders, finalist_candidates
+from basecaller.search_plan.finalists import (
+    INCUMBENT,
+    Candidates,
+    contender_candidates,
+    contenders,
+    finalist_candidates,
+)
 from basecaller.search_plan.incumbent import (
     RATE,
     Asked,
@@ -304,7 +310,7 @@ class Search:
 
     def run_finalists(self) -> Candidates:
         """Trains the incumbent, the closest other choices and the untuned defaults for longer. If the search has contenders,
-        the best finalists then train as long as the winner.
+        the best of them then train as long as the winner.
 
         Returns:
             The best finalist, and the untuned defaults.
@@ -324,30 +330,27 @@ class Search:
         if name != INCUMBENT:
             longer_by = f"trains {options.finalist_budget} times as long"
             self._note(won, f"{name} did not win in short trials, but is ahead of the incumbent when it {longer_by}")
-        return candidates.best(self.run_contenders(candidates, won) if contenders(options) > 1 else name)
+        return self.run_contenders(candidates, won) if contenders(options) > 1 else candidates.best(name)
 
-    def run_contenders(self, candidates: Candidates, finalists: StageFacts) -> str:
-        """Trains the best finalists as long as the winner, at a seed that the headline does not use.
-
-        The best network after a short training is not always the best after a long one. So the best finalist comes first, then
-        those that long trainings favour (`finalists.LONG`), then the others by their loss.
+    def run_contenders(self, candidates: Candidates, finalists: StageFacts) -> Candidates:
+        """Trains the contenders (see `contender_candidates`) as long as the winner, at a seed that the headline does not use.
 
         Returns:
-            The name of the best contender.
+            The best contender, and the untuned defaults.
         """
         first = str(finalists.winner["stage.candidate"])
         best = {} if finalists.value is None else {finalists.value: first}
         for point in finalists.points:
             if point.mean is not None:  # finalists with bit-equal losses are the same training
                 best.setdefault(point.mean, str(point.settings["stage.candidate"]))
-        others = [best[mean] for mean in sorted(best) if best[mean] != first]
-        names = [first, *sorted(others, key=lambda name: name not in LONG)][: contenders(self.options)]
+        ranked = [first, *(best[mean] for mean in sorted(best) if best[mean] != first)]
+        compared = contender_candidates(candidates, ranked, contenders(self.options))
         own = [*self._recipe(), f"seed={int(self.cfg.seed) + 2000}", "stage.replicates=1"]
-        won = self._compare(CONTENDERS, own, candidates.some(names))
+        won = self._compare(CONTENDERS, own, compared)
         name = str(won.winner["stage.candidate"])
         if name != first:
             self._note(won, f"{name} was not the best finalist, but is ahead of {first} when it trains as long as the winner")
-        return name
+        return Candidates(candidates.settings | compared.settings, candidates.given).best(name)
 
     def _note(self, stage: StageFacts, note: str) -> None:
         """Prints a note on a stage, and stores it for the report."""

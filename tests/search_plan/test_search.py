@@ -18,7 +18,7 @@ from basecaller.facts import to_json
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.storage import open_study
 from basecaller.scores import HeldOutReads, Homopolymers
-from basecaller.search_plan.finalists import Candidates, finalist_candidates, leaves
+from basecaller.search_plan.finalists import Candidates, contender_candidates, finalist_candidates, leaves
 from basecaller.search_plan.incumbent import Incumbent, asking_again, neighbours
 from basecaller.search_plan.search import Search
 from basecaller.search_plan.stages import composed_settings, read_stage
@@ -200,6 +200,32 @@ def test_the_incumbent_is_a_finalist_with_half_its_rate_and_with_a_larger_batch(
     assert found["rate_halved"] == found["incumbent"] | {"optimizer.lr": 0.002}
     batch = 4 * found["incumbent"]["data.batch_size"]
     assert found["batch_times_4"] == found["incumbent"] | {"data.batch_size": batch, "optimizer.lr": 0.008}
+
+
+def test_contenders_combine_the_larger_batch_with_the_nearest_other_change():
+    base = {"data.batch_size": 1, "optimizer.lr": 0.004, "model.stacks": 3, "train.batch_schedule": None}
+    finalists = Candidates({
+        "incumbent": base,
+        "rate_halved": base | {"optimizer.lr": 0.002},
+        "batch_times_4": base | {"data.batch_size": 4, "optimizer.lr": 0.008},
+        "stacks_6": base | {"model.stacks": 6, "optimizer.lr": 0.002},
+        "batches_32_8_1": base | {"train.batch_schedule": [32, 8, 1]},
+        "defaults": base | {"data.batch_size": 8},
+    }, ("seed=3",))  # fmt: skip
+    both = base | {"data.batch_size": 4, "model.stacks": 6, "optimizer.lr": 0.004}
+
+    ranked = ["incumbent", "stacks_6", "batch_times_4", "rate_halved", "defaults"]
+    found = contender_candidates(finalists, ranked, 4)
+    assert found.given == finalists.given
+    assert list(found.settings) == ["incumbent", "batch_times_4", "batch_times_4_and_stacks_6", "stacks_6"]
+    assert found.settings["batch_times_4_and_stacks_6"] == both
+
+    won_by_a_change = contender_candidates(finalists, ["stacks_6", "incumbent", "batch_times_4", "defaults"], 9).settings
+    assert list(won_by_a_change) == ["stacks_6", "batch_times_4", "stacks_6_and_batch_times_4", "incumbent"]
+    assert won_by_a_change["stacks_6_and_batch_times_4"] == both
+    batches = contender_candidates(finalists, ["incumbent", "batches_32_8_1", "batch_times_4"], 9).settings
+    assert list(batches) == ["incumbent", "batch_times_4", "batches_32_8_1"]  # one batch or the other
+    assert list(contender_candidates(finalists, ["defaults", "incumbent"], 3).settings) == ["defaults", "incumbent"]
 
 
 def test_a_search_asks_again_compares_finalists_and_repeats_nothing(tmp_path: Path, run: Command):
