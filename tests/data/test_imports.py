@@ -384,6 +384,10 @@ def test_sources_of_one_model_are_normalised_alike():
         SettingError, match=r"a\.normalisation=quantile and data\.sources\.b\.normalisation=median_mad: a model"
     ):
         data_settings(compose_config(["data=mixed", f"data.sources={{a: {quantile}, b: {{{mine}}}}}"]))
+    with pytest.raises(
+        SettingError, match=r"a\.normalisation=quantile and data\.sources\.b\.normalisation=median_mad: a model"
+    ):
+        data_settings(compose_config(["data=mixed", f"data.sources={{a: {quantile}, b: {{name: simulated}}}}"]))
     pod5_data = ["data=pod5", "data.pod5=reads.pod5", "data.bam=calls.bam", "data.normalisation=quantile"]
     with pytest.raises(SettingError, match=r"data\.test\.normalisation=median_mad: a model"):
         data_settings(compose_config([*pod5_data, f"data.test={{{mine}}}"]))
