@@ -148,15 +148,16 @@ class Search:
 
     def first_round(self) -> None:
         """Asks the questions of the plan in order. A question whose networks learned nothing is asked again once a later stage
-        finds a learning rate at which they learn; if its answer changes, the rate is asked again too."""
+        finds a learning rate at which they learn; if its answer changes, the rate is asked again too. Of several stages that
+        answer one question, only the one with the winner is asked again, since it would have the others' settings."""
         for contest in self.contests():
             for name in contest:
                 self.run_stage(name)
             self._take(contest)
             if self.latest[self._holder(contest)].guessing:
                 continue
-            guessed = [name for name, asked in self.latest.items() if asked.guessing and name not in contest]
-            open_questions = [name for name in guessed if self._stale(name, [])]
+            holders = [self._holder(other) for other in self.contests() if other != contest and other[-1] in self.latest]
+            open_questions = [name for name in holders if self.latest[name].guessing and self._stale(name, [])]
             for name in open_questions:
                 self.ask_again(name, 1, "its networks had learned nothing")
             rates = [self._holder(c) for c in self.contests() if self.files[c[0]].choice == RATE and c[-1] in self.latest]
