@@ -37,6 +37,7 @@ from basecaller.reporting.contents import ReportFacts, StageFacts
 from basecaller.reporting.facts import stage_facts
 from basecaller.runs.job import resolve_job
 from basecaller.runs.training import train
+from basecaller.schema import NO_STAGE
 from basecaller.search_plan import stages
 from basecaller.search_plan.search import Search
 from basecaller.search_plan.stages import unswept
@@ -147,7 +148,7 @@ def run_training(overrides: Sequence[str] = ()) -> TrainingResult:
 
 
 def _check_single(cfg: DictConfig) -> None:
-    if cfg.stage.name != "none":
+    if cfg.stage.name != NO_STAGE:
         raise SettingError(f"stage={cfg.stage.name}: is a sweep; use run_sweep")
     if cfg.trial.study is not None:
         raise SettingError(f"trial.study={cfg.trial.study}: is set by the sweeper; leave it out")

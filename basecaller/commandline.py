@@ -19,10 +19,9 @@ from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
 from hydra.errors import HydraException
 
 from basecaller.checking import rules_of, section, type_of
-from basecaller.cli.flags import without_config_dir
+from basecaller.cli.flags import no_such_flag, without_config_dir
 from basecaller.cli.help import answer_help
 from basecaller.config import composed
-from basecaller.errors import SettingError
 from basecaller.hpo.hydra_private import parsed_value
 from basecaller.places import expanded
 from basecaller.schema import PATHS
@@ -49,7 +48,7 @@ def arguments(command: str) -> list[str]:
     given = without_config_dir(sys.argv[1:])
     for argument in given:
         if argument.startswith("-"):
-            raise SettingError(f"{argument}: no such flag; python -m basecaller.{command} --help lists the flags")
+            raise no_such_flag(argument, command)
     return given
 
 

@@ -22,6 +22,7 @@ from basecaller.reporting.serving import serving
 from basecaller.reporting.terminal import print_report
 from basecaller.reporting.writing import write_report
 from basecaller.schema import ReportOptions
+from basecaller.search_plan.checks import check_plan
 
 
 def watch(url: str, experiment: str, folder: Path, plan: list[str], every: float) -> ReportFacts:
@@ -43,14 +44,17 @@ def main() -> None:
     overrides, own = arguments("report"), {f.name for f in fields(ReportOptions)}
     mine = [line for line in overrides if line.partition("=")[0] in own]
     chosen = options("report", mine, ReportOptions)
-    cfg = compose_config(as_typed([line for line in overrides if line not in mine]), ReportOptions)
-    folder = Path(cfg.output_dir)
-    if not stages_of(str(cfg.storage), str(cfg.experiment)):
+    given = as_typed([line for line in overrides if line not in mine])
+    cfg = compose_config(given, ReportOptions)
+    check_plan(cfg.plan, given)
+    folder, ran = Path(cfg.output_dir), stages_of(str(cfg.storage), str(cfg.experiment))
+    if not ran:
         raise StageError(
             f"experiment={cfg.experiment}, storage {without_password(str(cfg.storage))}: nothing was run yet; run: "
             f"python -m basecaller.search experiment={cfg.experiment}"
         )
-    plan = (read_json(folder / "search.json") or {}).get("plan", list(cfg.plan))
+    begun = any(name in ran for name in cfg.plan)
+    plan = (read_json(folder / "search.json") or {}).get("plan", list(cfg.plan) if begun else [])
     search = str(cfg.storage), str(cfg.experiment), folder, plan
     with ExitStack() as stack:
         served = None if chosen.serve is None else stack.enter_context(serving(folder, chosen.serve))

@@ -164,8 +164,7 @@ def _data(node: dict[str, Any]) -> Data:
     shares = {key: values.get(key) for key in ("validation", "test")}
     source = _mixture(values.get("sources"), shares) if name == "mixed" else _source(name, values, "data")
     if test is not None:
-        parts = {f"data.sources.{part.name}": part.source for part in source.parts} if name == "mixed" else {"data": source}
-        mixture.check_alike({**parts, "data.test": test.source})
+        mixture.check_alike({**mixture.placed(source), "data.test": test.source})
     if shared.pore_model is not None and not Path(shared.pore_model).is_file():
         raise DataError(
             f"data.pore_model: {shared.pore_model} is not a file; give a table of k-mers and levels, or null for R9.4's"

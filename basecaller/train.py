@@ -9,11 +9,10 @@ import sys
 
 import hydra
 
-from basecaller.cli.flags import without_config_dir
+from basecaller.cli.flags import no_such_flag, without_config_dir
 from basecaller.cli.help import answer_help
 from basecaller.commandline import as_typed
 from basecaller.entry import as_message
-from basecaller.errors import SettingError
 from basecaller.hpo.hydra_private import unknown_flags
 from basecaller.places import conf_dir
 from basecaller.runs.task import run_job
@@ -24,7 +23,7 @@ def main() -> None:
     answer_help("train", sys.argv[1:])
     given = without_config_dir(sys.argv[1:])  # as an override, which --experimental-rerun finds in a run's folder
     if unknown := unknown_flags(given):
-        raise SettingError(f"{unknown[0]}: no such flag; python -m basecaller.train --help lists the flags")
+        raise no_such_flag(unknown[0], "train")
     sys.argv[1:] = as_typed(given)  # Hydra reads them itself
     hydra.main(config_path=conf_dir(), config_name="config")(run_job)()
 

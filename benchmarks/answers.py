@@ -95,7 +95,7 @@ def sampled(sampler: str, given: list[str], cost: float, keys: list[str], *own: 
         count += 20
         chosen = [f"experiment=by_{sampler}", f"hydra/sweeper/sampler={sampler}", f"hydra.sweeper.n_trials={count}"]
         command("basecaller.train", "-m", *chosen, *space, *workers, *given, *own)
-        study = current_study(str(compose_config(given).storage), f"by_{sampler}", "none")
+        study = current_study(str(compose_config(given).storage), f"by_{sampler}", "sweep")
         assert study is not None
         trials = trials_of(study)
         seconds = sum(

@@ -35,7 +35,7 @@ def measure(url: str, folder: Path, sizes: tuple[int, ...]) -> list[dict[str, An
     from basecaller.hpo.task import Place
     from basecaller.hpo.trial import claim
 
-    name, rows = "scale/none/x", []
+    name, rows = "scale/sweep/x", []
     study = open_study(url, name)
     space = Space(distributions={"optimizer.lr": FloatDistribution(0.0, 1e6)}, axes={"optimizer.lr": []})
     store_study(study, asked=time.time(), seeds=[1], design=HALVING)
@@ -75,7 +75,7 @@ def measure(url: str, folder: Path, sizes: tuple[int, ...]) -> list[dict[str, An
         look = time.perf_counter() - started
         conclude_study(study, stand)
         started = time.perf_counter()
-        winner_of(Place(url=url, experiment="scale", folder=folder, command=""), ["none"])
+        winner_of(Place(url=url, experiment="scale", folder=folder, command=""), ["sweep"])
         rows.append({"trials": size, "enqueue": fill_seconds, "claim_to_end": statistics.median(seconds), "standing": look,
                      "best": time.perf_counter() - started})  # fmt: skip
     return rows

@@ -54,7 +54,7 @@ def round_of(url: str, folder: Path, name: str, processes: int, points: int) -> 
     failed = [error for process, error in zip(running, errors, strict=True) if process.returncode]
     if failed:
         raise RuntimeError(failed[0])
-    study = current_study(url, name, "none")
+    study = current_study(url, name, "sweep")
     assert study is not None
     trials = trials_of(study)
     complete = Counter(t.point for t in trials if t.is_complete)

@@ -226,7 +226,7 @@ def test_help_lists_the_keys_of_each_command(run: Command):
     assert "data.reads: a whole number, at least 3; default 15000" in run("prepare", "-h").stdout
     assert "data.pod5: a path or a list of them; required" in run("search", "--help", "data=pod5").stdout
     assert "train.chunks: a whole number, at least 1, or null; default 7" in run("train", "-m", "train.chunks=7", "-h").stdout
-    assert "no such flag" in run("report", "-m", code=2).stderr
+    assert "-m: no such flag; a setting is key=value" in run("report", "-m", code=2).stderr
 
 
 @pytest.mark.slow

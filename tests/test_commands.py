@@ -186,6 +186,7 @@ SURFACES = {
     "search, grammar": ("search", ["optimizer.lr=0.1,,"], "optimizer.lr"),
     "report, unknown key": ("report", ["experimant=x"], "experimant"),
     "report, nothing run": ("report", ["experiment=x"], "experiment=x"),
+    "report, no such stage": ("report", ["plan=[padding,nonesuch]"], "there is no stage nonesuch; stages are batch_norm, "),
     "report, no assignment": ("report", ["x"], "x"),
     "prepare, no such file": ("prepare", ["data=pod5", "data.pod5=no.pod5", "data.bam=no.bam"], "no.pod5"),
     "prepare, no such source": ("prepare", ["data=fast5"], "fast5"),

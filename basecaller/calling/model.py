@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -13,20 +13,13 @@ from basecaller.calling.quality import Calibration, read_calibration
 from basecaller.config import compose_config
 from basecaller.data import mixture
 from basecaller.data.dataset import Dataset
-from basecaller.data.signal import MEDIAN_MAD
 from basecaller.data.sources import prepare
 from basecaller.errors import DataError, SettingError
 from basecaller.networks.base import Network
+from basecaller.runs.signals import Signals, stored_config
 from basecaller.settings import Data, data_settings
 from basecaller.training.checkpoint import load_network
 from basecaller.training.device import choose_device
-
-
-@dataclass(frozen=True)
-class _Direction:
-    """Converts `no` and `off` to truth values: in an unchecked config they are strings."""
-
-    rna: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,22 +39,19 @@ class Trained:
     calibration: Calibration | None
 
     @property
+    def signals(self) -> Signals:
+        """The signals that it was trained on."""
+        return Signals.of(self.config)
+
+    @property
     def rna(self) -> bool:
-        """Whether it was trained on direct RNA, whose signals run from the 3' end: `data.rna`, or the common value of a
-        mixture's sources."""
-        told = [{"rna": source.get("rna", False)} for source in self._sources()]
-        return any(OmegaConf.merge(OmegaConf.structured(_Direction), each).rna for each in told)
+        """Whether it was trained on direct RNA, whose signals run from the 3' end."""
+        return bool(self.signals.rna)
 
     @property
     def normalisation(self) -> str:
-        """The normalisation of its signals: `data.normalisation`, or the common value of a mixture's sources."""
-        return next((str(source.normalisation) for source in self._sources() if "normalisation" in source), MEDIAN_MAD)
-
-    def _sources(self) -> list[DictConfig]:
-        """The sources of its training data: the `data` section, and those of a mixture."""
-        mixed = OmegaConf.select(self.config or OmegaConf.create(), "data.sources") or {}
-        sources = [OmegaConf.select(self.config or OmegaConf.create(), "data"), *mixed.values()]
-        return [source for source in sources if isinstance(source, DictConfig)]
+        """The normalisation of its signals."""
+        return self.signals.normalisation
 
     def data(self, overrides: list[str]) -> Data:
         """The settings of the data described by overrides, with the model's normalisation and direction; without overrides,
@@ -89,9 +79,7 @@ class Trained:
 
     def _as_trained(self, data: Data) -> Data:
         """Settings of data whose reads are normalised and turned as the model's are, as far as its config tells."""
-        own: dict[str, Any] = {"normalisation": self.normalisation}
-        if any("rna" in source for source in self._sources()):
-            own["rna"] = self.rna
+        own = {key: value for key, value in asdict(self.signals).items() if value is not None}
 
         def changed(source: Any) -> Any:
             if isinstance(source, mixture.Settings):
@@ -100,9 +88,10 @@ class Trained:
                 raise SettingError(f"data.rna=true: {self.folder} was not trained on direct RNA (data.rna=false); leave it out")
             return replace(source, **{key: value for key, value in own.items() if hasattr(source, key)})
 
-        return replace(
-            data, source=changed(data.source), test=data.test and replace(data.test, source=changed(data.test.source))
-        )
+        source, test = changed(data.source), data.test and replace(data.test, source=changed(data.test.source))
+        for of in (source, *([test.source] if test else [])):
+            self.signals.check(of, str(self.folder))
+        return replace(data, source=source, test=test)
 
 
 def split_of(data: Data, split: str) -> tuple[Dataset, str | None]:
@@ -139,6 +128,4 @@ def load_model(model: str, device: str = "auto", networks: Sequence[str] = ()) -
         such = within if (within / "best.pt").is_file() else Path("outputs/tiny/winner")
         raise DataError(f"model={model}: has no best.pt; give the folder of a training, such as {such}")
     network = load_network(folder / "best.pt", networks).to(choose_device(device)).eval()
-    file = folder / "config.yaml"
-    config = cast(DictConfig, OmegaConf.load(file)) if file.is_file() else None
-    return Trained(folder, network, config, read_calibration(folder))
+    return Trained(folder, network, stored_config(folder), read_calibration(folder))

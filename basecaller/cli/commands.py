@@ -65,7 +65,7 @@ COMMANDS = {
         "It writes report.html, report.md and report.json to output_dir.",
         options=ReportOptions,
         uses=("experiment", "storage", "output_dir", "plan"),
-        flags=HELP,
+        flags=(*CONFIG_DIR, *HELP),
     ),
     "prepare": Command(
         "Make the data set from your reads, and print its audit.",

@@ -13,6 +13,13 @@ from basecaller.places import expanded
 CONFIG_DIR = ("--config-dir", "-cd")
 
 
+def no_such_flag(flag: str, command: str) -> SettingError:
+    """The error about a flag that a command does not have."""
+    return SettingError(
+        f"{flag}: no such flag; a setting is key=value without dashes, and python -m basecaller.{command} --help lists both"
+    )
+
+
 def without_config_dir(arguments: list[str]) -> list[str]:
     """Replaces `--config-dir DIR` by the equivalent override, `hydra.searchpath=[file://DIR]`.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from basecaller.data.dataset import Dataset
+from basecaller.data.signal import MEDIAN_MAD
 from basecaller.errors import DataError, SettingError
 
 
@@ -40,7 +41,14 @@ class Settings:
     parts: tuple[Part, ...]
 
     def __post_init__(self) -> None:
-        check_alike({f"data.sources.{part.name}": part.source for part in self.parts})
+        check_alike(placed(self))
+
+
+def placed(source: Any) -> dict[str, Any]:
+    """The settings of a source, or of a mixture's sources, by their place in the config."""
+    if isinstance(source, Settings):
+        return {f"data.sources.{part.name}": part.source for part in source.parts}
+    return {"data": source}
 
 
 def check_alike(sources: dict[str, Any]) -> None:
@@ -58,7 +66,7 @@ def check_alike(sources: dict[str, Any]) -> None:
             f"{yes} is direct RNA (rna: true) and {no} is not. Their signals run in opposite directions, and a model calls "
             "reads in one: give all the same, or train a model for each"
         )
-    told = {where: source.normalisation for where, source in sources.items() if hasattr(source, "normalisation")}
+    told = {where: getattr(source, "normalisation", MEDIAN_MAD) for where, source in sources.items()}
     if len(set(told.values())) > 1:
         each = " and ".join(f"{where}.normalisation={normalisation}" for where, normalisation in told.items())
         raise SettingError(f"{each}: a model needs all reads normalised in the same way; use one value for all")

@@ -16,7 +16,7 @@ class Training:
         run_id: the identity of the training.
         folder: folder of the training, where a logger may store which of its runs belongs to the training.
         hyperparameters: settings by dotted key, as numbers, truth values, text and None.
-        tags: experiment, stage, study, trial, seed and run id.
+        tags: experiment, seed and run id; in a sweep also stage, study and trial.
     """
 
     name: str

@@ -377,6 +377,8 @@ class ReportFacts:
     """An experiment.
 
     Attributes:
+        plan: stages of its search; empty if only sweeps outside a search were run.
+        command: command of the search; empty without one.
         state: state of the search, see `RUNNING`.
         progress: the search's last written progress; empty if it has ended.
         data: findings of the audit.
@@ -387,6 +389,7 @@ class ReportFacts:
     """
 
     experiment: str
+    plan: list[str]
     command: str
     data: list[str]
     winner: WinnerFacts | None

@@ -38,9 +38,9 @@ from basecaller.reporting.contents import (
 from basecaller.reporting.contests import contest_of, optimizers
 from basecaller.reporting.convergence import convergence, per_cost, reached, same_loss
 from basecaller.reporting.guessing import guessing
-from basecaller.reporting.published import against_published, doubt
+from basecaller.reporting.published import against_published
 from basecaller.runs.summary import summary_of
-from basecaller.schema import OBJECTIVE
+from basecaller.schema import NO_STAGE, OBJECTIVE
 
 
 def finite(value: float) -> float | None:
@@ -81,7 +81,8 @@ def experiment_facts(url: str, experiment: str, folder: Path, plan: list[str], s
     state = search.get("state", FINISHED if (folder / "winner" / "winner.json").exists() else STOPPED)
     return ReportFacts(
         experiment=experiment,
-        command=search.get("command", f"python -m basecaller.search experiment={experiment}"),
+        plan=plan,
+        command=search.get("command", f"python -m basecaller.search experiment={experiment}" if plan else ""),
         data=search.get("data", []),
         winner=winner_facts(folder),
         stages=stages,
@@ -253,7 +254,7 @@ def command_of(name: str, study: StudyRecord) -> str:
     """The command line that runs a stage again."""
     own = ("threads=", "hydra/launcher", "hydra.launcher")
     asked = [line for line in study.arguments if not line.startswith(own)]
-    if name != "none" and not any(line.startswith("stage=") for line in asked):
+    if name != NO_STAGE and not any(line.startswith("stage=") for line in asked):
         asked = [f"stage={name}", *asked]
     return command("train", asked, multirun=True)
 
@@ -365,9 +366,11 @@ def optimizer_facts(stands: dict[str, Standing], stages: list[StageFacts]) -> Op
     found = optimizers(stands)
     if isinstance(found, str):
         return OptimizerFacts(None, None, found[0].upper() + found[1:] + ".", [])
-    doubts = [doubt(stage) for stage in stages if stage.name in found.stages and doubt(stage)]
-    conclusion = found.contest.found
-    text = " ".join([found.text, *(f"But {each}." for each in doubts)])
+    of = [stage for stage in stages if stage.name in found.stages]
+    doubts = list(dict.fromkeys(stage.confounding for stage in of if stage.confounding))
+    if guesses := [stage.name for stage in of if stage.guessing]:
+        doubts.insert(0, f"But {', '.join(guesses)} compared networks that had hardly begun to learn.")
+    conclusion, text = found.contest.found, " ".join([found.text, *doubts])
     return OptimizerFacts(conclusion.kind, conclusion.winner, text, list(found.stages))
 
 

@@ -68,7 +68,8 @@ def print_stage(stage: StageFacts, console: Console) -> None:
 
 def print_report(facts: ReportFacts, console: Console) -> None:
     """Prints the answer and the stages that led to it."""
-    table = Table("stage", "winner", "nats/base", "ahead by", "seeds", "verdict", title=facts.experiment, title_justify="left")
+    headings = ("stage" if facts.plan else "sweep", "winner", "nats/base", "ahead by", "seeds", "verdict")
+    table = Table(*headings, title=facts.experiment, title_justify="left")
     for stage in facts.stages:
         verdict = stage.verdict
         state = ", ".join((verdict.kind, *stage.remarks))
@@ -86,7 +87,7 @@ def print_report(facts: ReportFacts, console: Console) -> None:
         )
         console.print(winner.gain.text)
         console.print(winner.command, style="dim", soft_wrap=True)
-    else:
+    elif facts.plan:
         console.print("no winner yet")
     for line in facts.data:
         console.print(f"data: {line}")

@@ -17,6 +17,7 @@ from basecaller.hpo.urls import shown, without_password
 from basecaller.networks.named import Named, kind_of
 from basecaller.runs.hydra_files import HydraFiles
 from basecaller.runs.identity import run_id
+from basecaller.runs.signals import Signals, stored_config
 from basecaller.schema import typed_config
 from basecaller.settings import Settings, settings_and_values
 
@@ -61,6 +62,9 @@ def checked_config(cfg: DictConfig) -> tuple[Settings, dict[str, Any]]:
     config["storage"], config["logger"] = without_password(settings.storage), shown(config["logger"])
     config["data"]["fingerprint"] = source_fingerprint(settings.data.name, settings.data.source)
     config["train"]["init_digest"] = init_digest(settings.train.init)
+    init = settings.train.init
+    if init and (trained := stored_config(Path(init).parent)):
+        Signals.of(trained).check(settings.data.source, f"train.init={init}: it")
     return settings, config
 
 

@@ -90,10 +90,11 @@ def logging_of(job: Job) -> Iterator[Loggers]:
 def described(job: Job) -> Training:
     """The loggers' description of a job."""
     chosen, place = job.settings, job.settings.trial
-    stage = place.study.split("/")[1] if place.study else chosen.stage.name
-    of_trial = {"study": place.study, "trial": str(place.number)} if place.study else {}
-    tags = {"experiment": chosen.experiment, "stage": stage, **of_trial, "seed": str(chosen.seed), "run_id": job.run_id}
-    name = f"{stage}-{place.number}-{job.run_id}" if place.study else job.run_id
+    of_trial, name = dict[str, str](), job.run_id
+    if place.study:
+        of_trial = {"stage": place.study.split("/")[1], "study": place.study, "trial": str(place.number)}
+        name = f"{of_trial['stage']}-{place.number}-{job.run_id}"
+    tags = {"experiment": chosen.experiment, **of_trial, "seed": str(chosen.seed), "run_id": job.run_id}
     return Training(name, job.run_id, job.folder, _flat({key: job.config[key] for key in TRAINING}), tags)
 
 

@@ -24,7 +24,7 @@ from basecaller.printing import print_config
 from basecaller.runs.findings import warn_once
 from basecaller.runs.identity import IGNORED
 from basecaller.runs.job import Job, checked_config, hydra_job
-from basecaller.schema import OBJECTIVE, Stage, field_of
+from basecaller.schema import NO_STAGE, OBJECTIVE, Stage, field_of
 from basecaller.workers import use_threads
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def run_job(cfg: DictConfig) -> float | None:
 
 @as_message  # here, since Hydra would print all overrides before the message
 def _train_alone(cfg: DictConfig) -> float:
-    if cfg.stage.name != "none" and cfg.trial.study is None:
+    if cfg.stage.name != NO_STAGE and cfg.trial.study is None:
         raise SettingError(
             f"stage={cfg.stage.name} is a sweep: add -m, as in: python -m basecaller.train -m stage={cfg.stage.name}"
         )

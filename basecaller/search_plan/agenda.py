@@ -251,7 +251,9 @@ class Agenda:
             return
         asked = {self.stage, *search.latest}
         yield from (name for name in search.plan if name not in asked and (1, name) not in known)
-        guessed = [name for name, of in search.latest.items() if of.guessing and name != self.stage]
+        learned = {self.stage, *(name for name, of in search.latest.items() if not of.guessing)}
+        contests = [contest for contest in search.contests() if contest[-1] in search.latest]
+        guessed = [contest[0] for contest in contests if not learned & set(contest)]
         rates = [contest for contest in search.contests() if search.files[contest[0]].choice == RATE]
         asked_twice = {of.stage for of in search.history if of.asking > 1} | {self.stage}
         again = [*guessed, *(contest[0] for contest in rates if guessed and not asked_twice & set(contest))]

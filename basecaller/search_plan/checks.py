@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import difflib
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
-from basecaller.config import composed
+from basecaller.config import composed, group_options
 from basecaller.errors import SettingError
 from basecaller.hpo.best import uses
+from basecaller.hpo.grid import parse_overrides
 from basecaller.schema import GROUPS
-from basecaller.search_plan.stages import StageFile
+from basecaller.search_plan.agenda import CONTENDERS, FINALISTS, HEADLINE
+from basecaller.search_plan.stages import StageFile, read_stage
+
+UNPLANNED = ("none", FINALISTS, CONTENDERS, HEADLINE)
+"""Files in `conf/stage/` that are not for a plan: the search runs these stages itself."""
+
+
+def check_plan(plan: Sequence[str], overrides: list[str]) -> None:
+    """Checks that there are such stages.
+
+    Args:
+        plan: names of the stages.
+        overrides: the user's overrides.
+    Raises:
+        SettingError: a stage is unknown or not for a plan, or the plan is empty.
+    """
+    known = [name for name in group_options("stage", overrides) if name not in UNPLANNED]
+    if unknown := [name for name in plan if name not in known]:
+        close = difflib.get_close_matches(unknown[0], known, n=1)
+        advice = f"did you mean {close[0]}? Stages" if close else "stages"
+        raise SettingError(f"plan: there is no stage {', '.join(unknown)}; {advice} are {', '.join(known)}")
+    if not plan:
+        raise SettingError("plan: names no stage; give some, as in 'plan=[padding,batch_norm]'")
 
 
 def check_network(files: Mapping[str, StageFile], cfg: DictConfig) -> None:
@@ -31,32 +56,43 @@ def check_network(files: Mapping[str, StageFile], cfg: DictConfig) -> None:
                 )
 
 
-def check_order(files: Mapping[str, StageFile], given: Collection[str], answered: Iterable[str]) -> None:
+def check_order(files: Mapping[str, StageFile], overrides: list[str], answered: Iterable[str]) -> None:
     """Checks that every stage comes after the stages that it takes settings from.
 
     Args:
         files: the stages of the plan, in order.
-        given: keys that the user sets; no stage decides them.
+        overrides: the user's overrides; no stage decides their keys.
         answered: stages that ran before this search.
     Raises:
         SettingError: a stage is missing, or comes too late.
     """
-    plan, known = list(files), set(answered)
-    for position, (name, file) in enumerate(files.items()):
-        wanted = [
-            (stage, key)
+    given, known = parse_overrides(overrides), set(answered)
+
+    def needed(file: StageFile) -> dict[str, list[str]]:
+        """The unanswered stages that a stage takes settings from, by key."""
+        return {
+            key: [stage for stages, _ in uses(value) for stage in stages if stage not in known]
             for key, value in file.params.items()
             if key not in given
-            for stages, _ in uses(value)
-            for stage in stages
-            if stage not in known
-        ]
+        }
+
+    def complete(name: str, plan: list[str], begun: tuple[str, ...] = ()) -> None:
+        """Adds a stage to a plan, after all stages that it needs."""
+        if name not in (*plan, *begun):
+            file = files.get(name) or read_stage(name, overrides)
+            for stage in itertools.chain(*needed(file).values()):
+                complete(stage, plan, (*begun, name))
+            plan.append(name)
+
+    for name, file in files.items():
+        wanted = {key: stages for key, stages in needed(file).items() if stages}
         if wanted:
-            first, keys = (list(dict.fromkeys(each)) for each in zip(*wanted, strict=True))
-            later = [stage for stage in plan[position:] if stage not in first]
+            plan: list[str] = []
+            for stage in files:
+                complete(stage, plan)
             raise SettingError(
-                f"plan: stage {name} needs the winners of {', '.join(first)}: give "
-                f"'plan=[{','.join([*plan[:position], *first, *later])}]', or set {' '.join(f'{key}=...' for key in keys)}"
+                f"plan: stage {name} needs the winners of {', '.join(dict.fromkeys(itertools.chain(*wanted.values())))}: give "
+                f"'plan=[{','.join(plan)}]', or set {' '.join(f'{key}=...' for key in wanted)}"
             )
         known.add(name)
 

@@ -61,27 +61,27 @@ def preview(search: Search, console: Console) -> None:
             console.print(f"{len(points)} points, at most {runs} trials over {seeds} seeds", style="dim")
         total, seconds = total + runs, seconds + runs * float(np.mean(costs))
         longest = max(longest, float(np.mean(costs)))
-    workers, each = search.workers.count, f"{search.workers.count} at once, {_many(search.workers.threads, 'thread')} each"
-    table = Table("after the first round", "about", title_justify="left")
+    workers = search.workers.count
+    parts = {f"first round: {_many(total, 'trial')}": seconds}
     later = max(0, int(cfg.rounds) - 1)
     if later:
-        table.add_row(
-            f"up to {_many(later, 'more round')}, trials {cfg.round_budget} times as long",
-            duration(later * seconds / 2 * int(cfg.round_budget) / workers),
-        )
+        words = f"up to {_many(later, 'more round')}, trials {cfg.round_budget} times as long"
+        parts[words] = later * seconds / 2 * int(cfg.round_budget)
     if int(cfg.finalists) > 1:
-        table.add_row(
-            f"up to {cfg.finalists} finalists at {_many(cfg.finalist_seeds, 'seed')}, {cfg.finalist_budget} times as long",
-            duration(int(cfg.finalists) * int(cfg.finalist_seeds) * int(cfg.finalist_budget) * longest / workers),
-        )
+        words = f"up to {cfg.finalists} finalists at {_many(cfg.finalist_seeds, 'seed')}, {cfg.finalist_budget} times as long"
+        parts[words] = int(cfg.finalists) * int(cfg.finalist_seeds) * int(cfg.finalist_budget) * longest
     final = OmegaConf.merge(search.cfg.train, cfg.winner.train)
     cost = estimate(search, {}, final)
     if (count := contenders(search.options)) > 1:
-        table.add_row(f"the best {count} finalists, trained like the winner", duration(count * cost / workers))
+        parts[f"the best {count} finalists, trained like the winner"] = count * cost
     seeds = int(cfg.headline_seeds)
-    table.add_row(f"headline: the winner and the defaults, {_many(seeds, 'seed')} each", duration(2 * seeds * cost / workers))
+    parts[f"headline: the winner and the defaults, {_many(seeds, 'seed')} each"] = 2 * seeds * cost
+    table = Table("part", "about", title="the whole search", title_justify="left", show_footer=True)
+    table.columns[0].footer, table.columns[1].footer = "in all", duration(sum(parts.values()) / workers)
+    for words, of in parts.items():
+        table.add_row(words, duration(of / workers))
     console.print(table)
-    console.print(f"first round: {total} trials, {each}: {duration(seconds / workers)}")
+    console.print(f"{_many(workers, 'training')} at once, {_many(search.workers.threads, 'thread')} each")
 
 
 def _many(count: int, what: str) -> str:

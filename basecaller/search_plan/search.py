@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.console import Console
 
-from basecaller.config import command, group_options
+from basecaller.config import command
 from basecaller.data.batches import padding_question
 from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
@@ -33,7 +33,7 @@ from basecaller.runs.findings import data_findings
 from basecaller.runs.task import TASK
 from basecaller.search_plan.agenda import CONTENDERS, FINALISTS, HEADLINE
 from basecaller.search_plan.budget import longer
-from basecaller.search_plan.checks import check_network, check_order, check_winner
+from basecaller.search_plan.checks import check_network, check_order, check_plan, check_winner
 from basecaller.search_plan.finalists import (
     INCUMBENT,
     Candidates,
@@ -98,14 +98,10 @@ class Search:
         self.plan = [str(name) for name in cfg.plan]
         self.options = general(cfg).search
         self.workers = divide(self.options.workers, str(cfg.device))
-        known = group_options("stage", self.overrides)
-        if unknown := [name for name in self.plan if name not in known]:
-            raise SettingError(f"plan: there is no stage {', '.join(unknown)}; stages are {', '.join(known)}")
-        if not self.plan:
-            raise SettingError("plan: names no stage; give some, as in 'plan=[padding,batch_norm]'")
+        check_plan(self.plan, self.overrides)
         self.files = {name: read_stage(name, self.overrides) for name in self.plan}
         check_network(self.files, self.cfg)
-        check_order(self.files, parse_overrides(self.overrides), stages_of(self.url, self.experiment))
+        check_order(self.files, self.overrides, stages_of(self.url, self.experiment))
         self.spaces = {name: file.planned(self.overrides)[0] for name, file in self.files.items()}
         self.keys = [key for key in decided_keys(self.files.values()) if key not in self.given]
         check_winner(self.keys, self.cfg, unswept(self.overrides))
@@ -152,15 +148,16 @@ class Search:
 
     def first_round(self) -> None:
         """Asks the questions of the plan in order. A question whose networks learned nothing is asked again once a later stage
-        finds a learning rate at which they learn; if its answer changes, the rate is asked again too."""
+        finds a learning rate at which they learn; if its answer changes, the rate is asked again too. Of several stages that
+        answer one question, only the one with the winner is asked again, since it would have the others' settings."""
         for contest in self.contests():
             for name in contest:
                 self.run_stage(name)
             self._take(contest)
             if self.latest[self._holder(contest)].guessing:
                 continue
-            guessed = [name for name, asked in self.latest.items() if asked.guessing and name not in contest]
-            open_questions = [name for name in guessed if self._stale(name, [])]
+            holders = [self._holder(other) for other in self.contests() if other != contest and other[-1] in self.latest]
+            open_questions = [name for name in holders if self.latest[name].guessing and self._stale(name, [])]
             for name in open_questions:
                 self.ask_again(name, 1, "its networks had learned nothing")
             rates = [self._holder(c) for c in self.contests() if self.files[c[0]].choice == RATE and c[-1] in self.latest]

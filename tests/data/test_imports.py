@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import dataclasses
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -21,6 +22,7 @@ from basecaller.data.splits import SPLITS, splits_of_places
 from basecaller.decode import greedy, to_string
 from basecaller.errors import DataError, SettingError
 from basecaller.runs.job import resolve_job
+from basecaller.runs.signals import Signals
 from basecaller.runs.training import train
 from basecaller.settings import data_settings
 from tests.conftest import TINY, Command
@@ -382,6 +384,10 @@ def test_sources_of_one_model_are_normalised_alike():
         SettingError, match=r"a\.normalisation=quantile and data\.sources\.b\.normalisation=median_mad: a model"
     ):
         data_settings(compose_config(["data=mixed", f"data.sources={{a: {quantile}, b: {{{mine}}}}}"]))
+    with pytest.raises(
+        SettingError, match=r"a\.normalisation=quantile and data\.sources\.b\.normalisation=median_mad: a model"
+    ):
+        data_settings(compose_config(["data=mixed", f"data.sources={{a: {quantile}, b: {{name: simulated}}}}"]))
     pod5_data = ["data=pod5", "data.pod5=reads.pod5", "data.bam=calls.bam", "data.normalisation=quantile"]
     with pytest.raises(SettingError, match=r"data\.test\.normalisation=median_mad: a model"):
         data_settings(compose_config([*pod5_data, f"data.test={{{mine}}}"]))
@@ -415,6 +421,41 @@ def test_data_for_a_model_of_rna_is_read_in_its_direction(tmp_path):
         dna.data([*pod5_data, "data.rna=true"])
     with pytest.raises(SettingError, match=r"data is direct RNA \(rna: true\) and data\.test is not"):
         data_settings(compose_config([*pod5_data, "data.rna=true", f"data.test={{{mine}}}"]))
+
+
+POD5 = ["data=pod5", "data.pod5=reads.pod5", "data.bam=calls.bam"]
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "told"),
+    [
+        ("{normalisation: quantile}", POD5, "data have median_mad; give data.normalisation=quantile or another model"),
+        ("{name: pod5}", [*POD5, "data.normalisation=quantile"], "give data.normalisation=median_mad"),
+        ("{normalisation: quantile}", [], "data have median_mad; give other data or another model"),
+        ("{rna: true}", POD5, "data.rna=true, and these reads have data.rna=false"),
+        ("{rna: 'no'}", [*POD5, "data.rna=true"], "data.rna=false, and these reads have data.rna=true"),
+        (
+            "{rna: true}",
+            ["data=mixed", "data.sources={a: {name: pod5, pod5: reads.pod5, bam: calls.bam}}"],
+            "these reads have data.sources.a.rna=false",
+        ),
+    ],
+)
+def test_a_model_continues_only_on_signals_like_its_own(model, data, told):
+    source = data_settings(compose_config(data)).source
+    with pytest.raises(SettingError, match=re.escape(told)):
+        Signals.of(OmegaConf.create(f"data: {model}")).check(source, "train.init=best.pt: it")
+
+
+def test_fine_tuning_checks_the_signals_of_the_model_before_it_begins(tmp_path):
+    (tmp_path / "best.pt").write_bytes(b"")
+    given = compose_config([f"train.init={tmp_path}/best.pt"])
+    resolve_job(given, tmp_path)  # a checkpoint alone tells nothing
+    (tmp_path / "config.yaml").write_text("data: {normalisation: quantile}")
+    with pytest.raises(SettingError, match=r"best\.pt: it was trained with data\.normalisation=quantile, and "):
+        resolve_job(given, tmp_path)
+    with pytest.raises(SettingError, match="give other data or another model"):
+        Trained(tmp_path, None, OmegaConf.load(tmp_path / "config.yaml"), None).data(["data=simulated"])  # type: ignore[arg-type]
 
 
 def test_configs_of_earlier_versions_use_median_and_mad():

@@ -43,7 +43,7 @@ def test_a_job_waits_for_a_storage_that_is_lost_during_a_trial(folder, server):
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert "is unreachable; waiting" in errors
-    study = current_study(server.url, "away", "none")
+    study = current_study(server.url, "away", "sweep")
     assert sorted(points(study)) == ["optimizer.lr=0.001", "optimizer.lr=0.01"]
     assert len(study.trials) == 2
 
@@ -66,14 +66,14 @@ def test_a_storage_that_stays_unreachable_loses_no_result(folder, server):
     _, errors = again.communicate(timeout=120)
     assert again.returncode == 0, errors
     assert result.stat().st_mtime_ns == written
-    study = current_study(server.url, "gone", "none")
+    study = current_study(server.url, "gone", "sweep")
     assert [t.user_attrs["outcome"] for t in study.trials] == ["abandoned", "complete"]
     assert study.trials[1].user_attrs["taken_over"]
 
 
 def test_processes_that_find_a_database_empty_make_its_tables_once(folder, server):
     url = server.database("empty")
-    code = f"from basecaller.hpo.storage import open_study; open_study({url!r}, 'tiny/none/x')"
+    code = f"from basecaller.hpo.storage import open_study; open_study({url!r}, 'tiny/sweep/x')"
     processes = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(4)]
     for process in processes:
         _, errors = process.communicate(timeout=60)
@@ -90,7 +90,7 @@ def test_the_same_command_started_twice_shares_the_grid(folder, request, kind):
     for process in processes:
         _, errors = process.communicate(timeout=240)
         assert process.returncode == 0, errors
-    trials = trials_of(current_study(url, "shared", "none"))
+    trials = trials_of(current_study(url, "shared", "sweep"))
     assert Counter(t.point for t in trials if t.is_complete) == dict.fromkeys(
         (f"optimizer.lr={i / 1000}" for i in range(1, 9)), 1
     )
@@ -118,7 +118,7 @@ def test_a_point_that_kills_its_processes_ends_as_killed_and_the_others_run(fold
     )  # fmt: skip
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
-    study = current_study(URL, "tiny", "none")
+    study = current_study(URL, "tiny", "sweep")
     assert sorted(points(study)) == ["optimizer.lr=0.001", "optimizer.lr=0.002", "optimizer.lr=0.01"]
     assert standing(study).failed == {"optimizer.lr=0.5": "killed"}
     died = [t for t in trials_of(study) if t.point == "optimizer.lr=0.5"]
@@ -259,7 +259,7 @@ def test_other_launchers_run_the_same_queue(folder, launcher):
     process = start(folder, RATES, f"hydra/launcher={launcher}", *own, "threads=1")
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    assert sorted(points(current_study(URL, "tiny", "none"))) == ["optimizer.lr=0.001", "optimizer.lr=0.01"]
+    assert sorted(points(current_study(URL, "tiny", "sweep"))) == ["optimizer.lr=0.001", "optimizer.lr=0.01"]
 
 
 @pytest.mark.parametrize("given", ["plain", "encoded", "parameter", "environment"])
@@ -320,7 +320,7 @@ def test_attributes_are_written_together_and_never_to_a_finished_trial(folder, r
 def test_a_lost_answer_of_the_server_is_not_a_failure(folder, monkeypatch, by):
     """The server did its work, and was lost before it could answer."""
     monkeypatch.setattr("basecaller.hpo.enduring.FIRST_PAUSE", 0.01)
-    study = open_study(URL, "tiny/none/x")
+    study = open_study(URL, "tiny/sweep/x")
     dialect = open_storage(URL).database.engine.dialect
     trial, commit, lost = study.ask(), dialect.do_commit, []
 
@@ -343,6 +343,6 @@ def test_a_lost_answer_of_the_server_is_not_a_failure(folder, monkeypatch, by):
 
 
 def test_a_study_that_nobody_finished_is_open(folder):
-    study = open_study(URL, "tiny/none/x")
+    study = open_study(URL, "tiny/sweep/x")
     store_study(study, points=["a"], seeds=[1])
     assert standing(study).open == [("a", 1)]

@@ -98,7 +98,7 @@ def test_two_hosts_share_a_grid(hosts, far_server):
     for process in running:
         _, errors = process.communicate(timeout=180)
         assert process.returncode == 0, errors
-    study = current_study(far_server.url, "shared", "none")
+    study = current_study(far_server.url, "shared", "sweep")
     assert Counter(t.user_attrs["outcome"] for t in study.trials) == {"complete": 8}
     assert len({t.point for t in trials_of(study)}) == 8
     assert all(host.results() for host in hosts)
@@ -119,6 +119,6 @@ def test_the_other_host_runs_the_trials_of_a_lost_one(hosts, far_server):
     assert second.returncode == 0, errors
     assert time.monotonic() - killed > 3
     assert "was left by a process that died" in errors
-    study = current_study(far_server.url, "lost", "none")
+    study = current_study(far_server.url, "lost", "sweep")
     assert Counter(t.user_attrs["outcome"] for t in study.trials) == {"complete": 3, "abandoned": 1}
     assert len({t.point for t in trials_of(study) if t.is_complete}) == 3

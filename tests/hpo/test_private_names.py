@@ -35,7 +35,7 @@ OPTUNA, HYDRA = f"optuna {optuna.__version__}", f"hydra-core {version('hydra-cor
 
 @pytest.fixture
 def study(folder) -> optuna.Study:
-    return open_study(URL, "tiny/none/x")
+    return open_study(URL, "tiny/sweep/x")
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_study_and_a_trial_know_their_places_in_the_storage(study):
     key = optuna_private.trial_id_of(study, 0)
     assert key == optuna_private.trial_id(study.trials[0])
     assert storage_of(study).get_trial(key) == study.trials[0]
-    assert storage_of(study).get_study_name_from_id(optuna_private.study_id(study)) == "tiny/none/x"
+    assert storage_of(study).get_study_name_from_id(optuna_private.study_id(study)) == "tiny/sweep/x"
 
 
 def test_a_trial_is_claimed_by_one_process_only(study):

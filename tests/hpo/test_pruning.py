@@ -26,7 +26,7 @@ def test_the_pruner_is_optunas_with_its_arguments():
 
 
 def test_only_the_first_seed_of_a_grid_that_drops_points_may_be_pruned():
-    study = open_study(URL, "tiny/none/x")
+    study = open_study(URL, "tiny/sweep/x")
     points = {f"optimizer.lr={rate}": {"optimizer.lr": rate} for rate in (0.1, 0.2, 0.3, 0.4)}
 
     def prunes(seed: int, seeds: list[int], kept: dict[str, dict[str, float]] = points) -> bool:

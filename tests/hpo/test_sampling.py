@@ -128,7 +128,7 @@ def test_a_sweep_that_breaks_leaves_no_trial_running(untrained, monkeypatch):
     monkeypatch.setattr("hydra._internal.core_plugins.basic_launcher.BasicLauncher.launch", broken)
     with pytest.raises(RuntimeError, match="no launcher"):
         sweep(RATE, "hydra.sweeper.n_trials=2")
-    study = current_study(URL, "tiny", "none")
+    study = current_study(URL, "tiny", "sweep")
     assert [(t.state.name, t.user_attrs["outcome"]) for t in study.trials] == [("FAIL", "abandoned")]
     monkeypatch.undo()
 
@@ -160,7 +160,7 @@ def test_two_processes_with_one_seed_share_a_sampled_study(folder: Path):
     for process in processes:
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
-    study = current_study(URL, "tiny", "none")
+    study = current_study(URL, "tiny", "sweep")
     assert len(study.trials) == len(set(values(study, "optimizer.lr"))) == 8
     assert standing(study).open == []
     alone = sweep(*choose("random", 3), RATE, "hydra.sweeper.n_trials=8", "experiment=alone")
@@ -170,6 +170,6 @@ def test_two_processes_with_one_seed_share_a_sampled_study(folder: Path):
 def test_workers_sample_side_by_side(folder: Path, run: Command):
     run("train", "-m", *TINY, *choose("tpe", 3), RATE, "hydra.sweeper.n_trials=5", "hydra/launcher=joblib",
         "hydra.launcher.n_jobs=2")  # fmt: skip
-    study = open_study(URL, current_study(URL, "tiny", "none").study_name)
+    study = open_study(URL, current_study(URL, "tiny", "sweep").study_name)
     assert len(set(values(study, "optimizer.lr"))) == 5
     assert {t.user_attrs["outcome"] for t in study.trials} == {"complete"}

@@ -264,7 +264,7 @@ def test_a_sweep_killed_during_a_trial_runs_only_what_is_missing(folder, run, wo
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     run("train", *command)
-    study = current_study(URL, "tiny", "none")
+    study = current_study(URL, "tiny", "sweep")
     assert sorted(points(study)) == sorted(f"optimizer.lr={rate}" for rate in ("0.01", "0.005", "0.001", "0.0005"))
     abandoned = [t for t in study.trials if t.user_attrs["outcome"] == "abandoned"]
     assert len(abandoned) <= workers

@@ -24,7 +24,7 @@ JOURNAL = "journal:///outputs/journal.log"
 
 def waiting(url: str) -> optuna.Study:
     """A study with one trial that waits."""
-    study = open_study(url, "tiny/none/x")
+    study = open_study(url, "tiny/sweep/x")
     user, system = queued(("a", 1))
     study.add_trial(optuna.create_trial(state=TrialState.WAITING, user_attrs=user, system_attrs=system))
     return study

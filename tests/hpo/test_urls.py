@@ -49,7 +49,7 @@ def test_a_drivers_message_is_shown_without_secrets(form, secret):
 def test_a_storage_that_cannot_be_opened_is_named_without_secrets(folder, monkeypatch, url):
     monkeypatch.setenv("BASECALLER_STORAGE_WAIT", "0.1")
     with pytest.raises(StorageError) as told:
-        open_study(url.replace("host", "host.invalid"), "tiny/none/x")
+        open_study(url.replace("host", "host.invalid"), "tiny/sweep/x")
     assert "sesame" not in str(told.value)
     assert str(told.value).startswith("storage=")
 

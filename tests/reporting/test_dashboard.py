@@ -118,7 +118,7 @@ def test_the_figure_of_a_stage_about_speed_shows_areas(folder):
 
 
 def test_a_figure_of_many_points_shows_the_best(folder):
-    study = study_of("none", {(i / 1000,): [1 + i / 100] for i in range(1, MOST + 5)}, ("optimizer.lr",))
+    study = study_of("sweep", {(i / 1000,): [1 + i / 100] for i in range(1, MOST + 5)}, ("optimizer.lr",))
     figure = stage_figure(facts_of(study)).to_plotly_json()
     assert len(figure["layout"]["xaxis"]["categoryarray"]) == MOST
     assert f"the best {MOST} of {MOST + 4}" in figure["layout"]["xaxis"]["title"]["text"]

@@ -34,6 +34,10 @@ def test_the_optimizer_has_its_own_verdict():
     )  # fmt: skip
     facts = [stage_facts(name, made[name], stand) for name, stand in stands.items()]
     assert optimizer_facts(stands, facts).text.startswith("A clear winner: Adam at 0.004 is better than Adamax at 0.008")
+    guessed = [dataclasses.replace(stage, guessing="Too short to tell.") for stage in facts]
+    assert optimizer_facts(stands, guessed).text.endswith(
+        "But lr_adam, lr_adamax compared networks that had hardly begun to learn."
+    )
     assert "fewer than two optimizers" in optimizers({"lr_adam": stands["lr_adam"]})
     # asked again for the best alone: the first asking still compares them
     again = stands | {"lr_adam.2": standing(lr_stage("lr_adam{2}", {0.004: [0.9, 0.8, 0.7], 0.002: [1.0, 0.9, 0.8]}))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import re
@@ -21,7 +22,7 @@ from basecaller.runs.task import run_job
 from basecaller.search_plan.stages import hydra_app
 from tests.conftest import Command
 from tests.helpers.reporting import GIVEN, PLAN, report, search
-from tests.helpers.sweeping import URL
+from tests.helpers.sweeping import RATES, URL, sweep
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -41,6 +42,8 @@ def test_a_finished_search_is_reported_completely(folder, run: Command):
         assert stage["guessing"] or stage["value"] < math.log(4)
         assert stage["guessing"] in html
         assert stage["guessing"] in markdown
+        if stage["edges"] and stage["guessing"]:
+            assert '<span class="edge">at the edge, no better than guessing</span>' in html
         complete = [p for p in stage["points"] if p["seeds"] == stage["verdict"]["seeds"]]
         for point in complete:
             assert point["mean"] == pytest.approx(sum(point["values"].values()) / len(point["values"]))
@@ -91,6 +94,27 @@ def test_a_running_search_says_what_is_open(folder):
     assert "No winner yet" in html
     assert ", 4 trials open |" in markdown
     assert '<span class="edge">4 trials open</span>' in html
+
+
+@pytest.mark.slow
+def test_a_sweep_outside_a_search_is_reported_without_a_plan(folder, call: Command):
+    sweep("optimizer=adam,adamax", RATES)
+    shown = call("report").stdout
+    facts = json.loads((folder / "outputs/tiny/report.json").read_text())
+    assert [stage["name"] for stage in facts["stages"]] == ["sweep"]
+    (stage,) = facts["stages"]
+    pages = [(folder / f"outputs/tiny/report.{kind}").read_text() for kind in ("md", "html")]
+    for page in (shown, *pages):
+        for of_a_search in ("not run", "o winner yet", "basecaller.search", "Which optimizer", "the search"):
+            assert of_a_search not in page
+    for page in pages:
+        assert "tiny: what the sweep found" in page
+        assert page.count(stage["verdict"]["text"]) == 2  # at the top, and with its points
+    markdown, _ = pages
+    assert all(before == "" for before, line in itertools.pairwise(markdown.splitlines()) if line.startswith("| point |"))
+    assert "\n\nConvergence" in markdown
+    sweep("stage=padding")
+    assert "batch_norm │ " in call("report").stdout  # of the plan that padding belongs to
 
 
 @pytest.mark.slow

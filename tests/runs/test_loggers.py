@@ -173,7 +173,7 @@ def test_a_killed_training_continues_in_its_run_and_repeats_no_point(name):
     assert_logged(points, result)
     assert float(settings["optimizer.lr"]) == 0.001
     assert settings["optimizer.name"] == "adam"
-    assert (settings["experiment"], settings["stage"], settings["seed"]) == ("tiny", "none", "3")
+    assert (settings["experiment"], settings["seed"]) == ("tiny", "3")
     assert settings["run_id"] == job.run_id
 
 

@@ -38,7 +38,9 @@ def test_every_trial_of_the_first_round_is_listed():
     for rate in ("0.001", "0.0005", "0.0001", "5e-05"):
         assert f"optimizer.lr={rate}" in text
     assert "padding=<best of padding>" in text
-    assert "first round: 6 trials, 2 at once" in text
+    assert "first round: 6 trials" in text
+    assert "2 trainings at once, " in text
+    assert "in all" in text
     assert "6 points" not in text
 
 

@@ -19,7 +19,7 @@ from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.storage import open_study
 from basecaller.scores import HeldOutReads, Homopolymers
 from basecaller.search_plan.finalists import Candidates, contender_candidates, finalist_candidates, leaves
-from basecaller.search_plan.incumbent import Incumbent, asking_again, neighbours
+from basecaller.search_plan.incumbent import Asked, Incumbent, asking_again, neighbours
 from basecaller.search_plan.search import Search
 from basecaller.search_plan.stages import composed_settings, read_stage
 from basecaller.search_plan.winner import gain
@@ -57,6 +57,9 @@ def search(*overrides: str) -> Search:
 def test_a_plan_without_stages_that_it_needs_is_refused_before_anything_runs(folder):
     with pytest.raises(SettingError, match=r"winners of padding, batch_norm: .*'plan=\[padding,batch_norm,lr_adam\]'"):
         search("plan=[lr_adam,padding]")
+    with pytest.raises(SettingError) as needed:
+        search("plan=[stacks]")
+    search(str(needed.value).split("'")[1])  # the plan of the message is complete
     with pytest.raises(SettingError, match=r"winners of batch_norm: .*', or set model\.batch_norm=\.\.\.$"):
         search("plan=[padding,lr_adam]")
     assert not list(folder.iterdir())
@@ -68,8 +71,33 @@ def test_a_plan_without_stages_that_it_needs_is_refused_before_anything_runs(fol
 def test_a_plan_with_an_unknown_stage_or_none_is_refused(folder):
     with pytest.raises(SettingError, match="plan: there is no stage nonesuch; stages are batch_norm, "):
         search("plan=[padding,nonesuch]")
+    with pytest.raises(SettingError, match=r"plan: there is no stage paddin; did you mean padding\? Stages are batch_norm, "):
+        search("plan=[paddin]")
+    for own in ("none", "finalists", "contenders", "headline"):
+        with pytest.raises(SettingError, match=f"plan: there is no stage {own}; (?!.*{own})"):
+            search(f"plan=[padding,{own}]")
     with pytest.raises(SettingError, match="plan: names no stage; give some"):
         search("plan=[]")
+
+
+def test_of_stages_that_answer_one_question_only_the_winners_is_asked_again(folder, monkeypatch):
+    """Asked again, the others would have the winner's optimizer."""
+    made, again = search("plan=[padding,batch_norm,lr_adam,lr_adamax,lr_adagrad,batch_size]"), []
+
+    def run_stage(name: str) -> None:
+        made.history.append(Asked(name, 1, 1, "", name, {}, {}, name != "batch_size", {}))
+
+    def ask_again(name: str, number: int, why: str) -> None:
+        again.append(name)
+        made.history.append(Asked(name, 2, number, why, name, {}, {}, False, {}))
+
+    monkeypatch.setattr(made, "run_stage", run_stage)
+    monkeypatch.setattr(made, "ask_again", ask_again)
+    monkeypatch.setattr(made, "_take", lambda contest: None)
+    monkeypatch.setattr(made, "_holder", lambda contest: "lr_adamax" if "lr_adamax" in contest else contest[0])
+    monkeypatch.setattr(made, "_stale", lambda name, budget: "" if name in again else "the rate has changed")
+    made.first_round()
+    assert again == ["padding", "batch_norm", "lr_adamax"]
 
 
 def again(stage: str, given: tuple[str, ...] = (), axes: dict | None = None) -> dict[str, str]:

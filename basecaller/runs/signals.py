@@ -1,0 +1,73 @@
+"""How the signals of a model are normalised, and in which direction they run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from basecaller.data import mixture
+from basecaller.data.signal import MEDIAN_MAD
+from basecaller.errors import SettingError
+
+
+@dataclass(frozen=True)
+class _Direction:
+    """Converts `no` and `off` to truth values: in an unchecked config they are strings."""
+
+    rna: bool = False
+
+
+@dataclass(frozen=True)
+class Signals:
+    """The signals that a model was trained on.
+
+    Attributes:
+        normalisation: `data.normalisation`, or the common value of a mixture's sources.
+        rna: `data.rna`, likewise: whether they run from the 3' end. None if it is not recorded.
+    """
+
+    normalisation: str = MEDIAN_MAD
+    rna: bool | None = None
+
+    @classmethod
+    def of(cls, config: DictConfig | None) -> Signals:
+        """The signals of a training by its config, as far as it tells."""
+        config = config or OmegaConf.create()
+        mixed = OmegaConf.select(config, "data.sources") or {}
+        sources = [each for each in (OmegaConf.select(config, "data"), *mixed.values()) if isinstance(each, DictConfig)]
+        known = [OmegaConf.merge(OmegaConf.structured(_Direction), {"rna": of.rna}).rna for of in sources if "rna" in of]
+        told = (str(of.normalisation) for of in sources if "normalisation" in of)
+        return cls(next(told, MEDIAN_MAD), any(known) if known else None)
+
+    def check(self, source: Any, model: str) -> None:
+        """Checks that the signals of a source are like the model's.
+
+        Args:
+            source: settings of the source.
+            model: the model, as the message names it.
+        Raises:
+            SettingError: they are normalised in another way, or run in the other direction.
+        """
+        for where, of in mixture.placed(source).items():
+            found = getattr(of, "normalisation", MEDIAN_MAD)
+            if found != self.normalisation:
+                data = f"{where}.normalisation={self.normalisation}" if hasattr(of, "normalisation") else "other data"
+                raise SettingError(
+                    f"{model} was trained with data.normalisation={self.normalisation}, and the signals of {where} have "
+                    f"{found}; give {data} or another model"
+                )
+            if self.rna is not None and getattr(of, "rna", self.rna) != self.rna:
+                mine, other = (str(rna).lower() for rna in (self.rna, not self.rna))
+                raise SettingError(
+                    f"{model} was trained with data.rna={mine}, and these reads have {where}.rna={other}: signals of direct "
+                    f"RNA and DNA run in opposite directions; give {where}.rna={mine} if they are such reads, or another model"
+                )
+
+
+def stored_config(folder: Path) -> DictConfig | None:
+    """The config in the folder of a training; None if there is only a checkpoint."""
+    file = folder / "config.yaml"
+    return cast(DictConfig, OmegaConf.load(file)) if file.is_file() else None
