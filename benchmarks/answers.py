@@ -8,9 +8,10 @@ read.
     python -m benchmarks.answers --json answers.json
     python -m benchmarks.answers --json real.json data=pod5 data.pod5=reads.pod5 data.bam=calls.bam
 
-`--equal-time` also trains each choice for as long as the search's answer took. `--transfer` measures how well trials predict
-the ranking of longer trainings: the ten best settings at eight times a trial's budget. `--permuted N` measures whether the
-order of the stages matters: N searches with the plan in another order.
+`--equal-time` also trains each choice for as long as the search's answer took. `--network OVERRIDES` compares the answer with
+another network that trains for the same time. `--transfer` measures how well trials predict the ranking of longer trainings:
+the ten best settings at eight times a trial's budget. `--permuted N` measures whether the order of the stages matters: N
+searches with the plan in another order.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from basecaller.hpo.grid import parse_overrides
 from basecaller.hpo.records import TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.runs.summary import summary_of
+from basecaller.scores import HeldOutReads
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.finalists import DEFAULTS, SCHEDULE, WINNER, Candidates
 from basecaller.search_plan.held_out import tested
@@ -121,6 +124,44 @@ def compared(name: str, found: dict[str, dict[str, Any]], given: list[str], budg
     return standing(open_study(str(compose_config(given).storage), study))
 
 
+@dataclass(frozen=True)
+class Trained:
+    """Trainings of one choice.
+
+    Attributes:
+        seconds: mean time of a training.
+        scores: on the test split, by seed.
+    """
+
+    seconds: float
+    scores: dict[int, HeldOutReads]
+
+    def against(self, other: Trained) -> dict[str, float]:
+        """The mean loss (nats per base), identity and time (seconds), and how far `other` is ahead."""
+        ahead = gain(other.scores, self.scores, Candidates({WINNER: {}, DEFAULTS: {}}, ()))
+        return {
+            "seconds": self.seconds,
+            "loss": float(np.mean([score.loss for score in self.scores.values()])),
+            "identity": float(np.mean([score.identity_mean for score in self.scores.values()])),
+            "behind": ahead.identity_points, "error": ahead.error, "loss_behind": ahead.loss,
+        }  # fmt: skip
+
+
+def trained(
+    experiment: str, found: dict[str, dict[str, Any]], given: list[str], budget: list[str], seeds: int
+) -> dict[str, Trained]:
+    """Trains each choice at new seeds, and tests it on unseen reads."""
+    cfg, stand = compose_config(given), compared(experiment, found, given, budget, seeds)
+    tests = dict[str, Trained]()
+    for point in stand.points:
+        trials = stand.trials_of(point)
+        seconds = float(np.mean([summary_of(trial).seconds or np.nan for trial in trials]))
+        numbers = range(FIRST_SEED, FIRST_SEED + seeds)
+        scores = {seed: tested(cfg, Path(trial.folder)) for seed, trial in zip(numbers, trials, strict=True)}
+        tests[str(stand.choices[point])] = Trained(seconds, scores)
+    return tests
+
+
 def kendall(first: list[float], second: list[float]) -> float:
     """Kendall's rank correlation (Biometrika, 1938): 1 for the same order, -1 for the reverse."""
     x, y = np.array(first), np.array(second)
@@ -129,67 +170,48 @@ def kendall(first: list[float], second: list[float]) -> float:
     return float(signs.sum() / (n * (n - 1)))
 
 
-def rows(
-    experiment: str, found: dict[str, dict[str, Any]], given: list[str], seeds: int, epochs: dict[str, int] | None = None
-) -> list[dict[str, Any]]:
-    """Trains each choice at new seeds, and tests it on unseen reads.
-
-    Args:
-        experiment: of the trainings.
-        found: the settings of each choice; `search` is compared with the others.
-        given: the user's overrides.
-        seeds: number of seeds.
-        epochs: of each choice; None: those of the search's winner.
-
-    Returns:
-        The mean loss (nats per base), identity and training time (seconds) of each choice, and how far `search` is ahead.
-    """
-    cfg = compose_config(given)
-    budget = flat_overrides(cfg.search.winner)
-    if epochs:
-        found = {name: chosen | {"train.epochs": epochs[name]} for name, chosen in found.items()}
-        budget = [line for line in budget if not line.startswith("train.epochs=")]
-    stand = compared(experiment, found, given, budget, seeds)
-    trials = {stand.choices[point]: stand.trials_of(point) for point in stand.points}
-    numbers = range(FIRST_SEED, FIRST_SEED + seeds)
-    scores = {
-        name: {seed: tested(cfg, Path(trial.folder)) for seed, trial in zip(numbers, of, strict=True)}
-        for name, of in trials.items()
-    }
-    table = []
-    for name, chosen in found.items():
-        pair = Candidates({WINNER: found["search"], DEFAULTS: chosen}, tuple(given))
-        against = gain(scores["search"], scores[name], pair)
-        table.append({
-            "name": name, "settings": chosen,
-            "seconds": float(np.mean([summary_of(trial).seconds or np.nan for trial in trials[name]])),
-            "loss": float(np.mean([score.loss for score in scores[name].values()])),
-            "identity": float(np.mean([score.identity_mean for score in scores[name].values()])),
-            "behind": against.identity_points, "error": against.error, "loss_behind": against.loss,
-        })  # fmt: skip
-    return table
-
-
 def answers(given: list[str], seeds: int, samplers: list[str]) -> dict[str, Any]:
     """The rows of the table: the result of each way of choosing, trained with the same budget."""
     ours, cost, report = searched("answers", given)
     keys = list(ours)
     defaults = composed_settings(given, keys)
-    found = {"search": ours, "defaults": defaults, "hand": defaults | HAND}
+    found = {
+        "search": ours,
+        "defaults": defaults,
+        "hand": defaults | {key: value for key, value in HAND.items() if key in keys},
+    }
     costs, trials = {"search": cost, "defaults": 0.0, "hand": 0.0}, {}
     for sampler in samplers:
         found[sampler], costs[sampler], trials[sampler] = sampled(sampler, given, cost, keys, *SAMPLERS[sampler])
-    table = [row | {"cost": costs[row["name"]]} for row in rows("answers", found, given, seeds)]
-    return {"rows": table, "seconds": report["seconds"], "trials": trials, "seeds": seeds}
+    tests = trained("answers", found, given, flat_overrides(compose_config(given).search.winner), seeds)
+    rows = [
+        {"name": name, "settings": found[name], "cost": costs[name], **of.against(tests["search"])}
+        for name, of in tests.items()
+    ]
+    return {"rows": rows, "seconds": report["seconds"], "trials": trials, "seeds": seeds}
 
 
 def equal_time(given: list[str], found: dict[str, Any]) -> list[dict[str, Any]]:
     """The same choices again, each with as many epochs as fit into the training time of the search's answer."""
-    measured = {row["name"]: row["seconds"] for row in found["rows"]}
-    epochs = int(compose_config(given).search.winner.train.epochs)
-    fit = {name: max(1, round(epochs * measured["search"] / seconds)) for name, seconds in measured.items()}
-    chosen = {row["name"]: row["settings"] for row in found["rows"]}
-    return [row | {"epochs": fit[row["name"]]} for row in rows("equal_time", chosen, given, found["seeds"], fit)]
+    winner = compose_config(given).search.winner
+    time = found["rows"][0]["seconds"]
+    epochs = {row["name"]: max(1, round(winner.train.epochs * time / row["seconds"])) for row in found["rows"]}
+    chosen = {row["name"]: row["settings"] | {"train.epochs": epochs[row["name"]]} for row in found["rows"]}
+    budget = [line for line in flat_overrides(winner) if not line.startswith("train.epochs=")]
+    tests = trained("equal_time", chosen, given, budget, found["seeds"])
+    return [{"name": f"{name}, {epochs[name]} epochs", **tests[name].against(tests["search"])} for name in chosen]
+
+
+def other_network(given: list[str], network: list[str], found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The search's answer, and another network with its own recipe that trains for about the same time."""
+    answer, seeds = found["rows"][0], found["seeds"]
+    ours = trained("answers", {"search": answer["settings"]}, given, flat_overrides(compose_config(given).search.winner), seeds)
+    own = ["train.budget=epochs", "train.chunks=null", "train.validations=1"]
+    once = trained("network", {"other": {}}, [*given, *network], [*own, "train.epochs=1"], 1)
+    own.append(f"train.epochs={max(1, round(answer['seconds'] / once['other'].seconds))}")
+    tests = ours | trained("network", {"other": {}}, [*given, *network], own, seeds)
+    names = {"search": "search", "other": " ".join([*network, own[-1]])}
+    return [{"name": names[name], **of.against(tests["search"])} for name, of in tests.items()]
 
 
 def shown(found: list[dict[str, Any]]) -> Table:
@@ -197,9 +219,9 @@ def shown(found: list[dict[str, Any]]) -> Table:
     table = Table("", "loss", "identity", "behind (a), points", "training, s", box=box.SIMPLE_HEAD)
     for letter, row in zip("abcde", found, strict=False):
         behind = "" if letter == "a" else f"{row['behind']:.2f} ± {row['error']:.2f}"
-        epochs = f", {row['epochs']} epochs" if "epochs" in row else ""
-        name = f"({letter}) {row['name']}{epochs}"
-        table.add_row(name, f"{row['loss']:.4f}", f"{row['identity']:.1%}", behind, f"{row['seconds']:.0f}")
+        table.add_row(
+            f"({letter}) {row['name']}", f"{row['loss']:.4f}", f"{row['identity']:.1%}", behind, f"{row['seconds']:.0f}"
+        )
     return table
 
 
@@ -260,6 +282,7 @@ def main() -> None:
         "--samplers", nargs="*", choices=SAMPLERS, default=list(SAMPLERS), help="each costs as much as the search"
     )
     parser.add_argument("--equal-time", action="store_true", help="train the choices again, each for the same time")
+    parser.add_argument("--network", help="another one and its recipe, such as 'model=bonito_ctc_small recipe=bonito'")
     parser.add_argument("--transfer", action="store_true")
     parser.add_argument("--permuted", type=int, default=0, metavar="N")
     chosen = parser.parse_args()
@@ -272,6 +295,9 @@ def main() -> None:
     if chosen.equal_time:
         found["equal_time"] = equal_time(chosen.overrides, found)
         console.print(shown(found["equal_time"]))
+    if chosen.network:
+        found["network"] = other_network(chosen.overrides, chosen.network.split(), found)
+        console.print(shown(found["network"]))
     if chosen.transfer:
         found["transfer"] = transfer(chosen.overrides)
         print(f"ten best at 8 times a trial: tau {found['transfer']['tau']:.2f}, regret {found['transfer']['regret']:.4f}")
