@@ -78,14 +78,14 @@ class TrainingResult:
         loss: Validation loss of the best checkpoint, nats per base.
         metrics: All metrics of that checkpoint on the validation split: `val_loss`, `identity_mean` and others.
         curve: The learning curve.
-        taken_over: Whether the same configuration had been trained before and was not trained again.
+        reused: Whether the same configuration had been trained before and was not trained again.
     """
 
     folder: Path
     loss: float
     metrics: dict[str, float]
     curve: list[Point]
-    taken_over: bool
+    reused: bool
 
 
 def run_search(overrides: Sequence[str] = (), verbose: bool = False) -> SearchResult:
@@ -144,7 +144,7 @@ def run_training(overrides: Sequence[str] = ()) -> TrainingResult:
         job = resolve_job(cfg, Path(HydraConfig.get().run.dir).resolve())
         torch.set_num_threads(job.settings.threads or cores())
         result = train(job)
-    return TrainingResult(job.folder, result.metrics["val_loss"], result.metrics, result.curve, result.taken_over)
+    return TrainingResult(job.folder, result.metrics["val_loss"], result.metrics, result.curve, result.reused)
 
 
 def _check_single(cfg: DictConfig) -> None:

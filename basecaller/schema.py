@@ -87,9 +87,8 @@ class SearchOptions:
         finalist_budget: Length of a finalist's training, in trials of the first round.
         finalist_seeds: Number of seeds for the best finalists.
         batch_schedule: `train.batch_schedule` of one of the finalists. null: no such finalist.
-        contenders: Number of settings that train as long as the winner, at a separate seed; the best of them is the winner: the
-            best finalist, the one with the larger batch, the two nearest changes together, other finalists. 1: the best finalist
-            wins.
+        contenders: Number of settings that train as long as the winner, at a separate seed, before the best of them wins: the
+            best finalist, the larger batch, two changes together, and other finalists. 1: the best finalist wins.
         headline_seeds: Number of new seeds at which the winner and the untuned defaults are trained alike and tested.
         winner: Settings of these last trainings that differ from those of a trial.
     """

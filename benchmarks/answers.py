@@ -38,9 +38,10 @@ from basecaller.hpo.storage import current_study, open_study
 from basecaller.runs.summary import summary_of
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.finalists import DEFAULTS, SCHEDULE, WINNER, Candidates
+from basecaller.search_plan.held_out import tested
 from basecaller.search_plan.incumbent import settings_of
 from basecaller.search_plan.stages import composed_settings, flat_overrides, run_sweep
-from basecaller.search_plan.winner import gain, tested
+from basecaller.search_plan.winner import gain
 from basecaller.settings import settings
 from basecaller.workers import divide
 
@@ -60,8 +61,8 @@ SPACE_OF = {"stride": "model.stride=2,3,4,5"}
 SAMPLERS = {"random": [], "tpe": ["search.pruner=MedianPruner"]}
 """Samplers and their other overrides."""
 
-FIRST_SEED = 3001
-"""First seed of the trainings that are compared; the search has used those of its contenders (2001) and headline (1001)."""
+FIRST_SEED = 1001
+"""First seed of the trainings that are compared: the headline's. No choice is made at these seeds."""
 
 
 def command(*arguments: str) -> None:
@@ -74,7 +75,7 @@ def command(*arguments: str) -> None:
 def spent(report: dict[str, Any]) -> float:
     """Worker seconds of the trials of a search, without the headline."""
     trials = [trial for stage in report["stages"] if stage["name"] != "headline" for trial in stage["trials"]]
-    return sum(trial.get("seconds", 0.0) for trial in trials if not trial.get("taken_over"))
+    return sum(trial.get("seconds", 0.0) for trial in trials if not trial.get("reused"))
 
 
 def searched(experiment: str, given: list[str], *own: str) -> tuple[dict[str, Any], float, dict[str, Any]]:

@@ -81,13 +81,13 @@ def test_the_result_of_a_search_equals_its_report_and_is_not_repeated(folder, ca
 @pytest.mark.slow
 def test_a_training_is_reused_and_equals_that_of_the_command(folder):
     first = run_training(TINY)
-    assert not first.taken_over
+    assert not first.reused
     assert first.folder.is_absolute()
     assert first.loss == read_json(first.folder / "result.json")["metrics"]["val_loss"]
     subprocess.run([sys.executable, "-m", "basecaller.train", *TINY], check=True, capture_output=True)
     assert [path.parent for path in Path("outputs").resolve().glob("*/runs/*/result.json")] == [first.folder]
     again = run_training(TINY)
-    assert again.taken_over
+    assert again.reused
     assert (again.loss, again.curve) == (first.loss, first.curve)
 
 

@@ -25,9 +25,8 @@ from basecaller.places import conf_dir
 from basecaller.reporting import pages
 from basecaller.schema import PATHS, BasecallOptions
 from basecaller.settings import data_settings
-from basecaller.training import checkpoint
 from tests.conftest import TINY, Command
-from tests.helpers.models import network
+from tests.helpers.models import network, save_model
 from tests.helpers.reads import make_source
 
 ODD = ["2024_11_25", "on", "012", "12:30:00", "a #1", "'", "it's", '"', "0x1F", "1e3", "true", "nan", "a=b", "run(1)", "a  b",
@@ -107,7 +106,7 @@ def test_a_tilde_is_the_home_folder_in_every_path_of_every_command(tmp_path, mon
 @pytest.mark.parametrize("name", ["2024_11_25", "on", "012", "12:30:00", "a #1", "~/calls", "'", "a,b", "[a]"])
 def test_basecalls_go_to_the_folder_as_typed(tmp_path, call: Command, name, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    checkpoint.save(tmp_path / name.replace("~", "home") / "best.pt", checkpoint.network_content(network()))
+    save_model(tmp_path / name.replace("~", "home"), network())
     make_source(tmp_path / "reads", count=2)
     call("basecall", f"model={name}", "reads=reads", f"output={name}/calls", "decoder=greedy")
     assert (tmp_path / name.replace("~", "home") / "calls/reads.fastq").is_file()

@@ -238,3 +238,24 @@ def test_the_padding_stage_is_skipped_if_all_chunks_have_one_length(tmp_path, mo
     study = open_study(search.url, search.latest["padding"].study)
     assert StudyRecord.of(study).skipped == "every chunk has 200 samples, so there is nothing to pad; padding=off is kept"
     assert len(study.trials) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "words"),
+    [
+        ("basecall", ["reads=x"], "model: must be given"),
+        ("basecall", ["model=nowhere", "reads=nowhere"], "reads: nowhere does not exist"),
+        ("basecall", ["model=nowhere", "reads=.", "format=gif"], "format=gif: must be one of fastq, sam, bam"),
+        ("basecall", ["model=nowhere", "reads=x", "colour=red"], "colour"),
+        ("basecall", ["model"], "model: must be key=value"),
+        ("evaluate", ["model=nowhere"], "model=nowhere: has no best.pt"),
+        ("evaluate", ["model=nowhere", "reads=a"], "reads and reference: give both"),
+        ("evaluate", ["model=nowhere", "split=none"], "split=none: must be one of"),
+        ("export", ["model=nowhere"], "model=nowhere: has no best.pt"),
+        ("export", ["model=nowhere", "format=caffe"], "format=caffe: must be one of torchscript, onnx"),
+    ],
+)
+def test_wrong_arguments_give_one_message(call: Command, command, arguments, words):
+    told = call(command, *arguments, code=2)
+    assert words in told.stderr
+    assert "Traceback" not in told.stderr

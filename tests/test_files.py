@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from basecaller import files
 from basecaller.files import (
@@ -18,6 +19,7 @@ from basecaller.files import (
     replacing,
     shared_lock,
     write_json,
+    write_yaml,
 )  # fmt: skip
 
 
@@ -52,6 +54,20 @@ def test_json_is_read_back_and_other_files_give_none(tmp_path):
     (tmp_path / "other.json").write_bytes(b"\xff\xfe")
     for name in ("half.json", "other.json", "none.json", "half.json/below.json"):
         assert read_json(tmp_path / name) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1, 1e-5, 1e20, True, None, "", "???", "${a:b,c}", "é", "two\nlines\n", "a: b", "#", "-", "=", "1", "1e3", "12e03", "1e",
+     ".5", "1.", "1_000", "0x10", "014", "1:30", "inf", "-.inf", ".NaN", "nan", "true", "Yes", "off", "null", "~", "2026-01-01",
+     [], {}, [1, "1", [None]], {"a": {"b": "2"}}],
+)  # fmt: skip
+def test_omegaconf_reads_yaml_back_as_it_was_written(tmp_path, value):
+    """A folder's config must give the same training again: text that looks like a number stays text."""
+    write_yaml(tmp_path / "config.yaml", {"one": value, "two": value})
+    found = OmegaConf.to_container(OmegaConf.load(tmp_path / "config.yaml"))
+    assert repr(found) == repr({"one": value, "two": value})
+    assert "&" not in (tmp_path / "config.yaml").read_text(encoding="utf-8")  # the second is no reference to the first
 
 
 def test_a_digest_is_of_the_content(tmp_path):

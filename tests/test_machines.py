@@ -17,9 +17,9 @@ import pytest
 import basecaller
 from basecaller.files import shared_lock
 from basecaller.provenance import commit
-from basecaller.training import checkpoint, progress
+from basecaller.training import progress
 from tests.conftest import TINY, Command
-from tests.helpers.models import network
+from tests.helpers.models import network, save_model
 from tests.helpers.processes import hooked, start
 from tests.helpers.reads import make_source
 
@@ -290,7 +290,7 @@ def test_an_impossible_output_folder_gives_one_message(tmp_path, run: Command, k
     make, words = PLACES[kind]
     make(tmp_path / "place")
     place = {"below a file": "file/place", "too long a name": "x" * 300}.get(kind, "place")
-    checkpoint.save(tmp_path / "model/best.pt", checkpoint.network_content(network()))
+    save_model(tmp_path / "model", network())
     make_source(tmp_path / "reads", count=2)
     small = [line for line in TINY if line.startswith("data.")]
     for module, *arguments in (

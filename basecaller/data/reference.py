@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from basecaller.data.records import reading
 from basecaller.data.signal import encode
 from basecaller.data.tags import Unusable
 from basecaller.errors import DataError
@@ -83,8 +84,5 @@ def _entries(fasta: Path) -> Iterator[Any]:
     import pysam  # starts slowly, and other sources do not need it
 
     pysam.set_verbosity(0)  # htslib's own lines on the terminal
-    try:
-        with pysam.FastxFile(str(fasta)) as entries:
-            yield from entries
-    except (OSError, ValueError) as error:
-        raise DataError(f"data.reference: cannot read {fasta}: {error}; is it truncated, or another kind of file?") from error
+    with reading(fasta, "data.reference"), pysam.FastxFile(str(fasta)) as entries:
+        yield from entries

@@ -24,7 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from basecaller.data import bonito, mixture, pod5, simulator, tensors
+from basecaller.data import bonito, mixture, pod5, pod5_parts, simulator, tensors
 from basecaller.data.dataset import ALPHABET, Chunk, Dataset, DatasetWriter
 from basecaller.data.signal import MEDIAN_MAD
 from basecaller.data.splits import SPLITS
@@ -85,7 +85,7 @@ SOURCES = {
     "pod5": Source(
         pod5.Settings,
         pod5.VERSION,
-        Parts(pod5.parts, pod5.import_part, pod5.check_parts, pod5.split_parts),
+        Parts(pod5_parts.parts, pod5_parts.import_part, pod5_parts.check_parts, pod5_parts.split_parts),
         pod5.source_files,
         places=("pod5", "bam", "reference"),
         whole=("reference",),
@@ -173,7 +173,16 @@ def prepare(name: str, source: Any, root: Path) -> Dataset:
             if not folder.exists():
                 log.info("preparing %s", folder)
                 _write(name, kind, source, folder, fingerprint)
-    return Dataset(folder, kind.signals(source) if kind.signals else ())
+    elsewhere = tuple(kind.signals(source)) if kind.signals else ()
+    files = [*sorted(folder.glob("*.npy")), folder / "meta.json", *elsewhere]
+    states = [file.stat() for file in files if file.exists()]
+    return _opened(folder, elsewhere, tuple((s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) for s in states))
+
+
+@lru_cache(maxsize=4)
+def _opened(folder: Path, elsewhere: tuple[Path, ...], states: tuple[tuple[int, ...], ...]) -> Dataset:
+    """A data set, opened and checked once as long as its files stay the same: every trial of a sweep uses it twice."""
+    return Dataset(folder, elsewhere)
 
 
 def _write(name: str, kind: Source, source: Any, folder: Path, fingerprint: str) -> None:

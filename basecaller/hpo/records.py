@@ -10,16 +10,14 @@ import dataclasses
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import optuna
 
 from basecaller.hpo.designs import Design, Entry
 from basecaller.hpo.identity import digest
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    import optuna
 
 FORMAT = 2
 """Version of the record format; it changes when other versions cannot continue with the stored records."""
@@ -216,7 +214,7 @@ class TrialRecord:
         choices: choices of config groups.
         overrides: the job's overrides, without those that say where and for whom it ran.
         folder: the job's folder.
-        taken_over: whether the job had been done before.
+        reused: whether the job had been done before.
         curve: points of the learning curve, as the application writes them.
         facts: other values that the job reported, by name. A task decides what its jobs report (a training: its metrics and
             `runs.folder.RunFacts`), and Optuna's users and its dashboard may add attributes, so there are no fixed names.
@@ -240,7 +238,7 @@ class TrialRecord:
     choices: dict[str, str] = field(default_factory=dict)
     overrides: list[str] = field(default_factory=list)
     folder: str | None = None
-    taken_over: bool | None = None
+    reused: bool | None = None
     curve: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -250,7 +248,7 @@ class TrialRecord:
         from basecaller.hpo.optuna_private import trial_id  # as above
 
         parts = [part for key, part in trial.system_attrs.items() if key.startswith(OWN)]
-        told = {**trial.user_attrs, **{name: value for part in parts for name, value in part.items()}}
+        told = {_NAMES.get(key, key): value for part in (trial.user_attrs, *parts) for key, value in part.items()}
         stored = {name: value for name, value in told.items() if name in _TRIAL}
         stored["facts"] = {name: value for name, value in told.items() if name not in _TRIAL}
         if "outcome" in stored:
@@ -286,8 +284,11 @@ class TrialRecord:
 
 _OF_OPTUNA = {"trial_id", "number", "state", "value", "params", "ended", "started", "step"}
 _TRIAL = frozenset(each.name for each in dataclasses.fields(TrialRecord)) - _OF_OPTUNA - {"facts"}
-_TRIAL_READ = frozenset(("seed", "outcome", "message", "folder", "taken_over"))
+_TRIAL_READ = frozenset(("seed", "outcome", "message", "folder", "reused"))
 """Fields of a trial that a person reads, besides the facts that a job shows: optuna-dashboard has a column for each."""
+_KEYS = {"reused": "taken_over"}
+"""Keys that fields are stored under, where they differ from the fields' names: studies keep the key of earlier versions."""
+_NAMES = {key: name for name, key in _KEYS.items()}
 _TRIAL_PARTS = {"point": "queue", "sweeper": "queue"} | dict.fromkeys(("claimed", "config", "choices", "overrides"), "job")
 """The system attribute that holds a field; all other fields and facts are in `result`. Each is written once: as the trial is
 queued, claimed, and ended."""
@@ -328,10 +329,12 @@ def trial_attributes(fields: Mapping[str, Any], shown: Collection[str] = ()) -> 
         fields: fields and facts by name.
         shown: names of facts that a person reads.
     """
-    user = {name: value for name, value in fields.items() if name in _TRIAL_READ or name in shown}
+    user: dict[str, Any] = {}
     system: dict[str, dict[str, Any]] = {}
     for name, value in fields.items():
-        if name not in user:
+        if name in _TRIAL_READ or name in shown:
+            user[_KEYS.get(name, name)] = value
+        else:
             system.setdefault(OWN + _TRIAL_PARTS.get(name, "result"), {})[name] = value
     return Attributes(user, system)
 

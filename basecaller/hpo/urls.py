@@ -49,8 +49,8 @@ def shown(node: Any) -> Any:
 
 
 def shown_config(config: DictConfig | ListConfig) -> Any:
-    """A copy of a composed config that is safe to show, unresolved; see `shown`."""
-    return OmegaConf.create(shown(OmegaConf.to_container(config, resolve=False, enum_to_str=True)))
+    """The plain values of a composed config, unresolved and safe to show; see `shown`."""
+    return shown(OmegaConf.to_container(config, resolve=False, enum_to_str=True))
 
 
 def _hidden(text: str) -> str:

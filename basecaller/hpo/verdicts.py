@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from basecaller.hpo.best import Standing
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.ranking import Conclusion
 from basecaller.hpo.task import Objective
-
-if TYPE_CHECKING:
-    from basecaller.hpo.best import Standing
 
 
 def short(key: str) -> str:

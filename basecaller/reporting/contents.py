@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from basecaller.facts import to_json
+from basecaller.reporting.contests import NOT_ASKED
 from basecaller.reporting.convergence import Convergence
-from basecaller.reporting.published import Published
 from basecaller.scores import HeldOutScores
 
 RUNNING, STOPPED, FINISHED = "running", "stopped", "finished"
@@ -35,7 +35,7 @@ class TrialFacts:
     receptive_field: int | None
     seconds: float | None
     device: str | None
-    taken_over: bool | None
+    reused: bool | None
     folder: str | None
     message: str | None
 
@@ -55,7 +55,7 @@ class PointFacts:
         measured: The number that the stage compares points by (`StageFacts.measure`) at each seed, nats per base.
         seconds_to_level: Seconds until it reaches the loss at which the winner's nearest rival ends.
         state: `winner`, `complete`, `waiting`, `out (n)` (dropped after n seeds), `not needed`, or how it failed.
-        taken_over: Number of its trials whose training had been done before.
+        reused: Number of its trials whose training had been done before.
         curves: Learning curves, by seed; not in `report.json`.
     """
 
@@ -76,7 +76,7 @@ class PointFacts:
     seconds_to_level: float | None
     parameters: int | None
     state: str
-    taken_over: int
+    reused: int
     curves: list[list[dict[str, Any]]] = field(repr=False)
 
 
@@ -206,7 +206,7 @@ class StageFacts:
 
 
 @dataclass(frozen=True)
-class TakenOver:
+class ReusedTrial:
     """A trial whose training had been done before, and the seconds that doing it again would have taken."""
 
     stage: str
@@ -297,6 +297,70 @@ class WinnerFacts:
 
 
 @dataclass(frozen=True)
+class Row:
+    """A run of the published table next to ours.
+
+    Attributes:
+        stage, settings: stage and settings of both runs.
+        published, published_per_read: the published loss, summed over a batch and per read, nats.
+        per_base, per_read: our mean losses, nats; None if it was not run.
+        seeds: number of our seeds.
+    """
+
+    stage: str
+    settings: str
+    published: float
+    published_per_read: float
+    per_base: float | None = None
+    per_read: float | None = None
+    seeds: int = 0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A published conclusion and our run's answer to it.
+
+    Attributes:
+        text: the published conclusion.
+        answer: `supported`, `contradicted`, or `cannot tell`.
+        why: reason for the answer.
+    """
+
+    text: str
+    answer: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """The published table next to our numbers, and its conclusions with our answers.
+
+    Attributes:
+        rows, claims: all rows and conclusions of the published run.
+        comparable: whether our reads are from the published run's pore.
+    """
+
+    rows: list[Row]
+    claims: list[Claim]
+    comparable: bool
+
+    @property
+    def known_rows(self) -> list[Row]:
+        """The rows for which our run has a number."""
+        return [row for row in self.rows if row.seeds]
+
+    @property
+    def known_claims(self) -> list[Claim]:
+        """The claims whose stages our run has finished."""
+        return [claim for claim in self.claims if claim.why not in NOT_ASKED]
+
+    @property
+    def applies(self) -> bool:
+        """Whether the comparison is useful to a reader of our run."""
+        return self.comparable and bool(self.known_rows or self.known_claims)
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Versions, commits, data, devices and paths of all trials, and the command of every stage."""
 
@@ -331,7 +395,7 @@ class ReportFacts:
     winner: WinnerFacts | None
     stages: list[StageFacts]
     not_run: list[str]
-    taken_over: list[TakenOver]
+    reused: list[ReusedTrial]
     optimizers: OptimizerFacts
     published: Published
     provenance: Provenance

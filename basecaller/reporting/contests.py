@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from basecaller.hpo.best import setting_of
+from basecaller.hpo.best import Standing, setting_of
 from basecaller.hpo.designs import HALVING, SEPARATE, Design, Values
 from basecaller.hpo.identity import digest, without
 from basecaller.hpo.ranking import Conclusion, against, conclude
@@ -17,12 +17,12 @@ from basecaller.hpo.verdicts import compared, seeds, shown
 from basecaller.runs.identity import IGNORED
 from basecaller.schema import OBJECTIVE
 
-if TYPE_CHECKING:
-    from basecaller.hpo.best import Standing
-
 RATE = "optimizer.lr"
 
 TOO_FEW = "fewer than two optimizers were tried to the end"
+NOT_RUN = "the stage was not run, or not to its end"
+NOT_ASKED = (NOT_RUN, TOO_FEW)
+"""Reasons why a run of ours says nothing about a question."""
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from basecaller.hpo.best import Standing
 from basecaller.hpo.verdicts import label, seeds
-
-if TYPE_CHECKING:
-    from basecaller.hpo.best import Standing
 
 Curve = list[dict[str, Any]]
 

@@ -10,25 +10,25 @@ import html
 import re
 import textwrap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
+import plotly.graph_objects as go
+from optuna_dashboard import save_note, save_plotly_graph_object
 
 from basecaller.hpo.best import standing
 from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.identity import digest
+from basecaller.hpo.optuna_private import at_once
 from basecaller.hpo.ranking import mean_of
 from basecaller.hpo.records import StudyRecord, store_study
 from basecaller.hpo.storage import name_objective
 from basecaller.hpo.verdicts import seeds, short, shown
 from basecaller.reporting.contents import ChoiceFacts, PointFacts, ReportFacts, StageFacts
 from basecaller.reporting.facts import stage_facts
-from basecaller.reporting.figures import COLOURS, LOSS
-from basecaller.reporting.formats import with_error
+from basecaller.reporting.formats import COLOURS, LOSS, with_error
 from basecaller.runs.identity import IGNORED
 from basecaller.schema import OBJECTIVE
-
-if TYPE_CHECKING:
-    import optuna
-    import plotly.graph_objects as go
 
 MOST = 16
 """Number of choices that fit into a figure; if there are more, it shows the best."""
@@ -74,10 +74,6 @@ def show_search(studies: dict[str, optuna.Study], facts: ReportFacts) -> None:
 
 
 def _show(study: optuna.Study, stage: StageFacts, worth: go.Figure | None = None) -> None:
-    from optuna_dashboard import save_note, save_plotly_graph_object  # half a second, which only the end of a sweep needs
-
-    from basecaller.hpo.optuna_private import at_once  # imports SQLAlchemy, which starts slowly
-
     note, figures = note_of(stage), {"stage": stage_figure(stage), "search": worth}
     texts = {"note": note} | {name: figure.to_json() for name, figure in figures.items() if figure is not None}
     before = StudyRecord.of(study).shown
@@ -142,8 +138,6 @@ def stage_figure(stage: StageFacts) -> go.Figure | None:
     """The measured values of each choice: the mean with its standard error, a mark for each point of the grid, and faint dots
     for single runs, under the verdict. None if nothing was measured.
     """
-    import plotly.graph_objects as go  # starts slowly
-
     points = [point for point in stage.points if point.measured]
     if not points:
         return None
@@ -236,8 +230,6 @@ def worth_figure(asked: list[StageFacts], gain: str) -> go.Figure:
         asked: the stages of the search.
         gain: the gain of tuning, in words.
     """
-    import plotly.graph_objects as go  # starts slowly
-
     compared = [(stage, choice) for stage in asked for choice in stage.others]
     answers = {stage.name: stage.winner_label.removeprefix("candidate ") for stage, _ in compared}
     rows = {name: html.escape(f"{name}: {answer}", quote=False) for name, answer in answers.items()}

@@ -6,14 +6,16 @@ import math
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
 
 from basecaller.config import command
 from basecaller.data.dataset import ALPHABET
 from basecaller.errors import DataError
 from basecaller.facts import from_json
 from basecaller.files import read_json
-from basecaller.hpo.best import setting_of, standing
+from basecaller.hpo.best import Standing, setting_of, standing
 from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study, stages_of
@@ -27,8 +29,8 @@ from basecaller.reporting.contents import (
     PointFacts,
     Provenance,
     ReportFacts,
+    ReusedTrial,
     StageFacts,
-    TakenOver,
     TrialFacts,
     VerdictFacts,
     WinnerFacts,
@@ -39,11 +41,6 @@ from basecaller.reporting.guessing import guessing
 from basecaller.reporting.published import against_published
 from basecaller.runs.summary import summary_of
 from basecaller.schema import NO_STAGE, OBJECTIVE
-
-if TYPE_CHECKING:
-    import optuna
-
-    from basecaller.hpo.best import Standing
 
 
 def finite(value: float) -> float | None:
@@ -90,12 +87,12 @@ def experiment_facts(url: str, experiment: str, folder: Path, plan: list[str], s
         winner=winner_facts(folder),
         stages=stages,
         not_run=[name for name in plan if name not in studies],
-        taken_over=taken_over(stages),
+        reused=reused_trials(stages),
         optimizers=optimizer_facts(stands, stages),
         published=against_published(stands, stages),
         provenance=provenance(studies, stages),
         seconds=search.get("seconds", 0.0),
-        trial_seconds=round(sum(t.seconds or 0.0 for stage in stages for t in stage.trials if not t.taken_over), 1),
+        trial_seconds=round(sum(t.seconds or 0.0 for stage in stages for t in stage.trials if not t.reused), 1),
         state=state,
         progress=(read_json(folder / "progress.json") or {}).get("text", "") if state == RUNNING else "",
     )
@@ -134,7 +131,7 @@ def trial_facts(trial: TrialRecord) -> TrialFacts:
         receptive_field=training.receptive_field,
         seconds=training.seconds,
         device=training.device,
-        taken_over=trial.taken_over,
+        reused=trial.reused,
         folder=trial.folder,
         message=trial.message,
     )
@@ -310,7 +307,7 @@ def point_facts(stand: Standing, point: str, level: float) -> PointFacts:
         seconds_to_level=finite(statistics.fmean(reached(t.curve, level, "seconds") for t in trials)) if trials else None,
         parameters=trainings[0].parameters if trainings else None,
         state=state_of(stand, point),
-        taken_over=sum(bool(t.taken_over) for t in trials),
+        reused=sum(bool(t.reused) for t in trials),
         curves=[t.curve for t in trials],
     )
 
@@ -345,13 +342,13 @@ def mixed_paths(trials: list[TrialRecord]) -> str:
     )
 
 
-def taken_over(stages: list[StageFacts]) -> list[TakenOver]:
+def reused_trials(stages: list[StageFacts]) -> list[ReusedTrial]:
     """Trials whose result already existed, and the time that training them would have taken."""
     return [
-        TakenOver(stage.name, trial.point, trial.seed, trial.seconds or 0.0)
+        ReusedTrial(stage.name, trial.point, trial.seed, trial.seconds or 0.0)
         for stage in stages
         for trial in stage.trials
-        if trial.taken_over
+        if trial.reused
     ]
 
 

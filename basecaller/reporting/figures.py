@@ -12,25 +12,19 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, wraps
 from html import escape
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.verdicts import short
 from basecaller.reporting.contents import ChoiceFacts, PointFacts, StageFacts
 from basecaller.reporting.contests import asked
-from basecaller.reporting.formats import interval
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's colours, which colour-blind readers can tell apart (Color Universal Design, 2008)."""
-
-LOSS = "val. loss (nats per base)"
-
+from basecaller.reporting.formats import COLOURS, LOSS, interval
 
 STYLE: Any = {
     "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "path",
@@ -47,8 +41,6 @@ def _styled(draw: Callable[Given, Drawn]) -> Callable[Given, Drawn]:
 
     @wraps(draw)
     def drawn(*args: Given.args, **kwargs: Given.kwargs) -> Drawn:
-        import matplotlib as mpl  # starts slowly, and --help and the dashboard draw nothing with it
-
         logging.getLogger("matplotlib").setLevel(logging.WARNING)
         with mpl.rc_context(STYLE):
             return draw(*args, **kwargs)
@@ -57,8 +49,7 @@ def _styled(draw: Callable[Given, Drawn]) -> Callable[Given, Drawn]:
 
 
 def _figure(width: float = 6.4, height: float = 3.6) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure  # as above; without pyplot, so that a notebook keeps its backend and settings
-
+    """A figure without pyplot, so that a notebook keeps its backend and settings."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
@@ -215,8 +206,6 @@ def _heat_map(stage: StageFacts, keys: list[str]) -> tuple[str, str]:
 
 
 def _frame(i: int, j: int) -> Any:
-    from matplotlib.patches import Rectangle  # as above
-
     return Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, fill=False, edgecolor="#D55E00", linewidth=2.5)
 
 

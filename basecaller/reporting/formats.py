@@ -1,8 +1,13 @@
-"""Numbers as text."""
+"""Numbers as text, and what all figures share."""
 
 from __future__ import annotations
 
 import math
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's colours, which colour-blind readers can tell apart (Color Universal Design, 2008)."""
+
+LOSS = "val. loss (nats per base)"
 
 
 def number(value: float | None, form: str = ".4f") -> str:

@@ -13,7 +13,6 @@ from basecaller.files import replacing, write_json
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.verdicts import short, shown
 from basecaller.reporting.contents import RUNNING, ReportFacts
-from basecaller.reporting.figures import apart, figure_of, learning, overview, questions
 from basecaller.reporting.formats import duration, interval, number, with_error
 from basecaller.schema import OBJECTIVE
 
@@ -28,6 +27,9 @@ def write_pages(facts: ReportFacts, folder: Path) -> Path:
     Returns:
         The HTML page.
     """
+    # here: Matplotlib starts slowly, and --help draws nothing
+    from basecaller.reporting.figures import apart, figure_of, learning, overview, questions
+
     write_json(folder / "report.json", facts.plain())
     headline, count = facts.headline, itertools.count()
     drawn = {

@@ -24,7 +24,7 @@ def stage_table(stage: StageFacts, console: Console) -> Table:
         table = _table(stage, (*single, *SPARED[:dropped]))
         if console.measure(table, options=console.options.update(width=WIDEST)).maximum <= console.width:
             break
-    if any(point.taken_over for point in stage.points):
+    if any(point.reused for point in stage.points):
         table.caption = "* trained before, with the same settings, seed, data and code"
     return table
 
@@ -46,7 +46,7 @@ def _table(stage: StageFacts, dropped: tuple[str, ...]) -> Table:
             "seeds": str(point.seeds),
             "updates": number(point.updates, ",.0f"),
             "ksamples": number(point.samples and point.samples / 1000, ",.0f"),
-            "s": number(point.seconds, ".1f") + ("*" if point.taken_over else ""),
+            "s": number(point.seconds, ".1f") + ("*" if point.reused else ""),
             "s to loss": number(point.seconds_to_level, ".1f"),
             "state": point.state,
         }
@@ -91,6 +91,6 @@ def print_report(facts: ReportFacts, console: Console) -> None:
         console.print("no winner yet")
     for line in facts.data:
         console.print(f"data: {line}")
-    if facts.taken_over:
-        saved = sum(each.seconds for each in facts.taken_over)
-        console.print(f"{len(facts.taken_over)} trials reused earlier trainings: {duration(saved)} saved")
+    if facts.reused:
+        saved = sum(each.seconds for each in facts.reused)
+        console.print(f"{len(facts.reused)} trials reused earlier trainings: {duration(saved)} saved")

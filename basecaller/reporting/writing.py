@@ -6,7 +6,6 @@ from pathlib import Path
 
 from basecaller.files import read_json
 from basecaller.reporting.contents import ReportFacts
-from basecaller.reporting.dashboard import show_search
 from basecaller.reporting.facts import experiment_facts, studies_of
 from basecaller.reporting.pages import write_pages
 
@@ -32,5 +31,7 @@ def write_report(
     if pages:
         write_pages(facts, folder)
         if notes:
+            from basecaller.reporting.dashboard import show_search  # its libraries start slowly, and --help needs none
+
             show_search(studies, facts)
     return facts

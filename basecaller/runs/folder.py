@@ -59,17 +59,17 @@ class Result:
         metrics: metrics of the best checkpoint on the validation split; `val_loss`, nats per base, is the objective.
         curve: the learning curve.
         facts: sizes and counts, and where it ran.
-        taken_over: whether it was trained before and is read from its folder.
+        reused: whether it was trained before and is read from its folder.
     """
 
     metrics: dict[str, float]
     curve: list[Point]
     facts: RunFacts
-    taken_over: bool = False
+    reused: bool = False
 
     def __str__(self) -> str:
         m, f = self.metrics, self.facts
-        state = "trained before" if self.taken_over else f"{f.seconds:.1f} s"
+        state = "trained before" if self.reused else f"{f.seconds:.1f} s"
         blanks = ", only blanks called" if f.only_blanks else ""
         return (
             f"val_loss {m['val_loss']:.4f} nats/base, identity {m['identity_mean']:.1%} "
@@ -103,7 +103,7 @@ class RunFolder:
         if not found or self._otherwise(found) or not math.isfinite(found["metrics"]["val_loss"]):
             return None
         curve = [Point(**point) for point in found["curve"]]
-        return Result(found["metrics"], curve, from_json(RunFacts, found["facts"]), taken_over=True)
+        return Result(found["metrics"], curve, from_json(RunFacts, found["facts"]), reused=True)
 
     def take(self) -> None:
         """Prepares the folder for the job. Removes the files of another training, or of one that must not be resumed, and a

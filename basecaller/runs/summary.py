@@ -6,6 +6,9 @@ from dataclasses import dataclass, fields
 
 from basecaller.hpo.records import TrialRecord
 
+STEPS = 100
+"""Optuna steps per unit of `training.fit.Point.progress`: Optuna's steps are whole numbers."""
+
 
 @dataclass(frozen=True)
 class TrainingSummary:

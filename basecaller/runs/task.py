@@ -72,7 +72,7 @@ def _train_alone(cfg: DictConfig) -> float:
     result = profiled(job, debug.profile) if debug.profile else train(job)
     log.info("%s", result)
     log.info("in %s", os.path.relpath(job.folder))
-    if result.taken_over:
+    if result.reused:
         log.info("it had finished before; train.resume=false trains it again")
     return result.metrics["val_loss"]
 
@@ -90,10 +90,6 @@ UNSWEPT = ("experiment", "storage", "output_dir", "plan", "search", "trial", "st
 
 TUNED = ("stage.rate_factor", "stage.candidate")
 """Exceptions that can be swept, since other settings are computed from them."""
-
-
-STEPS = 100
-"""Optuna steps per unit of `training.fit.Point.progress`: Optuna's steps are whole numbers."""
 
 
 class Training(Task):

@@ -20,7 +20,7 @@ from basecaller.hpo.records import Outcome
 from basecaller.hpo.storage import open_study
 from basecaller.hpo.trial import JobTrial, claim
 from basecaller.runs.job import Job
-from basecaller.runs.task import STEPS
+from basecaller.runs.summary import STEPS
 from basecaller.runs.training import train
 from basecaller.training.fit import Point
 
@@ -77,7 +77,7 @@ def _run_claimed(trial: JobTrial, job: Job, name: str) -> float | None:
         result = train(job, curve)
         if curve.lost:
             raise curve.lost
-        facts = result.metrics | asdict(result.facts) | {"taken_over": result.taken_over}
+        facts = result.metrics | asdict(result.facts) | {"reused": result.reused}
         points = [asdict(point) for point in result.curve]
         trial.end(Outcome.COMPLETE, result.metrics["val_loss"], shown=SHOWN, **facts, curve=points)
     except StorageError:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+import optuna
 from omegaconf import OmegaConf
 
 from basecaller.hpo.best import standing
 from basecaller.hpo.designs import most_runs, rung_size
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
-from basecaller.runs.summary import summary_of
-from basecaller.runs.task import STEPS
+from basecaller.runs.summary import STEPS, summary_of
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.finalists import contenders
 from basecaller.search_plan.forecast import RECENT, Planned, Training, seconds_left
@@ -24,8 +24,6 @@ from basecaller.search_plan.incumbent import RATE
 from basecaller.search_plan.preview import estimate, most_trials, testing_seconds, training_seconds
 
 if TYPE_CHECKING:
-    import optuna
-
     from basecaller.search_plan.search import Search
 
 FINALISTS, CONTENDERS, HEADLINE = "finalists", "contenders", "headline"
@@ -64,7 +62,7 @@ class Tally:
             max(len(ended), most_runs(stand.design, list(stand.choices.values()), len(stand.seeds))),
             len(stand.open),
             len(ended),
-            [trial for trial in ended if _seconds(trial) and not trial.taken_over],
+            [trial for trial in ended if _seconds(trial) and not trial.reused],
             [trial for trial in trials if trial.state == "running"],
         )
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.config import compose_config
-from basecaller.hpo.best import setting_of
+from basecaller.hpo.best import Standing, setting_of
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.verdicts import short, shown
 from basecaller.schema import SearchOptions
 from basecaller.search_plan.incumbent import BATCH, RATE, Asked, Incumbent
 from basecaller.search_plan.stages import StageFile, composed_settings
-
-if TYPE_CHECKING:
-    from basecaller.hpo.best import Standing
 
 INCUMBENT, DEFAULTS, WINNER = "incumbent", "defaults", "winner"
 """Names of candidates; other candidates are named by the setting in which they differ from the incumbent."""

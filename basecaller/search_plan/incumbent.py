@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from basecaller.hpo.best import setting_of
 from basecaller.hpo.edges import is_ordered, outward
 from basecaller.hpo.grid import as_text
+from basecaller.hpo.records import TrialRecord
 from basecaller.search_plan.stages import StageFile
-
-if TYPE_CHECKING:
-    from basecaller.hpo.records import TrialRecord
 
 RATE = "optimizer.lr"
 FACTOR = "stage.rate_factor"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -14,8 +13,6 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from basecaller.data.batches import Batch
-from basecaller.data.dataset import ALPHABET
 from basecaller.data.splits import SPLITS
 from basecaller.geometry import Model, dilations
 from basecaller.hpo.designs import most_runs, planned
@@ -121,13 +118,9 @@ def sizes(search: Search) -> Sizes:
 @lru_cache(maxsize=1)
 def _path(search: Search) -> str:
     """The engine of the search's trainings, `native` or `torch`."""
-    from basecaller.training.device import choose_device  # torch starts slowly
-    from basecaller.training.engine import choose_path  # as above
+    from basecaller.search_plan.timing import engine_name  # imports PyTorch, which starts slowly
 
-    checked = settings(search.cfg)
-    device, train = choose_device(checked.device), checked.train
-    path = choose_path(checked.model, device, train.native, train.precision, label_smoothing=train.label_smoothing)
-    return "native" if str(path).startswith("native") else "torch"
+    return engine_name(settings(search.cfg))
 
 
 def most_trials(search: Search, name: str) -> tuple[int, int]:
@@ -137,41 +130,6 @@ def most_trials(search: Search, name: str) -> tuple[int, int]:
         return len(space.points()) * len(space.seeds), len(space.seeds)
     design, choices, seeds = planned(str(file.stage.design), space.axes, file.choice, int(file.stage.replicates))
     return most_runs(design, choices, seeds), seeds
-
-
-@lru_cache
-def timed(section: str, networks: tuple[str, ...], path: str, threads: int, batch_size: int, samples: int) -> float:
-    """Seconds of training per sample of signal: the fastest of three updates on this machine's CPU, after a warm-up.
-
-    Args:
-        section: the network's `model` section as JSON.
-        networks: modules that networks may be imported from.
-        path: engine of the training, `native` or `torch`.
-        threads: threads of a worker.
-        batch_size: chunks of the update.
-        samples: length of each chunk.
-    """
-    import torch  # starts slowly, as all of these
-
-    from basecaller.networks.adapted import build
-    from basecaller.training.engine import engine_of
-
-    values = json.loads(section)
-    size = model_settings(values, networks) if TARGET in values else Model(**values)
-    engine = engine_of(build(size, ALPHABET), *(("off", "float32") if path == "torch" else ("auto", "auto")))
-    signal = np.random.default_rng(0).standard_normal((batch_size, samples), np.float32)
-    bases = np.full(batch_size, 1)
-    batch = Batch(signal, np.full(batch_size, samples), np.ones(batch_size, np.int64), bases)
-    times, before = [], torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        for _ in range(4):
-            started = time.process_time()  # not the wall clock, since other programs may be running
-            engine.gradients(batch, masked=False)
-            times.append((time.process_time() - started) / threads)
-    finally:
-        torch.set_num_threads(before)
-    return min(times[1:]) / signal.size
 
 
 def estimate(search: Search, chosen: Mapping[str, Any], train: Any = None) -> float:
@@ -206,6 +164,8 @@ def training_seconds(search: Search, model: Mapping[str, Any], train: Mapping[st
         batch: chunks per batch.
         path: engine of the training, `native` or `torch`.
     """
+    from basecaller.search_plan.timing import timed  # as above
+
     data, threads = sizes(search), search.workers.threads
     there = min(train["chunks"] or data.training, data.training)
     chunks = {

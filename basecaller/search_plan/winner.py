@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from omegaconf import DictConfig
@@ -16,39 +14,21 @@ from rich.console import Console
 
 from basecaller.config import command
 from basecaller.errors import StageError
-from basecaller.facts import from_json, to_json
-from basecaller.files import content_digest, read_json, replacing, write_json
-from basecaller.hpo.best import standing
-from basecaller.hpo.identity import digest
+from basecaller.facts import to_json
+from basecaller.files import replacing, write_json
+from basecaller.hpo.best import Standing, standing
+from basecaller.hpo.records import TrialRecord
 from basecaller.hpo.storage import open_study
 from basecaller.reporting.contents import Gain, SeedScores, WinnerFacts, WinnerTraining
-from basecaller.runs.code_version import code_version
 from basecaller.runs.summary import summary_of
 from basecaller.scores import HeldOutReads, HeldOutScores
 from basecaller.search_plan.finalists import DEFAULTS, WINNER, Candidates
-from basecaller.settings import settings
-
-if TYPE_CHECKING:
-    from basecaller.hpo.best import Standing
-    from basecaller.hpo.records import TrialRecord
 
 MODEL_FILES = ("best.pt", "config.yaml", "metrics.csv", "result.json", "calibration.json")
 """The files of a training's folder that make it a model for basecalling."""
 
 TRAINING = ("model", "optimizer", "padding", "data.batch_size", "train.")
 """Prefixes of overrides that set the network and its training, but not its data."""
-
-
-@dataclass(frozen=True)
-class _Test:
-    """The contents of `test.json`.
-
-    Attributes:
-        key: digest of checkpoint, data and code.
-    """
-
-    key: str
-    scores: HeldOutReads
 
 
 def write_winner(
@@ -65,6 +45,8 @@ def write_winner(
     Raises:
         StageError: none of the winner's trainings has a model on this machine.
     """
+    from basecaller.search_plan.held_out import tested  # imports PyTorch, which starts slowly
+
     trials = _models(standing(open_study(url, study_name)))
     if not trials[WINNER]:
         raise StageError(f"{study_name}: none of the winner's trainings gave a model that is on this machine; see its trials")
@@ -117,48 +99,6 @@ def _models(stand: Standing) -> dict[str, dict[int, TrialRecord]]:
     }
 
 
-TEST_VERSION = 2
-"""Version of `test.json`; increase it to test trainings again."""
-
-
-def tested(cfg: DictConfig, folder: Path) -> HeldOutReads:
-    """Scores a training's best checkpoint on the test split (all of `data.test` if that is a separate source) by beam search,
-    and fits the qualities of its basecalls on the validation split: `calibration.json`.
-
-    The result is kept in `test.json`, and read from there while checkpoint, data and code stay the same.
-    """
-    # here: torch starts slowly
-    from basecaller.calling.evaluating import evaluate_chunks
-    from basecaller.calling.model import split_of
-    from basecaller.calling.quality import calibrate
-    from basecaller.training.checkpoint import load_network
-    from basecaller.training.device import choose_device
-    from basecaller.training.fit import choose
-
-    checked = settings(cfg)
-    dataset, split = split_of(checked.data, "test")
-    own, _ = split_of(checked.data, "validation")
-    key = digest([content_digest(folder / "best.pt"), dataset.fingerprint, own.fingerprint, code_version(), TEST_VERSION])
-    with suppress(ValueError):  # the file is missing or incomplete
-        kept = from_json(_Test, read_json(folder / "test.json"))
-        if kept.key == key:
-            return kept.scores
-    network = load_network(folder / "best.pt", checked.networks).to(choose_device(checked.device))
-    stride, tolerated = network.stride, checked.train.infeasible
-    indices = choose(dataset, split, None, stride, tolerated)
-    scores, tally = evaluate_chunks(network, dataset, indices, "beam")
-    identities = dict[str, list[float]]()
-    for read, identity in zip(tally.read_ids, tally.identities, strict=True):
-        identities.setdefault(read, []).append(identity)
-    of_reads = {read: float(np.mean(of)) for read, of in identities.items()}
-    test = _Test(key, HeldOutReads(**vars(scores), reads=len(of_reads), identities=of_reads))
-    validation = choose(own, "validation", checked.train.validation_chunks, stride, tolerated)
-    _, tally = evaluate_chunks(network, own, validation, "beam")
-    write_json(folder / "calibration.json", to_json(calibrate(tally.quality)))
-    write_json(folder / "test.json", to_json(test))
-    return test.scores
-
-
 def defaults_in_words(given: Sequence[str], recipe: Sequence[str] = ()) -> str:
     """The untuned defaults in words, with the user's training settings, which the winner shares.
 
@@ -181,7 +121,7 @@ def gain(
     The standard error has two parts: between reads (of the mean over seeds), and between seeds (of the mean over reads).
 
     Args:
-        ours, theirs: scores by seed, see `tested`.
+        ours, theirs: scores by seed, see `held_out.tested`.
         candidates: the trained settings: the winner's and the untuned defaults.
         recipe: overrides of these trainings, which replace those of the user.
     """

@@ -17,6 +17,7 @@ from basecaller.calling.quality import (
     calibration_from,
     mean_quality,
     quality_scores,
+    raw_quality,
     read_calibration,
 )  # fmt: skip
 from basecaller.errors import DataError
@@ -60,3 +61,14 @@ def test_a_file_that_is_not_a_calibration_is_named(tmp_path, content):
         (tmp_path / "calibration.json").write_text(content)
     with pytest.raises(DataError, match=r"calibration=.*: neither a calibration\.json of basecaller\.evaluate"):
         calibration_from(tmp_path)
+
+
+def test_qualities_are_fitted_to_observed_errors():
+    fitted = calibrate({raw: [10_000, round(10_000 * 10 ** (-(0.5 * raw + 3) / 10))] for raw in range(2, 30, 2)})
+    assert fitted.slope == pytest.approx(0.5, abs=0.02)
+    assert fitted.offset == pytest.approx(3, abs=0.3)
+    quality = fitted.calibration(np.array([0.9, 0.99]))
+    assert quality == pytest.approx([8, 13], abs=0.4)
+    assert raw_quality(np.array([0.9, 1.0])).round(3).tolist() == [10, 50]
+    assert mean_quality(np.array([10.0, 20.0])) == pytest.approx(12.6, abs=0.01)
+    assert calibrate({}).slope == 1

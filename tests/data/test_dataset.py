@@ -83,6 +83,19 @@ def test_a_half_written_data_set_is_never_picked_up(tmp_path):
     assert not half.exists()
 
 
+def test_a_data_set_is_opened_again_only_if_its_files_have_changed(tmp_path):
+    """A sweep prepares its data set twice for every trial."""
+    dataset = prepare("simulated", SIMULATED, tmp_path)
+    assert prepare("simulated", SIMULATED, tmp_path) is dataset
+    (dataset.folder / "audit.json").write_text("{}", encoding="utf-8")
+    assert prepare("simulated", SIMULATED, tmp_path) is dataset
+    np.save(dataset.folder / "splits.npy", dataset.splits[::-1])
+    assert prepare("simulated", SIMULATED, tmp_path).splits.tolist() == dataset.splits[::-1].tolist()
+    (dataset.folder / "splits.npy").unlink()
+    with pytest.raises(DataError, match="not a complete data set"):
+        prepare("simulated", SIMULATED, tmp_path)
+
+
 def _prepare(folder: Path) -> str:
     return prepare("simulated", SIMULATED, folder).fingerprint
 

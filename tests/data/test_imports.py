@@ -16,7 +16,7 @@ from omegaconf import OmegaConf, open_dict
 from basecaller import Basecaller
 from basecaller.calling.model import Trained, load_model
 from basecaller.config import compose_config
-from basecaller.data import pod5, sources
+from basecaller.data import pod5_parts, sources
 from basecaller.data.signal import normalise
 from basecaller.data.splits import SPLITS, splits_of_places
 from basecaller.decode import greedy, to_string
@@ -159,7 +159,7 @@ def test_a_record_that_htslib_rejects_is_skipped(tmp_path):
         bam = files.write_bam(tmp_path / f"{number}.bam", [each.record for each in made], {CONTIG: 120})
         _, counts = load(settings(path, bam))
         assert counts["reads kept"] == 2
-        assert dropped(counts) == {"records left out: CIGAR and sequence differ in length": 1, pod5.NO_RECORD: 1}
+        assert dropped(counts) == {"records left out: CIGAR and sequence differ in length": 1, pod5_parts.NO_RECORD: 1}
 
 
 BAD_READS: dict[str, tuple[Callable[[SimulatedRead], SimulatedRead], dict[str, float], str]] = {
@@ -223,7 +223,7 @@ def test_a_read_in_several_pod5_files_is_imported_once(tmp_path):
     bam = files.write_bam(tmp_path / "calls.bam", [files.unaligned(read) for read in reads[:5]])
     chunks, counts = load(settings(tmp_path / "run", bam, chunk_samples=100_000))
     assert [to_string(chunk.labels) for chunk in chunks] == [read.sequence for read in reads[:5]]
-    assert dropped(counts) == {pod5.REPEATED: 2, pod5.NO_RECORD: 1}
+    assert dropped(counts) == {pod5_parts.REPEATED: 2, pod5_parts.NO_RECORD: 1}
 
 
 def test_the_reference_is_preferred_if_a_read_was_also_aligned(tmp_path):
@@ -273,7 +273,7 @@ def test_pairs_that_share_reads_import_each_from_the_pair_with_its_record(tmp_pa
     chunks, counts = load(dataclasses.replace(both, bam=(str(first), str(second))))
     assert [to_string(chunk.labels) for chunk in chunks] == [read.sequence for read in reads]
     assert counts["reads kept"] == 5
-    assert dropped(counts) == {pod5.NO_RECORD: 2, pod5.IN_ANOTHER_PAIR: 3}
+    assert dropped(counts) == {pod5_parts.NO_RECORD: 2, pod5_parts.IN_ANOTHER_PAIR: 3}
     same, counts = load(dataclasses.replace(both, bam=(str(first),) * 2))
     assert len(same) == counts["reads kept"] == 3
 

@@ -8,7 +8,7 @@ import numpy as np
 import pysam
 import pytest
 
-from basecaller.data import pod5, sources
+from basecaller.data import pod5, pod5_parts, sources
 from basecaller.data.pore import r94
 from basecaller.data.signal import encode, normalise, reverse_complement
 from basecaller.data.splits import SPLITS
@@ -381,7 +381,7 @@ def test_an_interrupted_import_continues_with_the_missing_files(tmp_path):
     chosen = settings(path, bam)
     fingerprint = sources.source_fingerprint("pod5", chosen)
     parts = tmp_path / f"data/pod5-{fingerprint}.parts"
-    done = sources._import_part("pod5", chosen, pod5.parts(chosen, parts)[1], parts / "1")
+    done = sources._import_part("pod5", chosen, pod5_parts.parts(chosen, parts)[1], parts / "1")
     write_json(parts / "1.json", done | {"kept from before": 1})  # a second import of it would not have this
     (parts / "2.partial-1").mkdir()
     dataset = sources.prepare("pod5", chosen, tmp_path / "data")

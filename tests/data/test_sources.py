@@ -23,8 +23,8 @@ from basecaller.runs.findings import data_findings
 from basecaller.runs.job import resolve_job
 from basecaller.runs.task import TASK
 from basecaller.runs.training import train
+from basecaller.search_plan.held_out import tested as metrics_of_the_test_set
 from basecaller.search_plan.search import Search
-from basecaller.search_plan.winner import tested as metrics_of_the_test_set
 from basecaller.settings import data_settings, settings
 from tests.conftest import TINY, Command
 from tests.helpers.reads import bonito_directory, tensors

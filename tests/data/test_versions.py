@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from basecaller.data import Dataset, bonito, pod5, simulator, tensors
+from basecaller.data import Dataset, bonito, pod5, pod5_parts, simulator, tensors
 from basecaller.data.sources import SOURCES, prepare, source_fingerprint
 from tests.conftest import SIMULATED
 from tests.helpers import reads as files
@@ -97,6 +97,6 @@ def test_another_normalisation_is_another_data_set_and_the_default_that_of_earli
 def test_words_of_the_audit_are_not_part_of_the_key(tmp_path, monkeypatch):
     chosen = of_pod5(tmp_path)
     first = prepare("pod5", chosen, tmp_path / "data")
-    monkeypatch.setattr(pod5, "NO_RECORD", "reads dropped: in other words")
+    monkeypatch.setattr(pod5_parts, "NO_RECORD", "reads dropped: in other words")
     again = prepare("pod5", chosen, tmp_path / "elsewhere")
     assert (again.folder.name, again.fingerprint) == (first.folder.name, first.fingerprint)

@@ -268,3 +268,12 @@ def tensors(folder: Path, count: int = 60, ending: str = "pth", seed: int = 0) -
                 zipped = ending != "2018"
                 torch.save(torch.from_numpy(content), folder / f"{name}.{kind}.pth", _use_new_zipfile_serialization=zipped)
     return folder, reads
+
+
+def fastq(path: Path) -> dict[str, tuple[str, str]]:
+    """Bases and qualities of a FASTQ file, by read id."""
+    lines = path.read_text().splitlines()
+    assert all(line[0] == "@" for line in lines[::4])
+    return {
+        name[1:].split()[0]: (bases, quality) for name, bases, quality in zip(lines[::4], lines[1::4], lines[3::4], strict=True)
+    }

@@ -76,7 +76,7 @@ def test_a_trial_returns_its_record(study):
     (waiting,) = trials_of(study)
     assert (waiting.entry, waiting.state, waiting.outcome, waiting.standing) == (("a", 1), "waiting", None, "waiting")
     trial = study.ask()
-    kept = {"curve": [{"samples": 1, "val_loss": 2.0}], "folder": "outputs/x", "taken_over": False, "outcome": Outcome.PRUNED}
+    kept = {"curve": [{"samples": 1, "val_loss": 2.0}], "folder": "outputs/x", "reused": False, "outcome": Outcome.PRUNED}
     store_trial(study, waiting.trial_id, **kept, greedy_identity_mean=0.5)
     study.tell(trial, state=TrialState.PRUNED)
     (record,) = trials_of(study, TrialState.PRUNED)

@@ -19,7 +19,7 @@ def point(settings: dict[str, Any], mean: float | None, state: str = "", curves:
     return PointFacts(
         point=name, label=name, settings=settings, mean=mean, error=None if mean is None else 0.05, seeds=len(values),
         values=values, measured=values, identity_mean=None, loss_per_read=None, updates=None, samples=None, seconds=None,
-        area_under_curve=None, seconds_to_level=None, parameters=None, state=state, taken_over=0, curves=curves or [],
+        area_under_curve=None, seconds_to_level=None, parameters=None, state=state, reused=0, curves=curves or [],
     )  # fmt: skip
 
 

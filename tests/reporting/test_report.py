@@ -54,8 +54,8 @@ def test_a_finished_search_is_reported_completely(folder, run: Command):
     assert f"{winner['test']['identity_mean']:.1%}" in html
     assert winner["gain"]["text"] in html
     assert winner["gain"]["text"] in markdown
-    taken = [t for stage in facts["stages"] for t in stage["trials"] if t["taken_over"]]
-    assert len(facts["taken_over"]) == len(taken) >= 2  # padding's winner is half of the batch-norm stage
+    taken = [t for stage in facts["stages"] for t in stage["trials"] if t["reused"]]
+    assert len(facts["reused"]) == len(taken) >= 2  # padding's winner is half of the batch-norm stage
     asked_of_choices = [stage for stage in facts["stages"] if len(stage["choices"]) > 1]
     assert len(figures(html)) == len(asked_of_choices) + 2 + len(PLAN)  # how the winner learned, and the stages
     assert "http://" not in html.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(

@@ -31,12 +31,12 @@ def trained(*overrides: str) -> tuple[Result, list[int]]:
 
 def test_a_finished_run_is_read_and_not_trained_again():
     first, told = trained()
-    assert not first.taken_over
+    assert not first.reused
     assert {path.name for path in WHERE.iterdir()} >= {
         "run.json", "config.yaml", "last.pt", "best.pt", "metrics.csv", "result.json",
     }  # fmt: skip
     again, told_again = trained()
-    assert again.taken_over
+    assert again.reused
     assert (again.metrics, again.facts) == (first.metrics, first.facts)
     assert told_again == told
     assert json.loads((WHERE / "run.json").read_text()) == {"run_id": job().run_id}
@@ -46,7 +46,7 @@ def test_another_training_empties_the_folder():
     trained()
     best = (WHERE / "best.pt").stat().st_mtime_ns
     other, _ = trained("seed=2")
-    assert not other.taken_over
+    assert not other.reused
     assert (WHERE / "best.pt").stat().st_mtime_ns > best
     assert json.loads((WHERE / "run.json").read_text()) == {"run_id": job("seed=2").run_id}
 

@@ -201,7 +201,7 @@ def test_a_training_that_starts_again_leaves_no_earlier_point(name, monkeypatch)
 def test_a_reused_result_is_not_logged_again(caplog):
     train(job_of())
     with caplog.at_level(logging.INFO):
-        assert train(job_of("logger=csv")).taken_over
+        assert train(job_of("logger=csv")).reused
     assert "trained before, nothing is logged again (logger=csv)" in caplog.text
     assert not Path("outputs/tiny/csv").exists()
 

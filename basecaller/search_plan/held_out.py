@@ -1,0 +1,68 @@
+"""The scores of a training on the test split, which no stage has used."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+
+from basecaller.calling.evaluating import evaluate_chunks
+from basecaller.calling.model import split_of
+from basecaller.calling.quality import calibrate
+from basecaller.facts import from_json, to_json
+from basecaller.files import content_digest, read_json, write_json
+from basecaller.hpo.identity import digest
+from basecaller.runs.code_version import code_version
+from basecaller.scores import HeldOutReads
+from basecaller.settings import settings
+from basecaller.training.checkpoint import load_network
+from basecaller.training.device import choose_device
+from basecaller.training.fit import choose
+
+TEST_VERSION = 2
+"""Version of `test.json`; increase it to test trainings again."""
+
+
+@dataclass(frozen=True)
+class _Test:
+    """The contents of `test.json`.
+
+    Attributes:
+        key: digest of checkpoint, data and code.
+    """
+
+    key: str
+    scores: HeldOutReads
+
+
+def tested(cfg: DictConfig, folder: Path) -> HeldOutReads:
+    """Scores a training's best checkpoint on the test split (all of `data.test` if that is a separate source) by beam search,
+    and fits the qualities of its basecalls on the validation split: `calibration.json`.
+
+    The result is kept in `test.json`, and read from there while checkpoint, data and code stay the same.
+    """
+    checked = settings(cfg)
+    dataset, split = split_of(checked.data, "test")
+    own, _ = split_of(checked.data, "validation")
+    key = digest([content_digest(folder / "best.pt"), dataset.fingerprint, own.fingerprint, code_version(), TEST_VERSION])
+    with suppress(ValueError):  # the file is missing or incomplete
+        kept = from_json(_Test, read_json(folder / "test.json"))
+        if kept.key == key:
+            return kept.scores
+    network = load_network(folder / "best.pt", checked.networks).to(choose_device(checked.device))
+    stride, tolerated = network.stride, checked.train.infeasible
+    indices = choose(dataset, split, None, stride, tolerated)
+    scores, tally = evaluate_chunks(network, dataset, indices, "beam")
+    identities = dict[str, list[float]]()
+    for read, identity in zip(tally.read_ids, tally.identities, strict=True):
+        identities.setdefault(read, []).append(identity)
+    of_reads = {read: float(np.mean(of)) for read, of in identities.items()}
+    test = _Test(key, HeldOutReads(**vars(scores), reads=len(of_reads), identities=of_reads))
+    validation = choose(own, "validation", checked.train.validation_chunks, stride, tolerated)
+    _, tally = evaluate_chunks(network, own, validation, "beam")
+    write_json(folder / "calibration.json", to_json(calibrate(tally.quality)))
+    write_json(folder / "test.json", to_json(test))
+    return test.scores

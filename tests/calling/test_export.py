@@ -1,0 +1,45 @@
+"""Exported models: the plain network that they contain, and their calls."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import pytest
+import torch
+
+from basecaller.calling.plain import Plain
+from basecaller.export import metadata
+from tests.conftest import Command
+from tests.helpers.models import network
+from tests.helpers.reads import make_source
+
+
+@pytest.mark.parametrize(("batch_norm", "projection"), [(False, False), (True, True)])
+def test_the_plain_network_computes_the_same(batch_norm, projection):
+    made = network(batch_norm=batch_norm, projection=projection)
+    signal = torch.randn(3, 403)
+    with torch.inference_mode():
+        torch.testing.assert_close(Plain(made).eval()(signal), made(signal).log_softmax(2), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["torchscript", "onnx"])
+def test_an_exported_model_gives_the_same_calls(model, tmp_path, run: Command, kind):
+    if kind == "onnx":
+        pytest.importorskip("onnxruntime")
+    make_source(tmp_path / "reads", count=4)
+    told = run("export", f"model={model}", f"format={kind}", "reads=reads", f"output=out.{kind}")
+    assert "the same calls for 4 of 4 reads" in told.stdout
+    meta = json.loads((tmp_path / "out.json").read_text())
+    assert (meta["alphabet"], meta["stride"]) == ("ACGT", 4)
+    if kind == "torchscript":
+        extra = {"basecaller.json": ""}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript
+            torch.jit.load(str(tmp_path / "out.torchscript"), _extra_files=extra)
+        assert json.loads(extra["basecaller.json"]) == meta
+
+
+def test_an_exported_model_of_rna_tells_that_signals_are_reversed():
+    assert metadata(network(), "median_mad", rna=True)["direction"].startswith("last sample first")
+    assert metadata(network(), "median_mad")["direction"] == "as measured"
