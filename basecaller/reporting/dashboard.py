@@ -231,13 +231,14 @@ def worth_figure(asked: list[StageFacts], gain: str) -> go.Figure:
         gain: the gain of tuning, in words.
     """
     compared = [(stage, choice) for stage in asked for choice in stage.others]
-    rows = {stage.name: html.escape(f"{stage.name}: {stage.winner_label}", quote=False) for stage, _ in compared}
+    answers = {stage.name: stage.winner_label.removeprefix("candidate ") for stage, _ in compared}
+    rows = {name: html.escape(f"{name}: {answer}", quote=False) for name, answer in answers.items()}
     figure = go.Figure()
     for name, marker in WORTH_MARKERS.items():
         of = [(stage, choice) for stage, choice in compared if _standing(stage, choice) == name]
         figure.add_scatter(
             x=[round(choice.difference, 4) for _, choice in of], y=[rows[stage.name] for stage, _ in of], name=name,
-            error_x={"type": "data", "array": [_band(choice) for _, choice in of]},
+            error_x={"type": "data", "array": [_band(choice) for _, choice in of]} if "nearest" in name else None,
             text=[html.escape(choice.label, quote=False) for _, choice in of], hoverinfo="text+x",
             marker=marker, mode="markers",
         )  # fmt: skip
@@ -247,7 +248,7 @@ def worth_figure(asked: list[StageFacts], gain: str) -> go.Figure:
     figure.update_layout(
         xaxis={"title": {"text": axis}, "gridcolor": LINES, "zeroline": False},
         yaxis={"categoryorder": "array", "categoryarray": list(rows.values()), "autorange": "reversed", "automargin": True,
-               "dtick": 1, "tickfont": {"size": 9}},
+               "dtick": 1, "tickfont": {"size": 9 if len(rows) < 20 else 7}},
     )  # fmt: skip
     return figure
 

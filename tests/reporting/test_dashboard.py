@@ -26,7 +26,7 @@ from basecaller.hpo.optuna_private import study_attributes
 from basecaller.hpo.records import StudyRecord, store_study, trial_attributes
 from basecaller.hpo.storage import current_study, open_storage, open_study
 from basecaller.reporting import dashboard
-from basecaller.reporting.dashboard import MOST, note_of, show_study, stage_figure
+from basecaller.reporting.dashboard import MOST, note_of, show_study, stage_figure, worth_figure
 from basecaller.reporting.facts import stage_facts
 from basecaller.schema import OBJECTIVE
 from basecaller.search_plan.search import Search
@@ -123,6 +123,15 @@ def test_a_figure_of_many_points_shows_the_best(folder):
     assert len(figure["layout"]["xaxis"]["categoryarray"]) == MOST
     assert f"the best {MOST} of {MOST + 4}" in figure["layout"]["xaxis"]["title"]["text"]
     assert max(figure["data"][1]["y"]) == pytest.approx(1 + MOST / 100)
+
+
+def test_only_the_nearest_choice_to_an_answer_has_a_bar(folder):
+    three = {(rate,): [1 + rate, 1.1 + rate, 1.05 + 1.1 * rate] for rate in (0.1, 0.2, 0.4)}
+    facts = facts_of(study_of("lr_adam", three, ("optimizer.lr",), choice="optimizer.lr"))
+    figure = worth_figure([facts], "It gained.").to_plotly_json()
+    bars = {trace["name"]: trace.get("error_x") for trace in figure["data"] if list(trace["x"])}
+    assert len(bars) == 2
+    assert [name for name, bar in bars.items() if bar] == [name for name in bars if name.startswith("nearest choice")]
 
 
 def test_a_note_has_question_answer_certainty_and_command(folder):
