@@ -58,11 +58,12 @@ class Workers:
         ]
 
 
-def divide(workers: int | None, device: str = "auto") -> Workers:
-    """The machine divided among `workers` trainings; None: one for each GPU if GPUs are used, else one for each core."""
+def divide(workers: int | None, device: str = "auto", threads: int | None = None) -> Workers:
+    """The machine divided among `workers` trainings; None: one for each GPU if GPUs are used, else one for each core. Each has
+    `threads` threads; None: its share of the cores."""
     if workers is None:
         workers = (gpus() if device == "auto" or device.startswith("cuda") else 0) or cores()
-    return Workers(workers, max(1, cores() // workers))
+    return Workers(workers, threads or max(1, cores() // workers))
 
 
 def use_threads(threads: int | None) -> None:

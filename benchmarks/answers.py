@@ -158,7 +158,8 @@ def trained(
         seconds = float(np.mean([summary_of(trial).seconds or np.nan for trial in trials]))
         numbers = range(FIRST_SEED, FIRST_SEED + seeds)
         scores = {seed: tested(cfg, Path(trial.folder)) for seed, trial in zip(numbers, trials, strict=True)}
-        tests[str(stand.choices[point])] = Trained(seconds, scores)
+        name = str(stand.choices[point]) if len(found) > 1 else next(iter(found))  # one point is not a sweep
+        tests[name] = Trained(seconds, scores)
     return tests
 
 

@@ -8,4 +8,5 @@ def test_cores_are_divided_never_oversubscribed():
         division = divide(workers, "cpu")
         assert division.threads == max(1, cores() // workers)
     assert divide(None, "cpu") == Workers(cores(), 1)
+    assert divide(1, "cpu", threads=1) == Workers(1, 1)  # as the user asked
     assert divide(None, "cpu").count * divide(None, "cpu").threads <= cores()

@@ -108,9 +108,10 @@ class Agenda:
             stage: Name of its stage.
             name: Name of its study without the experiment, such as `padding.2`.
         """
-        now = time.time()
         if not self.name:
-            self.closed_at = now  # the time before that was spent on preparing the data
+            estimate(self.search, {})  # times a training step while nothing trains; later estimates use it
+            self.closed_at = time.time()  # the time before that was spent on preparing the data
+        now = time.time()
         self.stage, self.name, self.asked_at = stage, name, now
         self.parts, self.shares = {}, {}
 

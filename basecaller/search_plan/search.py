@@ -97,7 +97,7 @@ class Search:
         self.answered_before = [(of["round"], of["stage"], of["study"]) for of in before.get("history", [])]
         self.plan = [str(name) for name in cfg.plan]
         self.options = general(cfg).search
-        self.workers = divide(self.options.workers, str(cfg.device))
+        self.workers = divide(self.options.workers, str(cfg.device), cfg.threads)
         check_plan(self.plan, self.overrides)
         self.files = {name: read_stage(name, self.overrides) for name in self.plan}
         check_network(self.files, self.cfg)
