@@ -28,7 +28,7 @@ from rich.console import Console
 from basecaller.basecall import basecall
 from basecaller.calling.caller import Call, Caller, cut, decode, margin
 from basecaller.calling.evaluating import evaluate_chunks, evaluate_reads, homopolymers, seed_length
-from basecaller.calling.files import write_alignments, write_fastq
+from basecaller.calling.files import signals, some_reads, write_alignments, write_fastq
 from basecaller.calling.model import load_model
 from basecaller.calling.plain import Plain
 from basecaller.calling.quality import Calibration, calibrate, mean_quality, raw_quality
@@ -221,6 +221,21 @@ def test_an_evaluation_reports_that_nothing_was_called(silent, tmp_path, run: Co
     assert "calls nothing but blanks" in told.stdout
 
 
+def test_an_evaluation_of_reads_is_limited_to_a_random_choice(silent, tmp_path, run: Command, monkeypatch):
+    pytest.importorskip("mappy")
+    made = [read for seed in range(3) for read in make_source(tmp_path / f"reads/{seed}", count=4, seed=seed)[2]]
+    (tmp_path / "genome.fasta").write_text(f">g\n{'ACGTTGCA' * 500}\n", encoding="utf-8")
+    run("evaluate", "model=silent", "reads=reads", "reference=genome.fasta", "decoder=greedy", "limit=5")
+    assert json.loads((tmp_path / "silent/evaluation/evaluation.json").read_text())["reads"] == 5
+    files = sorted((tmp_path / "reads").rglob("*.pod5"))
+    some = some_reads(files, 5)
+    assert some == some_reads(reversed(files), 5)
+    assert some != [read.read_id for read in made[:5]]
+    taken = [read_id for file in files for read_id, _ in signals(file, Counter(), chosen=some)]
+    assert sorted(taken) == sorted(some)
+    assert sorted(some_reads(files, 100)) == sorted(read.read_id for read in made)
+
+
 def test_a_model_of_rna_reads_signals_from_the_other_end(model, tmp_path, run: Command):
     _, _, reads = make_source(tmp_path / "reads", count=2)
     (model / "config.yaml").write_text("data:\n  rna: true\n")
@@ -260,6 +275,7 @@ def test_a_damaged_pod5_leaves_no_partial_file(model, tmp_path, run: Command):
         ("basecall", ["model"], "model: must be key=value"),
         ("evaluate", ["model=nowhere"], "model=nowhere: has no best.pt"),
         ("evaluate", ["model=nowhere", "reads=a"], "reads and reference: give both"),
+        ("evaluate", ["model=x", "reads=a", "reference=b", "data.limit=3"], "data.limit=3: chooses a data set, but reads=a"),
         ("evaluate", ["model=nowhere", "split=none"], "split=none: must be one of"),
         ("export", ["model=nowhere"], "model=nowhere: has no best.pt"),
         ("export", ["model=nowhere", "format=caffe"], "format=caffe: must be one of torchscript, onnx"),
