@@ -23,7 +23,7 @@ from basecaller.data.splits import SPLITS, Contig, splits_of_places, splits_of_r
 from basecaller.data.tags import Unusable, text, whole_number
 from basecaller.errors import DataError
 
-VERSION = 3
+VERSION = 4
 """Version of data sets made from POD5 and BAM: see `sources.Source`."""
 
 DUPLEX = 1
