@@ -18,7 +18,7 @@ from rich.table import Table
 
 from basecaller.calling.caller import Caller
 from basecaller.calling.evaluating import evaluate_chunks, evaluate_reads
-from basecaller.calling.files import signals
+from basecaller.calling.files import signals, some_reads
 from basecaller.calling.model import load_model, split_of
 from basecaller.calling.quality import UNCALIBRATED, CalibrationFit, QualityScores, calibrate, quality_scores
 from basecaller.calling.tables import write_tables
@@ -109,6 +109,8 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation,
     """
     if (chosen.reads is None) != (chosen.reference is None):
         raise SettingError("reads and reference: give both, or neither to evaluate on a data set")
+    if chosen.reads is not None and overrides:
+        raise SettingError(f"{overrides[0]}: chooses a data set, but reads={chosen.reads} evaluates reads; leave one out")
     torch.set_num_threads(chosen.threads or cores())
     model = load_model(chosen.model, chosen.device, chosen.networks)
     folder, network, calibration = model.folder, model.network, model.calibration or UNCALIBRATED
@@ -120,7 +122,9 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation,
         caller = Caller(network, None, 16, decoder)
         counts = Counter[str]()
         files = pod5_files(chosen.reads, "reads")
-        calls = (call for file in files for call in caller.calls(signals(file, counts, model.rna, model.normalisation)))
+        some = None if chosen.limit is None else some_reads(files, chosen.limit)
+        found = (signals(file, counts, model.rna, model.normalisation, some) for file in files)
+        calls = (call for each in found for call in caller.calls(each))
         scores, tally = evaluate_reads(calls, Path(chosen.reference), network.alphabet, calibration)
     else:
         settings = model.data(overrides)

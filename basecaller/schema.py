@@ -258,7 +258,7 @@ class EvaluateOptions:
     Attributes:
         model: Folder of a training, such as outputs/tiny/winner, or the best.pt in it.
         split: Split of the data set to evaluate on.
-        limit: Number of chunks to evaluate, a random choice. null: all.
+        limit: Number of chunks, or of `reads`, to evaluate, a random choice. null: all.
         decoder: `beam` search, or the best path (`greedy`).
         reads: POD5 file or folder to basecall and align to `reference`, instead of a data set.
         reference: FASTA file, or an index of minimap2.

@@ -250,6 +250,7 @@ def test_the_padding_stage_is_skipped_if_all_chunks_have_one_length(tmp_path, mo
         ("basecall", ["model"], "model: must be key=value"),
         ("evaluate", ["model=nowhere"], "model=nowhere: has no best.pt"),
         ("evaluate", ["model=nowhere", "reads=a"], "reads and reference: give both"),
+        ("evaluate", ["model=x", "reads=a", "reference=b", "data.limit=3"], "data.limit=3: chooses a data set, but reads=a"),
         ("evaluate", ["model=nowhere", "split=none"], "split=none: must be one of"),
         ("export", ["model=nowhere"], "model=nowhere: has no best.pt"),
         ("export", ["model=nowhere", "format=caffe"], "format=caffe: must be one of torchscript, onnx"),

@@ -14,12 +14,16 @@ import pysam
 from basecaller import __version__
 from basecaller.calling.caller import Call
 from basecaller.calling.quality import Calibration, mean_quality
+from basecaller.data.records import reading
 from basecaller.data.signal import MEDIAN_MAD, QUANTILE, normalise
-from basecaller.errors import DataError
 
 
 def signals(
-    file: Path, counts: Counter[str], rna: bool = False, normalisation: str = MEDIAN_MAD
+    file: Path,
+    counts: Counter[str],
+    rna: bool = False,
+    normalisation: str = MEDIAN_MAD,
+    chosen: Iterable[str] | None = None,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Read ids and normalised signals of a POD5 file, float32 [samples].
 
@@ -28,24 +32,22 @@ def signals(
         counts: incremented in place: `samples` read, and reads `without signal` and `without calibration`.
         rna: whether reads are direct RNA, which runs from the 3' end: their signals are reversed, as for training.
         normalisation: of the signals that the model was trained on, see `data.signal`.
+        chosen: ids of the reads to take, of which the file may lack some; None: all.
     Raises:
         DataError: it cannot be read.
     """
-    try:
-        with pod5.Reader(file) as reader:
-            for read in reader.reads():
-                counts["samples"] += read.num_samples
-                if not read.num_samples:
-                    counts["without signal"] += 1
-                    continue
-                raw = read.signal_pa if normalisation == QUANTILE else read.signal  # median and MAD remove the unit
-                if not np.isfinite(raw[0]):
-                    counts["without calibration"] += 1
-                    continue
-                signal = normalise(raw, normalisation)
-                yield str(read.read_id), np.ascontiguousarray(signal[::-1]) if rna else signal
-    except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"reads: cannot read {file}: {error}; is it truncated, or another kind of file?") from error
+    with reading(file, "reads"), pod5.Reader(file) as reader:
+        for read in reader.reads(chosen, missing_ok=True):
+            counts["samples"] += read.num_samples
+            if not read.num_samples:
+                counts["without signal"] += 1
+                continue
+            raw = read.signal_pa if normalisation == QUANTILE else read.signal  # median and MAD remove the unit
+            if not np.isfinite(raw[0]):
+                counts["without calibration"] += 1
+                continue
+            signal = normalise(raw, normalisation)
+            yield str(read.read_id), np.ascontiguousarray(signal[::-1]) if rna else signal
 
 
 def reads_in(file: Path) -> int:
@@ -54,11 +56,21 @@ def reads_in(file: Path) -> int:
     Raises:
         DataError: it cannot be read.
     """
-    try:
-        with pod5.Reader(file) as reader:
-            return int(reader.num_reads)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"reads: cannot read {file}: {error}; is it truncated, or another kind of file?") from error
+    with reading(file, "reads"), pod5.Reader(file) as reader:
+        return int(reader.num_reads)
+
+
+def some_reads(files: Iterable[Path], limit: int) -> list[str]:
+    """Ids of `limit` reads of POD5 files, a random choice that is always the same.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    ids = set[str]()
+    for file in files:
+        with reading(file, "reads"), pod5.Reader(file) as reader:
+            ids.update(str(read.read_id) for read in reader.reads())
+    return [str(read_id) for read_id in np.random.default_rng(0).permutation(sorted(ids))[:limit]]
 
 
 def write_fastq(path: Path, calls: Iterable[Call], quality: Calibration) -> Iterator[Call]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -282,6 +283,12 @@ def verdict(facts: Audit, only_tested: bool = False) -> list[str]:
     per_base = facts.samples_per_base[2]
     if not 3 <= per_base <= 60:
         found.append(f"{per_base:g} samples per base (median): labels and signals do not seem to belong together")
+    rates = sorted({int(told[1]) for reason in facts.counts if (told := re.search(r"reads at (\d+) Hz$", reason))})
+    if len(rates) > 1:
+        found.append(
+            f"reads were sampled at {' and '.join(map(str, rates))} Hz, so bases differ in length between runs: a model "
+            "calls reads of one rate best; train one for each"
+        )
     for base, share in facts.composition.items():
         if share < 0.02 and (base in ALPHABET or not share):  # additional letters may be rare, such as modified bases
             found.append(f"{base} is {share:.1%} of the bases: check the alphabet and the order of its labels")

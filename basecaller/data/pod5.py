@@ -22,8 +22,14 @@ from basecaller.data.splits import Contig
 from basecaller.data.tags import Unusable, text, whole_number
 from basecaller.errors import DataError
 
-VERSION = 3
+VERSION = 4
 """Version of data sets made from POD5 and BAM: see `sources.Source`."""
+
+DUPLEX = 1
+"""Value of the `dx` tag of a duplex call, which combines the signals of two reads; -1 is a read that is part of one."""
+
+RNA_KITS = "sqk-rna"
+"""Beginning of the names of kits for direct RNA."""
 
 CLOCK = 0.001
 """Resolution of a start time, in seconds."""
@@ -138,6 +144,8 @@ def _hold(settings: Settings, record: Any, known: bool) -> None:
     Raises:
         Unusable: the record is below a limit.
     """
+    if whole_number(record, "dx") == DUPLEX:
+        raise Unusable("duplex call, of two reads")
     if settings.labels == "reference" and not known:
         raise Unusable("not aligned to a known reference")
     if settings.min_quality is not None and not quality(record) >= settings.min_quality:
@@ -154,14 +162,16 @@ def _begin(read: Any, record: Any, counts: Counter[str]) -> int:
     Raises:
         Unusable: the tags do not tell it.
     """
-    begin = whole_number(record, "sp")
-    if begin is None and record.has_tag("pi"):
+    begin, parent = whole_number(record, "sp"), text(record, "pi")
+    if parent is not None and parent != str(read.read_id):
+        raise Unusable("part of another read (tag pi)")
+    if begin is None and parent is not None:
         raise Unusable("part of a split read without its beginning (tag sp)")
     if begin is None:
         return 0
     if begin < 0:
         raise Unusable("negative sp tag")
-    by_time = _begin_by_time(read, record) if record.has_tag("pi") else None
+    by_time = _begin_by_time(read, record) if parent is not None else None
     if by_time is not None and begin + read.run_info.sample_rate * CLOCK < by_time < read.num_samples:
         counts["parts of split reads placed by their start time"] += 1
         return by_time
@@ -189,7 +199,7 @@ def _hold_length(record: Any, moves: Moves, samples: int) -> None:
     if called is None:
         return
     end = moves.begin + called
-    ends_inside = record.has_tag("pi") or abs(end - moves.stop) < moves.stride
+    ends_inside = text(record, "pi") is not None or abs(end - moves.stop) < moves.stride
     if end > samples + max(moves.stride, trimmed) or (end < samples and not ends_inside):
         raise Unusable("basecalled from a signal of another length (tag ns)")
 
@@ -203,6 +213,8 @@ def label_read(
         Unusable: the bases cannot be placed.
     """
     known = not record.is_unmapped and (reference is not None or record.has_tag("MD"))
+    if not settings.rna and read.run_info.sequencing_kit.lower().startswith(RNA_KITS):
+        raise Unusable("direct RNA by its sequencing kit, and data.rna=false")
     _hold(settings, record, known)
     if not read.num_samples:
         raise Unusable("no signal")

@@ -13,7 +13,7 @@ import numpy as np
 
 from basecaller.data.folders import files_below
 from basecaller.data.splits import Contig
-from basecaller.data.tags import Unusable, number, whole_number
+from basecaller.data.tags import Unusable, number, text, whole_number
 from basecaller.errors import DataError
 
 
@@ -116,8 +116,8 @@ class Records:
             return
         try:
             name = str(record.query_name)
-            parent = str(record.get_tag("pi")) if record.has_tag("pi") else None
-        except ValueError:  # not text
+            parent = text(record, "pi")
+        except (Unusable, ValueError):  # not text
             self.left_out["records left out: their names cannot be read"] += 1
             return
         if parent is not None and name not in self.split.setdefault(parent, []):

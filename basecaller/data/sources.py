@@ -134,16 +134,24 @@ def source_fingerprint(name: str, source: Any) -> str:
         DataError: a source file is missing.
     """
     if isinstance(source, mixture.Settings):
-        told: Any = [[part.weight, source_fingerprint(part.kind, part.source)] for part in source.parts]
-    else:
-        kind, told = SOURCES[name], dataclasses.asdict(source)
-        for key in kind.places:  # the number of files, not their names
-            told[key] = len(told[key]) if isinstance(told[key], list | tuple) else int(told[key] is not None)
-        whole = [Path(named) for key in kind.whole if (named := getattr(source, key))]
-        told["files"] = [file_fingerprint(path, path in whole) for path in kind.files(source)]
-        told["version"] = kind.version
-        if told.get("normalisation") == MEDIAN_MAD:  # earlier versions had no other, and their data sets are still used
-            del told["normalisation"]
+        return _mixed(name, source, [source_fingerprint(part.kind, part.source) for part in source.parts])
+    kind, told = SOURCES[name], dataclasses.asdict(source)
+    for key in kind.places:  # the number of files, not their names
+        told[key] = len(told[key]) if isinstance(told[key], list | tuple) else int(told[key] is not None)
+    whole = [Path(named) for key in kind.whole if (named := getattr(source, key))]
+    told["files"] = [file_fingerprint(path, path in whole) for path in kind.files(source)]
+    told["version"] = kind.version
+    if told.get("normalisation") == MEDIAN_MAD:  # earlier versions had no other, and their data sets are still used
+        del told["normalisation"]
+    return _digest(name, told)
+
+
+def _mixed(name: str, source: mixture.Settings, fingerprints: list[str]) -> str:
+    """The fingerprint of a mixture, from those of its parts."""
+    return _digest(name, [[part.weight, own] for part, own in zip(source.parts, fingerprints, strict=True)])
+
+
+def _digest(name: str, told: Any) -> str:
     return hashlib.sha256(json.dumps([name, told], sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -160,11 +168,19 @@ def prepare(name: str, source: Any, root: Path) -> Dataset:
         DataError: the source cannot be used; nothing is left behind.
     """
     if isinstance(source, mixture.Settings):
-        parts = [(part.name, part.weight, prepare(part.kind, part.source, root)) for part in source.parts]
-        fingerprint = source_fingerprint(name, source)
+        own = [source_fingerprint(part.kind, part.source) for part in source.parts]
+        fingerprint = _mixed(name, source, own)
+        parts = [
+            (part.name, part.weight, _made(part.kind, part.source, root, each))
+            for part, each in zip(source.parts, own, strict=True)
+        ]
         return mixture.Mixture(parts, fingerprint, root / f"{name}-{fingerprint}")
-    kind, fingerprint = SOURCES[name], source_fingerprint(name, source)
-    folder = root / f"{name}-{fingerprint}"
+    return _made(name, source, root, source_fingerprint(name, source))
+
+
+def _made(name: str, source: Any, root: Path, fingerprint: str) -> Dataset:
+    """The data set of a single source with this fingerprint, made now if it does not exist yet."""
+    kind, folder = SOURCES[name], root / f"{name}-{fingerprint}"
     if not folder.exists():
         root.mkdir(parents=True, exist_ok=True)
         with holding(shared_lock(root / f".{folder.name}.lock"), f"prepares {folder}"), naming(folder):

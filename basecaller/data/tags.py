@@ -1,7 +1,7 @@
 """The tags of a BAM record, by name and type.
 
-A record may have a name twice: minimap2 writes `ts:A:+`, the strand of a transcript, besides the basecaller's `ts:i:25`, the
-number of trimmed samples. pysam's `get_tag` returns the first one, whatever its type.
+Two programs may use one name: minimap2's `ts:A:+` is the strand of a transcript, the basecaller's `ts:i:25` the number of
+trimmed samples. A record may have either or both. pysam's `get_tag` returns the first one, whatever its type.
 """
 
 from __future__ import annotations
@@ -12,32 +12,35 @@ import numpy as np
 
 WHOLE, REAL, ARRAY, TEXT = frozenset("cCsSiI"), frozenset("cCsSiIf"), frozenset("B"), frozenset("Z")
 
+FOREIGN = {"ts": frozenset("A"), "pi": REAL}
+"""Types of tags that other programs write: the strand of a transcript (minimap2), and numbers where a basecaller names a read.
+Any other type is a mistake, and no label may depend on it."""
+
 
 class Unusable(Exception):  # noqa: N818
     """The reason why a read is dropped, counted in the audit."""
 
 
 def _tag(record: Any, name: str, types: frozenset[str], wanted: str) -> Any:
-    """The tag's value; None if there is no tag of that name.
+    """The tag's value; None if the basecaller wrote no tag of that name.
 
     Raises:
         Unusable: the tag has another type.
     """
     try:
         value, kind = record.get_tag(name, with_value_type=True)
+        if kind in types:
+            return value
+        found = [(value, kind) for other, value, kind in record.get_tags(with_value_type=True) if other == name]
     except KeyError:
         return None
     except ValueError as error:  # not text, or of no known type
         raise Unusable(f"tag {name} cannot be read") from error
-    if kind in types:
-        return value
-    try:
-        others = record.get_tags(with_value_type=True)
-    except ValueError as error:
-        raise Unusable(f"tag {name} cannot be read") from error
-    for other, value, kind in others:
-        if other == name and kind in types:
+    for value, kind in found:
+        if kind in types:
             return value
+    if {kind for _, kind in found} <= FOREIGN.get(name, frozenset()):
+        return None
     raise Unusable(f"tag {name} is not {wanted}")
 
 

@@ -52,8 +52,11 @@ def compiler() -> list[str]:
     raise UnavailableError("no C compiler is installed (gcc, clang, or: python -m pip install 'basecaller[native]')")
 
 
-def _march() -> str:
+def _march(command: list[str]) -> str:
+    """The flag of a compiler that chooses the processor. Zig writes x86_64_v3 for x86-64-v3, and so for every processor."""
     target = os.environ.get(TARGET, "native")
+    if any(Path(word).name in ("zig", "ziglang") for word in command):
+        target = target.replace("-", "_")
     return f"-mcpu={target}" if platform.machine().lower() in ("aarch64", "arm64") else f"-march={target}"
 
 
@@ -63,7 +66,8 @@ def compiled(source: Path, library: Path) -> Path:
     Raises:
         UnavailableError: no compiler is installed, or it fails.
     """
-    _output([*compiler(), _march(), *FLAGS, "-shared", "-o", str(library), str(source), "-lm"], library.parent)
+    command = compiler()
+    _output([*command, _march(command), *FLAGS, "-shared", "-o", str(library), str(source), "-lm"], library.parent)
     return library
 
 
@@ -140,10 +144,11 @@ def build() -> Path:
     if platform.machine().lower() not in ("x86_64", "amd64", "aarch64", "arm64"):
         raise UnavailableError(f"not written for {platform.machine()}")
     here, command, folder = Path(__file__).parent, compiler(), cache_folder()
-    digest = hashlib.sha256(shlex.join([*command, _march(), *FLAGS]).encode())
+    march = _march(command)
+    digest = hashlib.sha256(shlex.join([*command, march, *FLAGS]).encode())
     for name in SOURCES:
         digest.update((here / name).read_bytes())
-    for question in (["--version"], [_march(), "-dM", "-E", "-x", "c", os.devnull]):
+    for question in (["--version"], [march, "-dM", "-E", "-x", "c", os.devnull]):
         digest.update(_output([*command, *question], folder).encode())
     library = folder / f"step-{digest.hexdigest()[:24]}.so"
     try:

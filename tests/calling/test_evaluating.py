@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from basecaller.calling import evaluating
 from basecaller.calling.caller import Call
 from basecaller.calling.evaluating import evaluate_chunks, evaluate_reads, homopolymers, seed_length, spread
+from basecaller.calling.files import signals, some_reads
 from basecaller.calling.tables import event_rates
 from basecaller.config import compose_config
 from basecaller.errors import DataError, SettingError
@@ -77,6 +79,21 @@ def test_an_evaluation_reports_that_nothing_was_called(silent, tmp_path, run: Co
     assert "calls nothing but blanks" in told.stdout
     told = run("evaluate", "model=silent", "decoder=greedy", *(line for line in TINY if line.startswith("data.")))
     assert "calls nothing but blanks" in told.stdout
+
+
+def test_an_evaluation_of_reads_is_limited_to_a_random_choice(silent, tmp_path, run: Command, monkeypatch):
+    pytest.importorskip("mappy")
+    made = [read for seed in range(3) for read in make_source(tmp_path / f"reads/{seed}", count=4, seed=seed)[2]]
+    (tmp_path / "genome.fasta").write_text(f">g\n{'ACGTTGCA' * 500}\n", encoding="utf-8")
+    run("evaluate", "model=silent", "reads=reads", "reference=genome.fasta", "decoder=greedy", "limit=5")
+    assert json.loads((tmp_path / "silent/evaluation/evaluation.json").read_text())["reads"] == 5
+    files = sorted((tmp_path / "reads").rglob("*.pod5"))
+    some = some_reads(files, 5)
+    assert some == some_reads(reversed(files), 5)
+    assert some != [read.read_id for read in made[:5]]
+    taken = [read_id for file in files for read_id, _ in signals(file, Counter(), chosen=some)]
+    assert sorted(taken) == sorted(some)
+    assert sorted(some_reads(files, 100)) == sorted(read.read_id for read in made)
 
 
 def test_a_model_is_evaluated_and_its_qualities_are_fitted(tmp_path, run: Command, monkeypatch):

@@ -17,6 +17,7 @@ from basecaller import Basecaller
 from basecaller.calling.model import Trained, load_model
 from basecaller.config import compose_config
 from basecaller.data import pod5_parts, sources
+from basecaller.data.audit import audit
 from basecaller.data.signal import normalise
 from basecaller.data.splits import SPLITS, splits_of_places
 from basecaller.decode import greedy, to_string
@@ -62,6 +63,12 @@ def part_of_itself(record: Record) -> None:
     record.set_tag("pi", record.query_name)
 
 
+def part_of_another(record: Record) -> None:
+    """Its samples are counted in that read."""
+    record.set_tag("pi", "11111111-2222-4333-8444-555555555555")
+    record.set_tag("sp", 10)
+
+
 MOVES = array.array("b", [5, *[1, 0] * 100])
 
 BAD_RECORDS: dict[str, tuple[Callable[[Record], None], str]] = {
@@ -78,11 +85,12 @@ BAD_RECORDS: dict[str, tuple[Callable[[Record], None], str]] = {
         "move table longer than the signal",
     ),
     "mv of other length": (tagged("mv", array.array("b", [5, *[1] * 90])), "move table and sequence differ in length"),
-    "ts only of a transcript": (twice("ts", ("+", "A")), "tag ts is not a whole number"),
     "ts as text": (twice("ts", ("25", "Z")), "tag ts is not a whole number"),
     "a negative ts": (tagged("ts", -3), "negative ts tag"),
     "a negative sp": (tagged("sp", -3), "negative sp tag"),
     "a part without its beginning": (part_of_itself, "part of a split read without its beginning"),
+    "a part of another read": (part_of_another, "part of another read (tag pi)"),
+    "a duplex call": (tagged("dx", 1), "duplex call, of two reads"),
     "ts beyond the end": (tagged("ts", 2_000_000_000), "move table longer than the signal"),
     "ns of another signal": (tagged("ns", 77), "signal of another length"),
     "ns longer than the signal": (tagged("ns", 1_000_000), "signal of another length"),
@@ -187,16 +195,24 @@ def test_a_bad_read_of_a_pod5_is_skipped(tmp_path, kind):
     assert number == 1
 
 
-def test_a_transcripts_strand_beside_the_trimmed_samples_does_no_harm(tmp_path):
-    reads = files.make_reads(2, bases=100)
+def test_tags_of_other_programs_do_no_harm(tmp_path):
+    """A transcript's strand beside the trimmed samples, or alone if none were trimmed, and numbers called `pi`."""
+    reads = files.make_reads(5, bases=100)
     records = [files.unaligned(read) for read in reads]
+    trimmed = [files.TRIMMED, files.TRIMMED, 0, files.TRIMMED, files.TRIMMED]
     twice("ts", ("+", "A"), (files.TRIMMED, "i"))(records[0])
     twice("ts", (files.TRIMMED, "i"), ("-", "A"))(records[1])
+    twice("ts", ("+", "A"))(records[2])
+    tagged("pi", 98.5, "f")(records[3])
+    tagged("pi", 99)(records[4])
+    tagged("dx", -1)(records[4])  # a simplex call of a read that is also part of a duplex call
     path = files.write_pod5(tmp_path / "reads.pod5", reads)
     chunks, counts = load(settings(path, files.write_bam(tmp_path / "calls.bam", records), chunk_samples=100_000))
-    for chunk, read in zip(chunks, reads, strict=True):
-        assert chunk.starts.tolist() == (read.move_starts - read.move_starts[0]).tolist()
     assert not dropped(counts)
+    for chunk, read, samples in zip(chunks, reads, trimmed, strict=True):
+        first = read.move_starts[0] - files.TRIMMED + samples
+        assert chunk.starts.tolist() == (read.move_starts - read.move_starts[0]).tolist()
+        np.testing.assert_allclose(chunk.signal, normalise(read.adc[first:][: len(chunk.signal)]), atol=0.01)
 
 
 def test_the_first_usable_of_several_records_counts(tmp_path):
@@ -226,6 +242,19 @@ def test_a_read_in_several_pod5_files_is_imported_once(tmp_path):
     assert dropped(counts) == {pod5_parts.REPEATED: 2, pod5_parts.NO_RECORD: 1}
 
 
+def test_reads_of_several_sample_rates_are_reported(tmp_path):
+    reads = files.make_reads(10, bases=100)
+    bam = files.write_bam(tmp_path / "calls.bam", [files.unaligned(read) for read in reads])
+    told = {}
+    for rates in ((4000,), (4000, 5000)):
+        path = files.write_pod5(tmp_path / f"{len(rates)}.pod5", reads, rates=rates)
+        found = audit(sources.prepare("pod5", settings(path, bam), tmp_path / "data"))
+        assert [found.counts[f"reads at {rate} Hz"] for rate in rates] == [10 // len(rates)] * len(rates)
+        told[rates] = [line for line in found.verdict if "Hz" in line]
+    assert not told[4000,]
+    assert re.match("reads were sampled at 4000 and 5000 Hz", *told[4000, 5000])
+
+
 def test_the_reference_is_preferred_if_a_read_was_also_aligned(tmp_path):
     """calls.bam and calls.sorted.bam in one folder."""
     made = aligned_read([("M", 60), ("X", 1), ("M", 60)])
@@ -246,6 +275,7 @@ NO_READ_LEFT: dict[str, tuple[Callable[[Record], None], dict[str, object], str]]
     "of another run": (tagged("ns", 1), {}, r"give the POD5 that was basecalled"),
     "unaligned": (lambda record: None, {"labels": "reference"}, r"not aligned to a known reference\)\. .*MD tags"),
     "mv as text": (tagged("mv", "5"), {}, r"\(3 tag mv is not an array of whole numbers\)$"),
+    "direct RNA": (lambda record: None, {}, r"\(3 direct RNA by its sequencing kit.*\)\. Give data\.rna=true"),
     "short chunks": (lambda record: None, {"chunk_samples": 90}, r"no chunk is left \(.* shorter than data\.min_samples\)"),
 }
 
@@ -257,7 +287,7 @@ def test_if_no_read_is_left_the_message_says_why_and_what_to_do(tmp_path, kind):
     records = [files.unaligned(read) for read in reads]
     for record in records:
         spoil(record)
-    path = files.write_pod5(tmp_path / "reads.pod5", reads)
+    path = files.write_pod5(tmp_path / "reads.pod5", reads, kit="SQK-RNA004" if kind == "direct RNA" else "SQK-LSK114")
     with pytest.raises(DataError, match=words):
         load(settings(path, files.write_bam(tmp_path / "calls.bam", records), **changed))
 

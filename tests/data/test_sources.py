@@ -12,6 +12,7 @@ from rich.console import Console
 
 from basecaller.config import compose_config
 from basecaller.data import Dataset
+from basecaller.data import sources as sources_module
 from basecaller.data.audit import audit
 from basecaller.data.batches import training_batches
 from basecaller.data.sources import prepare
@@ -237,6 +238,23 @@ def test_a_mixture_has_its_sources_in_their_shares(folder):
     assert np.isfinite(result.metrics["val_loss"])
     other = dataset_of("data=mixed", sources.replace("weight: 3", "weight: 2"), *SHARES)
     assert other.fingerprint != dataset.fingerprint
+
+
+def test_the_fingerprint_of_a_source_is_computed_once(folder, monkeypatch):
+    asked = Counter[str]()
+
+    def counting(path: Path, whole: bool = False) -> str:
+        asked[path.name] += 1
+        return original(path, whole)
+
+    original = sources_module.file_fingerprint
+    monkeypatch.setattr(sources_module, "file_fingerprint", counting)
+    path = bonito_directory(folder / "b", 30)
+    told = f"data.sources={{a: {{name: bonito, path: {path}}}, b: {{name: bonito, path: {path}, limit: 20}}}}"
+    mixed = dataset_of("data=mixed", told, *SHARES)
+    assert asked == {"chunks.npy": 2, "references.npy": 2, "reference_lengths.npy": 2}
+    data = data_settings(compose_config(["data=mixed", told, *SHARES]))
+    assert mixed.fingerprint == sources_module.source_fingerprint("mixed", data.source)
 
 
 @pytest.mark.parametrize(

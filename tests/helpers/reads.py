@@ -177,15 +177,26 @@ def write_fasta(path: Path, contigs: dict[str, np.ndarray | str], width: int = 6
     return path
 
 
-def write_pod5(path: Path, reads: list[SimulatedRead], scale: float = ADC_STEP, offset: float = 0.0) -> Path:
+def write_pod5(
+    path: Path,
+    reads: list[SimulatedRead],
+    scale: float = ADC_STEP,
+    offset: float = 0.0,
+    kit: str = "test",
+    rates: tuple[int, ...] = (4000,),
+) -> Path:
+    """Reads of one run, or in turn of several, which differ in their sample rates."""
     now = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
     words = ("acquisition_id", "experiment_name", "flow_cell_id", "flow_cell_product_code", "protocol_name", "protocol_run_id",
-             "sample_id", "sequencing_kit", "sequencer_position", "sequencer_position_type", "software", "system_name",
+             "sample_id", "sequencer_position", "sequencer_position_type", "software", "system_name",
              "system_type")  # fmt: skip
-    run = pod5.RunInfo(
-        **dict.fromkeys(words, "test"), acquisition_start_time=now, protocol_start_time=now, adc_max=2047, adc_min=-2048,
-        context_tags={}, tracking_id={}, sample_rate=4000,
-    )  # fmt: skip
+    runs = [
+        pod5.RunInfo(
+            **dict.fromkeys(words, f"test {rate}"), acquisition_start_time=now, protocol_start_time=now, adc_max=2047,
+            adc_min=-2048, context_tags={}, tracking_id={}, sequencing_kit=kit, sample_rate=rate,
+        )
+        for rate in rates
+    ]  # fmt: skip
     with pod5.Writer(path) as writer:
         for number, read in enumerate(reads):
             writer.add_read(
@@ -196,7 +207,7 @@ def write_pod5(path: Path, reads: list[SimulatedRead], scale: float = ADC_STEP, 
                     median_before=200.0,
                     end_reason=pod5.EndReason(pod5.EndReasonEnum.SIGNAL_POSITIVE, False),
                     read_number=number,
-                    run_info=run,
+                    run_info=runs[number % len(runs)],
                     start_sample=0,
                     signal=read.adc,
                 )

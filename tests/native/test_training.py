@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import multiprocessing
 import os
+import platform
 import re
 import shutil
 import stat
@@ -231,9 +232,27 @@ def test_ziglang_is_the_compiler_if_there_is_no_other(monkeypatch):
     assert build.compiler() == [sys.executable, "-m", "ziglang", "cc"]
 
 
-def test_ziglang_builds_the_same_numbers(fresh, monkeypatch):
+@pytest.mark.parametrize(
+    ("command", "spelt"),
+    [
+        (["/usr/bin/gcc"], "x86-64-v3"),
+        (["ccache", "cc"], "x86-64-v3"),
+        ([sys.executable, "-m", "ziglang", "cc"], "x86_64_v3"),
+        (["/opt/zig/zig", "cc"], "x86_64_v3"),
+    ],
+)
+def test_a_processor_is_spelt_as_the_compiler_does(monkeypatch, command, spelt):
+    monkeypatch.setenv(build.TARGET, "x86-64-v3")
+    assert build._march(command).partition("=")[2] == spelt
+
+
+@pytest.mark.parametrize("target", ["native", "x86-64-v3"])
+def test_ziglang_builds_the_same_numbers(fresh, monkeypatch, target):
     pytest.importorskip("ziglang", reason="the extra `native` is not installed")
+    if target != "native" and platform.machine().lower() not in ("x86_64", "amd64"):
+        pytest.skip(f"not a {target}")
     monkeypatch.setenv(build.COMPILER, f"{sys.executable} -m ziglang cc")
+    monkeypatch.setenv(build.TARGET, target)
     other = Library(str(build.build()))
     assert self_test(other) == ""
 
