@@ -24,8 +24,8 @@ def search(*overrides: str) -> Search:
     )
 
 
-def report(folder: Path) -> tuple[dict, str, str]:
-    write_report(URL, "tiny", folder / "outputs/tiny", PLAN)
+def report(folder: Path, plan: list[str] = PLAN) -> tuple[dict, str, str]:
+    write_report(URL, "tiny", folder / "outputs/tiny", plan)
     where = folder / "outputs/tiny"
     return (
         json.loads((where / "report.json").read_text()),

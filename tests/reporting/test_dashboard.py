@@ -17,9 +17,7 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna_dashboard import get_note
-from rich.console import Console
 
-from basecaller.config import compose_config
 from basecaller.hpo.best import standing
 from basecaller.hpo.designs import HALVING, rounds
 from basecaller.hpo.optuna_private import study_attributes
@@ -29,8 +27,6 @@ from basecaller.reporting import dashboard
 from basecaller.reporting.dashboard import MOST, note_of, show_study, stage_figure, worth_figure
 from basecaller.reporting.facts import stage_facts
 from basecaller.schema import OBJECTIVE
-from basecaller.search_plan.search import Search
-from tests.conftest import TINY
 from tests.helpers.sweeping import URL, sweep
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -194,23 +190,10 @@ def test_a_sweep_shows_its_study_without_bookkeeping(folder):
     assert {key for trial in study.trials for key in trial.user_attrs} == read
 
 
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small finished search."""
-    folder = tmp_path_factory.mktemp("searched")
-    open_storage.cache_clear()
-    asked = [*(line for line in TINY if not line.startswith("search.replicates")), "search.replicates=2", "search.workers=1",
-             "plan=[padding,batch_norm]"]  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        Search(compose_config(asked), asked, Console(quiet=True)).run()
-    open_storage.cache_clear()
-    return folder
-
-
 @pytest.mark.slow
 def test_a_finished_search_shows_what_each_question_was_worth_with_each_study(searched, monkeypatch):
     monkeypatch.chdir(searched)
+    open_storage.cache_clear()
     studies = [current_study(URL, "tiny", name) for name in ("padding", "batch_norm", "headline")]
     assert all(StudyRecord.of(study).shown.keys() == {"note", "stage", "search"} for study in studies)
     shown = [figure_of(study, "search") for study in studies]
@@ -256,6 +239,7 @@ def server(searched: Path) -> Iterator[str]:
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium in PATH")
 def test_a_browser_shows_figures_and_note(searched, server, tmp_path, monkeypatch):
     monkeypatch.chdir(searched)
+    open_storage.cache_clear()
     study = current_study(URL, "tiny", "padding")
     page = f"{server}/dashboard/studies/{study._study_id}"
     seen = rendered(page, tmp_path, WORTH)
