@@ -183,7 +183,8 @@ def test_other_alphabets_reach_fastq(tmp_path, monkeypatch, run: Command):
     make_source(tmp_path / "reads", count=3)
     run("basecall", "model=run", "reads=reads", "decoder=beam")
     letters = Counter("".join(bases for bases, _ in fastq(tmp_path / "calls/reads.fastq").values()))
-    assert set(letters) <= set("ACGTM")
+    assert letters
+    assert set(letters) <= set("ACGTM"), letters
     told = run("basecall", "model=run", "reads=reads", "format=bam", "output=bam", code=2)
     assert "format=bam: SAM and BAM cannot hold the model's letters ACGTM" in " ".join(told.stderr.split())
     told = run("evaluate", "model=run")
