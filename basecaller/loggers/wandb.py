@@ -42,7 +42,7 @@ class Logger:
             name=self.training.name,
             project=self.settings.project,
             entity=self.settings.entity,
-            group=tags["stage"],
+            group=tags.get("stage"),
             tags=[f"{key}:{value}"[:64] for key, value in tags.items()],
             config=self.training.hyperparameters | tags,
             dir=folder,
