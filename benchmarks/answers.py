@@ -76,9 +76,9 @@ def command(*arguments: str) -> None:
 
 
 def spent(report: dict[str, Any]) -> float:
-    """Worker seconds of the trials of a search, without the headline."""
+    """Worker seconds of the trainings of a search, each counted once, without the headline."""
     trials = [trial for stage in report["stages"] if stage["name"] != "headline" for trial in stage["trials"]]
-    return sum(trial.get("seconds", 0.0) for trial in trials if not trial.get("reused"))
+    return sum({trial["folder"]: trial.get("seconds") or 0.0 for trial in trials}.values())
 
 
 def searched(experiment: str, given: list[str], *own: str) -> tuple[dict[str, Any], float, dict[str, Any]]:
