@@ -38,7 +38,7 @@ OBJECTIVE = task.Objective(
 """The quantity that trainings minimise, and the other measures that a stage may compare them by."""
 
 NO_STAGE = "sweep"
-"""Name of the stage of `conf/stage/none.yaml`, which a sweep has that is no stage of a plan."""
+"""Name of the stage of `conf/stage/sweep.yaml`, which a sweep has that is no stage of a plan."""
 
 
 @dataclass(frozen=True, kw_only=True)

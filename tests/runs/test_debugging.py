@@ -47,8 +47,8 @@ def test_a_run_keeps_what_hydra_composed_prints_it_and_can_be_run_again(run: Com
 @pytest.mark.slow
 def test_a_sweep_keeps_its_command_and_its_best_point(folder: Path, capsys):
     study = sweep("optimizer.lr=0.01,0.001", "print_config=true")
-    (place,) = (folder / "outputs/tiny/sweeps/none").iterdir()
-    assert study.study_name.endswith(f"none/{place.name}")
+    (place,) = (folder / "outputs/tiny/sweeps/sweep").iterdir()
+    assert study.study_name.endswith(f"sweep/{place.name}")
     asked = OmegaConf.load(place / "multirun.yaml")
     assert "optimizer.lr=0.01,0.001" in asked.hydra.overrides.task
     best = OmegaConf.load(place / "optimization_results.yaml")

@@ -73,7 +73,7 @@ def test_a_plan_with_an_unknown_stage_or_none_is_refused(folder):
         search("plan=[padding,nonesuch]")
     with pytest.raises(SettingError, match=r"plan: there is no stage paddin; did you mean padding\? Stages are batch_norm, "):
         search("plan=[paddin]")
-    for own in ("none", "finalists", "contenders", "headline"):
+    for own in ("sweep", "finalists", "contenders", "headline"):
         with pytest.raises(SettingError, match=f"plan: there is no stage {own}; (?!.*{own})"):
             search(f"plan=[padding,{own}]")
     with pytest.raises(SettingError, match="plan: names no stage; give some"):
