@@ -27,6 +27,7 @@ RULES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "least": (lambda value, bound: value >= bound, "must be at least {}"),
     "above": (lambda value, bound: value > bound, "must be above {}"),
     "below": (lambda value, bound: value < bound, "must be below {}"),
+    "most": (lambda value, bound: value <= bound, "must be at most {}"),
     "choices": (lambda value, choices: value in choices, "must be one of {}"),
     "odd": (lambda value, _: value % 2, "must be odd"),
     "power_of_two": (lambda value, _: not value & (value - 1), "must be a power of two"),
@@ -38,7 +39,7 @@ RULES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
 """Rules for a field's metadata, by name: a function that tells whether a value follows the rule, and the rule in words. null
 follows every rule."""
 
-BOUNDS = ("least", "above", "below", "odd", "power_of_two")
+BOUNDS = ("least", "above", "below", "most", "odd", "power_of_two")
 """The rules of numbers."""
 
 TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}

@@ -17,8 +17,7 @@ from basecaller.hpo.designs import most_runs, rung_size
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.runs.summary import STEPS, summary_of
-from basecaller.search_plan.budget import longer
-from basecaller.search_plan.finalists import contenders
+from basecaller.search_plan.budget import longer, shortened
 from basecaller.search_plan.forecast import RECENT, Planned, Training, seconds_left
 from basecaller.search_plan.incumbent import RATE
 from basecaller.search_plan.preview import estimate, most_trials, testing_seconds, training_seconds
@@ -26,7 +25,7 @@ from basecaller.search_plan.preview import estimate, most_trials, testing_second
 if TYPE_CHECKING:
     from basecaller.search_plan.search import Search
 
-FINALISTS, CONTENDERS, HEADLINE = "finalists", "contenders", "headline"
+FINALISTS, COMBINED, HEADLINE = "finalists", "combined", "headline"
 """The stages that compare whole configurations after longer trainings."""
 
 SHARE = 0.8
@@ -196,7 +195,7 @@ class Agenda:
     def _asked_now(self, current: Tally | None, ended: bool, now: float) -> Iterator[Planned]:
         """The remaining trainings of the current question."""
         if current:
-            share = 1.0 if self.stage in (FINALISTS, CONTENDERS, HEADLINE) else self._share
+            share = 1.0 if self.stage in (FINALISTS, COMBINED, HEADLINE) else self._share
             costs = [self._cost(trial) for trial in (*current.trained, *current.running)[-RECENT:] if trial.config]
             spent = fmean(_age(trial, now) for trial in current.running) if current.running else 0.0
             cost = fmean(costs) if costs else self._cost_of(self.stage)
@@ -221,7 +220,7 @@ class Agenda:
 
     def _following(self, unasked: bool) -> Iterator[Planned]:
         search, options = self.search, self.search.options
-        order = (FINALISTS, CONTENDERS, HEADLINE)
+        order = (FINALISTS, COMBINED, HEADLINE)
         here = order.index(self.stage) + 1 - unasked if self.stage in order else 0
         if self.stage not in order:
             yield from (self._question(stage) for stage in self._first_round())
@@ -230,13 +229,12 @@ class Agenda:
                 yield Planned(likely * self._share * most_trials(search, stage)[0], cost)
         if search.finished_before and self._known():
             return
-        if options.finalists > 1 and here == 0:
-            cost = self._of_incumbent(longer(search.cfg, search.dataset, options.finalist_budget))
-            for rung in range(options.finalist_seeds):
-                yield Planned(rung_size(options.finalists, rung), cost)
         final = OmegaConf.merge(search.cfg.train, search.cfg.search.winner.get("train", {}))
-        if contenders(options) > 1 and here < 2:
-            yield Planned(contenders(options), estimate(search, self._best, final))
+        short = shortened(search.cfg, search.dataset, options.finalist_share)
+        cost = estimate(search, self._best, OmegaConf.merge({"train": final}, OmegaConf.from_dotlist(short)).train)
+        for stage, count in enumerate([options.finalists, options.combined]):
+            for rung in range(options.finalist_seeds if options.finalists > 1 and here <= stage else 0):
+                yield Planned(rung_size(count, rung), cost)
         if here < len(order):
             yield Planned(2 * options.headline_seeds, fmean([estimate(search, self._best, final), estimate(search, {}, final)]))
 

@@ -1,8 +1,8 @@
-"""The length of the later trainings of a search, relative to a trial."""
+"""The lengths of the later trainings of a search, relative to a trial and to the winner."""
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from basecaller.data.dataset import Dataset
 
@@ -32,3 +32,23 @@ def longer(cfg: DictConfig, dataset: Dataset, factor: int) -> list[str]:
     else:
         lines.append(f"train.epochs={max(1, round(train.epochs * chunks * factor / more))}")
     return lines
+
+
+def shortened(cfg: DictConfig, dataset: Dataset, share: float) -> list[str]:
+    """Overrides that make a training a share as long as the winner's: fewer epochs, updates or samples.
+
+    Epochs stay whole. Less than one is one epoch over fewer chunks.
+
+    Args:
+        cfg: the search's config; `search.winner.train` gives the winner's training.
+        dataset: the data set that it trains on.
+        share: the share, above 0 and at most 1.
+    """
+    train = OmegaConf.merge(cfg.train, cfg.search.winner.get("train", {}))
+    if train.budget != "epochs":
+        return [f"train.{train.budget}={max(1, round(train[train.budget] * share))}"]
+    epochs = train.epochs * share
+    if epochs >= 1:
+        return [f"train.epochs={round(epochs)}"]
+    there = len(dataset.indices("train"))
+    return ["train.epochs=1", f"train.chunks={max(1, round(epochs * min(train.chunks or there, there)))}"]

@@ -11,10 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from basecaller.config import compose_config
 from basecaller.hpo.best import Standing, setting_of
+from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.verdicts import short, shown
-from basecaller.schema import SearchOptions
-from basecaller.search_plan.incumbent import BATCH, RATE, Asked, Incumbent
+from basecaller.search_plan.incumbent import BATCH, RATE, Asked, Incumbent, neighbours
 from basecaller.search_plan.stages import StageFile, composed_settings
 
 INCUMBENT, DEFAULTS, WINNER = "incumbent", "defaults", "winner"
@@ -79,31 +79,30 @@ def leaves(overrides: list[str], keys: list[str]) -> dict[str, Any]:
     return found
 
 
-def contenders(options: SearchOptions) -> int:
-    """Number of finalists that train as long as the winner; 1: none does before the headline."""
-    return min(options.contenders, options.finalists)
-
-
 def finalist_candidates(
     incumbent: Incumbent,
     stands: list[tuple[Asked, Standing]],
     files: Mapping[str, StageFile],
+    axes: Mapping[str, list[Any]],
     given: list[str],
     count: int,
     batches: tuple[int, ...] | None = None,
 ) -> Candidates:
-    """The incumbent; its variants with half the learning rate, with a batch four times as large, and with large batches first
-    and small ones last; the untuned defaults; and the nearest other choice of every question without a clear verdict.
+    """The incumbent; its variants with half the learning rate, with a batch four times as large, with large batches first and
+    small ones last, and with the next larger network of each kind; the untuned defaults; and the nearest other choice of
+    every question without a clear verdict.
 
     The rate is halved because the best rate falls as training gets longer (Bjorck et al., ICLR 2025). The larger batch takes
     the rate that grows with its square root, as in the batch-size stage (Malladi et al., NeurIPS 2022): it makes fewer updates,
-    which matters less in long trainings. A rival takes the learning rate at which it was best, relative to the rate of its
-    question's winner.
+    which matters less in long trainings. These also favour larger networks more than trials do, and a stage that sees no
+    difference keeps the smallest. A larger network and a rival take the learning rate at which they were best, relative to the
+    rate of their question's winner.
 
     Args:
         incumbent: the best settings so far.
         stands: the latest state of every question.
         files: the stages' files.
+        axes: the values tried so far, by key.
         given: the user's overrides.
         count: largest number of candidates; the nearest rivals come first. If less than two, the incumbent is the winner.
         batches: a batch schedule to try with the incumbent.
@@ -117,61 +116,100 @@ def finalist_candidates(
         found[INCUMBENT] = incumbent.settings | {SCHEDULE: None}
         defaults = defaults | {SCHEDULE: None}
     if RATE in incumbent.settings:
-        found[LOWER_RATE] = found[INCUMBENT] | {RATE: float(f"{float(incumbent.settings[RATE]) / 2:.6g}")}
+        found[LOWER_RATE] = found[INCUMBENT] | {RATE: scaled(incumbent.settings[RATE], 0.5)}
     if BATCH in incumbent.settings:
         found[LARGER_BATCH] = found[INCUMBENT] | {BATCH: 4 * int(incumbent.settings[BATCH])}
         if RATE in incumbent.settings:
-            found[LARGER_BATCH][RATE] = 2 * float(incumbent.settings[RATE])
+            found[LARGER_BATCH][RATE] = scaled(incumbent.settings[RATE], 2)
     rivals: list[tuple[float, str, dict[str, Any]]] = []
     for asked, stand in stands:
         conclusion, choice = stand.conclusion, files[asked.stage].choice
-        if conclusion.kind == "clear" or conclusion.rival is None or choice not in incumbent.settings or choice == RATE:
+        if choice is None or choice not in incumbent.settings or choice == RATE:
             continue
-        value = stand.choices[conclusion.rival]
-        if value == incumbent.settings[choice]:
+        now = incumbent.settings[choice]
+        if stand.simple_first and (larger := neighbours(axes.get(choice, []), now)[-1]) != now:
+            value, distance = larger, -1.0  # before all rivals
+        elif conclusion.kind != "clear" and conclusion.rival is not None and stand.choices[conclusion.rival] != now:
+            value = stand.choices[conclusion.rival]
+            distance = conclusion.margin / conclusion.error if conclusion.error else 0.0
+        else:
             continue
         settings = found[INCUMBENT] | {choice: value}
-        if RATE in settings:
-            ratio = float(setting_of(stand.trials_of(conclusion.rival)[0], RATE)) / float(asked.answer[RATE])
-            settings[RATE] = float(f"{float(settings[RATE]) * ratio:.6g}")
-        distance = conclusion.margin / conclusion.error if conclusion.error else 0.0
+        tried = [point for point in stand.points if stand.choices[point] == value and stand.trials_of(point)]
+        if RATE in settings and tried:
+            best = min(tried, key=stand.loss_of)
+            ratio = float(setting_of(stand.trials_of(best)[0], RATE)) / float(asked.answer[RATE])
+            settings[RATE] = scaled(settings[RATE], ratio)
         rivals.append((distance, re.sub(r"\W", "_", f"{short(choice)}_{shown(value)}"), settings))
     for _, name, settings in sorted(rivals, key=lambda rival: rival[0])[: max(0, count - 1 - len(found))]:
         found[name] = settings
     return Candidates(found | {DEFAULTS: defaults}, tuple(given))
 
 
-def contender_candidates(finalists: Candidates, ranked: list[str], count: int) -> Candidates:
-    """The best finalists, and the best two of their changes combined.
-
-    Long trainings favour larger batches and larger networks more than short ones do. So the larger batch comes second, whatever
-    its rank, and the third contender combines the first two changes of the incumbent: often the larger batch and more stacks.
+def combined_candidates(
+    finalists: Candidates, ranked: list[str], axes: Mapping[str, list[Any]], count: int
+) -> Candidates:
+    """The best finalist, the changes that helped together, and its own change taken a step further.
 
     Args:
         finalists: all finalists.
-        ranked: names of the finalists, the best first, without those that are the same training as a better one.
-        count: largest number of contenders.
+        ranked: names of the finalists, the best first.
+        axes: the values tried so far, by key.
+        count: largest number of new settings.
 
     Returns:
-        The contenders, the best finalist first. The untuned defaults are among them only if they are that.
+        The best finalist first; alone if no change helped.
     """
-    first, *others = ranked
-    names = [first, *sorted((name for name in others if name != DEFAULTS), key=lambda name: name != LARGER_BATCH)]
-    found = {name: finalists.settings[name] for name in names}
-    changed = [name for name in names if name not in (INCUMBENT, DEFAULTS)][:2]
-    if len(changed) == 2 and (both := _combined(finalists.settings[INCUMBENT], *(found[name] for name in changed))):
-        found["_and_".join(changed)] = both
-        names.insert(2, "_and_".join(changed))
-    return Candidates({name: found[name] for name in names[:count]}, finalists.given)
+    first, base = ranked[0], finalists.settings.get(INCUMBENT, {})
+    helped = [name for name in ranked[: ranked.index(INCUMBENT)] if name != DEFAULTS] if INCUMBENT in ranked else []
+    found = dict[str, dict[str, Any]]()
+    if first in helped:
+        together, names = finalists.settings[first], [first]
+        for name in helped[1:]:
+            if both := _together(base, together, finalists.settings[name]):
+                together, names = both, [*names, name]
+                found["_and_".join(names)] = both
+        if further := _further(base, finalists.settings[first], axes):
+            found[f"{first}_twice"] = further
+    new = sorted(found.items(), key=lambda item: item[0].count("_and_") > 1)  # three changes and more come last
+    return Candidates({first: finalists.settings[first]} | dict(new[:count]), finalists.given)
 
 
-def _combined(base: dict[str, Any], one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+def _changes(base: Mapping[str, Any], variant: Mapping[str, Any]) -> set[str]:
+    """The keys in which a variant differs, without the rate if it differs in others."""
+    found = {key for key in base if variant[key] != base[key]}
+    return found - {RATE} or found
+
+
+def _together(base: Mapping[str, Any], one: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """Two variants of some settings in one; their changes of the rate are multiplied. Empty if both change the same setting."""
-    changes = [{key for key in base if variant[key] != base[key]} for variant in (one, other)]
-    batches = [key in (BATCH, SCHEDULE) for of in changes for key in of]
-    if changes[0] & changes[1] - {RATE} or sum(batches) > 1:
+    changes = [_changes(base, variant) for variant in (one, other)]
+    if changes[0] & changes[1] or all(of & {BATCH, SCHEDULE} for of in changes):
         return {}
     both = one | {key: other[key] for key in changes[1]}
     if RATE in base:
-        both[RATE] = float(f"{float(one[RATE]) * float(other[RATE]) / float(base[RATE]):.6g}")
+        both[RATE] = scaled(one[RATE], float(other[RATE]) / float(base[RATE]))
     return both
+
+
+def _further(base: Mapping[str, Any], variant: dict[str, Any], axes: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """The change of a variant made twice, the rate by the same factor. Empty if it is no step along an axis."""
+    further = dict(variant)
+    for key in _changes(base, variant):
+        before, after = base[key], variant[key]
+        if not is_ordered([before, after]):
+            return {}
+        if key == RATE:
+            continue
+        step = neighbours([*axes.get(key, []), before, after] if key != BATCH else [before, after], after)
+        further[key] = step[-1] if after > before else step[0]
+        if further[key] == after:
+            return {}
+    if RATE in base:
+        further[RATE] = scaled(variant[RATE], float(variant[RATE]) / float(base[RATE]))
+    return further
+
+
+def scaled(rate: Any, factor: float) -> float:
+    """A learning rate times a factor, to six digits."""
+    return float(f"{float(rate) * factor:.6g}")

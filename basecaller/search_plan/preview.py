@@ -20,7 +20,6 @@ from basecaller.hpo.grid import as_text
 from basecaller.networks.named import TARGET, Named, model_settings
 from basecaller.reporting.formats import duration
 from basecaller.resolving import resolve
-from basecaller.search_plan.finalists import contenders
 from basecaller.settings import settings
 
 if TYPE_CHECKING:
@@ -44,7 +43,6 @@ def preview(search: Search, console: Console) -> None:
     """Lists every trial of the first round with its settings, then rounds, finalists and headline, with estimates of time."""
     cfg = search.cfg.search
     total, seconds = 0, 0.0
-    longest = 0.0
     for name, file in search.files.items():
         space, fixed = file.planned(search.overrides)
         points = [point.values for point in space.points()]
@@ -60,20 +58,18 @@ def preview(search: Search, console: Console) -> None:
         if seeds > 1:
             console.print(f"{len(points)} points, at most {runs} trials over {seeds} seeds", style="dim")
         total, seconds = total + runs, seconds + runs * float(np.mean(costs))
-        longest = max(longest, float(np.mean(costs)))
     workers = search.workers.count
     parts = {f"first round: {_many(total, 'trial')}": seconds}
     later = max(0, int(cfg.rounds) - 1)
     if later:
         words = f"up to {_many(later, 'more round')}, trials {cfg.round_budget} times as long"
         parts[words] = later * seconds / 2 * int(cfg.round_budget)
-    if int(cfg.finalists) > 1:
-        words = f"up to {cfg.finalists} finalists at {_many(cfg.finalist_seeds, 'seed')}, {cfg.finalist_budget} times as long"
-        parts[words] = int(cfg.finalists) * int(cfg.finalist_seeds) * int(cfg.finalist_budget) * longest
     final = OmegaConf.merge(search.cfg.train, cfg.winner.train)
     cost = estimate(search, {}, final)
-    if (count := contenders(search.options)) > 1:
-        parts[f"the best {count} finalists, trained like the winner"] = count * cost
+    if int(cfg.finalists) > 1:
+        count = int(cfg.finalists) + int(cfg.combined)
+        words = f"up to {count} finalists at {_many(cfg.finalist_seeds, 'seed')}, {cfg.finalist_share} of the winner's training each"
+        parts[words] = count * int(cfg.finalist_seeds) * float(cfg.finalist_share) * cost
     seeds = int(cfg.headline_seeds)
     parts[f"headline: the winner and the defaults, {_many(seeds, 'seed')} each"] = 2 * seeds * cost
     table = Table("part", "about", title="the whole search", title_justify="left", show_footer=True)

@@ -31,16 +31,10 @@ from basecaller.reporting.terminal import print_report, print_stage
 from basecaller.reporting.writing import write_report
 from basecaller.runs.findings import data_findings
 from basecaller.runs.task import TASK
-from basecaller.search_plan.agenda import CONTENDERS, FINALISTS, HEADLINE
-from basecaller.search_plan.budget import longer
+from basecaller.search_plan.agenda import COMBINED, FINALISTS, HEADLINE
+from basecaller.search_plan.budget import longer, shortened
 from basecaller.search_plan.checks import check_network, check_order, check_plan, check_winner
-from basecaller.search_plan.finalists import (
-    INCUMBENT,
-    Candidates,
-    contender_candidates,
-    contenders,
-    finalist_candidates,
-)
+from basecaller.search_plan.finalists import INCUMBENT, Candidates, combined_candidates, finalist_candidates
 from basecaller.search_plan.incumbent import (
     RATE,
     Asked,
@@ -58,7 +52,7 @@ from basecaller.settings import general, settings
 from basecaller.workers import divide
 
 OWN = ("plan=", "search.workers=", "search.preview=", "search.winner", "search.rounds=", "search.round_budget=",
-       "search.finalist", "search.contenders=", "search.headline", "search.batch_schedule=", "print_config=")  # fmt: skip
+       "search.finalist", "search.combined=", "search.headline", "search.batch_schedule=", "print_config=")  # fmt: skip
 """Keys that select what a search runs and do not affect its trials."""
 
 
@@ -310,48 +304,36 @@ class Search:
     # -- finalists and headline
 
     def run_finalists(self) -> Candidates:
-        """Trains the incumbent, the closest other choices and the untuned defaults for longer. If the search has contenders,
-        the best of them then train as long as the winner.
+        """Trains the incumbent, its variants and the untuned defaults like the winner, for a share of its length; then the
+        changes that helped, together and taken further.
 
         Returns:
-            The best finalist, and the untuned defaults.
+            The best of them, and the untuned defaults.
         """
         assert self.incumbent is not None
         options = self.options
         stands = [(asked, standing(open_study(self.url, asked.study))) for asked in self.latest.values()]
         candidates = finalist_candidates(
-            self.incumbent, stands, self.files, unswept(self.overrides), options.finalists, options.batch_schedule
+            self.incumbent, stands, self.files, self.axes, unswept(self.overrides), options.finalists, options.batch_schedule
         )
         if options.finalists < 2:
             return candidates
-        as_winner = [line for line in self._recipe() if line.startswith(("train.schedule=", "train.warmup=", "optimizer."))]
-        budget = longer(self.cfg, self.dataset, options.finalist_budget)
-        won = self._compare(FINALISTS, [*budget, *as_winner, f"stage.replicates={options.finalist_seeds}"], candidates)
+        own = [*self._recipe(), *shortened(self.cfg, self.dataset, options.finalist_share)]
+        own.append(f"stage.replicates={options.finalist_seeds}")
+        won = self._compare(FINALISTS, own, candidates)
         name = str(won.winner["stage.candidate"])
         if name != INCUMBENT:
-            longer_by = f"trains {options.finalist_budget} times as long"
-            self._note(won, f"{name} did not win in short trials, but is ahead of the incumbent when it {longer_by}")
-        return self.run_contenders(candidates, won) if contenders(options) > 1 else candidates.best(name)
-
-    def run_contenders(self, candidates: Candidates, finalists: StageFacts) -> Candidates:
-        """Trains the contenders (see `contender_candidates`) as long as the winner, at a seed that the headline does not use.
-
-        Returns:
-            The best contender, and the untuned defaults.
-        """
-        first = str(finalists.winner["stage.candidate"])
-        best = {} if finalists.value is None else {finalists.value: first}
-        for point in finalists.points:
-            if point.mean is not None:  # finalists with bit-equal losses are the same training
-                best.setdefault(point.mean, str(point.settings["stage.candidate"]))
-        ranked = [first, *(best[mean] for mean in sorted(best) if best[mean] != first)]
-        compared = contender_candidates(candidates, ranked, contenders(self.options))
-        own = [*self._recipe(), f"seed={int(self.cfg.seed) + 2000}", "stage.replicates=1"]
-        won = self._compare(CONTENDERS, own, compared)
-        name = str(won.winner["stage.candidate"])
-        if name != first:
-            self._note(won, f"{name} was not the best finalist, but is ahead of {first} when it trains as long as the winner")
-        return Candidates(candidates.settings | compared.settings, candidates.given).best(name)
+            self._note(won, f"{name} did not win in short trials, but is ahead of the incumbent when it trains longer")
+        means = {str(point.settings["stage.candidate"]): point.mean for point in won.points if point.mean is not None}
+        ranked = sorted(means, key=lambda other: (other != name, means[other]))
+        together = combined_candidates(candidates, ranked, self.axes, options.combined)
+        if len(together.settings) > 1:
+            won = self._compare(COMBINED, own, together)
+            best = str(won.winner["stage.candidate"])
+            if best != name:
+                self._note(won, f"{best} is ahead of {name} alone")
+            name = best
+        return Candidates(candidates.settings | together.settings, candidates.given).best(name)
 
     def _note(self, stage: StageFacts, note: str) -> None:
         """Prints a note on a stage, and stores it for the report."""

@@ -18,7 +18,7 @@ from basecaller.facts import to_json
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.storage import open_study
 from basecaller.scores import HeldOutReads, Homopolymers
-from basecaller.search_plan.finalists import Candidates, contender_candidates, finalist_candidates, leaves
+from basecaller.search_plan.finalists import Candidates, combined_candidates, finalist_candidates, leaves
 from basecaller.search_plan.incumbent import Asked, Incumbent, asking_again, neighbours
 from basecaller.search_plan.search import Search
 from basecaller.search_plan.stages import composed_settings, read_stage
@@ -73,7 +73,7 @@ def test_a_plan_with_an_unknown_stage_or_none_is_refused(folder):
         search("plan=[padding,nonesuch]")
     with pytest.raises(SettingError, match=r"plan: there is no stage paddin; did you mean padding\? Stages are batch_norm, "):
         search("plan=[paddin]")
-    for own in ("sweep", "finalists", "contenders", "headline"):
+    for own in ("sweep", "finalists", "combined", "headline"):
         with pytest.raises(SettingError, match=f"plan: there is no stage {own}; (?!.*{own})"):
             search(f"plan=[padding,{own}]")
     with pytest.raises(SettingError, match="plan: names no stage; give some"):
@@ -215,49 +215,60 @@ def test_the_gain_is_paired_by_seed_and_read():
 
 
 def test_the_incumbent_is_a_finalist_with_half_its_rate_and_with_a_larger_batch():
-    found = finalist_candidates(INCUMBENT, [], {}, [], 6, (32, 8, 1)).settings
+    found = finalist_candidates(INCUMBENT, [], {}, {}, [], 6, (32, 8, 1)).settings
     assert list(found) == ["incumbent", "batches_32_8_1", "rate_halved", "batch_times_4", "defaults"]
     assert found["rate_halved"] == found["incumbent"] | {"optimizer.lr": 0.002}
     batch = 4 * found["incumbent"]["data.batch_size"]
     assert found["batch_times_4"] == found["incumbent"] | {"data.batch_size": batch, "optimizer.lr": 0.008}
 
 
-def test_contenders_combine_the_larger_batch_with_the_nearest_other_change():
-    base = {"data.batch_size": 1, "optimizer.lr": 0.004, "model.stacks": 3, "train.batch_schedule": None}
+def test_changes_that_helped_are_combined_and_taken_further():
+    base = {"data.batch_size": 1, "optimizer.lr": 0.004, "model.stacks": 3, "padding": "on", "train.batch_schedule": None}
     finalists = Candidates({
         "incumbent": base,
         "rate_halved": base | {"optimizer.lr": 0.002},
         "batch_times_4": base | {"data.batch_size": 4, "optimizer.lr": 0.008},
         "stacks_6": base | {"model.stacks": 6, "optimizer.lr": 0.002},
+        "padding_off": base | {"padding": "off"},
         "batches_32_8_1": base | {"train.batch_schedule": [32, 8, 1]},
         "defaults": base | {"data.batch_size": 8},
     }, ("seed=3",))  # fmt: skip
     both = base | {"data.batch_size": 4, "model.stacks": 6, "optimizer.lr": 0.004}
 
-    ranked = ["incumbent", "stacks_6", "batch_times_4", "rate_halved", "defaults"]
-    found = contender_candidates(finalists, ranked, 4)
-    assert found.given == finalists.given
-    assert list(found.settings) == ["incumbent", "batch_times_4", "batch_times_4_and_stacks_6", "stacks_6"]
-    assert found.settings["batch_times_4_and_stacks_6"] == both
+    def combined(*ranked: str, count: int = 9) -> dict[str, dict]:
+        found = combined_candidates(finalists, list(ranked), {"model.stacks": [3, 6, 9]}, count)
+        assert found.given == finalists.given
+        assert found.settings.pop(ranked[0]) == finalists.settings[ranked[0]]
+        return found.settings
 
-    won_by_a_change = contender_candidates(finalists, ["stacks_6", "incumbent", "batch_times_4", "defaults"], 9).settings
-    assert list(won_by_a_change) == ["stacks_6", "batch_times_4", "stacks_6_and_batch_times_4", "incumbent"]
-    assert won_by_a_change["stacks_6_and_batch_times_4"] == both
-    batches = contender_candidates(finalists, ["incumbent", "batches_32_8_1", "batch_times_4"], 9).settings
-    assert list(batches) == ["incumbent", "batch_times_4", "batches_32_8_1"]  # one batch or the other
-    assert list(contender_candidates(finalists, ["defaults", "incumbent"], 3).settings) == ["defaults", "incumbent"]
+    assert combined("stacks_6", "batch_times_4", "defaults", "incumbent", "rate_halved") == {
+        "stacks_6_and_batch_times_4": both,
+        "stacks_6_twice": base | {"model.stacks": 9, "optimizer.lr": 0.001},
+    }
+    assert list(combined("stacks_6", "batch_times_4", "padding_off", "incumbent")) == [
+        "stacks_6_and_batch_times_4", "stacks_6_twice", "stacks_6_and_batch_times_4_and_padding_off",
+    ]  # fmt: skip
+    assert list(combined("stacks_6", "batch_times_4", "incumbent", count=1)) == ["stacks_6_and_batch_times_4"]
+    larger = base | {"data.batch_size": 16, "optimizer.lr": 0.016}
+    assert combined("batch_times_4", "batches_32_8_1", "incumbent") == {"batch_times_4_twice": larger}  # one or the other
+    assert combined("rate_halved", "incumbent") == {"rate_halved_twice": base | {"optimizer.lr": 0.001}}
+    halved = base | {"model.stacks": 6, "optimizer.lr": 0.001}
+    assert combined("stacks_6", "rate_halved", "incumbent")["stacks_6_and_rate_halved"] == halved
+    assert combined("padding_off", "incumbent", "stacks_6") == {}  # no step along an axis
+    assert combined("incumbent", "batch_times_4", "stacks_6") == {}
+    assert combined("defaults", "incumbent", "batch_times_4") == {}
 
 
 def test_a_search_asks_again_compares_finalists_and_repeats_nothing(tmp_path: Path, run: Command):
     command = [*TINY, "padding=off", "data.reads=120", "train.chunks=20", "plan=[batch_norm,lr_adam]", "search.workers=1",
-               "stage.extend=0", "search.finalist_budget=2", "search.round_budget=2", "search.rounds=2",
-               "search.finalists=6", "search.contenders=2", "search.headline_seeds=2"]  # fmt: skip
+               "stage.extend=0", "search.finalist_share=0.5", "search.round_budget=2", "search.rounds=2",
+               "search.finalists=6", "search.combined=2", "search.headline_seeds=2"]  # fmt: skip
     shown = run("search", *command).stdout
     where = tmp_path / "outputs/tiny"
     facts = json.loads((where / "report.json").read_text())
     names = [stage["name"] for stage in facts["stages"]]
     assert names[:2] == ["batch_norm", "lr_adam"]
-    assert names[-3:] == ["finalists", "contenders", "headline"]
+    assert [name for name in names if name != "combined"][-2:] == ["finalists", "headline"]
     assert {"batch_norm.2", "lr_adam.2"} <= set(names)
     assert "asked again: " in shown
     stages = {stage["name"]: stage for stage in facts["stages"]}
@@ -266,11 +277,13 @@ def test_a_search_asks_again_compares_finalists_and_repeats_nothing(tmp_path: Pa
         assert bool(stage["again"]) == (name.count(".") == 1)
     finalists = {point["settings"]["stage.candidate"] for point in stages["finalists"]["points"]}
     assert {"incumbent", "defaults"} <= finalists
-    best = {point["settings"]["stage.candidate"]: point["mean"] for point in stages["contenders"]["points"]}
-    assert len(best) == 2
-    assert set(best) <= finalists
-    assert stages["contenders"]["winner"]["stage.candidate"] == min(best, key=best.get)
-    assert {t["seed"] for t in stages["contenders"]["trials"]} == {2001}
+    best = {point["settings"]["stage.candidate"]: point["mean"] for point in stages["finalists"]["points"]}
+    first = stages["finalists"]["winner"]["stage.candidate"]
+    assert first == min(best, key=best.get)
+    if "combined" in stages:  # a change helped
+        again = {point["settings"]["stage.candidate"]: point["mean"] for point in stages["combined"]["points"]}
+        assert again.pop(first) == best[first]
+        assert 1 <= len(again) <= 2
     headline = stages["headline"]
     assert {t["seed"] for t in headline["trials"]} == {1001, 1002}
     assert len({t["updates"] for t in headline["trials"] if "winner" in t["point"]}) == 1  # alike at every seed
