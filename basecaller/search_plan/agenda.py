@@ -232,8 +232,8 @@ class Agenda:
         final = OmegaConf.merge(search.cfg.train, search.cfg.search.winner.get("train", {}))
         short = shortened(search.cfg, search.dataset, options.finalist_share)
         cost = estimate(search, self._best, OmegaConf.merge({"train": final}, OmegaConf.from_dotlist(short)).train)
-        for stage, count in enumerate([options.finalists, options.combined]):
-            for rung in range(options.finalist_seeds if options.finalists > 1 and here <= stage else 0):
+        for place, count in enumerate([options.finalists, options.combined]):
+            for rung in range(options.finalist_seeds if options.finalists > 1 and here <= place else 0):
                 yield Planned(rung_size(count, rung), cost)
         if here < len(order):
             yield Planned(2 * options.headline_seeds, fmean([estimate(search, self._best, final), estimate(search, {}, final)]))

@@ -146,9 +146,7 @@ def finalist_candidates(
     return Candidates(found | {DEFAULTS: defaults}, tuple(given))
 
 
-def combined_candidates(
-    finalists: Candidates, ranked: list[str], axes: Mapping[str, list[Any]], count: int
-) -> Candidates:
+def combined_candidates(finalists: Candidates, ranked: list[str], axes: Mapping[str, list[Any]], count: int) -> Candidates:
     """The best finalist, the changes that helped together, and its own change taken a step further.
 
     Args:

@@ -68,7 +68,8 @@ def preview(search: Search, console: Console) -> None:
     cost = estimate(search, {}, final)
     if int(cfg.finalists) > 1:
         count = int(cfg.finalists) + int(cfg.combined)
-        words = f"up to {count} finalists at {_many(cfg.finalist_seeds, 'seed')}, {cfg.finalist_share} of the winner's training each"
+        each = f"{float(cfg.finalist_share):.0%} of the winner's training each"
+        words = f"up to {count} finalists at {_many(cfg.finalist_seeds, 'seed')}, {each}"
         parts[words] = count * int(cfg.finalist_seeds) * float(cfg.finalist_share) * cost
     seeds = int(cfg.headline_seeds)
     parts[f"headline: the winner and the defaults, {_many(seeds, 'seed')} each"] = 2 * seeds * cost

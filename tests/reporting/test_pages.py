@@ -67,7 +67,7 @@ def contrast(a: str, b: str) -> float:
 
 @pytest.mark.slow
 def test_the_page_suits_phones_paper_and_screen_readers(folder):
-    search("search.finalists=3", "search.finalist_budget=2").run()
+    search("search.finalists=3", "search.finalist_share=0.5").run()
     facts, html, markdown = report(folder)
     page = Page(html)
     assert page.all("html") == [{"lang": "en"}]

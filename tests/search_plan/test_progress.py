@@ -75,7 +75,7 @@ def test_a_line_shows_the_progress_of_a_search(state, words):
 
 
 COMMAND = [*TINY, "plan=[padding,lr_adam]", "model.batch_norm=true", "search.workers=1", "stage.extend=0", "search.rounds=2",
-           "search.round_budget=2", "search.finalists=3", "search.finalist_budget=2"]  # fmt: skip
+           "search.round_budget=2", "search.finalists=3", "search.finalist_share=0.5"]  # fmt: skip
 
 
 @pytest.mark.slow
