@@ -131,7 +131,7 @@ def finalist_candidates(
             value, distance = larger, -1.0  # before all rivals
         elif conclusion.kind != "clear" and conclusion.rival is not None and stand.choices[conclusion.rival] != now:
             value = stand.choices[conclusion.rival]
-            distance = conclusion.margin / conclusion.error if conclusion.error else 0.0
+            distance = conclusion.margin / conclusion.error if conclusion.error > 0 else conclusion.margin  # one seed: no error
         else:
             continue
         settings = found[INCUMBENT] | {choice: value}

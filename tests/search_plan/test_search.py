@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,10 @@ from rich.console import Console
 from basecaller.config import compose_config
 from basecaller.errors import SettingError
 from basecaller.facts import to_json
+from basecaller.hpo.best import Standing, setting_of
+from basecaller.hpo.designs import EVERY
 from basecaller.hpo.grid import as_text, parse_overrides
+from basecaller.hpo.records import TrialRecord
 from basecaller.hpo.storage import open_study
 from basecaller.scores import HeldOutReads, Homopolymers
 from basecaller.search_plan.finalists import Candidates, combined_candidates, finalist_candidates, leaves
@@ -220,6 +224,44 @@ def test_the_incumbent_is_a_finalist_with_half_its_rate_and_with_a_larger_batch(
     assert found["rate_halved"] == found["incumbent"] | {"optimizer.lr": 0.002}
     batch = 4 * found["incumbent"]["data.batch_size"]
     assert found["batch_times_4"] == found["incumbent"] | {"data.batch_size": batch, "optimizer.lr": 0.008}
+
+
+def asked(stage: str, choice: str, losses: dict[Any, dict[float, float]], simple_first: bool = True) -> tuple[Asked, Standing]:
+    """A question about a choice with some losses by learning rate, at one seed."""
+    points = {f"{value}/{rate}": (value, rate, loss) for value, of in losses.items() for rate, loss in of.items()}
+    trials = {
+        (point, 1): TrialRecord(0, 0, "complete", loss, {choice: value}, None, config={"optimizer": {"lr": rate}})
+        for point, (value, rate, loss) in points.items()
+    }
+    settings = {point: {choice: value} for point, (value, _, _) in points.items()}
+    stand = Standing(list(points), [1], EVERY, trials, {}, choice, list(losses) if simple_first else None, settings)
+    won = stand.winner
+    assert won is not None
+    answer = {choice: won.params[choice], "optimizer.lr": setting_of(won, "optimizer.lr")}
+    return Asked(stage, 1, 1, "", stage, {}, answer, False), stand
+
+
+def test_the_next_larger_networks_are_finalists_before_rivals():
+    stages = ("batch_norm", "dilation", "stacks")
+    files = {name: read_stage(name, []) for name in stages}
+    stands = [
+        asked("batch_norm", "model.batch_norm", {True: {0.004: 1.0}, False: {0.004: 1.01}}, simple_first=False),
+        asked("dilation", "model.max_dilation", {32: {0.004: 1.0, 0.002: 1.1}, 64: {0.004: 1.2, 0.001: 1.1}}),
+        asked("stacks", "model.stacks", {3: {0.004: 1.0}, 6: {0.004: 2.0}}),
+    ]
+    axes = {"model.max_dilation": [16, 32, 64, 128], "model.stacks": [3, 6, 9]}
+
+    def found(count: int) -> dict[str, dict[str, Any]]:
+        return finalist_candidates(INCUMBENT, stands, files, axes, [], count).settings
+
+    best = found(9)["incumbent"]
+    assert found(9)["max_dilation_64"] == best | {"model.max_dilation": 64, "optimizer.lr": 0.001}  # the rate it was best at
+    assert found(9)["stacks_6"] == best | {"model.stacks": 6}  # although it loses clearly in trials
+    assert found(9)["batch_norm_off"] == best | {"model.batch_norm": False}
+    assert "batch_norm_off" not in found(6)
+    assert {"max_dilation_64", "stacks_6"} < found(6).keys()
+    at_the_edge = finalist_candidates(INCUMBENT, stands, files, {"model.stacks": [1, 3]}, [], 9).settings
+    assert at_the_edge["stacks_9"] == best | {"model.stacks": 9}  # beyond the grid
 
 
 def test_changes_that_helped_are_combined_and_taken_further():
