@@ -25,8 +25,9 @@ from basecaller.hpo.best import Winner, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.records import store_study, trials_of
 from basecaller.hpo.storage import open_study, stages_of
-from basecaller.reporting.contents import FINISHED, RUNNING, STOPPED, ReportFacts, StageFacts, WinnerFacts
+from basecaller.reporting.contents import FINISHED, RUNNING, STOPPED, ReportFacts, WinnerFacts
 from basecaller.reporting.facts import stage_facts
+from basecaller.reporting.stage_contents import StageFacts
 from basecaller.reporting.terminal import print_report, print_stage
 from basecaller.reporting.writing import write_report
 from basecaller.runs.findings import data_findings
