@@ -25,7 +25,7 @@ from sqlalchemy.exc import (
 )
 
 from basecaller.errors import StorageError
-from basecaller.hpo.optuna_private import DatabaseStorage
+from basecaller.hpo.optuna_database import DatabaseStorage
 from basecaller.hpo.urls import reason, scrubbed, without_password
 
 log = logging.getLogger(__name__)
