@@ -32,7 +32,6 @@ from basecaller.reporting.terminal import print_report, print_stage
 from basecaller.reporting.writing import write_report
 from basecaller.runs.findings import data_findings
 from basecaller.runs.task import TASK
-from basecaller.search_plan.agenda import CONTENDERS, FINALISTS, HEADLINE
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.checks import check_network, check_order, check_plan, check_winner
 from basecaller.search_plan.finalists import (
@@ -53,7 +52,7 @@ from basecaller.search_plan.incumbent import (
     study_stage,
 )
 from basecaller.search_plan.progress import Progress
-from basecaller.search_plan.stages import flat_overrides, read_stage, run_sweep, unswept
+from basecaller.search_plan.stages import CONTENDERS, FINALISTS, HEADLINE, flat_overrides, read_stage, run_sweep, unswept
 from basecaller.search_plan.winner import write_winner
 from basecaller.settings import general, settings
 from basecaller.workers import divide
