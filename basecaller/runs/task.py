@@ -18,7 +18,8 @@ from basecaller.data.batches import check_padding
 from basecaller.data.sources import prepare
 from basecaller.entry import as_message
 from basecaller.errors import SettingError
-from basecaller.hpo.task import Place, Task, register_best
+from basecaller.hpo.resolver import register_best
+from basecaller.hpo.task import Place, Task
 from basecaller.networks.named import kind_of
 from basecaller.printing import print_config
 from basecaller.runs.findings import warn_once
