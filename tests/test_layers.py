@@ -19,8 +19,8 @@ LAYERS: tuple[set[str], ...] = (
     {"errors", "files", "facts", "places", "resolving", "checking", "workers", "scores", "provenance", "source_code"},
     {"geometry", "data", "decode", "metrics", "tower", "network", "networks", "loggers"},
     {"hpo", "training", "native"},
-    {"schema", "settings", "messages", "printing"},
-    {"config", "entry", "runs", "calling", "reporting"},
+    {"schema", "settings", "messages", "printing", "config", "entry"},
+    {"runs", "calling", "reporting"},
     {"search_plan"},
     {"cli", "commandline", "api", "train", "search", "report", "prepare", "basecall", "evaluate", "export", "__main__"},
 )
