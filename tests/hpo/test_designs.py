@@ -8,10 +8,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from basecaller.errors import DivergedError
 from basecaller.hpo.best import setting_of, standing, winner_of
 from basecaller.hpo.records import store_study, trials_of
 from basecaller.hpo.storage import current_study
 from basecaller.reporting.facts import stage_facts
+from basecaller.runs import trial as life
 from tests.helpers.sweeping import PLACE, RATES, URL, sweep
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -19,6 +21,18 @@ pytestmark = pytest.mark.usefixtures("folder")
 
 def runs(study: optuna.Study) -> list[tuple[str, int]]:
     return [(t.point, t.seed) for t in trials_of(study, TrialState.COMPLETE)]
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, *trainings: int) -> None:
+    """Interrupts trainings by their number, counted from 0 over all sweeps."""
+    real, count = life.train, itertools.count()
+
+    def train(*arguments):
+        if next(count) in trainings:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(life, "train", train)
 
 
 FOUR = ("stage=lr_adam", "padding=on", "model.batch_norm=true", "stage.extend=0", "train.validations=1")
@@ -49,19 +63,9 @@ def test_more_replicates_add_seeds_to_existing_ones():
 @pytest.mark.slow
 def test_a_sweep_killed_between_seeds_continues_with_the_promoted_points(monkeypatch):
     whole = runs(sweep(*FOUR, "search.replicates=3", "experiment=whole"))
-    from basecaller.runs import trial as life
-
-    real, count = life.train, itertools.count()
-
-    def train(*arguments):
-        if next(count) == 5:
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    monkeypatch.setattr(life, "train", train)
+    interrupt(monkeypatch, 5)
     with pytest.raises(KeyboardInterrupt):
         sweep(*FOUR, "search.replicates=3")
-    monkeypatch.setattr(life, "train", real)
     assert sorted(runs(sweep(*FOUR, "search.replicates=3"))) == sorted(whole)
 
 
@@ -74,9 +78,6 @@ def test_seeds_swept_by_the_user_replicate_every_point():
 
 @pytest.mark.slow
 def test_a_point_that_diverges_at_a_later_seed_is_out(monkeypatch):
-    from basecaller.errors import DivergedError
-    from basecaller.runs import trial as life
-
     real = life.train
 
     def train(job, *rest):
@@ -122,16 +123,7 @@ def test_a_stage_with_rates_runs_them_downward_and_then_the_best_of_every_choice
 @pytest.mark.slow
 def test_killed_rounds_end_like_others(monkeypatch):
     whole = runs(sweep(*SIZES, "search.replicates=2", "experiment=whole"))
-    from basecaller.runs import trial as life
-
-    real, count = life.train, itertools.count()
-
-    def train(*arguments):
-        if next(count) in (4, 9):
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    monkeypatch.setattr(life, "train", train)
+    interrupt(monkeypatch, 4, 9)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             sweep(*SIZES, "search.replicates=2")
