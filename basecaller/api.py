@@ -33,8 +33,9 @@ from basecaller.facts import to_json
 from basecaller.hpo.best import standing
 from basecaller.hpo.storage import open_storage, open_study
 from basecaller.messages import is_users, readable
-from basecaller.reporting.contents import ReportFacts, StageFacts
+from basecaller.reporting.contents import ReportFacts
 from basecaller.reporting.facts import stage_facts
+from basecaller.reporting.stage_contents import StageFacts
 from basecaller.runs.job import resolve_job
 from basecaller.runs.training import train
 from basecaller.schema import NO_STAGE

@@ -17,7 +17,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from basecaller.hpo.urls import without_password
 from basecaller.messages import is_users, readable
 from basecaller.places import conf_dir
-from basecaller.runs.job import resolved_for_folder
 from basecaller.schema import SECTIONS
 from basecaller.settings import general
 
@@ -30,21 +29,15 @@ def scaled_rate(base: float, factor: float, batch: int = 1, base_batch: int = 1)
     return float(f"{base * factor * math.sqrt(batch / base_batch):.6g}")
 
 
-def _run_id(*, _root_: DictConfig) -> str:
-    """The resolver `${run_id:}`: the identity of a training, and the name of its folder. Hydra's job reuses the job resolved
-    here."""
-    return resolved_for_folder(_root_).run_id
-
-
 def _line_end() -> str:
     """The resolver `${line_end:}`: clears the rest of a terminal's line, which may show the progress of a search."""
     return "\x1b[K" if sys.stderr.isatty() else ""
 
 
 def register_resolvers() -> None:
-    """Registers the resolvers with OmegaConf; may be called repeatedly."""
+    """Registers the resolvers with OmegaConf; may be called repeatedly. `runs/job.py` registers `${run_id:}`, and
+    `hpo/resolver.py` registers `${best:...}`."""
     OmegaConf.register_resolver("rate", scaled_rate, replace=True)
-    OmegaConf.register_resolver("run_id", _run_id, replace=True)
     OmegaConf.register_resolver("line_end", _line_end, replace=True)
 
 

@@ -12,11 +12,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from basecaller.data import Dataset, simulator
 from basecaller.data.sources import prepare
 from basecaller.hpo.storage import open_storage
 from tests.helpers.postgres import AbsentError, Server, temporary_server
+
+# examples are the same in every run, and take as long as a busy machine needs
+settings.register_profile("basecaller", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+settings.load_profile("basecaller")
 
 SIMULATED = simulator.Settings(
     reads=80, min_bases=20, max_bases=60, genome_bases=100_000, simulator_seed=3, validation=0.2, test=0.2

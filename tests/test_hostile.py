@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from basecaller.data import Dataset, bonito, pod5, tensors
@@ -23,7 +23,7 @@ from basecaller.training import checkpoint
 from tests.helpers import reads as files
 from tests.helpers.importing import SETTINGS
 
-EXAMPLES = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=25)
 
 DAMAGE = st.one_of(
     st.tuples(st.just("cut"), st.floats(0, 1), st.just(0)),

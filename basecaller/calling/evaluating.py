@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from basecaller.calling.caller import Call, decode
+from basecaller.calling.counts import Counts
 from basecaller.calling.quality import UNCALIBRATED, Calibration, raw_quality
-from basecaller.calling.tables import Counts
 from basecaller.data.dataset import ALPHABET, Dataset
 from basecaller.decode import Decoder
 from basecaller.errors import DataError

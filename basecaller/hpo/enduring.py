@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -22,10 +23,11 @@ from sqlalchemy.exc import (
     InterfaceError,
     OperationalError,
     ProgrammingError,
+    SQLAlchemyError,
 )
 
 from basecaller.errors import StorageError
-from basecaller.hpo.optuna_private import DatabaseStorage
+from basecaller.hpo.optuna_database import DatabaseStorage
 from basecaller.hpo.urls import reason, scrubbed, without_password
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,15 @@ WAIT = 300.0
 """Seconds that a call waits for an unreachable server; the environment variable BASECALLER_STORAGE_WAIT overrides it."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
+
+CREATION_ATTEMPTS = 8
+"""Number of attempts to open an empty database while other processes make its tables."""
+
+BEATS = 10
+"""Number of heartbeats of a trial in the time that its process waits for an unreachable server."""
+
+SQLITE_TIMEOUT = 120.0
+"""Seconds that one process waits for another's write to an SQLite file."""
 
 
 def wait_limit() -> float:
@@ -145,3 +156,38 @@ class EnduringStorage(DatabaseStorage):
 for _name in (*vars(BaseStorage), "stale_trials", "set_study_attributes", "add_trials", "write_trial", "end_trial"):
     if not _name.startswith("_") and callable(getattr(DatabaseStorage, _name, None)):
         setattr(EnduringStorage, _name, _enduring(getattr(DatabaseStorage, _name)))
+
+
+def connect(url: str) -> EnduringStorage:
+    """The storage of a database, with its tables.
+
+    Args:
+        url: a URL of SQLAlchemy, such as `sqlite:///FILE`.
+    Raises:
+        RuntimeError: SQLAlchemy cannot open it; its error is the cause.
+        OSError, ImportError, ValueError: its driver is missing, or the URL is wrong.
+    """
+    if url.startswith("sqlite:"):
+        kwargs: dict[str, Any] = {"engine_kwargs": {"connect_args": {"timeout": SQLITE_TIMEOUT}}}
+    else:  # a live process that waits for the server must not be taken for dead when the server is back
+        kwargs = {"engine_kwargs": {"pool_pre_ping": True}, "heartbeat_interval": max(1, round(wait_limit() / BEATS)),
+                  "grace_period": max(2, round(2 * wait_limit()))}  # fmt: skip
+    try:
+        return EnduringStorage(_connected(url, kwargs), url)
+    except SQLAlchemyError as error:
+        raise RuntimeError(str(error)) from error
+
+
+def _connected(url: str, kwargs: dict[str, Any]) -> optuna.storages.RDBStorage:
+    """Optuna's storage. Several processes may find a database empty at once; all but the first to make its tables try again."""
+    for attempt in range(CREATION_ATTEMPTS):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return optuna.storages.RDBStorage(url, **kwargs)
+        except SQLAlchemyError as error:
+            raced = "already exists" in str(error) or "UniqueViolation" in str(error) or "UNIQUE constraint" in str(error)
+            if not raced or attempt + 1 == CREATION_ATTEMPTS:
+                raise
+            time.sleep(0.2 * (attempt + 1))
+    raise AssertionError

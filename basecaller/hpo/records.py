@@ -12,12 +12,20 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 import optuna
 
 from basecaller.hpo.designs import Design, Entry
 from basecaller.hpo.identity import digest
+from basecaller.hpo.optuna_private import (
+    Attributes,
+    set_study_attributes,
+    storage_of,
+    study_attributes,
+    trial_id,
+    write_trial,
+)
 
 FORMAT = 2
 """Version of the record format; it changes when other versions cannot continue with the stored records."""
@@ -27,13 +35,6 @@ USER_FORMAT = 1
 
 OWN = "basecaller:"
 """Prefix of the system attributes' names: Optuna and its dashboard keep their own in the same place."""
-
-
-class Attributes(NamedTuple):
-    """Attributes of a study or a trial: those that optuna-dashboard shows (user), and the others (system)."""
-
-    user: Mapping[str, Any] = {}
-    system: Mapping[str, Any] = {}
 
 
 class Outcome(StrEnum):
@@ -148,9 +149,6 @@ _STUDY_READ = frozenset(("question", "skipped", "note"))
 
 
 def _stored(study: optuna.Study) -> dict[str, Any]:
-    # here and below: imports SQLAlchemy, which starts slowly and which `report` does not need at its start
-    from basecaller.hpo.optuna_private import study_attributes
-
     user, system = study_attributes(study)
     own = {key.removeprefix(OWN): value for key, value in system.items() if key.startswith(OWN)}
     return {name: value for name, value in {**user, **own}.items() if name in _STUDY}
@@ -181,14 +179,12 @@ def store_study(study: optuna.Study, **fields: Any) -> None:
     """
     if unknown := fields.keys() - _STUDY:
         raise TypeError(f"a study keeps no {', '.join(sorted(unknown))}")
-    from basecaller.hpo import optuna_private  # as above
-
     plain = {name: dataclasses.asdict(v) if isinstance(v, Design | Concluded) else v for name, v in fields.items()}
     before = vars(StudyRecord()) | _stored(study)
     changed = {name: value for name, value in plain.items() if not _same(value, before[name])}
     user = {name: value for name, value in changed.items() if name in _STUDY_READ}
     system = {OWN + name: value for name, value in changed.items() if name not in _STUDY_READ}
-    optuna_private.set_study_attributes(study, Attributes(user, system))
+    set_study_attributes(study, Attributes(user, system))
 
 
 def _same(value: Any, stored: Any) -> bool:
@@ -245,8 +241,6 @@ class TrialRecord:
     @classmethod
     def of(cls, trial: optuna.trial.FrozenTrial) -> TrialRecord:
         """A trial's record. Its lists and dicts belong to the storage and must not be changed."""
-        from basecaller.hpo.optuna_private import trial_id  # as above
-
         parts = [part for key, part in trial.system_attrs.items() if key.startswith(OWN)]
         told = {_NAMES.get(key, key): value for part in (trial.user_attrs, *parts) for key, value in part.items()}
         stored = {name: value for name, value in told.items() if name in _TRIAL}
@@ -306,8 +300,6 @@ def trials_of(study: optuna.Study, *states: optuna.trial.TrialState) -> list[Tri
 
 def read_trial(study: optuna.Study, trial_id: int) -> TrialRecord:
     """The record of one trial, without reading the others."""
-    from basecaller.hpo.optuna_private import storage_of  # as above
-
     return TrialRecord.of(storage_of(study).get_trial(trial_id))
 
 
@@ -317,8 +309,6 @@ def store_trial(study: optuna.Study, trial_id: int, **fields: Any) -> None:
     Raises:
         optuna.exceptions.UpdateFinishedTrialError: the trial has ended.
     """
-    from basecaller.hpo.optuna_private import write_trial  # as above
-
     write_trial(study, trial_id, trial_attributes(fields), {})
 
 

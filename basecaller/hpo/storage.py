@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from functools import lru_cache
 from typing import Any
@@ -13,15 +12,6 @@ from optuna.storages.journal import JournalFileBackend
 from basecaller.errors import StorageError
 from basecaller.hpo.records import FORMAT, USER_FORMAT, adopt, asked_at, format_of, store_study
 from basecaller.hpo.urls import file_of, parsed, reason, scrubbed, without_password
-
-CREATION_ATTEMPTS = 8
-"""Number of attempts to open an empty database while other processes make its tables."""
-
-BEATS = 10
-"""Number of heartbeats of a trial in the time that its process waits for an unreachable server."""
-
-SQLITE_TIMEOUT = 120.0
-"""Seconds that one process waits for another's write to an SQLite file."""
 
 
 @lru_cache
@@ -34,9 +24,6 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
     Raises:
         StorageError: it cannot be opened.
     """
-    # here and below: SQLAlchemy starts slowly, and neither --help nor error messages need it
-    from sqlalchemy.exc import SQLAlchemyError
-
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     shown, file = without_password(url), file_of(url)
     scheme = url.partition(":")[0]
@@ -53,36 +40,15 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
             url = f"{scheme}:///{file}{url[url.index('?') :] if '?' in url else ''}"
         if scheme == "journal":
             return optuna.storages.JournalStorage(JournalFileBackend(str(file)))
-        from basecaller.hpo.enduring import EnduringStorage, wait_limit  # imports SQLAlchemy
+        # here: imports SQLAlchemy, which starts slowly and which neither --help nor error messages need
+        from basecaller.hpo.enduring import connect
 
-        if scheme == "sqlite":
-            kwargs: dict[str, Any] = {"engine_kwargs": {"connect_args": {"timeout": SQLITE_TIMEOUT}}}
-        else:  # a live process that waits for the server must not be taken for dead when the server is back
-            kwargs = {"engine_kwargs": {"pool_pre_ping": True}, "heartbeat_interval": max(1, round(wait_limit() / BEATS)),
-                      "grace_period": max(2, round(2 * wait_limit()))}  # fmt: skip
-        return EnduringStorage(_connect(url, kwargs), url)
-    except (SQLAlchemyError, OSError, ImportError, ValueError, RuntimeError) as error:
+        return connect(url)
+    except (OSError, ImportError, ValueError, RuntimeError) as error:
         raise StorageError(
             f"storage={shown}: cannot be opened ({scrubbed(reason(error), url)}); give a URL "
             "such as sqlite:///outputs/optuna.db, or postgresql+psycopg://me@server/basecaller (extra postgres)"
         ) from None
-
-
-def _connect(url: str, kwargs: dict[str, Any]) -> optuna.storages.RDBStorage:
-    """Optuna's storage. Several processes may find a database empty at once; all but the first to make its tables try again."""
-    from sqlalchemy.exc import SQLAlchemyError  # as above
-
-    for attempt in range(CREATION_ATTEMPTS):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                return optuna.storages.RDBStorage(url, **kwargs)
-        except SQLAlchemyError as error:
-            raced = "already exists" in str(error) or "UniqueViolation" in str(error) or "UNIQUE constraint" in str(error)
-            if not raced or attempt + 1 == CREATION_ATTEMPTS:
-                raise
-            time.sleep(0.2 * (attempt + 1))
-    raise AssertionError
 
 
 def made_study(url: str, name: str, pruner: Any = None) -> optuna.Study:

@@ -19,7 +19,8 @@ from omegaconf import MISSING, DictConfig
 from basecaller.checking import typed
 from basecaller.errors import SettingError
 from basecaller.hpo.composing import OnceComposed
-from basecaller.hpo.task import Task, register_best
+from basecaller.hpo.resolver import register_best
+from basecaller.hpo.task import Task
 
 
 @dataclass

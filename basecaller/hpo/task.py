@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from basecaller.resolving import resolve
 
@@ -157,15 +157,3 @@ class Task(ABC):
 
     def ended(self, study: optuna.Study) -> None:  # noqa: B027 (nothing to do by default)
         """Called in the sweeper's process with the study of an ended sweep, with or without a winner."""
-
-
-def register_best(task: Task) -> None:
-    """Registers the resolver `${best:stage,key}` with OmegaConf, see `best.best`. The sweeper resolves a stage's uses of it
-    once; jobs get the values as ordinary overrides."""
-
-    def resolver(stages: str, key: str, *, _root_: DictConfig) -> Any:
-        from basecaller.hpo.best import best  # here: imports Optuna, which starts slowly and is needed only for winners
-
-        return best(task, stages, key, _root_)
-
-    OmegaConf.register_resolver("best", resolver, replace=True)

@@ -13,9 +13,9 @@ from filelock import Timeout
 from optuna.trial import TrialState
 
 from basecaller.files import remove_lock
-from basecaller.hpo.optuna_private import end_trial, heartbeat, storage_of, trial_id_of, write_trial
+from basecaller.hpo.optuna_private import Attributes, end_trial, heartbeat, storage_of, trial_id_of, write_trial
 from basecaller.hpo.queue import CLAIM_TIMEOUT, place, trial_lock
-from basecaller.hpo.records import Attributes, Outcome, read_trial, trial_attributes
+from basecaller.hpo.records import Outcome, read_trial, trial_attributes
 from basecaller.hpo.storage import made_study
 
 REPORTS_EVERY = 1.0

@@ -65,12 +65,11 @@ def _hidden(text: str) -> str:
 
 def parsed(text: str) -> URL | None:
     """A parsed URL; None if it cannot be parsed, or if parts of its password would be mistaken for other parts."""
-    from sqlalchemy import make_url  # here: starts slowly, and every command imports this module
-    from sqlalchemy.exc import ArgumentError
+    import sqlalchemy  # here: starts slowly, and every command imports this module
 
     try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
+        url = sqlalchemy.make_url(text)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
         return None
     misread = url.password is not None and any("@" in part for part in (url.host, url.database) if part)
     return None if misread else url

@@ -24,9 +24,10 @@ from basecaller.hpo.ranking import mean_of
 from basecaller.hpo.records import StudyRecord, store_study
 from basecaller.hpo.storage import name_objective
 from basecaller.hpo.verdicts import seeds, short, shown
-from basecaller.reporting.contents import ChoiceFacts, PointFacts, ReportFacts, StageFacts
+from basecaller.reporting.contents import ReportFacts
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.formats import COLOURS, LOSS, with_error
+from basecaller.reporting.stage_contents import ChoiceFacts, PointFacts, StageFacts
 from basecaller.runs.identity import IGNORED
 from basecaller.schema import OBJECTIVE
 

@@ -24,21 +24,17 @@ from basecaller.reporting.contents import (
     FINISHED,
     RUNNING,
     STOPPED,
-    ChoiceFacts,
     OptimizerFacts,
-    PointFacts,
     Provenance,
     ReportFacts,
     ReusedTrial,
-    StageFacts,
-    TrialFacts,
-    VerdictFacts,
     WinnerFacts,
 )
 from basecaller.reporting.contests import contest_of, optimizers
 from basecaller.reporting.convergence import convergence, per_cost, reached, same_loss
 from basecaller.reporting.guessing import guessing
 from basecaller.reporting.published import against_published
+from basecaller.reporting.stage_contents import ChoiceFacts, PointFacts, StageFacts, TrialFacts, VerdictFacts
 from basecaller.runs.summary import summary_of
 from basecaller.schema import NO_STAGE, OBJECTIVE
 

@@ -22,9 +22,9 @@ from matplotlib.patches import Rectangle
 
 from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.verdicts import short
-from basecaller.reporting.contents import ChoiceFacts, PointFacts, StageFacts
 from basecaller.reporting.contests import asked
 from basecaller.reporting.formats import COLOURS, LOSS, interval
+from basecaller.reporting.stage_contents import ChoiceFacts, PointFacts, StageFacts
 
 STYLE: Any = {
     "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "path",

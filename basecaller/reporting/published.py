@@ -9,8 +9,8 @@ from typing import Any
 
 from basecaller.hpo.best import Standing
 from basecaller.hpo.verdicts import short, shown
-from basecaller.reporting.contents import Claim, Published, Row, StageFacts
-from basecaller.reporting.contests import NOT_RUN, Contest, asked, contest_of, finished, optimizers
+from basecaller.reporting.contests import NOT_ASKED, NOT_RUN, Contest, asked, contest_of, finished, optimizers
+from basecaller.reporting.stage_contents import StageFacts
 
 SOURCES = ("rawctcnet", "simulated", "simulated_hard")
 """Data sources with the published run's pore, by `data.name`."""
@@ -52,6 +52,70 @@ HUGE, LITTLE = 0.05, 0.02
 
 LOW_RATE = 0.001
 """The upper of the two lower rates of Adagrad's published grid."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run of the published table next to ours.
+
+    Attributes:
+        stage, settings: stage and settings of both runs.
+        published, published_per_read: the published loss, summed over a batch and per read, nats.
+        per_base, per_read: our mean losses, nats; None if it was not run.
+        seeds: number of our seeds.
+    """
+
+    stage: str
+    settings: str
+    published: float
+    published_per_read: float
+    per_base: float | None = None
+    per_read: float | None = None
+    seeds: int = 0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A published conclusion and our run's answer to it.
+
+    Attributes:
+        text: the published conclusion.
+        answer: `supported`, `contradicted`, or `cannot tell`.
+        why: reason for the answer.
+    """
+
+    text: str
+    answer: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """The published table next to our numbers, and its conclusions with our answers.
+
+    Attributes:
+        rows, claims: all rows and conclusions of the published run.
+        comparable: whether our reads are from the published run's pore.
+    """
+
+    rows: list[Row]
+    claims: list[Claim]
+    comparable: bool
+
+    @property
+    def known_rows(self) -> list[Row]:
+        """The rows for which our run has a number."""
+        return [row for row in self.rows if row.seeds]
+
+    @property
+    def known_claims(self) -> list[Claim]:
+        """The claims whose stages our run has finished."""
+        return [claim for claim in self.claims if claim.why not in NOT_ASKED]
+
+    @property
+    def applies(self) -> bool:
+        """Whether the comparison is useful to a reader of our run."""
+        return self.comparable and bool(self.known_rows or self.known_claims)
 
 
 def against_published(stands: dict[str, Standing], stages: list[StageFacts]) -> Published:

@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from basecaller.hpo.verdicts import short, shown
-from basecaller.reporting.contents import ReportFacts, StageFacts
+from basecaller.reporting.contents import ReportFacts
 from basecaller.reporting.formats import duration, number, with_error
+from basecaller.reporting.stage_contents import StageFacts
 
 WIDEST = 1000
 """A terminal width that is enough for every table, in characters."""

@@ -98,16 +98,19 @@ HANDED = "basecaller.job"
 """The key in a config's resolver cache for the job resolved from it."""
 
 
-def resolved_for_folder(cfg: DictConfig) -> Job:
-    """The job of a config when Hydra asks for its folder. Hydra's copies of the config share it; `hydra_job` gets one of these
-    copies.
+def _run_id(*, _root_: DictConfig) -> str:
+    """The resolver `${run_id:}`: the identity of a training, and the name of its folder. Hydra resolves it first; its copies of
+    the config share the job that is resolved here, and `hydra_job` gets one of these copies.
 
     Raises:
         BasecallerError: see `checked_config`.
     """
-    job = resolve_job(cfg, Path())
-    OmegaConf.get_cache(cfg)[HANDED] = job
-    return job
+    job = resolve_job(_root_, Path())
+    OmegaConf.get_cache(_root_)[HANDED] = job
+    return job.run_id
+
+
+OmegaConf.register_resolver("run_id", _run_id, replace=True)
 
 
 def hydra_job(cfg: DictConfig) -> Job:

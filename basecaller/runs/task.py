@@ -18,7 +18,8 @@ from basecaller.data.batches import check_padding
 from basecaller.data.sources import prepare
 from basecaller.entry import as_message
 from basecaller.errors import SettingError
-from basecaller.hpo.task import Place, Task, register_best
+from basecaller.hpo.resolver import register_best
+from basecaller.hpo.task import Place, Task
 from basecaller.networks.named import kind_of
 from basecaller.printing import print_config
 from basecaller.runs.findings import warn_once
@@ -59,8 +60,7 @@ def _train_alone(cfg: DictConfig) -> float:
             f"stage={cfg.stage.name} is a sweep: add -m, as in: python -m basecaller.train -m stage={cfg.stage.name}"
         )
     # here: a sweep, which only starts trainings, starts three times as fast without PyTorch
-    from basecaller.runs.debugging import overfit, profiled
-    from basecaller.runs.training import train
+    from basecaller.runs import debugging, training
 
     job = hydra_job(cfg)
     debug = job.settings.debug
@@ -68,8 +68,8 @@ def _train_alone(cfg: DictConfig) -> float:
         print_config(job.config)
     use_threads(job.settings.threads)
     if debug.learned is not None:
-        return overfit(job, debug.learned)
-    result = profiled(job, debug.profile) if debug.profile else train(job)
+        return debugging.overfit(job, debug.learned)
+    result = debugging.profiled(job, debug.profile) if debug.profile else training.train(job)
     log.info("%s", result)
     log.info("in %s", os.path.relpath(job.folder))
     if result.reused:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from omegaconf import OmegaConf
@@ -18,15 +18,11 @@ from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.runs.summary import STEPS, summary_of
 from basecaller.search_plan.budget import longer, shortened
+from basecaller.search_plan.costs import estimate, most_trials, testing_seconds, training_seconds
 from basecaller.search_plan.forecast import RECENT, Planned, Training, seconds_left
 from basecaller.search_plan.incumbent import RATE
-from basecaller.search_plan.preview import estimate, most_trials, testing_seconds, training_seconds
-
-if TYPE_CHECKING:
-    from basecaller.search_plan.search import Search
-
-FINALISTS, COMBINED, HEADLINE = "finalists", "combined", "headline"
-"""The stages that compare whole configurations after longer trainings."""
+from basecaller.search_plan.stages import COMBINED, FINALISTS, HEADLINE
+from basecaller.search_plan.view import SearchView
 
 SHARE = 0.8
 """Share of the possible trials of a question that are trained; assumed until the first question has ended."""
@@ -89,7 +85,7 @@ class Agenda:
         search: The search.
     """
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, search: SearchView) -> None:
         self.search = search
         self.stage = self.name = ""
         self.asked_at = self.closed_at = time.time()

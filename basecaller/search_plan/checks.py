@@ -13,8 +13,7 @@ from basecaller.errors import SettingError
 from basecaller.hpo.best import uses
 from basecaller.hpo.grid import parse_overrides
 from basecaller.schema import GROUPS, NO_STAGE
-from basecaller.search_plan.agenda import COMBINED, FINALISTS, HEADLINE
-from basecaller.search_plan.stages import StageFile, read_stage
+from basecaller.search_plan.stages import COMBINED, FINALISTS, HEADLINE, StageFile, read_stage
 
 UNPLANNED = (NO_STAGE, FINALISTS, COMBINED, HEADLINE)
 """Files in `conf/stage/` that are not for a plan: the search runs these stages itself."""

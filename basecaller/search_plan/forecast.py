@@ -15,7 +15,7 @@ class Training:
     """A training that has run, or a part of one.
 
     Attributes:
-        cost: Seconds that `preview.estimate` predicts for it, or for that part.
+        cost: Seconds that `costs.estimate` predicts for it, or for that part.
         seconds: Seconds that it took.
     """
 
@@ -29,7 +29,7 @@ class Planned:
 
     Attributes:
         count: Expected number; may be a fraction.
-        cost: Seconds that `preview.estimate` predicts for each.
+        cost: Seconds that `costs.estimate` predicts for each.
         spent: Mean seconds that running ones have taken so far; 0 if none has begun.
     """
 

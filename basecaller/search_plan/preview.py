@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from basecaller.data.splits import SPLITS
-from basecaller.geometry import Model, dilations
-from basecaller.hpo.designs import most_runs, planned
 from basecaller.hpo.grid import as_text
-from basecaller.networks.named import TARGET, Named, model_settings
 from basecaller.reporting.formats import duration
-from basecaller.resolving import resolve
-from basecaller.settings import settings
-
-if TYPE_CHECKING:
-    from basecaller.search_plan.search import Search
-
-REFERENCE = Model("reference", channels=32, skip_channels=64, kernel=3, max_dilation=64, stacks=3, batch_norm=False, stride=4,
-                  projection=False)  # fmt: skip
-"""The RawCTCNet whose training is timed; the times of others follow from their sizes."""
-
-TIMED_BATCH, TIMED_SAMPLES = 8, 600
-"""The batch that it is timed on: chunks, and samples of each."""
-
-SAMPLES_PER_BASE = 10.2
-"""Mean number of samples per base in simulated reads."""
-
-DECODING = 2e5
-"""Signal samples that one core decodes per second, by beam search."""
+from basecaller.search_plan.costs import estimate, most_trials
+from basecaller.search_plan.view import SearchView
 
 
-def preview(search: Search, console: Console) -> None:
+def preview(search: SearchView, console: Console) -> None:
     """Lists every trial of the first round with its settings, then rounds, finalists and headline, with estimates of time."""
     cfg = search.cfg.search
     total, seconds = 0, 0.0
@@ -83,120 +57,3 @@ def preview(search: Search, console: Console) -> None:
 
 def _many(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """The sizes of the data that an estimate needs.
-
-    Attributes:
-        samples: mean number of samples of a chunk.
-        training, validation, testing: numbers of chunks of each split.
-    """
-
-    samples: float
-    training: int
-    validation: int
-    testing: int
-
-
-@lru_cache(maxsize=1)
-def sizes(search: Search) -> Sizes:
-    """Sizes of a search's data; simulates no reads."""
-    data = search.cfg.data
-    if data.name.startswith("simulated"):
-        counts = [round(data.reads * share) for share in (1 - data.validation - data.test, data.validation, data.test)]
-        return Sizes(SAMPLES_PER_BASE * (data.min_bases + data.max_bases) / 2, *counts)
-    dataset = search.dataset
-    training, validation, testing = (len(dataset.indices(split)) for split in SPLITS)
-    return Sizes(float(np.mean(dataset.lengths)), training, validation, testing)
-
-
-@lru_cache(maxsize=1)
-def _path(search: Search) -> str:
-    """The engine of the search's trainings, `native` or `torch`."""
-    from basecaller.search_plan.timing import engine_name  # imports PyTorch, which starts slowly
-
-    return engine_name(settings(search.cfg))
-
-
-def most_trials(search: Search, name: str) -> tuple[int, int]:
-    """The largest number of trials of a stage of the plan, unless its grid grows, and its number of seeds."""
-    file, space = search.files[name], search.spaces[name]
-    if space.seeds:
-        return len(space.points()) * len(space.seeds), len(space.seeds)
-    design, choices, seeds = planned(str(file.stage.design), space.axes, file.choice, int(file.stage.replicates))
-    return most_runs(design, choices, seeds), seeds
-
-
-def estimate(search: Search, chosen: Mapping[str, Any], train: Any = None) -> float:
-    """Seconds of one training on one worker.
-
-    Args:
-        search: the search that it is a trial of.
-        chosen: its settings by key; settings that an earlier stage decides come from the config.
-        train: its `train` section, if not the search's.
-    """
-
-    def number(key: str) -> float:
-        value = str(chosen.get(key, "<default>"))
-        return float(OmegaConf.select(search.cfg, key) if value.startswith("<") else value)
-
-    batch = number("data.batch_size")
-    if TARGET in search.cfg.model:
-        asked = {str(key): str(chosen.get(f"model.{key}", "<default>")) for key in search.cfg.model}
-        swept = OmegaConf.from_dotlist([f"{key}={value}" for key, value in asked.items() if not value.startswith("<")])
-        model = resolve(OmegaConf.merge(search.cfg.model, swept))
-    else:
-        model = {key: number(f"model.{key}") for key in ("max_dilation", "stacks", "channels", "stride")}
-    return training_seconds(search, model, train or search.cfg.train, batch, _path(search))
-
-
-def training_seconds(search: Search, model: Mapping[str, Any], train: Mapping[str, Any], batch: float, path: str) -> float:
-    """Seconds of one training on a worker of this machine.
-
-    Args:
-        search: the search that it is a trial of.
-        model, train: sections of its config.
-        batch: chunks per batch.
-        path: engine of the training, `native` or `torch`.
-    """
-    from basecaller.search_plan.timing import timed  # as above
-
-    data, threads = sizes(search), search.workers.threads
-    there = min(train["chunks"] or data.training, data.training)
-    chunks = {
-        "epochs": train["epochs"] * there,
-        "updates": train["updates"] * batch,
-        "samples": train["samples"] / data.samples,
-    }[train["budget"]]
-    validated = min(train["validation_chunks"] or data.validation, data.validation)
-    validation = train["validations"] * chunks / there * validated / 3  # no backward
-    if TARGET in model:
-        networks = tuple(search.cfg.networks)
-        settings = model_settings(dict(model), networks)
-        assert isinstance(settings, Named)
-        every = timed(json.dumps(settings.section()), networks, path, threads, int(batch), int(data.samples))
-        return (chunks + validation) * data.samples * every
-    reference = timed(json.dumps(asdict(REFERENCE)), (), path, threads, TIMED_BATCH, TIMED_SAMPLES)
-    every = reference / _work(asdict(REFERENCE)) * _work(model)
-    overhead = _overhead(path, batch) / _overhead(path, TIMED_BATCH)
-    return float((chunks * overhead + validation) * data.samples * every)
-
-
-def _work(model: Mapping[str, Any]) -> float:
-    """How the time of a RawCTCNet for a sample grows with its sizes."""
-    blocks = len(dilations(int(model["max_dilation"]), int(model["stacks"])))
-    return float(blocks * model["channels"] ** 1.5 / model["stride"])
-
-
-def _overhead(path: str, batch: float) -> float:
-    """How PyTorch's time for a sample grows with smaller batches, which keep a core less busy."""
-    return 1 + 2 / batch if path == "torch" else 1.0
-
-
-def testing_seconds(search: Search) -> float:
-    """Seconds that the test of one model takes on the test split, by beam search on one core."""
-    data = sizes(search)
-    chunks = data.testing + min(search.cfg.train.validation_chunks or data.validation, data.validation)
-    return chunks * data.samples / DECODING

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from threading import Event, Thread
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.control import Control
@@ -17,9 +16,7 @@ from rich.text import Text
 
 from basecaller.files import write_json
 from basecaller.search_plan.agenda import Agenda, State
-
-if TYPE_CHECKING:
-    from basecaller.search_plan.search import Search
+from basecaller.search_plan.view import SearchView
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +52,7 @@ class Progress:
         search: The search.
     """
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, search: SearchView) -> None:
         self.agenda = Agenda(search)
         self.console = Console(stderr=True, markup=False, highlight=False)
         self.drawn = self.console.is_terminal and not self.console.is_dumb_terminal and not search.console.quiet

@@ -25,13 +25,13 @@ from basecaller.hpo.best import Winner, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.records import store_study, trials_of
 from basecaller.hpo.storage import open_study, stages_of
-from basecaller.reporting.contents import FINISHED, RUNNING, STOPPED, ReportFacts, StageFacts, WinnerFacts
+from basecaller.reporting.contents import FINISHED, RUNNING, STOPPED, ReportFacts, WinnerFacts
 from basecaller.reporting.facts import stage_facts
+from basecaller.reporting.stage_contents import StageFacts
 from basecaller.reporting.terminal import print_report, print_stage
 from basecaller.reporting.writing import write_report
 from basecaller.runs.findings import data_findings
 from basecaller.runs.task import TASK
-from basecaller.search_plan.agenda import COMBINED, FINALISTS, HEADLINE
 from basecaller.search_plan.budget import longer, shortened
 from basecaller.search_plan.checks import check_network, check_order, check_plan, check_winner
 from basecaller.search_plan.finalists import INCUMBENT, Candidates, combined_candidates, finalist_candidates
@@ -46,7 +46,7 @@ from basecaller.search_plan.incumbent import (
     study_stage,
 )
 from basecaller.search_plan.progress import Progress
-from basecaller.search_plan.stages import flat_overrides, read_stage, run_sweep, unswept
+from basecaller.search_plan.stages import COMBINED, FINALISTS, HEADLINE, flat_overrides, read_stage, run_sweep, unswept
 from basecaller.search_plan.winner import write_winner
 from basecaller.settings import general, settings
 from basecaller.workers import divide

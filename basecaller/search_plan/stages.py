@@ -19,6 +19,9 @@ from basecaller.hpo.hydra_private import Hydra
 from basecaller.places import conf_dir
 from basecaller.runs.task import TASK, run_job
 
+FINALISTS, COMBINED, HEADLINE = "finalists", "combined", "headline"
+"""The stages that compare whole configurations after longer trainings."""
+
 
 @contextmanager
 def hydra_app() -> Iterator[Hydra]:

@@ -13,9 +13,9 @@ import pytest
 
 from basecaller.calling import tables
 from basecaller.calling.caller import Call
+from basecaller.calling.counts import Counts, ReadRow, homopolymer_counts, signature_counts
 from basecaller.calling.evaluating import evaluate_reads
 from basecaller.calling.quality import Calibration
-from basecaller.calling.tables import Counts, ReadRow
 
 # 14 columns: 9 matches; mismatches G for A and T for G; T inserted; T and A deleted
 TRUE = "ACTG-AAAAAACGT"
@@ -94,13 +94,13 @@ def test_homopolymer_errors_are_bases_missing_wrong_or_too_many():
     ],
 )
 def test_homopolymers_by_hand(called, true, expected):
-    found = tables.homopolymer_counts(*(np.frombuffer(of.encode(), np.uint8) for of in (called, true)), "ACGT")
+    found = homopolymer_counts(*(np.frombuffer(of.encode(), np.uint8) for of in (called, true)), "ACGT")
     assert tuple(found[3]) == expected
     assert found.sum() == sum(expected)
 
 
 def test_an_insertion_between_two_homopolymers_is_an_error_of_its_letter():
-    found = tables.homopolymer_counts(*(np.frombuffer(of, np.uint8) for of in (b"AAAAACCCCCC", b"AAAAA-CCCCC")), "ACGT")
+    found = homopolymer_counts(*(np.frombuffer(of, np.uint8) for of in (b"AAAAACCCCCC", b"AAAAA-CCCCC")), "ACGT")
     assert found[:2].tolist() == [[1, 5, 0], [1, 5, 1]]
 
 
@@ -180,7 +180,7 @@ def test_signatures_of_random_alignments_are_those_of_a_walk_along_the_columns()
         before, after = ([letter for letter in part if letter != "-"] for part in (called[:i], called[i + 1 :]))
         if before and after:
             expected[before[-1], called[i], true[i], after[0]] += 1
-    found = tables.signature_counts(*(np.frombuffer("".join(of).encode(), np.uint8) for of in (called, true)), "ACGT")
+    found = signature_counts(*(np.frombuffer("".join(of).encode(), np.uint8) for of in (called, true)), "ACGT")
     letters = "ACGT-"
     assert found.sum() == sum(expected.values())
     assert {tuple(letters[i] for i in at): found[tuple(at)] for at in np.argwhere(found).tolist()} == expected

@@ -186,3 +186,41 @@ def test_an_import_leaves_no_temporary_files(tmp_path):
     with pytest.raises(DataError, match=r"data\.bam: cannot read .*mapped\.bam"):
         sources.prepare("pod5", chosen, tmp_path / "data")
     assert not [file for file in (tmp_path / "data").iterdir() if not file.name.startswith(".")]
+
+
+BAD_FILES = {
+    "missing": ("does not exist", lambda pod, bam: pod.unlink()),
+    "missing bam": ("is not a file", lambda pod, bam: bam.unlink()),
+    "truncated pod5": ("cannot read", lambda pod, bam: pod.write_bytes(pod.read_bytes()[:-2000])),
+    "foreign pod5": ("cannot read", lambda pod, bam: pod.write_text("reads, honestly")),
+    "truncated bam": ("cannot read", lambda pod, bam: bam.write_bytes(bam.read_bytes()[:-500])),
+    "foreign bam": ("cannot read", lambda pod, bam: bam.write_text("@HD nothing of the kind")),
+    "empty bam": ("cannot read", lambda pod, bam: bam.write_bytes(b"")),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+def test_bad_files_are_named(tmp_path, kind):
+    path, bam, _ = files.make_source(tmp_path, count=20)
+    message, spoil = BAD_FILES[kind]
+    spoil(path, bam)
+    with pytest.raises(DataError, match=message) as caught:
+        load(settings(path, bam))
+    assert str(path) in str(caught.value) or str(bam) in str(caught.value)
+
+
+def test_a_bam_of_other_reads_is_an_error_that_names_both_files(tmp_path):
+    path, _, _ = files.make_source(tmp_path / "a", count=2, seed=1)
+    _, bam, _ = files.make_source(tmp_path / "b", count=2, seed=2)
+    with pytest.raises(DataError, match="no record for any of the 2 reads") as caught:
+        load(settings(path, bam))
+    assert str(path) in str(caught.value)
+    assert str(bam) in str(caught.value)
+
+
+def test_messages_about_fast5_say_how_to_convert(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "a.fast5").touch()
+    files.write_bam(tmp_path / "calls.bam", [])
+    with pytest.raises(DataError, match="pod5 convert fast5"):
+        load(settings(tmp_path / "run", tmp_path))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given
+from hypothesis import example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
@@ -22,8 +22,6 @@ from basecaller.decode import to_string
 from tests.helpers import reads as files
 from tests.helpers.importing import load, settings
 from tests.helpers.reads import AlignedRead, aligned_read
-
-EXAMPLES = examples(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 INSIDE = st.tuples(st.sampled_from("M=XIDdN"), st.one_of(st.integers(1, 4), st.integers(1, 60)))
 ENDS = st.tuples(st.sampled_from("SH"), st.integers(0, 30))
@@ -76,7 +74,7 @@ def expected_parts(made: AlignedRead) -> list[list[tuple[int, int, int]]]:
     return parts
 
 
-@EXAMPLES
+@examples(max_examples=150)
 @given(made=alignments(), rna=st.booleans(), fasta=st.booleans())
 @example(aligned_read([("M", 20), ("d", 2), ("N", 300), ("D", 30), ("I", 3), ("M", 20)], True, False), False, True)
 @example(aligned_read([("H", 5), ("S", 5), ("D", 5), ("M", 20), ("N", 5), ("S", 9)], True, True), True, False)

@@ -1,33 +1,25 @@
-"""Labels are placed correctly on the signal for every strand, alignment and move table."""
+"""Reads of POD5 files: labels are placed correctly on the signal for every strand, alignment and move table, and bad reads are
+skipped and counted.
+"""
 
-import array
+from __future__ import annotations
+
 import dataclasses
-from pathlib import Path
+import re
+from collections.abc import Callable
 
 import numpy as np
-import pysam
 import pytest
 
-from basecaller.data import pod5, pod5_parts, sources
+from basecaller.data import pod5, sources
+from basecaller.data.audit import audit
 from basecaller.data.pore import r94
-from basecaller.data.signal import encode, normalise, reverse_complement
-from basecaller.data.splits import SPLITS
+from basecaller.data.signal import normalise, reverse_complement
 from basecaller.decode import to_string
 from basecaller.errors import DataError
-from basecaller.files import write_json
 from tests.helpers import reads as files
-from tests.helpers.importing import load, settings
-
-
-def aligned(
-    read: files.SimulatedRead, contig: int, position: int, cigar: list[tuple[int, int]], reverse: bool
-) -> pysam.AlignedSegment:
-    record = files.unaligned(read)
-    if reverse:
-        record.query_sequence = to_string(reverse_complement(read.labels))
-    record.flag = 16 if reverse else 0
-    record.reference_id, record.reference_start, record.cigartuples = contig, position, cigar
-    return record
+from tests.helpers.importing import dropped, load, settings
+from tests.helpers.reads import SimulatedRead, aligned
 
 
 def test_chunks_of_basecalls_rejoin_to_the_read(tmp_path):
@@ -117,62 +109,6 @@ def test_soft_clipped_ends_get_no_labels(tmp_path):
     assert len(chunk.signal) == read.move_starts[90] - read.move_starts[20]
 
 
-def test_secondary_and_supplementary_records_are_not_used(tmp_path):
-    reads = files.make_reads(1, bases=200)
-    wrong = files.unaligned(reads[0])
-    wrong.query_sequence = "A" * 200
-    wrong.flag = 256
-    path = files.write_pod5(tmp_path / "reads.pod5", reads)
-    bam = files.write_bam(tmp_path / "calls.bam", [wrong, files.unaligned(reads[0])])
-    chunks, _ = load(settings(path, bam, chunk_samples=100_000))
-    assert [to_string(chunk.labels) for chunk in chunks] == [reads[0].sequence]
-
-
-def test_reads_without_a_record_or_moves_are_counted(tmp_path):
-    reads = files.make_reads(4)
-    short = files.unaligned(reads[2])
-    short.query_sequence = reads[2].sequence[:-5]
-    path = files.write_pod5(tmp_path / "reads.pod5", reads)
-    records = [files.unaligned(reads[0]), files.unaligned(reads[1], moves=False), short]
-    _, counts = load(settings(path, files.write_bam(tmp_path / "calls.bam", records)))
-    assert counts["reads kept"] == 1
-    assert counts["reads dropped: no move table"] == 1
-    assert counts["reads dropped: no record in the BAM"] == 1
-    assert counts["reads dropped: move table and sequence differ in length"] == 1
-
-
-def test_position_splits_never_share_a_place_on_the_genome(tmp_path):
-    genome = np.random.default_rng(5).integers(1, 5, 4000).astype(np.uint8)
-    reads = files.make_reads(30, bases=400, genome=genome)
-    records = []
-    for number, read in enumerate(reads):
-        at = number * (len(genome) - 400) // 29
-        record = aligned(read, 0, at, [(0, 400)], reverse=False)
-        record.set_tag("MD", "400")
-        records.append(record)
-    path = files.write_pod5(tmp_path / "reads.pod5", reads)
-    bam = files.write_bam(tmp_path / "mapped.bam", records, {"contig": len(genome)})
-    chunks, counts = load(settings(path, bam, split="position"))
-    places: dict[str, set[int]] = {split: set() for split in SPLITS}
-    text = to_string(genome)
-    for chunk in chunks:
-        at = text.find(to_string(chunk.labels))
-        places[chunk.split].update(range(at, at + len(chunk.labels)))
-    assert all(places.values())
-    assert max(places["train"]) < min(places["validation"])
-    assert max(places["validation"]) < min(places["test"])
-    assert counts["chunks dropped: across a cut between splits"] > 0
-
-
-@pytest.mark.slow
-def test_several_pairs_are_one_data_set(tmp_path):
-    a, a_bam, _ = files.make_source(tmp_path / "a", count=3, seed=1)
-    b, b_bam, _ = files.make_source(tmp_path / "b", count=4, seed=2)
-    chunks, counts = load(dataclasses.replace(settings(a, a_bam), pod5=(str(a), str(b.parent)), bam=(str(a_bam), str(b_bam))))
-    assert counts["reads kept"] == 7
-    assert len({chunk.read_id for chunk in chunks}) == 7
-
-
 def test_cut_chunks_lie_on_base_boundaries_and_leave_out_what_is_too_long():
     starts = np.array([0, 10, 20, 500, 510, 520])
     assert list(pod5.cut_chunks(starts, 530, 30)) == [(0, 2), (3, 6)]
@@ -187,17 +123,6 @@ def test_letters_other_than_acgt_drop_only_their_chunk(tmp_path):
     chunks, counts = load(settings(path, files.write_bam(tmp_path / "calls.bam", [record])))
     assert counts["chunks dropped: letters other than A, C, G, T"] == 1
     assert chunks
-
-
-BAD = {
-    "missing": ("does not exist", lambda pod, bam: pod.unlink()),
-    "missing bam": ("is not a file", lambda pod, bam: bam.unlink()),
-    "truncated pod5": ("cannot read", lambda pod, bam: pod.write_bytes(pod.read_bytes()[:-2000])),
-    "foreign pod5": ("cannot read", lambda pod, bam: pod.write_text("reads, honestly")),
-    "truncated bam": ("cannot read", lambda pod, bam: bam.write_bytes(bam.read_bytes()[:-500])),
-    "foreign bam": ("cannot read", lambda pod, bam: bam.write_text("@HD nothing of the kind")),
-    "empty bam": ("cannot read", lambda pod, bam: bam.write_bytes(b"")),
-}
 
 
 def test_reads_that_the_basecaller_split_are_found_in_their_parent(tmp_path):
@@ -265,57 +190,6 @@ def test_a_constant_signal_is_dropped_and_counted(tmp_path):
     assert {chunk.read_id for chunk in chunks} == {reads[0].read_id, reads[2].read_id}
 
 
-@pytest.mark.parametrize("kind", BAD)
-def test_bad_files_are_named(tmp_path, kind):
-    path, bam, _ = files.make_source(tmp_path, count=20)
-    message, spoil = BAD[kind]
-    spoil(path, bam)
-    with pytest.raises(DataError, match=message) as caught:
-        load(settings(path, bam))
-    assert str(path) in str(caught.value) or str(bam) in str(caught.value)
-
-
-def test_a_bam_of_other_reads_is_an_error_that_names_both_files(tmp_path):
-    path, _, _ = files.make_source(tmp_path / "a", count=2, seed=1)
-    _, bam, _ = files.make_source(tmp_path / "b", count=2, seed=2)
-    with pytest.raises(DataError, match="no record for any of the 2 reads") as caught:
-        load(settings(path, bam))
-    assert str(path) in str(caught.value)
-    assert str(bam) in str(caught.value)
-
-
-def test_no_move_table_anywhere_is_an_error_that_says_what_to_do(tmp_path):
-    reads = files.make_reads(2)
-    path = files.write_pod5(tmp_path / "reads.pod5", reads)
-    bam = files.write_bam(tmp_path / "calls.bam", [files.unaligned(read, moves=False) for read in reads])
-    with pytest.raises(DataError, match="--emit-moves"):
-        load(settings(path, bam))
-
-
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (lambda r: r.set_tag("MD", "banana"), "broken MD tag"),
-        (lambda r: r.set_tag("MD", "50"), "broken MD tag"),
-        (lambda r: r.set_tag("MD", "9999"), "broken MD tag"),
-        (lambda r: r.set_tag("mv", array.array("b", [5, 0, 0, 0])), "empty move table"),
-        (lambda r: r.set_tag("mv", array.array("b", [0, 1, 0, 1])), "stride below 1"),
-        (lambda r: r.set_tag("ts", 10_000_000), "longer than the signal"),
-        (lambda r: setattr(r, "cigartuples", [(5, 10), (0, 100)]), "differ in length"),
-    ],
-)
-def test_a_broken_record_drops_its_read_and_is_counted(tmp_path, spoil, reason):
-    good, bad = files.make_reads(2, bases=100)
-    records = [aligned(read, 0, 0, [(0, 100)], reverse=False) for read in (good, bad)]
-    for record in records:
-        record.set_tag("MD", "100")
-    spoil(records[1])
-    path = files.write_pod5(tmp_path / "reads.pod5", [good, bad])
-    _, counts = load(settings(path, files.write_bam(tmp_path / "mapped.bam", records, {"contig": 200})))
-    assert counts["reads kept"] == 1
-    assert sum(n for key, n in counts.items() if key.startswith("reads dropped") and reason in key) == 1
-
-
 def test_a_reference_without_the_contig_is_named(tmp_path):
     (read,) = files.make_reads(1, bases=100)
     path = files.write_pod5(tmp_path / "reads.pod5", [read])
@@ -324,78 +198,6 @@ def test_a_reference_without_the_contig_is_named(tmp_path):
     fasta.write_text(">elsewhere\nACGT\n")
     with pytest.raises(DataError, match="no reference contig in the FASTA"):
         load(settings(path, bam, reference=str(fasta)))
-
-
-def test_a_split_by_position_needs_positions(tmp_path):
-    path, bam, _ = files.make_source(tmp_path, count=3)
-    with pytest.raises(DataError, match=r"data\.split=position needs records aligned"):
-        load(settings(path, bam, split="position"))
-
-
-def test_messages_about_fast5_say_how_to_convert(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "a.fast5").touch()
-    files.write_bam(tmp_path / "calls.bam", [])
-    with pytest.raises(DataError, match="pod5 convert fast5"):
-        load(settings(tmp_path / "run", tmp_path))
-
-
-def test_encode_knows_the_projects_label_order():
-    assert encode("ACGTNacgtUu").tolist() == [1, 2, 3, 4, 0, 1, 2, 3, 4, 4, 4]  # U is T of RNA
-    assert to_string(reverse_complement(encode("AACGT"))) == "ACGTT"
-
-
-def many_files(folder: Path) -> tuple[Path, Path, list[files.SimulatedRead]]:
-    """Three POD5 files in folders, and two BAM files, of thirty reads."""
-    reads = files.make_reads(30, bases=300)
-    for number in range(3):
-        (folder / f"pod5/{number}").mkdir(parents=True)
-        files.write_pod5(folder / f"pod5/{number}/reads.pod5", reads[number::3])
-    (folder / "bam").mkdir()
-    files.write_bam(folder / "bam/a.bam", [files.unaligned(read) for read in reads[:20]])
-    files.write_bam(folder / "bam/b.bam", [files.unaligned(read) for read in reads[20:]])
-    return folder / "pod5", folder / "bam", reads
-
-
-@pytest.mark.slow
-def test_a_parallel_import_of_folders_equals_a_sequential_one(tmp_path):
-    path, bam, reads = many_files(tmp_path)
-    chosen = settings(path, bam)
-    chunks, counts = load(chosen)
-    assert counts["reads kept"] == len(reads)
-    dataset = sources.prepare("pod5", chosen, tmp_path / "data")
-    assert len(dataset) == len(chunks)
-    assert dataset.meta["counts"] == counts
-    for i, expected in enumerate(chunks):
-        signal, labels, starts = dataset.chunk(i)
-        assert dataset.read_ids[i].decode() == expected.read_id
-        assert np.array_equal(signal, expected.signal.astype(np.float16))
-        assert np.array_equal(labels, expected.labels)
-        assert np.array_equal(starts, expected.starts)
-    assert not list((tmp_path / "data").glob("*.parts"))
-
-
-@pytest.mark.slow
-def test_an_interrupted_import_continues_with_the_missing_files(tmp_path):
-    path, bam, _ = many_files(tmp_path)
-    chosen = settings(path, bam)
-    fingerprint = sources.source_fingerprint("pod5", chosen)
-    parts = tmp_path / f"data/pod5-{fingerprint}.parts"
-    done = sources._import_part("pod5", chosen, pod5_parts.parts(chosen, parts)[1], parts / "1")
-    write_json(parts / "1.json", done | {"kept from before": 1})  # a second import of it would not have this
-    (parts / "2.partial-1").mkdir()
-    dataset = sources.prepare("pod5", chosen, tmp_path / "data")
-    assert dataset.meta["counts"] == load(chosen)[1] | {"kept from before": 1}
-    assert len(dataset) == len(load(chosen)[0])
-
-
-def test_a_damaged_file_among_others_is_named(tmp_path):
-    path, bam, _ = many_files(tmp_path)
-    damaged = path / "1/reads.pod5"
-    damaged.write_bytes(damaged.read_bytes()[:3000])
-    with pytest.raises(DataError, match=r"cannot read .*1/reads\.pod5"):
-        sources.prepare("pod5", settings(path, bam), tmp_path / "data")
-    assert not list((tmp_path / "data").glob("pod5-*"))
 
 
 def test_signals_of_rna_are_reversed(tmp_path):
@@ -418,25 +220,39 @@ def test_signals_of_rna_are_reversed(tmp_path):
     assert np.corrcoef(means[2:-3], level)[0, 1] < 0.4
 
 
-def test_poor_reads_and_second_alignments_are_dropped_and_counted(tmp_path):
-    genome = np.random.default_rng(3).integers(1, 5, 400).astype(np.uint8)
-    reads = files.make_reads(6, bases=100, genome=genome)
-    records = []
-    for number, read in enumerate(reads):
-        record = aligned(read, 0, number * 60, [(0, 100)], reverse=False)
-        record.set_tag("qs", 5.0 + number)
-        record.set_tag("NM", 10 * number)
-        record.set_tag("MD", "100")
-        records.append(record)
-    second = aligned(reads[0], 0, 0, [(0, 100)], reverse=False)
-    second.flag = 256
-    third = aligned(reads[0], 0, 0, [(0, 100)], reverse=False)
-    third.flag = 2048
-    path = files.write_pod5(tmp_path / "a.pod5", reads)
-    bam = files.write_bam(tmp_path / "a.bam", [second, *records, third], {"contig": 1000})
-    _, counts = load(settings(path, bam, min_quality=7.0, min_identity=0.75, labels="moves"))
-    assert counts["reads dropped: quality below data.min_quality"] == 2
-    assert counts["reads dropped: identity below data.min_identity"] == 3
-    assert counts["reads kept"] == 1
-    assert counts["alignments left out: secondary"] == 1
-    assert counts["alignments left out: supplementary"] == 1
+BAD_READS: dict[str, tuple[Callable[[SimulatedRead], SimulatedRead], dict[str, float], str]] = {
+    "NaN as scale": (lambda read: read, {"scale": float("nan")}, "calibration is NaN or infinite"),
+    "an infinite offset": (lambda read: read, {"offset": float("inf")}, "calibration is NaN or infinite"),
+    "no signal": (lambda read: dataclasses.replace(read, adc=read.adc[:0]), {}, "no signal"),
+    "half of the signal": (lambda read: dataclasses.replace(read, adc=read.adc[:400]), {}, "longer than the signal"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", BAD_READS)
+def test_a_bad_read_of_a_pod5_is_skipped(tmp_path, kind):
+    change, calibration, reason = BAD_READS[kind]
+    reads = files.make_reads(3, bases=100)
+    folder = tmp_path / "pod5"
+    folder.mkdir()
+    files.write_pod5(folder / "good.pod5", [reads[0], reads[2]])
+    files.write_pod5(folder / "bad.pod5", [change(reads[1])], **calibration)
+    bam = files.write_bam(tmp_path / "calls.bam", [files.unaligned(read) for read in reads])
+    chunks, counts = load(settings(folder, bam, chunk_samples=100_000))
+    assert [to_string(chunk.labels) for chunk in chunks] == [reads[0].sequence, reads[2].sequence]
+    ((told, number),) = dropped(counts).items()
+    assert reason in told
+    assert number == 1
+
+
+def test_reads_of_several_sample_rates_are_reported(tmp_path):
+    reads = files.make_reads(10, bases=100)
+    bam = files.write_bam(tmp_path / "calls.bam", [files.unaligned(read) for read in reads])
+    told = {}
+    for rates in ((4000,), (4000, 5000)):
+        path = files.write_pod5(tmp_path / f"{len(rates)}.pod5", reads, rates=rates)
+        found = audit(sources.prepare("pod5", settings(path, bam), tmp_path / "data"))
+        assert [found.counts[f"reads at {rate} Hz"] for rate in rates] == [10 // len(rates)] * len(rates)
+        told[rates] = [line for line in found.verdict if "Hz" in line]
+    assert not told[4000,]
+    assert re.match("reads were sampled at 4000 and 5000 Hz", *told[4000, 5000])

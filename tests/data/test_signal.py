@@ -1,11 +1,12 @@
-"""Normalisation of signals, against cases computed by hand."""
+"""Normalisation of signals and encoding of letters, against cases computed by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from basecaller.data.signal import MEDIAN_MAD, QUANTILE, normalise
+from basecaller.data.signal import MEDIAN_MAD, QUANTILE, encode, normalise, reverse_complement
+from basecaller.decode import to_string
 
 TENS = np.arange(0, 101, 10)
 """Median 50, MAD 30, quantiles 0.2 and 0.9 at 20 and 90."""
@@ -35,3 +36,8 @@ def test_spikes_are_clipped(normalisation):
 def test_only_quantiles_depend_on_the_unit():
     np.testing.assert_allclose(normalise(3 * TENS + 7), normalise(TENS), rtol=1e-5)
     assert not np.allclose(normalise(3 * TENS + 7, QUANTILE), normalise(TENS, QUANTILE))
+
+
+def test_encode_knows_the_projects_label_order():
+    assert encode("ACGTNacgtUu").tolist() == [1, 2, 3, 4, 0, 1, 2, 3, 4, 4, 4]  # U is T of RNA
+    assert to_string(reverse_complement(encode("AACGT"))) == "ACGTT"

@@ -233,6 +233,18 @@ def unaligned(read: SimulatedRead, moves: bool = True) -> pysam.AlignedSegment:
     return record
 
 
+def aligned(
+    read: SimulatedRead, contig: int, position: int, cigar: list[tuple[int, int]], reverse: bool
+) -> pysam.AlignedSegment:
+    """A record of a called read with an alignment of one's own; sequences of the reverse strand are stored reversed."""
+    record = unaligned(read)
+    if reverse:
+        record.query_sequence = to_string(reverse_complement(read.labels))
+    record.flag = 16 if reverse else 0
+    record.reference_id, record.reference_start, record.cigartuples = contig, position, cigar
+    return record
+
+
 def make_source(folder: Path, count: int = 60, bases: int = 300, seed: int = 0) -> tuple[Path, Path, list[SimulatedRead]]:
     """A POD5 file and its BAM of unaligned basecalls."""
     folder.mkdir(parents=True, exist_ok=True)

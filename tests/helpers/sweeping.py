@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -9,12 +10,14 @@ from optuna.trial import TrialState
 
 from basecaller.hpo.records import trials_of
 from basecaller.hpo.storage import open_study
+from basecaller.hpo.task import Place
 from basecaller.runs.task import run_job
 from basecaller.search_plan.stages import hydra_app
 from tests.conftest import TINY
 
 URL = "sqlite:///outputs/optuna.db"
 RATES = "optimizer.lr=0.01,0.001"
+PLACE = Place(url=URL, experiment="tiny", folder=Path("outputs/tiny"), command="python -m basecaller.train -m stage={stage}")
 
 
 def sweep(*overrides: str) -> optuna.Study:

@@ -23,8 +23,9 @@ from basecaller.errors import SettingError, StageError, StorageError
 from basecaller.files import write_json
 from basecaller.hpo import optuna_private, queue
 from basecaller.hpo.best import standing
+from basecaller.hpo.optuna_private import Attributes
 from basecaller.hpo.queue import trial_lock
-from basecaller.hpo.records import Attributes, Outcome, store_study, store_trial, trials_of
+from basecaller.hpo.records import Outcome, store_study, store_trial, trials_of
 from basecaller.hpo.storage import current_study, open_storage, open_study
 from basecaller.hpo.trial import JobTrial
 from tests.conftest import ON_SERVER, TINY, Command

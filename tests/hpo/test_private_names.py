@@ -1,5 +1,6 @@
 """What this program needs of Optuna and Hydra beyond their public interfaces: each test says why, and names the installed
-version if it lacks the name. Only `hpo/optuna_private.py` and `hpo/hydra_private.py` may use such names.
+version if it lacks the name. Only `hpo/optuna_private.py`, `hpo/optuna_database.py` and `hpo/hydra_private.py` may use such
+names.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from sqlalchemy import text
 
 import basecaller
 from basecaller.hpo import hydra_private, optuna_private
-from basecaller.hpo.optuna_private import DatabaseStorage, storage_of, study_attributes
-from basecaller.hpo.records import Attributes
+from basecaller.hpo.optuna_database import DatabaseStorage
+from basecaller.hpo.optuna_private import Attributes, storage_of, study_attributes
 from basecaller.hpo.storage import open_study
 from basecaller.places import conf_dir
 from tests.helpers.sweeping import URL
@@ -156,4 +157,4 @@ def test_no_other_file_uses_private_names():
     private = re.compile(r"(from|import) (optuna|hydra)(\.\w+)*\._|\._(storage|study_id|trial_id|backend|return_value|value)\b")
     package = Path(basecaller.__file__).parent
     files = {path.name for path in package.rglob("*.py") if private.search(path.read_text(encoding="utf-8"))}
-    assert files == {"hydra_private.py", "optuna_private.py"}
+    assert files == {"hydra_private.py", "optuna_private.py", "optuna_database.py"}

@@ -26,7 +26,8 @@ from basecaller.runs.job import resolve_job
 from basecaller.runs.task import run_job
 from basecaller.runs.training import train
 from basecaller.schema import EXPORTS, BasecallOptions, EvaluateOptions, ExportOptions
-from basecaller.search_plan.preview import estimate, preview
+from basecaller.search_plan.costs import estimate
+from basecaller.search_plan.preview import preview
 from basecaller.search_plan.search import Search
 from basecaller.search_plan.stages import hydra_app, unswept
 from basecaller.settings import settings

@@ -9,9 +9,9 @@ import pytest
 from basecaller.hpo.best import standing
 from basecaller.hpo.records import StudyRecord
 from basecaller.hpo.storage import open_study
-from basecaller.reporting.contents import ChoiceFacts
 from basecaller.reporting.contests import Optimizers, optimizers
 from basecaller.reporting.facts import choice_facts, optimizer_facts, stage_facts
+from basecaller.reporting.stage_contents import ChoiceFacts
 from basecaller.runs.task import run_job
 from basecaller.search_plan.stages import hydra_app
 from tests.helpers.reporting import GIVEN

@@ -6,8 +6,8 @@ import dataclasses
 from typing import Any
 from xml.etree import ElementTree
 
-from basecaller.reporting.contents import PointFacts, StageFacts, VerdictFacts
 from basecaller.reporting.figures import figure_of, overview
+from basecaller.reporting.stage_contents import PointFacts, StageFacts, VerdictFacts
 
 CURVE = [{"samples": 1000 * i, "val_loss": 2.0 / i} for i in (1, 2, 3)]
 VERDICT = VerdictFacts("clear", "", None, None, None, 2, 2, None, 0, None, None, [])

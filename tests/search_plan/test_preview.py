@@ -9,7 +9,8 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from basecaller.config import compose_config
-from basecaller.search_plan.preview import estimate, preview
+from basecaller.search_plan.costs import estimate
+from basecaller.search_plan.preview import preview
 from basecaller.search_plan.search import Search
 
 OWN = ["data.reads=1000", "train.native=off", "train.chunks=100", "search.workers=2", "plan=[padding,lr_adam]",
