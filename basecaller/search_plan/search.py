@@ -20,11 +20,11 @@ from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
 from basecaller.errors import SettingError
 from basecaller.facts import to_json
-from basecaller.files import read_json, write_json
+from basecaller.files import check_writable, read_json, write_json
 from basecaller.hpo.best import Winner, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.records import store_study, trials_of
-from basecaller.hpo.storage import open_study, stages_of
+from basecaller.hpo.storage import check_storage, open_study, stages_of
 from basecaller.reporting.contents import FINISHED, RUNNING, STOPPED, ReportFacts, StageFacts, WinnerFacts
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.terminal import print_report, print_stage
@@ -122,6 +122,9 @@ class Search:
             BasecallerError: a setting is invalid or the data cannot be used; nothing was stored.
         """
         TASK.check(self.cfg)
+        check_storage(self.url)
+        check_writable(self.folder)
+        TASK.prepare(self.cfg)
         self._save(report=not (self.folder / "report.html").exists())
         try:
             return self._run()
