@@ -31,6 +31,7 @@ from basecaller.reporting.terminal import print_report, print_stage
 from basecaller.reporting.writing import write_report
 from basecaller.runs.findings import data_findings
 from basecaller.runs.task import TASK
+from basecaller.schema import OF_SEARCH
 from basecaller.search_plan.agenda import CONTENDERS, FINALISTS, HEADLINE
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.checks import check_network, check_order, check_plan, check_winner
@@ -89,6 +90,8 @@ class Search:
         self.given = set(parse_overrides(unswept(self.overrides)))
         if "stage" in self.given:
             raise SettingError("stage: a search runs the stages of its plan; give them as in 'plan=[padding,lr_adam]'")
+        if own := sorted(self.given.intersection(OF_SEARCH)):
+            raise SettingError(f"{own[0]}: a search sets this key itself; leave it out")
         self.url, self.experiment = str(cfg.storage), str(cfg.experiment)
         self.folder = Path(cfg.output_dir)
         before = read_json(self.folder / "search.json") or {}
