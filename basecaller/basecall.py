@@ -27,7 +27,7 @@ from basecaller.data.pod5 import pod5_files
 from basecaller.data.sources import file_fingerprint
 from basecaller.entry import as_message
 from basecaller.errors import SettingError
-from basecaller.files import content_digest, holding, read_json, replacing, shared_lock, write_json
+from basecaller.files import check_writable, content_digest, holding, read_json, replacing, shared_lock, write_json
 from basecaller.schema import FORMATS, BasecallOptions
 from basecaller.workers import cores
 
@@ -83,6 +83,7 @@ def basecall(chosen: BasecallOptions, console: Console, command: str = "") -> di
             model or another POD5 file. Unfinished files are removed, finished ones stay.
     """
     files = pod5_files(chosen.reads, "reads")
+    total = sum(map(reads_in, files))
     torch.set_num_threads(chosen.threads or cores())
     model = load_model(chosen.model, chosen.device, chosen.networks)
     if chosen.calibration is not None:
@@ -96,10 +97,10 @@ def basecall(chosen: BasecallOptions, console: Console, command: str = "") -> di
     if model.calibration is None:
         console.print(f"qualities are not calibrated; calibrate them with: python -m basecaller.evaluate model={chosen.model}")
     output = Path(chosen.output)
-    output.mkdir(parents=True, exist_ok=True)
+    check_writable(output)
     with holding(shared_lock(output / ".lock"), f"writes basecalls to {output}"):
         record = claim(output, model, chosen.decoder)
-        return _call_files(chosen, caller, model, files, record, console, command)
+        return _call_files(chosen, caller, model, files, total, record, console, command)
 
 
 def _call_files(
@@ -107,6 +108,7 @@ def _call_files(
     caller: Caller,
     model: Trained,
     files: list[Path],
+    total: int,
     record: dict[str, Any],
     console: Console,
     command: str,
@@ -122,7 +124,7 @@ def _call_files(
     started = time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("reads", total=sum(map(reads_in, files)))
+        task = progress.add_task("reads", total=total)
         for file in files:
             name = file.relative_to(root).with_suffix(f".{chosen.format}")
             target, fingerprint = Path(chosen.output) / name, file_fingerprint(file)

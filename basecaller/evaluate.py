@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from basecaller.calling.caller import Caller
+from basecaller.calling.caller import Call, Caller
 from basecaller.calling.evaluating import evaluate_chunks, evaluate_reads
 from basecaller.calling.files import signals, some_reads
 from basecaller.calling.model import load_model, split_of
@@ -122,10 +123,13 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation,
         caller = Caller(network, None, 16, decoder)
         counts = Counter[str]()
         files = pod5_files(chosen.reads, "reads")
-        some = None if chosen.limit is None else some_reads(files, chosen.limit)
-        found = (signals(file, counts, model.rna, model.normalisation, some) for file in files)
-        calls = (call for each in found for call in caller.calls(each))
-        scores, tally = evaluate_reads(calls, Path(chosen.reference), network.alphabet, calibration)
+
+        def calls_of_reads() -> Iterator[Call]:
+            some = None if chosen.limit is None else some_reads(files, chosen.limit)
+            for file in files:
+                yield from caller.calls(signals(file, counts, model.rna, model.normalisation, some))
+
+        scores, tally = evaluate_reads(calls_of_reads(), Path(chosen.reference), network.alphabet, calibration)
     else:
         settings = model.data(overrides)
 

@@ -26,7 +26,7 @@ from basecaller.data.pod5 import pod5_files
 from basecaller.data.signal import CLIP, IN_WORDS
 from basecaller.decode import greedy
 from basecaller.entry import as_message
-from basecaller.errors import DataError
+from basecaller.errors import DataError, SettingError
 from basecaller.files import check_writable, replacing, write_json
 from basecaller.network import RawCTCNet
 from basecaller.schema import EXPORTS, ExportOptions
@@ -77,13 +77,21 @@ def export(chosen: ExportOptions) -> dict[str, Any]:
     Raises:
         DataError: the model or the reads cannot be used, a package is missing, or the exported model differs. No file is left.
     """
+    if chosen.format == "onnx":
+        try:  # optional extras
+            import onnx  # noqa: F401
+            import onnxruntime  # noqa: F401
+        except ImportError:
+            raise DataError("format=onnx: needs onnx and onnxruntime: python -m pip install 'basecaller[export]'") from None
     model = load_model(chosen.model, "cpu", chosen.networks)
     network = model.network
+    target = Path(chosen.output) if chosen.output else model.folder / f"model.{EXPORTS[chosen.format]}"
+    if target.is_dir():
+        raise SettingError(f"output={target}: is a folder; give a file, such as {target / f'model.{EXPORTS[chosen.format]}'}")
+    check_writable(target.parent)
     told, given = metadata(network, model.normalisation, model.rna), some_signals(chosen, model)
     if not given:
         raise DataError(f"reads={chosen.reads}: there is no read to check on")
-    target = Path(chosen.output) if chosen.output else model.folder / f"model.{EXPORTS[chosen.format]}"
-    check_writable(target.parent)
     plain = (Plain(network) if isinstance(network, RawCTCNet) else LogProbabilities(network)).eval()
     example = torch.from_numpy(given[0])[None]
     with replacing(target) as partial, warnings.catch_warnings(), torch.inference_mode():
@@ -111,11 +119,9 @@ def _torchscript(plain: Any, example: Any, path: Path, told: dict[str, Any]) -> 
 
 
 def _onnx(plain: Any, example: Any, path: Path, told: dict[str, Any]) -> Any:
-    try:  # optional extras
-        import onnx
-        import onnxruntime
-    except ImportError:
-        raise DataError("format=onnx: needs onnx and onnxruntime: python -m pip install 'basecaller[export]'") from None
+    import onnx  # `export` has checked that they are there
+    import onnxruntime
+
     axes = {"signal": {0: "batch", 1: "samples"}, "log_probabilities": {0: "batch", 1: "frames"}}
     names: dict[str, Any] = {"input_names": ["signal"], "output_names": ["log_probabilities"], "dynamic_axes": axes}
     torch.onnx.export(plain, (example,), str(path), dynamo=False, **names)

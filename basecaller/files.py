@@ -58,8 +58,9 @@ def check_writable(folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / f".{os.getpid()}.probe"
-    probe.touch()
-    probe.unlink()
+    with naming(folder, probe):
+        probe.touch()
+        probe.unlink()
 
 
 def write_json(path: Path, content: Any) -> None:

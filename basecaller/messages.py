@@ -23,6 +23,14 @@ NOT_HERE = STOCK_KEYS | {
 }
 """Keys of Hydra's own sweepers that this one lacks, and what to do instead."""
 
+EXTRAS = {
+    ("hydra/launcher", "submitit_slurm"): "slurm",
+    ("hydra/launcher", "submitit_local"): "slurm",
+    ("hydra/launcher", "ray"): "ray",
+    ("hydra/launcher", "ray_aws"): "ray",
+}
+"""Options of Hydra's plugins that are extras of this program."""
+
 NOISE = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "You may also")
 """Beginnings of lines that are of no use to a user."""
 
@@ -43,6 +51,8 @@ def readable(error: Exception, sections: Mapping[str, type] = SECTIONS) -> Basec
         group, _, option = error.missing_cfg_file.rpartition("/")
         if not group:
             return SettingError(f"{option}: no such config")
+        if (group, option) in EXTRAS:
+            return SettingError(f"{group}={option}: needs: python -m pip install 'basecaller[{EXTRAS[group, option]}]'")
         return SettingError(f"{group}={option}: no such option; options are {', '.join(error.options or [])}")
     if unknown := re.match(r"Could not override '([^']+)'", text):
         return SettingError(f"{unknown[1]}: {_unknown(unknown[1], sections)}")
@@ -59,7 +69,7 @@ def readable(error: Exception, sections: Mapping[str, type] = SECTIONS) -> Basec
 def _unreadable(line: str) -> str:
     key, equals, value = line.partition("=")
     if not equals:
-        return f"{line}: must be key=value"
+        return f"{line}: must be key=value; --help lists the keys"
     if (value.count("["), value.count("{")) != (value.count("]"), value.count("}")):
         return f"{line}: a bracket is not closed; a list or mapping with spaces needs quotes, as in '{key}=[a, b]'"
     bare = value.strip("'\"") or "text"

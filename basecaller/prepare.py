@@ -10,6 +10,7 @@ from basecaller.data.audit import render
 from basecaller.data.pore import pore_of
 from basecaller.data.sources import prepare
 from basecaller.entry import as_message
+from basecaller.runs.findings import check_data_files
 from basecaller.settings import data_settings
 
 
@@ -17,6 +18,7 @@ from basecaller.settings import data_settings
 def main() -> None:
     overrides = as_typed(arguments("prepare"))
     settings = data_settings(compose_config(overrides))
+    check_data_files(settings)
     console, pore = Console(), pore_of(settings.pore_model)
     console.print(render(prepare(settings.name, settings.source, Path(settings.folder)), pore))
     if settings.test is not None:

@@ -68,6 +68,11 @@ class Stage(task.Stage):
     candidates: dict[str, Any] | None
 
 
+OF_SEARCH = ("stage", "stage.name", "stage.question", "stage.choice", "stage.asking", "stage.incumbent", "stage.studies",
+             "stage.candidate", "stage.candidates", "trial.study", "trial.number")  # fmt: skip
+"""Keys that a search sets itself, for each stage of its plan."""
+
+
 @dataclass(frozen=True)
 class SearchOptions:
     """The `search` section: how stages run, and what follows them.

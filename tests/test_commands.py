@@ -248,6 +248,7 @@ def test_the_padding_stage_is_skipped_if_all_chunks_have_one_length(tmp_path, mo
         ("basecall", ["model=nowhere", "reads=.", "format=gif"], "format=gif: must be one of fastq, sam, bam"),
         ("basecall", ["model=nowhere", "reads=x", "colour=red"], "colour"),
         ("basecall", ["model"], "model: must be key=value"),
+        ("basecall", ["nowhere"], "nowhere: must be key=value; --help lists the keys"),
         ("evaluate", ["model=nowhere"], "model=nowhere: has no best.pt"),
         ("evaluate", ["model=nowhere", "reads=a"], "reads and reference: give both"),
         ("evaluate", ["model=x", "reads=a", "reference=b", "data.limit=3"], "data.limit=3: chooses a data set, but reads=a"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 
 from basecaller.config import compose_config, composed
 from basecaller.errors import DataError, SettingError
@@ -48,6 +48,11 @@ def test_errors_of_overrides_are_one_line(override, words):
 def test_a_command_offers_its_own_keys_too():
     with pytest.raises(SettingError, match=r"wacth: unknown key; did you mean watch\?"):
         compose_config(["wacth=true"], ReportOptions)
+
+
+def test_a_launcher_that_is_not_installed_is_answered_with_its_extra():
+    error = MissingConfigException("", "hydra/launcher/submitit_slurm", ["basic", "joblib"])
+    assert str(readable(error)) == "hydra/launcher=submitit_slurm: needs: python -m pip install 'basecaller[slurm]'"
 
 
 def test_a_missing_config_is_named():

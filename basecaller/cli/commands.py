@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from basecaller.schema import BasecallOptions, EvaluateOptions, ExportOptions, ReportOptions
+from basecaller.schema import OF_SEARCH, BasecallOptions, EvaluateOptions, ExportOptions, ReportOptions
 
 EVERY = ("",)
 """All keys of `conf/config.yaml`."""
@@ -20,6 +20,7 @@ class Command:
         details: longer description.
         options: dataclass of its own keys, with defaults in `conf/commands/<name>.yaml`; None if it has none.
         uses: keys and sections of `conf/config.yaml` that it uses.
+        without: exceptions from `uses`.
         flags: arguments that begin with a dash, and what they do.
     """
 
@@ -28,6 +29,7 @@ class Command:
     details: str = ""
     options: type | None = None
     uses: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     flags: tuple[tuple[str, str], ...] = ()
 
 
@@ -43,6 +45,7 @@ COMMANDS = {
         ("", "search.preview=true", "experiment=phage data=pod5 data.pod5=reads.pod5 data.bam=calls.bam"),
         "A search that was killed continues when it is started again. Settings apply to every stage.",
         uses=EVERY,
+        without=OF_SEARCH,
         flags=(*CONFIG_DIR, *HELP_WITH_GROUPS),
     ),
     "train": Command(

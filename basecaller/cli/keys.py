@@ -66,6 +66,8 @@ def _config_keys(source: str, model: type) -> Iterator[Key]:
 
 
 def _is_used(key: str, command: Command) -> bool:
+    if key in command.without:
+        return False
     return command.uses == EVERY or any(key == used or key.startswith(f"{used}.") for used in command.uses)
 
 

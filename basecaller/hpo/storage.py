@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import warnings
 from functools import lru_cache
 from typing import Any
@@ -9,7 +11,8 @@ from typing import Any
 import optuna
 from optuna.storages.journal import JournalFileBackend
 
-from basecaller.errors import StorageError
+from basecaller.errors import StorageError, file_problem
+from basecaller.files import check_writable
 from basecaller.hpo.records import FORMAT, USER_FORMAT, adopt, asked_at, format_of, store_study
 from basecaller.hpo.urls import file_of, parsed, reason, scrubbed, without_password
 
@@ -49,6 +52,24 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
             f"storage={shown}: cannot be opened ({scrubbed(reason(error), url)}); give a URL "
             "such as sqlite:///outputs/optuna.db, or postgresql+psycopg://me@server/basecaller (extra postgres)"
         ) from None
+
+
+def check_storage(url: str) -> None:
+    """Checks that studies can be stored, before any work is done for them. Makes no file.
+
+    Raises:
+        StorageError: the storage cannot be opened or written to.
+    """
+    file = file_of(url)
+    if file is None or file.exists():
+        open_storage(url)
+    if file is not None:
+        try:
+            check_writable(file.parent)
+            if file.exists() and not os.access(file, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+        except OSError as error:
+            raise StorageError(f"storage={without_password(url)}: {file_problem(error) or error}") from None
 
 
 def made_study(url: str, name: str, pruner: Any = None) -> optuna.Study:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from basecaller.errors import BasecallerError, SettingError, StageError
-from basecaller.files import remove_lock, write_yaml
+from basecaller.files import check_writable, remove_lock, write_yaml
 from basecaller.hpo import queue
 from basecaller.hpo.best import conclude_study, injections, standing
 from basecaller.hpo.designs import EVERY, planned
@@ -26,7 +26,7 @@ from basecaller.hpo.identity import digest, value_at, without
 from basecaller.hpo.optuna_private import trial_id
 from basecaller.hpo.records import CONCLUSIVE, Outcome, store_study, trials_of
 from basecaller.hpo.sampling import check_sampler, suggested, unclaimed_ended
-from basecaller.hpo.storage import name_objective, open_study
+from basecaller.hpo.storage import check_storage, name_objective, open_study
 from basecaller.hpo.task import Task
 from basecaller.hpo.trial import JobTrial
 from basecaller.hpo.urls import shown_config, without_password
@@ -105,7 +105,8 @@ class Sweep:
         return config
 
     def check(self, space: Space) -> dict[str, Any]:
-        """Checks every point with the task before anything is stored, and sets stage, place and seeds.
+        """Checks every point with the task, then the storage, then prepares the points; sets stage, place and seeds. Whatever
+        is quick comes first, and nothing is stored.
 
         Returns:
             The plain values of the first point's config, or of the fixed settings if a space is sampled.
@@ -113,6 +114,10 @@ class Sweep:
         composed = [self._composed(space, point) for point in (space.points() if space.is_grid else [None])]
         values, *_ = [self.task.check(config) for config in composed]
         self.stage, self.place = self.task.stage(composed[0]), self.task.place(composed[0])
+        check_storage(self.place.url)
+        check_writable(self.place.folder)
+        for config in composed:
+            self.task.prepare(config)
         if not space.seeds:
             first = int(value_at(values, self.task.seed))
             space.seeds = [first + i for i in range(self.stage.replicates if space.is_grid else 1)]
@@ -340,7 +345,9 @@ class Sweep:
     def _is_sound(self, study: optuna.Study, space: Space, trial: optuna.Trial, entry: Entry) -> bool:
         """Whether a suggested point is valid; ends its trial if not."""
         try:
-            self.task.check(self._composed(space, entry.point))
+            config = self._composed(space, entry.point)
+            self.task.check(config)
+            self.task.prepare(config)
         except BasecallerError as error:
             JobTrial(study, trial_id(trial)).end(Outcome.FAILED, message=str(error))
             return False

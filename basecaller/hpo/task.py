@@ -126,7 +126,7 @@ class Task(ABC):
         """The overrides that tell a job its trial."""
 
     def check(self, config: DictConfig) -> dict[str, Any]:
-        """Checks a job's composed config as far as possible before it runs. Nothing is stored yet.
+        """Checks a job's composed config as far as that is quick. Nothing is stored yet.
 
         Returns:
             The config as plain values of their keys' types: equivalent configs are equal.
@@ -135,8 +135,16 @@ class Task(ABC):
         """
         return resolve(config, without=("hydra",))
 
+    def prepare(self, config: DictConfig) -> None:  # noqa: B027 - a task without it does nothing here
+        """Makes what a job needs, such as its data set, and checks the config with it. Called for each point once all points
+        and the storage have been checked; nothing is stored yet.
+
+        Raises:
+            BasecallerError: the job could not run.
+        """
+
     def begins(self, config: DictConfig) -> None:  # noqa: B027 - a task without it does nothing here
-        """Called once all points have been checked, before anything is stored.
+        """Called once all points have been prepared, before anything is stored.
 
         Args:
             config: the config composed without the swept keys.

@@ -14,11 +14,15 @@ def guessing(loss: float, letters: int, identity: float, floor: float) -> str:
         identity: identity of the winner's calls; NaN if unknown.
         floor: identity of unrelated sequences.
     """
-    if loss < math.log(letters) and not identity <= floor:
+    reasons = []
+    if not loss < math.log(letters):
+        reasons.append(f"its loss is {loss:.4f} nats per base, and ln {letters} is {math.log(letters):.4f}")
+    if identity <= floor:
+        reasons.append(f"its identity is {identity:.1%}, and that of unrelated sequences {floor:.1%}")
+    if not reasons:
         return ""
     return (
-        f"Too short to tell: the winner is no better than guessing ({loss:.4f} nats per base, ln {letters} is "
-        f"{math.log(letters):.4f}; identity {identity:.1%}, that of unrelated sequences is {floor:.1%}). This compares "
-        f"networks that have hardly begun to learn, and another may win after longer training: ask again with more "
-        f"train.chunks or train.epochs, or with a higher optimizer.lr."
+        f"Too short to tell: the winner is no better than guessing ({'; '.join(reasons)}). This compares networks that have "
+        "hardly begun to learn, and another may win after longer training: ask again with more train.chunks or train.epochs, "
+        "or with a higher optimizer.lr."
     )

@@ -10,13 +10,27 @@ import numpy as np
 from basecaller.data.audit import audit, infeasible_at, leaks, seen_in_training, verdict
 from basecaller.data.dataset import Dataset
 from basecaller.data.pore import pore_of
-from basecaller.data.sources import prepare
+from basecaller.data.sources import prepare, source_fingerprint
 from basecaller.errors import DataError
-from basecaller.settings import Settings
+from basecaller.settings import Data, Settings
 
 log = logging.getLogger(__name__)
 
 _looked_at: set[tuple[str, int]] = set()
+
+
+def check_data_files(data: Data) -> None:
+    """Checks the files beside those of the data set itself: those of a separate test set, and the table of k-mer levels.
+
+    Raises:
+        DataError: a file is missing or unusable.
+    """
+    pore_of(data.pore_model)
+    if data.test is not None:
+        try:
+            source_fingerprint(data.test.name, data.test.source)
+        except DataError as error:
+            raise DataError(f"data.test: {error}") from None
 
 
 def warn_once(dataset: Dataset, chosen: Settings) -> None:

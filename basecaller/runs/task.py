@@ -22,10 +22,11 @@ from basecaller.hpo.resolver import register_best
 from basecaller.hpo.task import Place, Task
 from basecaller.networks.named import kind_of
 from basecaller.printing import print_config
-from basecaller.runs.findings import warn_once
+from basecaller.runs.findings import check_data_files, warn_once
 from basecaller.runs.identity import IGNORED
 from basecaller.runs.job import Job, checked_config, hydra_job
 from basecaller.schema import NO_STAGE, OBJECTIVE, Stage, field_of
+from basecaller.settings import settings
 from basecaller.workers import use_threads
 
 if TYPE_CHECKING:
@@ -116,12 +117,12 @@ class Training(Task):
         return [f"trial.study='{study}'", f"trial.number={number}"]
 
     def check(self, config: DictConfig) -> dict[str, Any]:
-        """Checks a config as far as possible before its training: settings, data set, GPU.
+        """Checks settings, files and device of a training.
 
         Returns:
             The config's plain values, see `Job.config`.
         Raises:
-            BasecallerError: see `checked_config` and `data.sources.prepare`.
+            BasecallerError: see `checked_config`, or what a setting names is missing or unusable.
         """
         chosen, values = checked_config(config)
         debug = chosen.debug
@@ -135,10 +136,23 @@ class Training(Task):
             from basecaller.training.device import check_gpu  # imports PyTorch, as above
 
             check_gpu(chosen.device)
+        if chosen.train.init or chosen.train.native == "on":
+            from basecaller.runs.training import check_needs  # imports PyTorch, as above
+
+            check_needs(chosen)
+        check_data_files(chosen.data)
+        return values
+
+    def prepare(self, config: DictConfig) -> None:
+        """Makes the data set, if missing, and logs the findings of its audit.
+
+        Raises:
+            BasecallerError: see `data.sources.prepare`; or the padding does not suit the data.
+        """
+        chosen = settings(config)
         dataset = prepare(chosen.data.name, chosen.data.source, Path(chosen.data.folder))
         check_padding(dataset, chosen.padding, chosen.data.batch_size)
         warn_once(dataset, chosen)
-        return values
 
     def begins(self, config: DictConfig) -> None:
         if config.print_config:

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from basecaller.data.sources import prepare
 from basecaller.networks.adapted import build, check_protocol
 from basecaller.provenance import commit, versions
@@ -13,8 +15,10 @@ from basecaller.runs.findings import warn_once
 from basecaller.runs.folder import Result, RunFacts, RunFolder
 from basecaller.runs.job import Job
 from basecaller.runs.loggers import logging_of
-from basecaller.training.checkpoint import start_from
+from basecaller.settings import Settings
+from basecaller.training.checkpoint import check_start, start_from
 from basecaller.training.device import choose_device
+from basecaller.training.engine import choose_path
 from basecaller.training.fit import Point, Recipe, fit
 
 log = logging.getLogger(__name__)
@@ -36,6 +40,8 @@ def train(job: Job, on_point: Callable[[Point], None] = lambda point: None) -> R
     with folder.held():
         if found := folder.finished():
             return _told(job, found, on_point)
+        if not job.is_trial:  # a sweep has already checked it
+            check_needs(job.settings)
         folder.take()
         with logging_of(job) as loggers:
 
@@ -47,6 +53,20 @@ def train(job: Job, on_point: Callable[[Point], None] = lambda point: None) -> R
             loggers.result(result)
         folder.keep(result)
     return result
+
+
+def check_needs(chosen: Settings) -> None:
+    """Checks what a training needs besides its data: the checkpoint that it starts from, and native code if it must use that.
+
+    Raises:
+        BasecallerError: one of these is missing or unusable.
+    """
+    if chosen.train.init:
+        check_start(chosen.model, Path(chosen.train.init), chosen.networks)
+    if chosen.train.native == "on":
+        kind = ("cuda" if torch.cuda.is_available() else "cpu") if chosen.device == "auto" else chosen.device
+        train = chosen.train
+        choose_path(chosen.model, torch.device(kind), "on", train.precision, label_smoothing=train.label_smoothing)
 
 
 def _told(job: Job, found: Result, on_point: Callable[[Point], None]) -> Result:

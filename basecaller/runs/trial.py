@@ -63,7 +63,7 @@ def run_trial(job: Job) -> float | None:
         if trial is None:
             log.info("another process has trial %s", place.number)
             return None
-        name = f"{chosen.stage.name} {trial.point} seed={chosen.seed}"
+        name = " ".join(filter(None, [chosen.stage.name, trial.point, f"seed={chosen.seed}"]))
         try:
             return _run_claimed(trial, job, name)
         except optuna.exceptions.UpdateFinishedTrialError:

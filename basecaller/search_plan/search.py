@@ -20,11 +20,11 @@ from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
 from basecaller.errors import SettingError
 from basecaller.facts import to_json
-from basecaller.files import read_json, write_json
+from basecaller.files import check_writable, read_json, write_json
 from basecaller.hpo.best import Winner, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.records import store_study, trials_of
-from basecaller.hpo.storage import open_study, stages_of
+from basecaller.hpo.storage import check_storage, open_study, stages_of
 from basecaller.reporting.contents import FINISHED, RUNNING, STOPPED, ReportFacts, WinnerFacts
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.stage_contents import StageFacts
@@ -32,6 +32,7 @@ from basecaller.reporting.terminal import print_report, print_stage
 from basecaller.reporting.writing import write_report
 from basecaller.runs.findings import data_findings
 from basecaller.runs.task import TASK
+from basecaller.schema import OF_SEARCH
 from basecaller.search_plan.budget import longer, shortened
 from basecaller.search_plan.checks import check_network, check_order, check_plan, check_winner
 from basecaller.search_plan.finalists import INCUMBENT, Candidates, combined_candidates, finalist_candidates
@@ -83,6 +84,8 @@ class Search:
         self.given = set(parse_overrides(unswept(self.overrides)))
         if "stage" in self.given:
             raise SettingError("stage: a search runs the stages of its plan; give them as in 'plan=[padding,lr_adam]'")
+        if own := sorted(self.given.intersection(OF_SEARCH)):
+            raise SettingError(f"{own[0]}: a search sets this key itself; leave it out")
         self.url, self.experiment = str(cfg.storage), str(cfg.experiment)
         self.folder = Path(cfg.output_dir)
         before = read_json(self.folder / "search.json") or {}
@@ -116,6 +119,9 @@ class Search:
             BasecallerError: a setting is invalid or the data cannot be used; nothing was stored.
         """
         TASK.check(self.cfg)
+        check_storage(self.url)
+        check_writable(self.folder)
+        TASK.prepare(self.cfg)
         self._save(report=not (self.folder / "report.html").exists())
         try:
             return self._run()

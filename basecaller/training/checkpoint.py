@@ -83,6 +83,15 @@ def load_network(path: Path, networks: Sequence[str] = ()) -> Network:
     return network
 
 
+def check_start(settings: Model | Named, path: Path, networks: Sequence[str] = ()) -> None:
+    """Checks that a network of these settings can start from a checkpoint, whatever its letters.
+
+    Raises:
+        BasecallerError: see `start_from`.
+    """
+    start_from(build(settings, load_network(path, networks).alphabet), path, networks)
+
+
 def start_from(network: Network, path: Path, networks: Sequence[str] = ()) -> None:
     """Loads the weights of a checkpoint into a network, to continue training from them. In the last layer of RawCTCNet, letters
     that the checkpoint lacks keep their new weights.

@@ -38,6 +38,13 @@ from tests.helpers.models import network
 from tests.helpers.reads import bonito_directory, fastq, make_source
 
 
+def test_a_wrong_file_is_one_line_and_makes_no_output(model, folder, call: Command):
+    (folder / "reads.fastq").write_text("@r\nACGT\n+\nIIII\n", encoding="utf-8")
+    (line,) = call("basecall", f"model={model}", "reads=reads.fastq", "output=calls", code=2).stderr.splitlines()
+    assert line.startswith("error: reads: cannot read reads.fastq")
+    assert not (folder / "calls").exists()
+
+
 def test_pod5_reads_become_fastq_and_bam_and_are_not_called_again(model, tmp_path, run: Command):
     path, _, reads = make_source(tmp_path / "reads/sub", count=6)
     told = run("basecall", f"model={model}", "reads=reads", "decoder=greedy", "output=calls")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 
 import pytest
@@ -38,6 +39,21 @@ def test_an_exported_model_gives_the_same_calls(model, tmp_path, run: Command, k
             warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript
             torch.jit.load(str(tmp_path / "out.torchscript"), _extra_files=extra)
         assert json.loads(extra["basecaller.json"]) == meta
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (["output=folder"], "output=folder: is a folder; give a file, such as folder/model.pt"),
+        (["output=/proc/x/model.pt"], "/proc/x: No such file or directory"),
+        (["format=onnx"], "format=onnx: needs onnx and onnxruntime"),
+    ],
+)
+def test_what_an_export_lacks_is_found_before_reads_are_prepared(model, folder, call: Command, monkeypatch, wrong, words):
+    (folder / "folder").mkdir()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not installed
+    monkeypatch.setattr("basecaller.export.some_signals", lambda *of: pytest.fail("reads were prepared"))
+    assert words in call("export", f"model={model}", *wrong, code=2).stderr
 
 
 def test_an_exported_model_of_rna_tells_that_signals_are_reversed():

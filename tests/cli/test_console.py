@@ -126,7 +126,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("flag", ["--config-dir 'own configs'", "--config-dir='own configs'", "-cd own\\ configs"])
 def test_completion_offers_your_configs_after_their_folder(flag):
     assert candidates(f"basecaller train {flag} model=w") == ["wide "]
-    assert candidates(f"basecaller search {flag} data=lab stage=wa") == ["warmup "]
+    assert candidates(f"basecaller train {flag} data=lab stage=wa") == ["warmup "]
     assert candidates(f"basecaller prepare {flag} data=lab data.po") == ["data.pore_model=", "data.pod5="]
     assert candidates("basecaller train model=w") == []
 

@@ -77,7 +77,7 @@ def test_directories_of_different_width_train_together_in_every_padding(folder):
     assert sorted(set(dataset.lengths.tolist())) == [600, 900]
     for padding in ("off", "on", "masked"):
         cfg = compose_config([*given, f"padding={padding}"])
-        TASK.check(cfg)
+        TASK.prepare(cfg)
         result = train(resolve_job(cfg, folder / padding))
         assert np.isfinite(result.metrics["val_loss"])
     for batch in training_batches(dataset, dataset.indices("train"), [(len(dataset.indices("train")), 4)], "off", 4, 1, 0):
@@ -179,7 +179,7 @@ def test_reads_without_base_positions_are_never_cropped(folder):
     path, _ = tensors(folder / "t")
     given = ["data=rawctcnet", f"data.path={path}", *SHARES, *SMALL]
     with pytest.raises(SettingError, match=r"padding=off: .* use padding=masked"):
-        TASK.check(compose_config([*given, "padding=off"]))
+        TASK.prepare(compose_config([*given, "padding=off"]))
     cfg = compose_config(given)
     assert cfg.padding.mode == "masked"  # its own default
     assert np.isfinite(train(resolve_job(cfg, folder / "run")).metrics["val_loss"])

@@ -84,6 +84,12 @@ def test_a_plan_with_an_unknown_stage_or_none_is_refused(folder):
         search("plan=[]")
 
 
+@pytest.mark.parametrize("key", ["stage.name=mine", "trial.number=3", "stage.candidates={a:1}"])
+def test_keys_that_a_search_sets_itself_are_refused(folder, key):
+    with pytest.raises(SettingError, match=r"^(stage|trial)\.\w+: a search sets this key itself; leave it out$"):
+        search(key)
+
+
 def test_of_stages_that_answer_one_question_only_the_winners_is_asked_again(folder, monkeypatch):
     """Asked again, the others would have the winner's optimizer."""
     made, again = search("plan=[padding,batch_norm,lr_adam,lr_adamax,lr_adagrad,batch_size]"), []
