@@ -2,6 +2,7 @@
 
 import array
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -141,18 +142,19 @@ def test_reads_without_a_record_or_moves_are_counted(tmp_path):
     assert counts["reads dropped: move table and sequence differ in length"] == 1
 
 
-def test_position_splits_never_share_a_place_on_the_genome(tmp_path):
+@pytest.mark.parametrize(("md", "labels"), [("400", "auto"), ("400", "moves"), (None, "auto")])
+def test_position_splits_never_share_a_place_on_the_genome(tmp_path, md, labels):
     genome = np.random.default_rng(5).integers(1, 5, 4000).astype(np.uint8)
     reads = files.make_reads(30, bases=400, genome=genome)
     records = []
     for number, read in enumerate(reads):
         at = number * (len(genome) - 400) // 29
         record = aligned(read, 0, at, [(0, 400)], reverse=False)
-        record.set_tag("MD", "400")
+        record.set_tag("MD", md)
         records.append(record)
     path = files.write_pod5(tmp_path / "reads.pod5", reads)
     bam = files.write_bam(tmp_path / "mapped.bam", records, {"contig": len(genome)})
-    chunks, counts = load(settings(path, bam, split="position"))
+    chunks, counts = load(settings(path, bam, split="position", labels=labels))
     places: dict[str, set[int]] = {split: set() for split in SPLITS}
     text = to_string(genome)
     for chunk in chunks:
@@ -171,6 +173,24 @@ def test_several_pairs_are_one_data_set(tmp_path):
     chunks, counts = load(dataclasses.replace(settings(a, a_bam), pod5=(str(a), str(b.parent)), bam=(str(a_bam), str(b_bam))))
     assert counts["reads kept"] == 7
     assert len({chunk.read_id for chunk in chunks}) == 7
+
+
+def test_a_file_that_moves_to_another_pair_makes_another_data_set(tmp_path):
+    """Its reads get the labels of another BAM file."""
+    bams = [str(files.make_source(tmp_path / name, count=1, seed=seed)[1]) for seed, name in enumerate("ab")]
+    for seed, name in enumerate("xyz"):
+        files.write_pod5(tmp_path / f"{name}.pod5", files.make_reads(1, seed=seed))
+    found = set()
+    for second in (["z.pod5"], ["y.pod5", "z.pod5"]):
+        for name in ("first", "second"):
+            shutil.rmtree(tmp_path / name, ignore_errors=True)
+            (tmp_path / name).mkdir()
+        for name in ("x.pod5", "y.pod5", "z.pod5"):
+            shutil.copy(tmp_path / name, tmp_path / ("second" if name in second else "first") / name)
+        chosen = settings(tmp_path, tmp_path)
+        pairs = dataclasses.replace(chosen, pod5=tuple(str(tmp_path / name) for name in ("first", "second")), bam=tuple(bams))
+        found.add(sources.source_fingerprint("pod5", pairs))
+    assert len(found) == 2
 
 
 def test_cut_chunks_lie_on_base_boundaries_and_leave_out_what_is_too_long():
