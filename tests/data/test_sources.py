@@ -25,6 +25,7 @@ from basecaller.runs.findings import data_findings
 from basecaller.runs.job import resolve_job
 from basecaller.runs.task import TASK
 from basecaller.runs.training import train
+from basecaller.search_plan.held_out import largest_stride
 from basecaller.search_plan.held_out import tested as metrics_of_the_test_set
 from basecaller.search_plan.search import Search
 from basecaller.settings import data_settings, settings
@@ -311,9 +312,12 @@ def test_the_winner_may_be_tested_on_another_source(folder, run: Command):
     assert len(main.indices("test")) == 0
     result = train(resolve_job(cfg, folder / "run"))
     assert result.facts.chunks > 0
-    tested = metrics_of_the_test_set(cfg, folder / "run")
+    stride = largest_stride([folder / "run"])
+    assert stride == cfg.model.stride
+    tested = metrics_of_the_test_set(cfg, folder / "run", stride)
     assert tested.reads == len(tested.identities) == 30
-    assert metrics_of_the_test_set(cfg, folder / "run") == tested  # read from test.json
+    assert set(tested.chunks_of.values()) == {1}
+    assert metrics_of_the_test_set(cfg, folder / "run", stride) == tested  # read from test.json
     told = run("evaluate", "model=run", "decoder=greedy")
     assert f"test split of {prepare(data.test.name, data.test.source, Path(data.folder)).folder}" in " ".join(
         told.stdout.split()
