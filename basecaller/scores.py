@@ -128,6 +128,8 @@ class HeldOutReads(HeldOutScores):
 
     Attributes:
         identities: mean identity of each read's chunks, by read id.
+        chunks_of: number of each read's chunks, by read id.
     """
 
     identities: dict[str, float]
+    chunks_of: dict[str, int]

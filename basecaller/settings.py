@@ -14,7 +14,6 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from basecaller.checking import section, typed
 from basecaller.data import mixture, simulator
 from basecaller.data.dataset import ALPHABET
-from basecaller.data.signal import MEDIAN_MAD
 from basecaller.data.sources import SOURCES
 from basecaller.errors import DataError, SettingError
 from basecaller.geometry import Model
@@ -96,8 +95,9 @@ def _source(name: Any, values: dict[str, Any], where: str) -> Any:
     for key in SOURCES[name].places:
         if isinstance(values.get(key), str | list):
             values[key] = [expanded(path) for path in values[key]] if isinstance(values[key], list) else expanded(values[key])
-    if any(f.name == "normalisation" for f in dataclasses.fields(kind)):
-        values.setdefault("normalisation", MEDIAN_MAD)  # configs of earlier versions have none
+    for f in dataclasses.fields(kind):
+        if f.default is not dataclasses.MISSING:
+            values.setdefault(f.name, f.default)  # configs of earlier versions lack these keys
     source: Any = section(kind, values, where)
     if isinstance(source, simulator.Settings):
         if source.max_bases < source.min_bases:

@@ -41,7 +41,7 @@ from basecaller.runs.summary import summary_of
 from basecaller.scores import HeldOutReads
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.finalists import DEFAULTS, SCHEDULE, WINNER, Candidates
-from basecaller.search_plan.held_out import tested
+from basecaller.search_plan.held_out import largest_stride, tested
 from basecaller.search_plan.incumbent import settings_of
 from basecaller.search_plan.stages import composed_settings, flat_overrides, run_sweep
 from basecaller.search_plan.winner import gain
@@ -153,11 +153,13 @@ def trained(
     """Trains each choice at new seeds, and tests it on unseen reads."""
     cfg, stand = compose_config(given), compared(experiment, found, given, budget, seeds)
     tests = dict[str, Trained]()
+    folders = [Path(str(trial.folder)) for point in stand.points for trial in stand.trials_of(point)]
+    stride = largest_stride(folders, cfg.networks)
     for point in stand.points:
         trials = stand.trials_of(point)
         seconds = float(np.mean([summary_of(trial).seconds or np.nan for trial in trials]))
         numbers = range(FIRST_SEED, FIRST_SEED + seeds)
-        scores = {seed: tested(cfg, Path(trial.folder)) for seed, trial in zip(numbers, trials, strict=True)}
+        scores = {seed: tested(cfg, Path(trial.folder), stride) for seed, trial in zip(numbers, trials, strict=True)}
         name = str(stand.choices[point]) if len(found) > 1 else next(iter(found))  # one point is not a sweep
         tests[name] = Trained(seconds, scores)
     return tests

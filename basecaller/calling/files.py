@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,8 +15,11 @@ import pysam
 from basecaller import __version__
 from basecaller.calling.caller import Call
 from basecaller.calling.quality import Calibration, mean_quality
+from basecaller.data.pod5 import is_direct_rna
 from basecaller.data.records import reading
 from basecaller.data.signal import MEDIAN_MAD, QUANTILE, normalise
+
+log = logging.getLogger(__name__)
 
 
 def signals(
@@ -30,14 +34,17 @@ def signals(
     Args:
         file: the POD5 file.
         counts: incremented in place: `samples` read, and reads `without signal` and `without calibration`.
-        rna: whether reads are direct RNA, which runs from the 3' end: their signals are reversed, as for training.
+        rna: whether reads are direct RNA, which runs from the 3' end: their signals are reversed, as for training. Reads that
+            are not, by their sequencing kits, are reported.
         normalisation: of the signals that the model was trained on, see `data.signal`.
         chosen: ids of the reads to take, of which the file may lack some; None: all.
     Raises:
         DataError: it cannot be read.
     """
+    others = 0  # reads of the other kind
     with reading(file, "reads"), pod5.Reader(file) as reader:
         for read in reader.reads(chosen, missing_ok=True):
+            others += is_direct_rna(read) not in (None, rna)
             counts["samples"] += read.num_samples
             if not read.num_samples:
                 counts["without signal"] += 1
@@ -48,6 +55,12 @@ def signals(
                 continue
             signal = normalise(raw, normalisation)
             yield str(read.read_id), np.ascontiguousarray(signal[::-1]) if rna else signal
+    if others:
+        theirs, mine = ("DNA", "direct RNA (data.rna=true)") if rna else ("direct RNA", "DNA (data.rna=false)")
+        log.warning(
+            "%s: %d reads are %s by their sequencing kit, but the model was trained on %s: their calls are wrong", file, others,
+            theirs, mine,
+        )  # fmt: skip
 
 
 def reads_in(file: Path) -> int:

@@ -45,6 +45,8 @@ class Settings:
         test: Share of each directory for the test, likewise; or a separate source, as in {name: pod5, pod5: ..., bam: ...}.
         normalisation: How the signals were normalised: `median_mad`, or `quantile` as for Bonito's models since R10. Basecalls
             of the model normalise reads in the same way. Raw counts are always normalised by `median_mad`.
+        rna: The chunks are direct RNA, as `bonito basecaller --rna --save-ctc` writes them: signals and labels run from the 3'
+            end. Both are reversed, so that labels run 5' to 3'.
     """
 
     path: tuple[str, ...]
@@ -53,6 +55,7 @@ class Settings:
     validation: float = field(metadata={"above": 0, "below": 1})
     test: float = field(metadata={"least": 0, "below": 1})
     normalisation: str = field(default=MEDIAN_MAD, metadata={"choices": NORMALISATIONS})
+    rna: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,8 +188,10 @@ def import_bonito(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
                     counts[f"chunks dropped: {reason}"] += 1
                     continue
                 counts["chunks kept"] += 1
-                name = f"{number}:{row}"
-                yield Chunk(name, Row(number, int(row), len(signal)), labels[:length].astype(np.uint8), None, splits[place])
+                name, target = f"{number}:{row}", labels[:length].astype(np.uint8)
+                if settings.rna:
+                    target = target[::-1]
+                yield Chunk(name, Row(number, int(row), len(signal)), target, None, splits[place])
     outside = counts["chunks dropped: labels outside the alphabet"]
     if outside > counts["chunks kept"]:
         raise DataError(

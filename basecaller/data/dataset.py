@@ -333,6 +333,8 @@ class Dataset:
             signal = self.elsewhere[file][row]
             if signal.dtype.kind in "iu":  # raw counts
                 signal = normalise(signal)
+            if self.meta["settings"].get("rna"):
+                signal = np.ascontiguousarray(signal[::-1])
         return signal, self.labels[b], self.base_starts[b] if self.has_starts else None
 
     @property

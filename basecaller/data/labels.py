@@ -42,7 +42,7 @@ class LabelledRead:
         labels: uint8 [bases], in signal order; 0 for letters other than A, C, G, T.
         starts: int64 [bases], first sample of each base in the whole read, strictly ascending.
         stop: the sample after the last base.
-        positions: int64 [bases] on the reference's forward strand; None for basecalls.
+        positions: int64 [bases] on the reference's forward strand; None if unknown.
     """
 
     labels: np.ndarray
@@ -134,11 +134,7 @@ def label_from_reference(
         Unusable: alignment, move table, MD tag and reference do not match.
     """
     bases = len(moves.starts)
-    query, positions, read_length = _columns(record)
-    if read_length != bases:
-        raise Unusable("move table and sequence differ in length")
-    if not (query >= 0).any():
-        raise Unusable("no base aligned")
+    query, positions = _aligned(record, bases)
     labels = _from_md(record, query) if reference is None else _from_fasta(record, query, positions, reference)
     if record.is_reverse:
         labels = np.where(labels > 0, 5 - labels, 0).astype(np.uint8)
@@ -148,18 +144,38 @@ def label_from_reference(
     return _parts(labels, positions, query, moves, counts)
 
 
+def called_positions(record: Any, moves: Moves, rna: bool = False) -> np.ndarray:
+    """The position of each called base of an aligned record, in signal order: int64 [bases]. A base that is aligned to none has
+    that of the aligned base before it, along the reference, or of the first one.
+
+    Args:
+        record, moves, rna: see `label_from_reference`.
+    Raises:
+        Unusable: alignment and move table do not match.
+    """
+    bases = len(moves.starts)
+    query, positions = _aligned(record, bases)
+    matched = np.flatnonzero(query >= 0)
+    before = np.searchsorted(query[matched], np.arange(bases), side="right") - 1
+    found: np.ndarray = positions[matched[np.maximum(before, 0)]]
+    return found[::-1] if record.is_reverse != rna else found
+
+
 CONSUMES_QUERY, CONSUMES_REFERENCE, COLUMNS = (0, 1, 4, 5, 7, 8), (0, 2, 3, 7, 8), (0, 2, 7, 8)
 """CIGAR operations that take bases of the whole read (M I S H = X), that take bases of the reference (M D N = X), and whose
 bases of the reference may get labels (M D = X)."""
 DELETION, HARD_CLIP = 2, 5
 
 
-def _columns(record: Any) -> tuple[np.ndarray, np.ndarray, int]:
+def _aligned(record: Any, bases: int) -> tuple[np.ndarray, np.ndarray]:
     """The bases of the reference that a record is aligned to, without introns.
 
+    Args:
+        record: an aligned BAM record.
+        bases: number of bases in its move table.
     Returns:
         For each the index of the read's base, -1 for none, int64 [columns], and the position, int64 [columns], both
-        along the reference's forward strand; the length of the whole read.
+        along the reference's forward strand.
     """
     if not record.cigartuples:
         raise Unusable("aligned without a CIGAR")
@@ -172,12 +188,17 @@ def _columns(record: Any) -> tuple[np.ndarray, np.ndarray, int]:
         raise Unusable("aligned to no reference")
     if begin + of_reference.sum() > record.header.get_reference_length(record.reference_name):
         raise Unusable("aligned beyond the end of the reference")
+    if of_query.sum() != bases:
+        raise Unusable("move table and sequence differ in length")
     own = np.isin(kinds, COLUMNS)
     each = lengths[own]
     within = np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)
     positions = begin + np.repeat((np.cumsum(of_reference) - of_reference)[own], each) + within
     query = np.repeat((np.cumsum(of_query) - of_query)[own], each) + within
-    return np.where(np.repeat(kinds[own], each) == DELETION, -1, query), positions, int(of_query.sum())
+    query = np.where(np.repeat(kinds[own], each) == DELETION, -1, query)
+    if not (query >= 0).any():
+        raise Unusable("no base aligned")
+    return query, positions
 
 
 def _sequence(record: Any, query: np.ndarray) -> np.ndarray:
@@ -226,7 +247,7 @@ def _from_md(record: Any, query: np.ndarray) -> np.ndarray:
 def _parts(
     labels: np.ndarray, positions: np.ndarray, query: np.ndarray, moves: Moves, counts: Counter[str]
 ) -> list[LabelledRead]:
-    """Places the bases of `_columns`, in signal order, and cuts where the signal does not belong to them."""
+    """Places the bases of `_aligned`, in signal order, and cuts where the signal does not belong to them."""
     matched = np.flatnonzero(query >= 0)
     at = moves.starts[query[matched]]
     columns, samples = np.diff(matched), np.diff(at)

@@ -72,6 +72,13 @@ def check_alike(sources: dict[str, Any]) -> None:
         raise SettingError(f"{each}: a model needs all reads normalised in the same way; use one value for all")
 
 
+def _read_ids(name: str, dataset: Dataset) -> np.ndarray:
+    """Ids of a part's reads: bytes [chunks]. Those that only number the reads of a source, unlike POD5's, begin with its name:
+    the same number in two parts means different reads."""
+    ids: np.ndarray = dataset.read_ids
+    return ids if dataset.meta["source"] == "pod5" else np.char.add(f"{name}:".encode(), ids)
+
+
 class Mixture(Dataset):
     """A view of several data sets; nothing is copied.
 
@@ -93,7 +100,7 @@ class Mixture(Dataset):
         self.meta = {"source": "mixed", "counts": counts, "alphabet": alphabets.pop(), "fingerprint": fingerprint}
         self.firsts = np.cumsum([0, *map(len, datasets)])
         self.splits = np.concatenate([dataset.splits for dataset in datasets])
-        self.read_ids = np.concatenate([dataset.read_ids for dataset in datasets])
+        self.read_ids = np.concatenate([_read_ids(name, dataset) for name, _, dataset in parts])
         self.lengths = np.concatenate([dataset.lengths for dataset in datasets])
         self.target_lengths = np.concatenate([dataset.target_lengths for dataset in datasets])
         self.frames_needed = np.concatenate([dataset.frames_needed for dataset in datasets])

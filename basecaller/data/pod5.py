@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 
 from basecaller.data.dataset import Chunk
 from basecaller.data.folders import files_below
-from basecaller.data.labels import LabelledRead, Moves, label_from_moves, label_from_reference, moves_of
+from basecaller.data.labels import LabelledRead, Moves, called_positions, label_from_moves, label_from_reference, moves_of
 from basecaller.data.records import bam_files, identity, quality
 from basecaller.data.reference import Reference
 from basecaller.data.signal import MEDIAN_MAD, NORMALISATIONS, normalise
@@ -22,14 +22,14 @@ from basecaller.data.splits import Contig
 from basecaller.data.tags import Unusable, text, whole_number
 from basecaller.errors import DataError
 
-VERSION = 4
+VERSION = 5
 """Version of data sets made from POD5 and BAM: see `sources.Source`."""
 
 DUPLEX = 1
 """Value of the `dx` tag of a duplex call, which combines the signals of two reads; -1 is a read that is part of one."""
 
-RNA_KITS = "sqk-rna"
-"""Beginning of the names of kits for direct RNA."""
+KITS, RNA_KITS = "sqk-", ("sqk-rna", "sqk-drb")
+"""Beginning of the names of sequencing kits, and of those for direct RNA, without and with barcodes."""
 
 CLOCK = 0.001
 """Resolution of a start time, in seconds."""
@@ -52,7 +52,7 @@ class Settings:
         min_samples: Length of the shortest chunk, in samples; shorter ones are dropped.
         min_quality: Lowest mean quality of a read (`qs`, or the mean of the base qualities' errors). null: any.
         min_identity: Lowest identity of an aligned read to the reference, by NM over alignment columns. null: any.
-        rna: Reads are direct RNA, sequenced from the 3' end: signals are reversed, so that labels run 5' to 3'.
+        rna: Reads are direct RNA, sequenced from the 3' end: signals are reversed, so that labels run 5' to 3'. cDNA is DNA.
         split: Split by a hash of the `read` id, or by `position` on the genome.
         validation: Share of the reads, or of the genome, for validation.
         test: Share of the reads, or of the genome, for the test; or a separate source, as in {name: bonito, path: DIR}.
@@ -119,6 +119,13 @@ def source_files(settings: Settings) -> list[Path]:
     return files
 
 
+def grouped(settings: Settings) -> list[int]:
+    """Number of POD5 files of each pair, then of BAM files, if there are several pairs and some have folders: the same files in
+    other pairs make other labels."""
+    counts = [len(pod5_files(entry)) for entry in settings.pod5] + [len(bam_files(entry)) for entry in settings.bam]
+    return counts if len(settings.pod5) > 1 and max(counts) > 1 else []
+
+
 def cut_chunks(starts: np.ndarray, stop: int, chunk_samples: int) -> Iterator[tuple[int, int]]:
     """Cuts a read on base boundaries into stretches of at most `chunk_samples` samples.
 
@@ -136,6 +143,12 @@ def cut_chunks(starts: np.ndarray, stop: int, chunk_samples: int) -> Iterator[tu
         if last > first:
             yield first, last
         first = max(last, first + 1)
+
+
+def is_direct_rna(read: Any) -> bool | None:
+    """Whether a read is direct RNA by its sequencing kit; None if the kit's name does not tell."""
+    kit = read.run_info.sequencing_kit.lower()
+    return kit.startswith(RNA_KITS) if kit.startswith(KITS) else None
 
 
 def _hold(settings: Settings, record: Any, known: bool) -> None:
@@ -207,14 +220,15 @@ def _hold_length(record: Any, moves: Moves, samples: int) -> None:
 def label_read(
     read: Any, record: Any, reference: Reference | None, settings: Settings, counts: Counter[str]
 ) -> tuple[list[LabelledRead], Contig | None]:
-    """A record's bases on its read's signal, in one or several parts, and their contig; None for basecalls.
+    """A record's bases on its read's signal, in one or several parts, and the contig of their positions; None for none.
 
     Raises:
         Unusable: the bases cannot be placed.
     """
     known = not record.is_unmapped and (reference is not None or record.has_tag("MD"))
-    if not settings.rna and read.run_info.sequencing_kit.lower().startswith(RNA_KITS):
-        raise Unusable("direct RNA by its sequencing kit, and data.rna=false")
+    if is_direct_rna(read) not in (None, settings.rna):
+        what = "DNA by its sequencing kit, and data.rna=true"
+        raise Unusable(what if settings.rna else "direct RNA by its sequencing kit, and data.rna=false")
     _hold(settings, record, known)
     if not read.num_samples:
         raise Unusable("no signal")
@@ -224,8 +238,14 @@ def label_read(
         raise Unusable("move table longer than the signal")
     if known and settings.labels != "moves":
         placed = label_from_reference(record, moves, reference, counts, settings.rna)
-        return placed, (record.reference_name, record.header.get_reference_length(record.reference_name))
-    return [label_from_moves(record, moves, settings.rna)], None
+        counts["labels from the reference"] += 1
+    else:
+        placed = [label_from_moves(record, moves, settings.rna)]
+        counts["labels from basecalls"] += 1
+        if record.is_unmapped or settings.split != "position":
+            return placed, None
+        placed = [replace(placed[0], positions=called_positions(record, moves, settings.rna))]
+    return placed, (record.reference_name, record.header.get_reference_length(record.reference_name))
 
 
 def signal_of(read: Any, placed: list[LabelledRead], normalisation: str) -> np.ndarray:

@@ -145,7 +145,6 @@ def import_part(settings: Settings, part: Part, counts: Counter[str]) -> Iterato
                 counts.update(told)
                 counts["reads kept"] += 1
                 counts[f"reads at {read.run_info.sample_rate} Hz"] += 1
-                counts["labels from the reference" if contig else "labels from basecalls"] += 1
                 yield from chunks_of(read_id, signal, placed, contig, settings, counts)
                 break
             else:
@@ -229,6 +228,7 @@ def _told(counts: Counter[str], kind: str) -> str:
 
 
 HINTS = {
+    "DNA by its": "data.rna=true is for direct RNA only, not for cDNA; leave it out",
     "direct RNA": "Give data.rna=true, which reverses the signals, so that they run like the labels",
     "no move table": "Labels need a move table: basecall with --emit-moves, and keep tags when aligning, as dorado aligner "
     "does, or samtools fastq -T '*' calls.bam | minimap2 -y",

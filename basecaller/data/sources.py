@@ -26,7 +26,6 @@ from rich.progress import track
 
 from basecaller.data import bonito, mixture, pod5, pod5_parts, simulator, tensors
 from basecaller.data.dataset import ALPHABET, Chunk, Dataset, DatasetWriter
-from basecaller.data.signal import MEDIAN_MAD
 from basecaller.data.splits import SPLITS
 from basecaller.errors import BasecallerError, DataError
 from basecaller.files import content_digest, holding, naming, read_json, shared_lock, write_json
@@ -68,6 +67,7 @@ class Source:
         places: settings that locate files: the content of the files identifies a data set, not their place.
         whole: settings in `places` whose files are fingerprinted completely: an edited genome keeps its size and its ends.
         signals: returns the files in which signals stay; None if they are copied.
+        grouped: returns how the files belong together, if their order does not tell; else nothing.
     """
 
     settings: type
@@ -77,6 +77,7 @@ class Source:
     places: tuple[str, ...] = ()
     whole: tuple[str, ...] = ()
     signals: Callable[[Any], list[Path]] | None = None
+    grouped: Callable[[Any], list[int]] = lambda settings: []
 
 
 SOURCES = {
@@ -89,6 +90,7 @@ SOURCES = {
         pod5.source_files,
         places=("pod5", "bam", "reference"),
         whole=("reference",),
+        grouped=pod5.grouped,
     ),
     "bonito": Source(
         bonito.Settings,
@@ -141,8 +143,11 @@ def source_fingerprint(name: str, source: Any) -> str:
     whole = [Path(named) for key in kind.whole if (named := getattr(source, key))]
     told["files"] = [file_fingerprint(path, path in whole) for path in kind.files(source)]
     told["version"] = kind.version
-    if told.get("normalisation") == MEDIAN_MAD:  # earlier versions had no other, and their data sets are still used
-        del told["normalisation"]
+    for of in dataclasses.fields(source):  # earlier versions lacked keys with a default, and their data sets are still used
+        if of.default is not dataclasses.MISSING and told[of.name] == of.default:
+            del told[of.name]
+    if grouped := kind.grouped(source):
+        told["grouped"] = grouped
     return _digest(name, told)
 
 

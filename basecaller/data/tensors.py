@@ -35,6 +35,8 @@ class Settings:
         sequences: Prefix of the files with sequences.
         validation: Share of the reads for validation, by a hash of the read's number.
         test: Share of the reads for the test; or a separate source, as in {name: bonito, path: DIR}.
+        rna: The reads are direct RNA, whose signals and labels run from the 3' end. Both are reversed, so that labels run 5' to
+            3'.
     """
 
     path: str
@@ -42,6 +44,7 @@ class Settings:
     sequences: str
     validation: float = field(metadata={"above": 0, "below": 1})
     test: float = field(metadata={"least": 0, "below": 1})
+    rna: bool = False
 
 
 def source_files(settings: Settings) -> list[Path]:
@@ -108,10 +111,11 @@ def import_tensors(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
         else:
             usable[f"read-{number}"] = signal, target
     splits = splits_of_reads(usable, settings.validation, settings.test)
+    way = -1 if settings.rna else 1
     for name, (signal, target) in usable.items():
         counts["reads kept"] += 1
         counts["labels mapped from A G C T"] += 1
-        yield Chunk(name, normalise(signal), LABELS[target.astype(np.int64)], None, splits[name])
+        yield Chunk(name, normalise(signal)[::way], LABELS[target.astype(np.int64)][::way], None, splits[name])
 
 
 def _why_not(signal: np.ndarray, labels: np.ndarray) -> str:

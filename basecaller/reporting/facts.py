@@ -175,7 +175,7 @@ def stage_facts(name: str, study: optuna.Study, stand: Standing, asked: dict[str
         guessing=_guessing(stand),
         convergence=convergence(stand),
         same_loss=finite(level),
-        confounding=" ".join(filter(None, (confounded, mixed_paths(trials)))),
+        confounding=" ".join(filter(None, (confounded, unequal_chunks(trials), mixed_paths(trials)))),
         per_cost=per_cost(stand) if confounded else "",
         points=points,
         choices=choice_facts(stand),
@@ -324,6 +324,21 @@ def confounding(stand: Standing, points: list[PointFacts]) -> str:
         f"Budget: the points had from {updates[0]:,} to {updates[-1]:,} updates over about the same number of samples. So this "
         f"compares {key} at equal data, not at equal updates: a choice with few updates may look worse than it is. "
         f"train.budget=updates compares at equal updates."
+    )
+
+
+def unequal_chunks(trials: list[TrialRecord]) -> str:
+    """The sentence about trials of one seed that were not validated on the same chunks; empty if they were."""
+    of_seeds: dict[int | None, set[int]] = {}
+    for trial in trials:
+        if number := summary_of(trial).validation_chunks:
+            of_seeds.setdefault(trial.seed, set()).add(number)
+    unequal = [numbers for numbers in of_seeds.values() if len(numbers) > 1]
+    if not unequal:
+        return ""
+    return (
+        f"Validation: a chunk with more labels than a stride has frames is left out, so trials of one seed were validated on "
+        f"{min(map(min, unequal)):,} to {max(map(max, unequal)):,} chunks. The densest chunks count at small strides only."
     )
 
 

@@ -39,6 +39,7 @@ class Signals:
         mixed = OmegaConf.select(config, "data.sources") or {}
         sources = [each for each in (OmegaConf.select(config, "data"), *mixed.values()) if isinstance(each, DictConfig)]
         known = [OmegaConf.merge(OmegaConf.structured(_Direction), {"rna": of.rna}).rna for of in sources if "rna" in of]
+        known += [False for of in mixed.values() if of.name == "pod5" and "rna" not in of]  # the default
         told = (str(of.normalisation) for of in sources if "normalisation" in of)
         return cls(next(told, MEDIAN_MAD), any(known) if known else None)
 

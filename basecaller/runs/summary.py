@@ -19,7 +19,8 @@ class TrainingSummary:
         identity_mean, identity_floor: of the basecalls of the validation split, see `scores.IdentitySummary`.
         loss_per_read: validation loss in nats per chunk.
         area_under_curve: mean loss along the learning curve, nats per base.
-        parameters, receptive_field, updates, samples, seconds, device, path, commit, data, versions: see `folder.RunFacts`.
+        parameters, receptive_field, updates, samples, validation_chunks, seconds, device, path, commit, data, versions: see
+            `folder.RunFacts`.
     """
 
     identity_mean: float | None = None
@@ -30,6 +31,7 @@ class TrainingSummary:
     receptive_field: int | None = None
     updates: int | None = None
     samples: int | None = None
+    validation_chunks: int | None = None
     seconds: float | None = None
     device: str | None = None
     path: str | None = None

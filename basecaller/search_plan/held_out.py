@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from basecaller.training.checkpoint import load_network
 from basecaller.training.device import choose_device
 from basecaller.training.fit import choose
 
-TEST_VERSION = 2
+TEST_VERSION = 3
 """Version of `test.json`; increase it to test trainings again."""
 
 
@@ -31,37 +32,54 @@ class _Test:
     """The contents of `test.json`.
 
     Attributes:
-        key: digest of checkpoint, data and code.
+        key: digest of checkpoint, stride, data and code.
     """
 
     key: str
     scores: HeldOutReads
 
 
-def tested(cfg: DictConfig, folder: Path) -> HeldOutReads:
+def largest_stride(folders: Iterable[Path], networks: Sequence[str] = ()) -> int:
+    """The largest stride of some trainings' networks: CTC can align a chunk that fits it in all of them.
+
+    Args:
+        folders: folders of the trainings.
+        networks: modules that may be imported for the networks.
+    """
+    return max(load_network(folder / "best.pt", networks).stride for folder in folders)
+
+
+def tested(cfg: DictConfig, folder: Path, stride: int) -> HeldOutReads:
     """Scores a training's best checkpoint on the test split (all of `data.test` if that is a separate source) by beam search,
     and fits the qualities of its basecalls on the validation split: `calibration.json`.
 
-    The result is kept in `test.json`, and read from there while checkpoint, data and code stay the same.
+    The result is kept in `test.json`, and read from there while checkpoint, stride, data and code stay the same.
+
+    Args:
+        cfg: the search's config.
+        folder: folder of the training.
+        stride: the largest stride of the trainings to compare: all are tested on the chunks that fit it.
     """
     checked = settings(cfg)
     dataset, split = split_of(checked.data, "test")
     own, _ = split_of(checked.data, "validation")
-    key = digest([content_digest(folder / "best.pt"), dataset.fingerprint, own.fingerprint, code_version(), TEST_VERSION])
+    weights = content_digest(folder / "best.pt")
+    key = digest([weights, stride, dataset.fingerprint, own.fingerprint, code_version(), TEST_VERSION])
     with suppress(ValueError):  # the file is missing or incomplete
         kept = from_json(_Test, read_json(folder / "test.json"))
         if kept.key == key:
             return kept.scores
     network = load_network(folder / "best.pt", checked.networks).to(choose_device(checked.device))
-    stride, tolerated = network.stride, checked.train.infeasible
+    tolerated = checked.train.infeasible
     indices = choose(dataset, split, None, stride, tolerated)
     scores, tally = evaluate_chunks(network, dataset, indices, "beam")
     identities = dict[str, list[float]]()
     for read, identity in zip(tally.read_ids, tally.identities, strict=True):
         identities.setdefault(read, []).append(identity)
     of_reads = {read: float(np.mean(of)) for read, of in identities.items()}
-    test = _Test(key, HeldOutReads(**vars(scores), reads=len(of_reads), identities=of_reads))
-    validation = choose(own, "validation", checked.train.validation_chunks, stride, tolerated)
+    counts = {read: len(of) for read, of in identities.items()}
+    test = _Test(key, HeldOutReads(**vars(scores), reads=len(of_reads), identities=of_reads, chunks_of=counts))
+    validation = choose(own, "validation", checked.train.validation_chunks, network.stride, tolerated)
     _, tally = evaluate_chunks(network, own, validation, "beam")
     write_json(folder / "calibration.json", to_json(calibrate(tally.quality)))
     write_json(folder / "test.json", to_json(test))

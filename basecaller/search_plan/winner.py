@@ -45,12 +45,13 @@ def write_winner(
     Raises:
         StageError: none of the winner's trainings has a model on this machine.
     """
-    from basecaller.search_plan.held_out import tested  # imports PyTorch, which starts slowly
+    from basecaller.search_plan.held_out import largest_stride, tested  # imports PyTorch, which starts slowly
 
     trials = _models(standing(open_study(url, study_name)))
     if not trials[WINNER]:
         raise StageError(f"{study_name}: none of the winner's trainings gave a model that is on this machine; see its trials")
-    scores = {name: {seed: tested(cfg, _folder(trial)) for seed, trial in of.items()} for name, of in trials.items()}
+    stride = largest_stride((_folder(trial) for of in trials.values() for trial in of.values()), cfg.networks)
+    scores = {name: {seed: tested(cfg, _folder(trial), stride) for seed, trial in of.items()} for name, of in trials.items()}
     seed, best = min(trials[WINNER].items(), key=lambda pair: float(pair[1].value or math.inf))
     source, kept = _folder(best), Path(cfg.output_dir) / "winner"
     for name in MODEL_FILES:
@@ -116,12 +117,13 @@ def defaults_in_words(given: Sequence[str], recipe: Sequence[str] = ()) -> str:
 def gain(
     ours: Mapping[int, HeldOutReads], theirs: Mapping[int, HeldOutReads], candidates: Candidates, recipe: Sequence[str] = ()
 ) -> Gain:
-    """The gain of tuning: identity and loss of two settings at the same seeds, on the same test reads.
+    """The gain of tuning: identity and loss of two settings at the same seeds, on the same chunks.
 
-    The standard error has two parts: between reads (of the mean over seeds), and between seeds (of the mean over reads).
+    Identity is the mean over chunks. Its standard error has two parts: between reads (of the mean over seeds), whose chunks are
+    not independent, and between seeds (of the mean over chunks).
 
     Args:
-        ours, theirs: scores by seed, see `held_out.tested`.
+        ours, theirs: scores by seed on the same chunks, see `held_out.tested`.
         candidates: the trained settings: the winner's and the untuned defaults.
         recipe: overrides of these trainings, which replace those of the user.
     """
@@ -131,8 +133,11 @@ def gain(
         return Gain([], f"What tuning gained is not known: {defaults} gave no model.")
     reads = list(ours[seeds[0]].identities)
     of_read = np.array([[ours[s].identities[r] - theirs[s].identities[r] for r in reads] for s in seeds])
-    by_seed = of_read.mean(1)
-    between_reads = of_read.mean(0).var(ddof=1) / len(reads) if len(reads) > 1 else math.nan
+    chunks = np.array([ours[seeds[0]].chunks_of[r] for r in reads])
+    share = chunks / chunks.sum()
+    by_seed = of_read @ share
+    apart = share * (of_read.mean(0) - by_seed.mean())
+    between_reads = (apart**2).sum() * len(reads) / (len(reads) - 1) if len(reads) > 1 else math.nan
     between_seeds = by_seed.var(ddof=1) / len(seeds) if len(seeds) > 1 else math.nan
     points, error = 100 * float(by_seed.mean()), 100 * math.sqrt(np.nansum([between_reads, between_seeds]))
     loss = float(np.mean([theirs[s].loss - ours[s].loss for s in seeds]))

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from basecaller.basecall import basecall
 from basecaller.calling.caller import Call, decode
-from basecaller.calling.files import write_alignments, write_fastq
+from basecaller.calling.files import signals, write_alignments, write_fastq
 from basecaller.calling.model import load_model
 from basecaller.calling.quality import Calibration
 from basecaller.commandline import options
@@ -35,7 +35,7 @@ from basecaller.runs.training import train
 from basecaller.schema import BasecallOptions
 from tests.conftest import TINY, Command
 from tests.helpers.models import network
-from tests.helpers.reads import bonito_directory, fastq, make_source
+from tests.helpers.reads import bonito_directory, fastq, make_reads, make_source, write_pod5
 
 
 def test_a_wrong_file_is_one_line_and_makes_no_output(model, folder, call: Command):
@@ -161,6 +161,18 @@ def test_a_model_of_rna_reads_signals_from_the_other_end(model, tmp_path, run: C
     ends = np.append(begins[1:], len(probabilities))
     moves = np.array(record.get_tag("mv"))[1:]  # in measured order, in which a base begins where it ends in the call
     np.testing.assert_array_equal(np.flatnonzero(moves), (len(probabilities) - ends)[::-1])
+
+
+@pytest.mark.parametrize(("kit", "rna", "told"), [
+    ("SQK-RNA004", False, "2 reads are direct RNA by their sequencing kit, but the model was trained on DNA"),
+    ("SQK-LSK114", True, "2 reads are DNA by their sequencing kit, but the model was trained on direct RNA"),
+    ("SQK-LSK114", False, ""), ("SQK-RNA004", True, ""), ("genomic_dna", True, ""),
+])  # fmt: skip
+def test_reads_of_another_kind_than_the_models_are_reported(tmp_path, caplog, kit, rna, told):
+    path = write_pod5(tmp_path / "reads.pod5", make_reads(2, bases=50), kit=kit)
+    assert len(list(signals(path, Counter(), rna))) == 2
+    assert told in caplog.text
+    assert bool(told) == bool(caplog.records)
 
 
 def test_a_damaged_pod5_leaves_no_partial_file(model, tmp_path, run: Command):

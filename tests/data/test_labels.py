@@ -15,7 +15,14 @@ from hypothesis import example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from basecaller.data.labels import LEAST_SHARE, LONGEST_INSERTION, LabelledRead, label_from_reference, moves_of
+from basecaller.data.labels import (
+    LEAST_SHARE,
+    LONGEST_INSERTION,
+    LabelledRead,
+    called_positions,
+    label_from_reference,
+    moves_of,
+)
 from basecaller.data.reference import Reference, copy_reference
 from basecaller.data.tags import Unusable
 from basecaller.decode import to_string
@@ -119,6 +126,19 @@ def test_only_deletions_that_the_molecule_has_cut_the_read(reverse):
     (part,), counts = label(missed, False)
     assert to_string(part.labels) == to_string(missed.labels)
     assert not counts
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("rna", [False, True])
+def test_called_bases_have_the_positions_of_the_alignment(reverse, rna):
+    operations = [("S", 4), ("M", 20), ("I", 3), ("M", 5), ("D", 4), ("M", 9), ("N", 50), ("M", 8), ("S", 6)]
+    made = aligned_read(operations, reverse, rna)
+    expected = [position for base, position in made.record.get_aligned_pairs() if base is not None]
+    for at in range(1, len(expected)):
+        expected[at] = expected[at - 1] if expected[at] is None else expected[at]
+    expected[:4] = [made.record.reference_start] * 4
+    found = called_positions(made.record, moves_of(made.record), rna)
+    assert found.tolist() == (expected[::-1] if reverse != rna else expected)
 
 
 def test_long_insertions_are_cut_out_and_short_ones_belong_to_a_label():

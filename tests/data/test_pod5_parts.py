@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,24 @@ def test_several_pairs_are_one_data_set(tmp_path):
     chunks, counts = load(dataclasses.replace(settings(a, a_bam), pod5=(str(a), str(b.parent)), bam=(str(a_bam), str(b_bam))))
     assert counts["reads kept"] == 7
     assert len({chunk.read_id for chunk in chunks}) == 7
+
+
+def test_a_file_that_moves_to_another_pair_makes_another_data_set(tmp_path):
+    """Its reads get the labels of another BAM file."""
+    bams = [str(files.make_source(tmp_path / name, count=1, seed=seed)[1]) for seed, name in enumerate("ab")]
+    for seed, name in enumerate("xyz"):
+        files.write_pod5(tmp_path / f"{name}.pod5", files.make_reads(1, seed=seed))
+    found = set()
+    for second in (["z.pod5"], ["y.pod5", "z.pod5"]):
+        for name in ("first", "second"):
+            shutil.rmtree(tmp_path / name, ignore_errors=True)
+            (tmp_path / name).mkdir()
+        for name in ("x.pod5", "y.pod5", "z.pod5"):
+            shutil.copy(tmp_path / name, tmp_path / ("second" if name in second else "first") / name)
+        chosen = settings(tmp_path, tmp_path)
+        pairs = dataclasses.replace(chosen, pod5=tuple(str(tmp_path / name) for name in ("first", "second")), bam=tuple(bams))
+        found.add(sources.source_fingerprint("pod5", pairs))
+    assert len(found) == 2
 
 
 @pytest.mark.slow

@@ -218,7 +218,9 @@ NO_READ_LEFT: dict[str, tuple[Callable[[Record], None], dict[str, object], str]]
     "of another run": (tagged("ns", 1), {}, r"give the POD5 that was basecalled"),
     "unaligned": (lambda record: None, {"labels": "reference"}, r"not aligned to a known reference\)\. .*MD tags"),
     "mv as text": (tagged("mv", "5"), {}, r"\(3 tag mv is not an array of whole numbers\)$"),
-    "direct RNA": (lambda record: None, {}, r"\(3 direct RNA by its sequencing kit.*\)\. Give data\.rna=true"),
+    "RNA004": (lambda record: None, {}, r"\(3 direct RNA by its sequencing kit.*\)\. Give data\.rna=true"),
+    "DRB004-24": (lambda record: None, {}, r"\(3 direct RNA by its sequencing kit.*\)\. Give data\.rna=true"),
+    "PCS114": (lambda record: None, {"rna": True}, r"\(3 DNA by its sequencing kit.*\)\. data\.rna=true .* not for cDNA"),
     "short chunks": (lambda record: None, {"chunk_samples": 90}, r"no chunk is left \(.* shorter than data\.min_samples\)"),
 }
 
@@ -230,7 +232,7 @@ def test_if_no_read_is_left_the_message_says_why_and_what_to_do(tmp_path, kind):
     records = [files.unaligned(read) for read in reads]
     for record in records:
         spoil(record)
-    path = files.write_pod5(tmp_path / "reads.pod5", reads, kit="SQK-RNA004" if kind == "direct RNA" else "SQK-LSK114")
+    path = files.write_pod5(tmp_path / "reads.pod5", reads, kit=f"SQK-{kind}" if kind.isupper() else "SQK-LSK114")
     with pytest.raises(DataError, match=words):
         load(settings(path, files.write_bam(tmp_path / "calls.bam", records), **changed))
 

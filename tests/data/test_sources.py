@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from basecaller.calling.model import Trained
 from basecaller.config import compose_config
 from basecaller.data import Dataset
 from basecaller.data import sources as sources_module
@@ -24,6 +25,7 @@ from basecaller.runs.findings import data_findings
 from basecaller.runs.job import resolve_job
 from basecaller.runs.task import TASK
 from basecaller.runs.training import train
+from basecaller.search_plan.held_out import largest_stride
 from basecaller.search_plan.held_out import tested as metrics_of_the_test_set
 from basecaller.search_plan.search import Search
 from basecaller.settings import data_settings, settings
@@ -174,6 +176,25 @@ def test_the_originals_tensors_have_their_labels_mapped(folder, ending):
     assert audit(dataset).counts["labels mapped from A G C T"] == 60
 
 
+@pytest.mark.parametrize(("name", "dtype"), [("bonito", np.float16), ("bonito", np.int16), ("rawctcnet", None)])
+def test_chunks_of_rna_are_turned_with_their_labels(folder, name, dtype):
+    """Both run from the 3' end in the files, and a model of them calls from the 5' end."""
+    path = bonito_directory(folder / "b", dtype=dtype) if name == "bonito" else tensors(folder / "t", ending="npy")[0]
+    given = [f"data={name}", f"data.path={path}", *SHARES]
+    as_dna, as_rna = dataset_of(*given), dataset_of(*given, "data.rna=true")
+    assert as_rna.folder != as_dna.folder
+    for i in (0, 7, 40):
+        signal, labels, _ = as_dna.chunk(i)
+        turned, reversed_labels, _ = as_rna.chunk(i)
+        np.testing.assert_array_equal(turned, signal[::-1])
+        np.testing.assert_array_equal(reversed_labels, labels[::-1])
+    for told, rna in (("data.rna=true", True), ("data.rna=false", False)):
+        assert Trained(folder, None, compose_config([*given, told]), None).rna is rna  # type: ignore[arg-type]
+    mine = f"name: {name}, path: {path}"
+    with pytest.raises(SettingError, match=r"data\.sources\.a is direct RNA"):
+        data_settings(compose_config(["data=mixed", f"data.sources={{a: {{{mine}, rna: true}}, b: {{{mine}}}}}"]))
+
+
 @pytest.mark.slow
 def test_reads_without_base_positions_are_never_cropped(folder):
     path, _ = tensors(folder / "t")
@@ -240,6 +261,15 @@ def test_a_mixture_has_its_sources_in_their_shares(folder):
     assert other.fingerprint != dataset.fingerprint
 
 
+def test_reads_of_two_parts_of_a_mixture_are_not_taken_for_each_other(folder):
+    paths = [bonito_directory(folder / name, 20, seed=seed) for seed, name in enumerate("ab")]
+    sources = ", ".join(f"{path.name}: {{name: bonito, path: {path}}}" for path in paths)
+    dataset = dataset_of("data=mixed", f"data.sources={{{sources}}}", *SHARES)
+    assert len(set(dataset.read_ids.tolist())) == 40
+    assert dataset.read_ids[[0, 20]].tolist() == [b"a:0:0", b"b:0:0"]
+    assert audit(dataset).splits["test"].reads == 8
+
+
 def test_the_fingerprint_of_a_source_is_computed_once(folder, monkeypatch):
     asked = Counter[str]()
 
@@ -282,9 +312,12 @@ def test_the_winner_may_be_tested_on_another_source(folder, run: Command):
     assert len(main.indices("test")) == 0
     result = train(resolve_job(cfg, folder / "run"))
     assert result.facts.chunks > 0
-    tested = metrics_of_the_test_set(cfg, folder / "run")
+    stride = largest_stride([folder / "run"])
+    assert stride == cfg.model.stride
+    tested = metrics_of_the_test_set(cfg, folder / "run", stride)
     assert tested.reads == len(tested.identities) == 30
-    assert metrics_of_the_test_set(cfg, folder / "run") == tested  # read from test.json
+    assert set(tested.chunks_of.values()) == {1}
+    assert metrics_of_the_test_set(cfg, folder / "run", stride) == tested  # read from test.json
     told = run("evaluate", "model=run", "decoder=greedy")
     assert f"test split of {prepare(data.test.name, data.test.source, Path(data.folder)).folder}" in " ".join(
         told.stdout.split()

@@ -54,18 +54,19 @@ def test_few_long_reads_fill_every_split(tmp_path, count, split):
         assert last["validation"].max() < last["test"].min()
 
 
-def test_position_splits_never_share_a_place_on_the_genome(tmp_path):
+@pytest.mark.parametrize(("md", "labels"), [("400", "auto"), ("400", "moves"), (None, "auto")])
+def test_position_splits_never_share_a_place_on_the_genome(tmp_path, md, labels):
     genome = np.random.default_rng(5).integers(1, 5, 4000).astype(np.uint8)
     reads = files.make_reads(30, bases=400, genome=genome)
     records = []
     for number, read in enumerate(reads):
         at = number * (len(genome) - 400) // 29
         record = aligned(read, 0, at, [(0, 400)], reverse=False)
-        record.set_tag("MD", "400")
+        record.set_tag("MD", md)
         records.append(record)
     path = files.write_pod5(tmp_path / "reads.pod5", reads)
     bam = files.write_bam(tmp_path / "mapped.bam", records, {"contig": len(genome)})
-    chunks, counts = load(settings(path, bam, split="position"))
+    chunks, counts = load(settings(path, bam, split="position", labels=labels))
     places: dict[str, set[int]] = {split: set() for split in SPLITS}
     text = to_string(genome)
     for chunk in chunks:

@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 
 from basecaller.hpo.best import standing
-from basecaller.hpo.records import StudyRecord
+from basecaller.hpo.records import StudyRecord, trials_of
 from basecaller.hpo.storage import open_study
 from basecaller.reporting.contests import Optimizers, optimizers
-from basecaller.reporting.facts import choice_facts, optimizer_facts, stage_facts
+from basecaller.reporting.facts import choice_facts, optimizer_facts, stage_facts, unequal_chunks
 from basecaller.reporting.stage_contents import ChoiceFacts
 from basecaller.runs.task import run_job
 from basecaller.search_plan.stages import hydra_app
@@ -87,6 +87,21 @@ def test_choices_are_compared_by_what_the_stage_measures(folder):
         stand.complete[entry] = dataclasses.replace(trial, facts=trial.facts | {"area_under_curve": area})
     off, on = choice_facts(stand)
     assert (on.wins, off.nearest, off.difference) == (True, True, pytest.approx(0.2))
+
+
+def test_strides_that_were_validated_on_other_chunks_are_reported(folder):
+    """Each seed draws its own chunks, so seeds may differ, but the trials of a seed may not."""
+    params = {"a": {"model.stride": 3.0}, "b": {"model.stride": 5.0}}
+    trials = trials_of(study_of("strides", {"a": [1.0, 1.1], "b": [1.2, 1.3]}, params, "model.stride"))
+    for fewer, told in ((0, False), (2, True)):
+        numbers = [256 - trial.seed - (fewer if trial.params["model.stride"] == 5.0 else 0) for trial in trials]
+        validated = [
+            dataclasses.replace(trial, facts=trial.facts | {"validation_chunks": number})
+            for trial, number in zip(trials, numbers, strict=True)
+        ]
+        text = unequal_chunks(validated)
+        assert bool(text) == told
+        assert f"{min(numbers)} to {max(numbers)} chunks" in text or not told
 
 
 def test_without_a_choice_every_point_is_a_choice(folder):

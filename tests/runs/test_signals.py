@@ -103,6 +103,7 @@ POD5 = ["data=pod5", "data.pod5=reads.pod5", "data.bam=calls.bam"]
         ("{normalisation: quantile}", [], "data have median_mad; give other data or another model"),
         ("{rna: true}", POD5, "data.rna=true, and these reads have data.rna=false"),
         ("{rna: 'no'}", [*POD5, "data.rna=true"], "data.rna=false, and these reads have data.rna=true"),
+        ("{sources: {a: {name: pod5}}}", [*POD5, "data.rna=true"], "data.rna=false, and these reads have data.rna=true"),
         (
             "{rna: true}",
             ["data=mixed", "data.sources={a: {name: pod5, pod5: reads.pod5, bam: calls.bam}}"],

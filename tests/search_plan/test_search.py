@@ -178,6 +178,7 @@ def scores(loss: float, *identities: float) -> HeldOutReads:
         identity_mean=float(np.mean(identities)), identity_median=0.5, mismatch_rate=0.1, insertion_rate=0.05,
         deletion_rate=0.05, identity_floor=0.4, length_ratio=1.0, blank_fraction=0.5, chunks=len(named), bases=100, loss=loss,
         homopolymers=[Homopolymers(1, 10, 0.5)], reads=len(named), identities=named,
+        chunks_of=dict.fromkeys(named, 1),
     )  # fmt: skip
 
 
@@ -222,6 +223,20 @@ def test_the_gain_is_paired_by_seed_and_read():
     none = gain(ours, {}, TUNED)
     assert to_json(none).keys() == {"seeds", "text"}
     assert "not known" in none.text
+
+
+def test_the_gain_is_the_difference_of_the_identities_beside_it_if_reads_have_unequal_numbers_of_chunks():
+    chunks = {"read0": 1, "read1": 3}
+    ours, theirs = (
+        {1: dataclasses.replace(scores(0.5, *of), identity_mean=mean, chunks_of=chunks)}
+        for of, mean in (((0.6, 0.9), 0.825), ((0.5, 0.7), 0.65))
+    )
+    found = gain(ours, theirs, TUNED)
+    assert found.identity_points == pytest.approx(17.5)
+    assert "17.5 ± " in found.text
+    assert "65.0% to 82.5%" in found.text
+    apart = np.array([1, 3]) / 4 * (np.array([10, 20]) - 17.5)
+    assert found.error == pytest.approx(math.sqrt((apart**2).sum() * 2))
 
 
 def test_the_incumbent_is_a_finalist_with_half_its_rate_and_with_a_larger_batch():
