@@ -98,27 +98,45 @@ AI void F(product)(vec c[ROWS][2], const cell *a, ptrdiff_t ld, int k, const cel
 }
 
 // The gradient of a weight: out[rows][columns] += sum over n cells of frames of g[n][rows] x[n][columns]. OUTER x 2 vectors of sums stay in
-// registers over CHUNK cells, whose strips of g and x stay in the first cache while all of `out` is visited.
+// registers over CHUNK cells, whose strips of g and x stay in the first cache while all of `out` is visited. Here, a tile of it: `rows` of them,
+// and one vector of columns, or two; cells of g are `step` apart.
+AI void F(outer_tile)(int rows, int two, int n, const cell *g, ptrdiff_t step, const cell *x, ptrdiff_t ldx, float *to, ptrdiff_t ldo) {
+  vec c[OUTER][2];
+  UNROLL for (int i = 0; i < rows; i++) c[i][0] = LD(to + i * ldo), c[i][1] = two ? LD(to + i * ldo + VL) : (vec){};
+  for (int t = 0; t < n; t++, g += step, x += ldx) {
+    cells left = F(load)(x), right = F(load)(x + VL);
+    KEEP(left); KEEP(right);
+    UNROLL for (int i = 0; i < rows; i++) c[i][0] = F(add)(c[i][0], g[i], left), c[i][1] = F(add)(c[i][1], g[i], right);
+  }
+  UNROLL for (int i = 0; i < rows; i++) {
+    ST(to + i * ldo, c[i][0]);
+    if (two) ST(to + i * ldo + VL, c[i][1]);
+  }
+}
 static void F(outer)(int rows, int columns, int n, F(left) g, const cell *x, int ldx, float *out, int ldo) {
   for (int from = 0; from < n; from += CHUNK) {
     int until = n - from < CHUNK ? n - from : CHUNK;
-    for (int j = 0; j < columns; j += 2 * VL)
-      for (int m = 0; m < rows; m += OUTER) {
-        const cell *gs = g.at + (size_t)from * g.step + m, *xs = x + (size_t)from * ldx + j;
+    const cell *gs = g.at + (size_t)from * g.step, *xs = x + (size_t)from * ldx;
+#if defined(SCARCE)
+    cell packed[CHUNK * OUTER + VL];  // a strip of g, [frames][OUTER], which lies in few sets of the first cache where rows are long
+    for (int m = 0; m < rows; m += OUTER) {
+      int pack = columns >= WIDE;
+      for (int t = 0; pack && t < until; t++) ST(packed + t * OUTER, LD(gs + (size_t)t * g.step + m));
+      const cell *strip = pack ? packed : gs + m;
+      ptrdiff_t step = pack ? OUTER : g.step;
+      for (int j = 0; j < columns; j += 2 * VL) {
         float *to = out + (size_t)m * ldo + j;
-        int two = j + VL < columns;
-        vec c[OUTER][2];
-        UNROLL for (int i = 0; i < OUTER; i++) c[i][0] = LD(to + (size_t)i * ldo), c[i][1] = two ? LD(to + (size_t)i * ldo + VL) : (vec){};
-        for (int t = 0; t < until; t++, gs += g.step, xs += ldx) {
-          cells left = F(load)(xs), right = F(load)(xs + VL);
-          KEEP(left); KEEP(right);
-          UNROLL for (int i = 0; i < OUTER; i++) c[i][0] = F(add)(c[i][0], gs[i], left), c[i][1] = F(add)(c[i][1], gs[i], right);
-        }
-        UNROLL for (int i = 0; i < OUTER; i++) {
-          ST(to + (size_t)i * ldo, c[i][0]);
-          if (two) ST(to + (size_t)i * ldo + VL, c[i][1]);
-        }
+        int two = j + VL < columns, of = rows - m;  // a last tile has 2 or 4 rows: all widths are even
+        if (of >= OUTER) F(outer_tile)(OUTER, two, until, strip, step, xs + j, ldx, to, ldo);
+        else if (of == 4) F(outer_tile)(4, two, until, strip, step, xs + j, ldx, to, ldo);
+        else F(outer_tile)(2, two, until, strip, step, xs + j, ldx, to, ldo);
       }
+    }
+#else
+    for (int j = 0; j < columns; j += 2 * VL)
+      for (int m = 0; m < rows; m += OUTER)
+        F(outer_tile)(OUTER, j + VL < columns, until, gs + m, g.step, xs + j, ldx, out + (size_t)m * ldo + j, ldo);
+#endif
   }
 }
 #endif
@@ -195,6 +213,23 @@ static void F(pack_columns)(int panels, int step, int apart, int rows, int k, co
   }
 }
 
+// A tile's units, and their tanh and sigmoid as in `forward_block`, from its sums. Where registers are scarce, a function of its own:
+// GCC would keep its constants in them, and some of the sums in memory, all through the products.
+#if defined(SCARCE)
+static __attribute__((noinline))
+#else
+AI
+#endif
+void F(gates)(vec a[ROWS][2], int c, float *halves, cell *unit) {
+  UNROLL for (int i = 0; i < ROWS; i++) {
+    vec u = F(power)(a[i][0] * -2.88539008f), v = F(power)(a[i][1] * -1.44269504f) + 1.f;  // e^(-2 a), 1 + e^(-b)
+    vec one = 1.f + u, inverse = F(reciprocal)(one * v);                                    // one division for both
+    vec tanh = (1.f - u) * (v * inverse), sigmoid = one * inverse;
+    if (halves) ST(halves + (size_t)i * 2 * c, tanh), ST(halves + (size_t)i * 2 * c + c, sigmoid);
+    F(store)(unit + (size_t)i * c / E, tanh * sigmoid);
+  }
+}
+
 #define CELLS(name) ((cell *)w->name)
 // One block forward. x: [rows][c] its input; halves: [rows][2 c] given tanh and sigmoid, if not NULL; next: [rows][c] given the next
 // block's input, NULL for the last; skip: [rows][s], added to. By tiles of frames, so that units are used while they are in the first cache:
@@ -219,13 +254,7 @@ static void F(forward_block)(const Size *z, const Rows *r, int d, const Block *b
         F(product)(a, xs + ((ptrdiff_t)r->start[q] + at) * ce, ce, ce, CELLS(gate) + ((size_t)j / VL * taps + k) * ce * 2 * VL);
       }
       F(finish)(a);
-      UNROLL for (int i = 0; i < ROWS; i++) {
-        vec u = F(power)(a[i][0] * -2.88539008f), v = F(power)(a[i][1] * -1.44269504f) + 1.f;  // e^(-2 a), 1 + e^(-b)
-        vec one = 1.f + u, inverse = F(reciprocal)(one * v);                                    // one division for both
-        vec tanh = (1.f - u) * (v * inverse), sigmoid = one * inverse;
-        if (halves) ST(halves + (row + i) * 2 * c + j, tanh), ST(halves + (row + i) * 2 * c + c + j, sigmoid);
-        F(store)(unit + ((size_t)i * c + j) / E, tanh * sigmoid);
-      }
+      F(gates)(a, c, halves ? halves + row * 2 * c + j : NULL, unit + j / E);
     }
     for (int j = 0; next && j < c; j += 2 * VL) {
       vec a[ROWS][2];

@@ -16,7 +16,9 @@
 enum { VL = 16, ROWS = 12, OUTER = 8 };
 #elif defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
-enum { VL = 8, ROWS = 6, OUTER = 4 };
+enum { VL = 8, ROWS = 6, OUTER = 6 };
+enum { WIDE = 192 };  // columns from which `outer` packs its strips: in narrower networks it is no faster
+#define SCARCE  // registers: block.h arranges for compilers to keep the sums in them
 #elif defined(__aarch64__)
 enum { VL = 4, ROWS = 12, OUTER = 4 };
 #else

@@ -129,6 +129,10 @@ CASES = {
         dataclasses.replace(SIZE, channels=128, skip_channels=64, max_dilation=4, stride=3),
         ([200, 90], [30, 15]),
     ),
+    "208 channels": (  # strips that are packed, the last of a few rows, over more than one chunk of frames
+        dataclasses.replace(SIZE, channels=208, skip_channels=192, max_dilation=2, stride=1),
+        ([220, 60], [60, 20]),
+    ),
     "256 channels": (
         dataclasses.replace(SIZE, channels=256, skip_channels=512, max_dilation=2, stride=1, projection=True),
         ([90, 60], [30, 20]),
