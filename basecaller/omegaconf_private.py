@@ -12,7 +12,7 @@ from enum import Enum
 from types import NoneType
 from typing import Any
 
-from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.base import Container, Node
 
 
@@ -54,11 +54,11 @@ def _shallow(thing: Any, kind: type) -> Any:
     return made
 
 
-def plain(config: DictConfig | ListConfig, resolve: bool = False, without: Collection[str] = ()) -> Any:
+def plain(config: Any, resolve: bool = False, without: Collection[str] = ()) -> Any:
     """The plain values of a config; enumerations become their names, as with `OmegaConf.to_container(enum_to_str=True)`.
 
     Args:
-        config: a section or a list.
+        config: OmegaConf's section or list.
         resolve: whether to resolve interpolations.
         without: keys of a section to leave out.
     Raises:
