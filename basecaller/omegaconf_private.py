@@ -1,6 +1,6 @@
 """All use of OmegaConf's private interface: copies and plain values of configs, read from the nodes themselves.
 
-OmegaConf's own take ten times as long: together they cost more than everything else around a short trial.
+OmegaConf's own take 4 to 18 times as long, and cost more than everything else around a short trial.
 `tests/test_omegaconf_private.py` compares both.
 """
 
