@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, cast
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.base import Container
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from basecaller.errors import BasecallerError, SettingError
+from basecaller.omegaconf_private import plain
 
 
 def resolve(node: Any, where: str = "", without: Collection[str] = ()) -> dict[str, Any]:
@@ -28,16 +28,9 @@ def resolve(node: Any, where: str = "", without: Collection[str] = ()) -> dict[s
     if not isinstance(node, DictConfig):
         raise SettingError(f"{where}={node}: must be a section of keys")
     try:
-        if not without:
-            return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
-        return {str(key): _plain(node, str(key)) for key in node if key not in without}
+        return cast(dict[str, Any], plain(node, resolve=True, without=without))
     except OmegaConfBaseException as error:
         raise user_error(error) or SettingError(f"{error.full_key or where}: {str(error).splitlines()[0]}") from error
-
-
-def _plain(node: DictConfig, key: str) -> Any:
-    value = "???" if OmegaConf.is_missing(node, key) else node[key]
-    return OmegaConf.to_container(value, resolve=True) if isinstance(value, Container) else value
 
 
 def user_error(error: BaseException | None) -> BasecallerError | None:

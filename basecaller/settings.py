@@ -17,8 +17,10 @@ from basecaller.data.dataset import ALPHABET
 from basecaller.data.sources import SOURCES
 from basecaller.errors import DataError, SettingError
 from basecaller.geometry import Model
+from basecaller.hpo.identity import value_at
 from basecaller.loggers.settings import logger_settings
 from basecaller.networks.named import Named, kind_of, model_settings
+from basecaller.omegaconf_private import plain
 from basecaller.places import conf_dir, expanded
 from basecaller.resolving import resolve
 from basecaller.schema import (
@@ -204,19 +206,17 @@ def general(cfg: DictConfig) -> General:
 def _check_keys(cfg: DictConfig) -> None:
     """Checks that the config has exactly the sections it must have, and that values in `LASTING` do not depend on the time."""
     known = [f.name for f in dataclasses.fields(Settings)]
-    for name in map(str, cfg):
-        if name not in (*known, "hydra"):
+    written = plain(cfg, without=("hydra",))
+    for name in written:
+        if name not in known:
             raise SettingError(f"{name}: unknown key; known keys are {', '.join(known)}")
     for name in known:
-        if name not in cfg:
+        if written.get(name, MISSING) == MISSING:
             raise SettingError(f"{name}: missing; every training needs it")
     for key in LASTING:
-        where, _, name = key.rpartition(".")
-        node = cfg[where] if where else cfg
-        if isinstance(node, DictConfig) and OmegaConf.is_interpolation(node, name):
-            written = str(resolve(OmegaConf.to_container(OmegaConf.masked_copy(node, name), resolve=False))[name])
-            if "${now:" in written:
-                raise SettingError(f"{key}={written}: must not depend on the time, or no command finds earlier results again")
+        value = value_at(written, key)
+        if "${now:" in str(value):
+            raise SettingError(f"{key}={value}: must not depend on the time, or no command finds earlier results again")
 
 
 def _general(values: dict[str, Any], source: str, model: type) -> General:

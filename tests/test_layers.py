@@ -16,7 +16,8 @@ import basecaller
 PACKAGE = Path(basecaller.__file__).parent
 
 LAYERS: tuple[set[str], ...] = (
-    {"errors", "files", "facts", "places", "resolving", "checking", "workers", "scores", "provenance", "source_code"},
+    {"errors", "files", "facts", "places", "resolving", "checking", "workers", "scores", "provenance", "source_code"}
+    | {"omegaconf_private"},
     {"geometry", "data", "decode", "metrics", "tower", "network", "networks", "loggers"},
     {"hpo", "training", "native"},
     {"schema", "settings", "messages", "printing", "config", "entry"},

@@ -6,7 +6,6 @@ short trial.
 
 from __future__ import annotations
 
-import pickle
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from basecaller.hpo.hydra_private import apply_overrides
+from basecaller.omegaconf_private import JobConfig
 
-_composed: dict[Any, bytes] = {}
+_composed: dict[Any, DictConfig] = {}
 """Configs composed in this process, by everything that Hydra composes them from. A worker process keeps them between jobs."""
 
 
@@ -51,8 +51,8 @@ class OnceComposed:
         hydras = tuple(master_config.hydra.overrides.hydra)
         key = (str(self.loader.get_search_path()), Path.cwd(), hydras, *shaping)
         if key not in _composed:
-            _composed[key] = pickle.dumps(self.loader.load_sweep_config(master_config, shaping))
-        config: DictConfig = pickle.loads(_composed[key])  # our own bytes; a deep copy takes four times as long
+            _composed[key] = self.loader.load_sweep_config(master_config, shaping)
+        config = JobConfig.of(_composed[key])
         apply_overrides(plain, config)
         config.hydra.overrides.task = [str(o.input_line) for o in parsed if not o.is_hydra_override()]
         return config

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 
+from basecaller.omegaconf_private import plain
 from basecaller.places import expanded
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def shown(node: Any) -> Any:
 
 def shown_config(config: DictConfig | ListConfig) -> Any:
     """The plain values of a composed config, unresolved and safe to show; see `shown`."""
-    return shown(OmegaConf.to_container(config, resolve=False, enum_to_str=True))
+    return shown(plain(config))
 
 
 def _hidden(text: str) -> str:

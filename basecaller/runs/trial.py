@@ -12,13 +12,13 @@ from typing import Any
 import optuna
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 
 from basecaller.errors import DivergedError, InfeasibleError, StorageError, file_problem, one_line
 from basecaller.hpo.pruning import is_screening, pruner_of
 from basecaller.hpo.records import Outcome
 from basecaller.hpo.storage import open_study
 from basecaller.hpo.trial import JobTrial, claim
+from basecaller.omegaconf_private import plain
 from basecaller.runs.job import Job
 from basecaller.runs.summary import STEPS
 from basecaller.runs.training import train
@@ -121,11 +121,10 @@ def _asked(job: Job) -> dict[str, Any]:
     """The request for a job: its config, and its overrides as the user wrote them."""
     hydra = HydraConfig.get()
     # unresolved: an override computed from others stays as written
-    written = OmegaConf.to_container(hydra.overrides.task, resolve=False)
-    assert isinstance(written, list)
+    written, choices = plain(hydra.overrides.task), plain(hydra.runtime.choices)
     return {
         "config": job.config,
-        "choices": {key: choice for key, choice in hydra.runtime.choices.items() if not key.startswith(("hydra/", "logger"))},
+        "choices": {key: choice for key, choice in choices.items() if not key.startswith(("hydra/", "logger"))},
         "overrides": [line for line in written if not str(line).lstrip("+").startswith(OWN_OVERRIDES)],
         "folder": os.path.relpath(job.folder),
     }

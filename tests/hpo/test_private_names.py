@@ -1,6 +1,6 @@
 """What this program needs of Optuna and Hydra beyond their public interfaces: each test says why, and names the installed
 version if it lacks the name. Only `hpo/optuna_private.py`, `hpo/optuna_database.py` and `hpo/hydra_private.py` may use such
-names.
+names, and for OmegaConf `omegaconf_private.py`, which `tests/test_omegaconf_private.py` compares with OmegaConf.
 """
 
 from __future__ import annotations
@@ -154,7 +154,8 @@ def test_hydra_runs_a_multirun_inside_this_process():
 
 
 def test_no_other_file_uses_private_names():
-    private = re.compile(r"(from|import) (optuna|hydra)(\.\w+)*\._|\._(storage|study_id|trial_id|backend|return_value|value)\b")
+    names = "storage|study_id|trial_id|backend|return_value|value|content|metadata|get_node|get_parent|is_interpolation"
+    private = re.compile(rf"(from|import) (optuna|hydra|omegaconf)(\.\w+)*\._|\._({names})\b")
     package = Path(basecaller.__file__).parent
     files = {path.name for path in package.rglob("*.py") if private.search(path.read_text(encoding="utf-8"))}
-    assert files == {"hydra_private.py", "optuna_private.py", "optuna_database.py"}
+    assert files == {"hydra_private.py", "omegaconf_private.py", "optuna_private.py", "optuna_database.py"}
