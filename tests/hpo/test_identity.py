@@ -18,7 +18,7 @@ PACKAGE = Path(basecaller.__file__).parent
 
 DECIDES_NOTHING = {
     "__init__", "errors", "files", "scores",
-    "training.progress", "training.settings",  # settings are part of a run's config
+    "training.progress", "settings", "training.settings",  # settings are part of a run's config
     "training.device", "training.checkpoint",  # the functions that decide numbers are listed
     "data.__init__", "training.__init__",
     # these make the data set, whose fingerprint is part of a run's config
