@@ -177,10 +177,19 @@ def test_reads_of_another_kind_than_the_models_are_reported(tmp_path, caplog, ki
 
 def test_a_damaged_pod5_leaves_no_partial_file(model, tmp_path, run: Command):
     path, _, _ = make_source(tmp_path / "reads", count=3)
-    path.write_bytes(path.read_bytes()[:2000])
-    told = run("basecall", f"model={model}", "reads=reads", code=2)
-    assert f"cannot read {Path('reads/reads.pod5')}" in told.stderr
-    assert "Traceback" not in told.stderr
+    whole = path.read_bytes()
+
+    def call() -> None:
+        found = run("basecall", f"model={model}", "reads=reads", code=2).stderr
+        assert f"cannot read {Path('reads/reads.pod5')}" in found
+        assert "Traceback" not in found
+
+    path.write_bytes(whole[:2000])  # seen before anything is written
+    call()
+    assert not (tmp_path / "calls").exists()
+    place = len(whole) // 3
+    path.write_bytes(whole[:place] + bytes(400) + whole[place + 400 :])  # seen once a signal is read
+    call()
     assert {file.name for file in (tmp_path / "calls").rglob("*")} == {".lock", "basecaller.json"}
 
 
