@@ -319,9 +319,11 @@ class Search:
         assert self.incumbent is not None
         options = self.options
         stands = [(asked, standing(open_study(self.url, asked.study))) for asked in self.latest.values()]
+        fixed = {line.partition("=")[0] for line in self._recipe()}
         candidates = finalist_candidates(
-            self.incumbent, stands, self.files, self.axes, unswept(self.overrides), options.finalists, options.batch_schedule
-        )
+            self.incumbent, stands, self.files, self.axes, unswept(self.overrides), options.finalists, options.batch_schedule,
+            fixed,
+        )  # fmt: skip
         if options.finalists < 2:
             return candidates
         own = [*self._recipe(), *shortened(self.cfg, self.dataset, options.finalist_share)]
@@ -332,7 +334,8 @@ class Search:
             self._note(won, f"{name} did not win in short trials, but is ahead of the incumbent when it trains longer")
         means = {str(point.settings["stage.candidate"]): point.mean for point in won.points if point.mean is not None}
         ranked = sorted(means, key=lambda other: (other != name, means[other]))
-        together = combined_candidates(candidates, ranked, self.axes, options.combined)
+        allows = self.files[self.plan[0]].allows
+        together = combined_candidates(candidates, ranked, self.axes, options.combined, allows)
         if len(together.settings) > 1:
             won = self._compare(COMBINED, own, together)
             best = str(won.winner["stage.candidate"])
