@@ -91,7 +91,7 @@ class SearchOptions:
             untuned defaults. 0: none.
         finalist_share: Length of a finalist's training, as a share of the winner's.
         finalist_seeds: Number of seeds for the best finalists.
-        batch_schedule: `train.batch_schedule` of one of the finalists. null: no such finalist.
+        batch_schedule: `train.batch_schedule` of one of the finalists, if the winner trains for epochs. null: no such finalist.
         combined: Largest number of combinations of the finalists' changes that train after them, if changes helped. 0: none.
         headline_seeds: Number of new seeds at which the winner and the untuned defaults are trained alike and tested.
         winner: Settings of these last trainings that differ from those of a trial.

@@ -282,6 +282,28 @@ def test_no_finalist_changes_what_the_winners_training_sets():
     assert list(found) == ["incumbent", "rate_halved", "defaults"]
 
 
+@pytest.mark.parametrize(("budget", "scheduled"), [("epochs", True), ("updates", False), ("samples", False)])
+def test_a_finalist_has_a_batch_schedule_only_if_the_winner_trains_for_epochs(folder, monkeypatch, budget, scheduled):
+    """Others cannot have one: the search would fail after all its stages."""
+    made, compared = search(f"search.winner.train.budget={budget}"), list[Candidates]()
+    made.incumbent = INCUMBENT
+    made.dataset = None  # type: ignore[assignment]
+
+    def compare(stage: str, own: list[str], candidates: Candidates) -> None:
+        compared.append(candidates)
+        raise InterruptedError
+
+    monkeypatch.setattr(made, "_compare", compare)
+    with pytest.raises(InterruptedError):
+        made.run_finalists()
+    assert ("batches_32_8_1" in compared[0].settings) is scheduled
+
+
+def test_a_wrong_batch_schedule_of_a_finalist_is_found_at_the_start(folder):
+    with pytest.raises(SettingError, match=r"search\.batch_schedule=\[8, 0\]: must be batch sizes of at least 1"):
+        search("search.batch_schedule=[8,0]")
+
+
 def asked(stage: str, choice: str, losses: dict[Any, dict[float, float]], simple_first: bool = True) -> tuple[Asked, Standing]:
     """A question about a choice with some losses by learning rate, at one seed."""
     points = {f"{value}/{rate}": (value, rate, loss) for value, of in losses.items() for rate, loss in of.items()}
