@@ -87,12 +87,12 @@ class SearchOptions:
         rounds: The first round asks the questions of the plan; each later one asks them again around the best settings so
             far, until no answer changes.
         round_budget: Length of a trial in later rounds, in trials of the first round.
-        finalists: Configurations that compete in longer trainings: the best settings, their variants, the untuned defaults.
-            0: none.
-        combined: Number of combinations of the finalists' changes that train after them, if changes helped. 0: none.
+        finalists: Largest number of configurations that compete in longer trainings: the best settings, their variants, the
+            untuned defaults. 0: none.
         finalist_share: Length of a finalist's training, as a share of the winner's.
         finalist_seeds: Number of seeds for the best finalists.
-        batch_schedule: `train.batch_schedule` of one of the finalists. null: no such finalist.
+        batch_schedule: `train.batch_schedule` of one of the finalists, if the winner trains for epochs. null: no such finalist.
+        combined: Largest number of combinations of the finalists' changes that train after them, if changes helped. 0: none.
         headline_seeds: Number of new seeds at which the winner and the untuned defaults are trained alike and tested.
         winner: Settings of these last trainings that differ from those of a trial.
     """
@@ -105,10 +105,10 @@ class SearchOptions:
     rounds: int = field(metadata={"least": 1})
     round_budget: int = field(metadata={"least": 1})
     finalists: int = field(metadata={"least": 0})
-    combined: int = field(metadata={"least": 0})
     finalist_share: float = field(metadata={"above": 0, "most": 1})
     finalist_seeds: int = field(metadata={"least": 1})
     batch_schedule: tuple[int, ...] | None
+    combined: int = field(metadata={"least": 0})
     headline_seeds: int = field(metadata={"least": 1})
     winner: dict[str, Any]
 

@@ -222,6 +222,8 @@ def _check_keys(cfg: DictConfig) -> None:
 def _general(values: dict[str, Any], source: str, model: type) -> General:
     top = section(Top, {f.name: values[f.name] for f in dataclasses.fields(Top)}, "")
     search = section(SearchOptions, values["search"], "search")
+    if wrong := check_schedule(search.batch_schedule or None, "epochs"):
+        raise SettingError(f"search.batch_schedule={list(search.batch_schedule or ())}: {wrong}")
     _check_winner(search.winner, source, model)
     stage, trial = section(Stage, values["stage"], "stage"), section(TrialPlace, values["trial"], "trial")
     if stage.choice and stage.choice not in GROUPS and not any(field_of(stage.choice, source, model) for source in SOURCES):

@@ -1,4 +1,4 @@
-"""Optuna's private names, but for those of its database (`optuna_database.py`); `tests/hpo/test_private_names.py` gives the
+"""Optuna's private names, except those of its database (`optuna_database.py`); `tests/hpo/test_private_names.py` gives the
 reasons.
 
 A study does not expose its storage, nor a trial its id. The heartbeats have no public names at all.

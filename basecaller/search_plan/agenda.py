@@ -17,7 +17,7 @@ from basecaller.hpo.designs import most_runs, rung_size
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.runs.summary import STEPS, summary_of
-from basecaller.search_plan.budget import longer, shortened
+from basecaller.search_plan.budget import longer, shortened, winner_training
 from basecaller.search_plan.costs import estimate, most_trials, testing_seconds, training_seconds
 from basecaller.search_plan.forecast import RECENT, Planned, Training, seconds_left
 from basecaller.search_plan.incumbent import RATE
@@ -225,7 +225,7 @@ class Agenda:
                 yield Planned(likely * self._share * most_trials(search, stage)[0], cost)
         if search.finished_before and self._known():
             return
-        final = OmegaConf.merge(search.cfg.train, search.cfg.search.winner.get("train", {}))
+        final = winner_training(search.cfg)
         short = shortened(search.cfg, search.dataset, options.finalist_share)
         cost = estimate(search, self._best, OmegaConf.merge({"train": final}, OmegaConf.from_dotlist(short)).train)
         for place, count in enumerate([options.finalists, options.combined]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.data.dataset import Dataset
@@ -34,6 +36,11 @@ def longer(cfg: DictConfig, dataset: Dataset, factor: int) -> list[str]:
     return lines
 
 
+def winner_training(cfg: DictConfig) -> DictConfig:
+    """The `train` section of the winner's training, by the search's config."""
+    return cast(DictConfig, OmegaConf.merge(cfg.train, cfg.search.winner.get("train") or {}))
+
+
 def shortened(cfg: DictConfig, dataset: Dataset, share: float) -> list[str]:
     """Overrides that make a training a share as long as the winner's: fewer epochs, updates or samples.
 
@@ -44,7 +51,7 @@ def shortened(cfg: DictConfig, dataset: Dataset, share: float) -> list[str]:
         dataset: the data set that it trains on.
         share: the share, above 0 and at most 1.
     """
-    train = OmegaConf.merge(cfg.train, cfg.search.winner.get("train", {}))
+    train = winner_training(cfg)
     if train.budget != "epochs":
         return [f"train.{train.budget}={max(1, round(train[train.budget] * share))}"]
     epochs = train.epochs * share

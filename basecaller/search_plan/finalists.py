@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -87,6 +88,7 @@ def finalist_candidates(
     given: list[str],
     count: int,
     batches: tuple[int, ...] | None = None,
+    fixed: Collection[str] = (),
 ) -> Candidates:
     """The incumbent; its variants with half the learning rate, with a batch four times as large, with large batches first and
     small ones last, and with the next larger network of each kind; the untuned defaults; and the nearest other choice of
@@ -104,49 +106,57 @@ def finalist_candidates(
         files: the stages' files.
         axes: the values tried so far, by key.
         given: the user's overrides.
-        count: largest number of candidates; the nearest rivals come first. If less than two, the incumbent is the winner.
+        count: largest number of candidates; larger networks come before rivals, and the nearest rivals before others. If less
+            than two, the incumbent is the winner.
         batches: a batch schedule to try with the incumbent.
+        fixed: keys that the winner's training sets, so no candidate changes them.
     """
     defaults = composed_settings(given, list(incumbent.settings))
     if count < 2:
         return Candidates({WINNER: incumbent.settings, DEFAULTS: defaults}, tuple(given))
-    found = {INCUMBENT: incumbent.settings}
-    if batches and not any(line.startswith("train.batch_schedule=") for line in given):
-        found[f"batches_{'_'.join(map(str, batches))}"] = incumbent.settings | {SCHEDULE: list(batches)}
-        found[INCUMBENT] = incumbent.settings | {SCHEDULE: None}
-        defaults = defaults | {SCHEDULE: None}
-    if RATE in incumbent.settings:
-        found[LOWER_RATE] = found[INCUMBENT] | {RATE: scaled(incumbent.settings[RATE], 0.5)}
-    if BATCH in incumbent.settings:
-        found[LARGER_BATCH] = found[INCUMBENT] | {BATCH: 4 * int(incumbent.settings[BATCH])}
-        if RATE in incumbent.settings:
-            found[LARGER_BATCH][RATE] = scaled(incumbent.settings[RATE], 2)
+    base, variants = incumbent.settings, dict[str, dict[str, Any]]()
+    if batches and not any(line.startswith(f"{SCHEDULE}=") for line in given):
+        base, defaults = base | {SCHEDULE: None}, defaults | {SCHEDULE: None}
+        variants[f"batches_{'_'.join(map(str, batches))}"] = base | {SCHEDULE: list(batches)}
+    if RATE in base:
+        variants[LOWER_RATE] = base | {RATE: scaled(base[RATE], 0.5)}
+    if BATCH in base:
+        variants[LARGER_BATCH] = base | {BATCH: 4 * int(base[BATCH])}
+        if RATE in base:
+            variants[LARGER_BATCH][RATE] = scaled(base[RATE], 2)
     rivals: list[tuple[float, str, dict[str, Any]]] = []
     for asked, stand in stands:
         conclusion, choice = stand.conclusion, files[asked.stage].choice
-        if choice is None or choice not in incumbent.settings or choice == RATE:
+        if choice is None or choice not in base or choice == RATE:
             continue
-        now = incumbent.settings[choice]
-        if stand.simple_first and (larger := neighbours(axes.get(choice, []), now)[-1]) != now:
+        now = base[choice]
+        larger = neighbours(axes.get(choice, []), now, partial(files[asked.stage].allows, choice))[-1]
+        if stand.simple_first and larger != now:
             value, distance = larger, -1.0  # before all rivals
         elif conclusion.kind != "clear" and conclusion.rival is not None and stand.choices[conclusion.rival] != now:
             value = stand.choices[conclusion.rival]
             distance = conclusion.margin / conclusion.error if conclusion.error > 0 else conclusion.margin  # one seed: no error
         else:
             continue
-        settings = found[INCUMBENT] | {choice: value}
+        settings = base | {choice: value}
         tried = [point for point in stand.points if stand.choices[point] == value and stand.trials_of(point)]
         if RATE in settings and tried:
             best = min(tried, key=stand.loss_of)
             ratio = float(setting_of(stand.trials_of(best)[0], RATE)) / float(asked.answer[RATE])
             settings[RATE] = scaled(settings[RATE], ratio)
         rivals.append((distance, re.sub(r"\W", "_", f"{short(choice)}_{shown(value)}"), settings))
-    for _, name, settings in sorted(rivals, key=lambda rival: rival[0])[: max(0, count - 1 - len(found))]:
-        found[name] = settings
-    return Candidates(found | {DEFAULTS: defaults}, tuple(given))
+    variants |= {name: settings for _, name, settings in sorted(rivals, key=lambda rival: rival[0])}
+    free = [item for item in variants.items() if not _changes(base, item[1]) & set(fixed)]
+    return Candidates({INCUMBENT: base} | dict(free[: count - 2]) | {DEFAULTS: defaults}, tuple(given))
 
 
-def combined_candidates(finalists: Candidates, ranked: list[str], axes: Mapping[str, list[Any]], count: int) -> Candidates:
+def combined_candidates(
+    finalists: Candidates,
+    ranked: list[str],
+    axes: Mapping[str, list[Any]],
+    count: int,
+    allows: Callable[[str, Any], bool] = lambda key, value: True,
+) -> Candidates:
     """The best finalist, the changes that helped together, and its own change taken a step further.
 
     Args:
@@ -154,6 +164,7 @@ def combined_candidates(finalists: Candidates, ranked: list[str], axes: Mapping[
         ranked: names of the finalists, the best first.
         axes: the values tried so far, by key.
         count: largest number of new settings.
+        allows: whether a key can have a value.
 
     Returns:
         The best finalist first; alone if no change helped.
@@ -167,7 +178,7 @@ def combined_candidates(finalists: Candidates, ranked: list[str], axes: Mapping[
             if both := _together(base, together, finalists.settings[name]):
                 together, names = both, [*names, name]
                 found["_and_".join(names)] = both
-        if further := _further(base, finalists.settings[first], axes):
+        if further := _further(base, finalists.settings[first], axes, allows):
             found[f"{first}_twice"] = further
     new = sorted(found.items(), key=lambda item: item[0].count("_and_") > 1)  # three changes and more come last
     return Candidates({first: finalists.settings[first]} | dict(new[:count]), finalists.given)
@@ -190,7 +201,9 @@ def _together(base: Mapping[str, Any], one: dict[str, Any], other: Mapping[str, 
     return both
 
 
-def _further(base: Mapping[str, Any], variant: dict[str, Any], axes: Mapping[str, list[Any]]) -> dict[str, Any]:
+def _further(
+    base: Mapping[str, Any], variant: dict[str, Any], axes: Mapping[str, list[Any]], allows: Callable[[str, Any], bool]
+) -> dict[str, Any]:
     """The change of a variant made twice, the rate by the same factor. Empty if it is no step along an axis."""
     further = dict(variant)
     for key in _changes(base, variant):
@@ -199,7 +212,8 @@ def _further(base: Mapping[str, Any], variant: dict[str, Any], axes: Mapping[str
             return {}
         if key == RATE:
             continue
-        step = neighbours([*axes.get(key, []), before, after] if key != BATCH else [before, after], after)
+        values = [before, after] if key == BATCH else [*axes.get(key, []), before, after]
+        step = neighbours(values, after, partial(allows, key))
         further[key] = step[-1] if after > before else step[0]
         if further[key] == after:
             return {}

@@ -7,8 +7,9 @@ choice is judged at its own best point; all others are *fixed* at the incumbent'
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from basecaller.hpo.best import setting_of
@@ -98,8 +99,9 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
     return {key: (before.get(key), value) for key, value in after.items() if before.get(key) != value}
 
 
-def neighbours(values: Iterable[Any], incumbent: Any) -> list[Any]:
-    """A narrowed axis: the incumbent and the next value on either side; at an end, a value beyond it by the axis's ratio.
+def neighbours(values: Iterable[Any], incumbent: Any, allows: Callable[[Any], bool] = lambda value: True) -> list[Any]:
+    """A narrowed axis: the incumbent and the next value on either side; at an end, a value beyond it by the axis's ratio, if
+    that is allowed.
 
     All values without an order stay.
     """
@@ -109,7 +111,7 @@ def neighbours(values: Iterable[Any], incumbent: Any) -> list[Any]:
     known.sort()
     for end in ("lowest", "highest"):
         if incumbent == (known[0] if end == "lowest" else known[-1]):
-            beyond = outward(known, end)
+            beyond = outward(known, end, allows)
             known = known if beyond is None else sorted([*known, beyond])
     place = known.index(incumbent)
     return known[max(0, place - 1) : place + 2]
@@ -134,7 +136,7 @@ def asking_again(file: StageFile, incumbent: Incumbent, axes: Mapping[str, list[
     rate = fixed.pop(RATE, None)
     for key in (file.choice, *file.stage.nuisance):
         if key in fixed:
-            swept[key] = neighbours(axes.get(key, []), fixed.pop(key))
+            swept[key] = neighbours(axes.get(key, []), fixed.pop(key), partial(file.allows, key))
     if file.choice == RATE and rate is not None:
         swept[RATE] = rates(rate, RATE_CHOICES)
     elif FACTOR in file.stage.nuisance and RATE not in given:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from basecaller.hpo.grid import as_text
 from basecaller.reporting.formats import duration
+from basecaller.search_plan.budget import winner_training
 from basecaller.search_plan.costs import estimate, most_trials
 from basecaller.search_plan.view import SearchView
 
@@ -38,12 +38,12 @@ def preview(search: SearchView, console: Console) -> None:
     if later:
         words = f"up to {_many(later, 'more round')}, trials {cfg.round_budget} times as long"
         parts[words] = later * seconds / 2 * int(cfg.round_budget)
-    final = OmegaConf.merge(search.cfg.train, cfg.winner.train)
-    cost = estimate(search, {}, final)
+    cost = estimate(search, {}, winner_training(search.cfg))
     if int(cfg.finalists) > 1:
         count = int(cfg.finalists) + int(cfg.combined)
+        combined = f" and {_many(cfg.combined, 'combination')}" if cfg.combined else ""
         each = f"{float(cfg.finalist_share):.0%} of the winner's training each"
-        words = f"up to {count} finalists at {_many(cfg.finalist_seeds, 'seed')}, {each}"
+        words = f"up to {cfg.finalists} finalists{combined} at {_many(cfg.finalist_seeds, 'seed')}, {each}"
         parts[words] = count * int(cfg.finalist_seeds) * float(cfg.finalist_share) * cost
     seeds = int(cfg.headline_seeds)
     parts[f"headline: the winner and the defaults, {_many(seeds, 'seed')} each"] = 2 * seeds * cost

@@ -33,7 +33,7 @@ from basecaller.reporting.writing import write_report
 from basecaller.runs.findings import data_findings
 from basecaller.runs.task import TASK
 from basecaller.schema import OF_SEARCH
-from basecaller.search_plan.budget import longer, shortened
+from basecaller.search_plan.budget import longer, shortened, winner_training
 from basecaller.search_plan.checks import check_network, check_order, check_plan, check_winner
 from basecaller.search_plan.finalists import INCUMBENT, Candidates, combined_candidates, finalist_candidates
 from basecaller.search_plan.incumbent import (
@@ -319,8 +319,10 @@ class Search:
         assert self.incumbent is not None
         options = self.options
         stands = [(asked, standing(open_study(self.url, asked.study))) for asked in self.latest.values()]
+        batches = options.batch_schedule if winner_training(self.cfg).budget == "epochs" else None  # a schedule divides epochs
+        fixed = {line.partition("=")[0] for line in self._recipe()}
         candidates = finalist_candidates(
-            self.incumbent, stands, self.files, self.axes, unswept(self.overrides), options.finalists, options.batch_schedule
+            self.incumbent, stands, self.files, self.axes, unswept(self.overrides), options.finalists, batches, fixed
         )
         if options.finalists < 2:
             return candidates
@@ -332,7 +334,8 @@ class Search:
             self._note(won, f"{name} did not win in short trials, but is ahead of the incumbent when it trains longer")
         means = {str(point.settings["stage.candidate"]): point.mean for point in won.points if point.mean is not None}
         ranked = sorted(means, key=lambda other: (other != name, means[other]))
-        together = combined_candidates(candidates, ranked, self.axes, options.combined)
+        allows = self.files[self.plan[0]].allows
+        together = combined_candidates(candidates, ranked, self.axes, options.combined, allows)
         if len(together.settings) > 1:
             won = self._compare(COMBINED, own, together)
             best = str(won.winner["stage.candidate"])

@@ -60,6 +60,10 @@ class StageFile:
         """The scientific hyperparameter: the key that the stage asks about."""
         return None if self.stage.choice is None else str(self.stage.choice)
 
+    def allows(self, key: str, value: Any) -> bool:
+        """Whether a key, which is no config group, can have a value."""
+        return Keys(lambda group: [], TASK, self.config).allows(key, value)
+
     def planned(self, overrides: list[str]) -> tuple[Space, dict[str, str]]:
         """The grid and the fixed settings, as far as known before earlier stages have run.
 

@@ -57,11 +57,12 @@ def test_a_preview_writes_values_as_they_are_typed():
 def test_later_rounds_and_finalists_are_listed_if_there_are_any():
     text = shown("search.rounds=3", "search.finalists=4", "search.finalist_seeds=2", "search.headline_seeds=1")
     assert "up to 2 more rounds, trials" in text
-    assert "up to 4 finalists at 2 seeds" in text
+    assert "up to 4 finalists and 3 combinations at 2 seeds, 10% of the winner's training each" in text
     assert "headline: the winner and the defaults, 1 seed each" in text
-    alone = shown("search.rounds=1", "search.finalists=0")
+    alone = shown("search.rounds=1", "search.finalists=0", "~search.winner.train")  # the winner trains like a trial
     assert "more round" not in alone
     assert "finalists" not in alone
+    assert "up to 4 finalists at 1 seed, " in shown("search.finalists=4", "search.combined=0")
 
 
 @pytest.mark.slow

@@ -54,6 +54,21 @@ def test_a_narrowed_axis_is_the_incumbent_and_its_neighbours(values, incumbent, 
     assert neighbours(values, incumbent) == expected
 
 
+def test_a_narrowed_axis_ends_at_the_last_value_that_its_key_can_have():
+    assert neighbours([5, 7, 9], 9, lambda value: value % 2 == 1) == [7, 9]
+    file = dataclasses.replace(read_stage("dilation", []), name="kernel")
+    assert file.allows("model.kernel", 9)
+    assert not file.allows("model.kernel", 12)
+    file.stage.choice, kernel = "model.kernel", dataclasses.replace(INCUMBENT, settings=SETTINGS | {"model.kernel": 9})
+    lines = parse_overrides(asking_again(file, kernel, {"model.kernel": [5, 7, 9]}, ()))
+    assert str(lines["model.kernel"].input_line) == "model.kernel=7,9"
+    stands = [asked("kernel", "model.kernel", {7: {0.004: 1.1}, 9: {0.004: 1.0}})]
+    finalists = finalist_candidates(kernel, stands, {"kernel": file}, {"model.kernel": [5, 7, 9]}, [], 9).settings
+    assert {of["model.kernel"] for name, of in finalists.items() if name != "defaults"} == {7, 9}  # only the rival
+    found = Candidates({"kernel_9": kernel.settings, "incumbent": SETTINGS | {"model.kernel": 7}}, ())
+    assert len(combined_candidates(found, list(found.settings), {}, 3, file.allows).settings) == 1
+
+
 def search(*overrides: str) -> Search:
     return Search(compose_config(list(overrides)), list(overrides), Console(quiet=True))
 
@@ -245,6 +260,48 @@ def test_the_incumbent_is_a_finalist_with_half_its_rate_and_with_a_larger_batch(
     assert found["rate_halved"] == found["incumbent"] | {"optimizer.lr": 0.002}
     batch = 4 * found["incumbent"]["data.batch_size"]
     assert found["batch_times_4"] == found["incumbent"] | {"data.batch_size": batch, "optimizer.lr": 0.008}
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (1, ["winner", "defaults"]),  # none trains before the headline
+        (2, ["incumbent", "defaults"]),
+        (3, ["incumbent", "batches_32_8_1", "defaults"]),
+        (4, ["incumbent", "batches_32_8_1", "rate_halved", "defaults"]),
+    ],
+)
+def test_there_are_no_more_finalists_than_asked_for(count, expected):
+    assert list(finalist_candidates(INCUMBENT, [], {}, {}, [], count, (32, 8, 1)).settings) == expected
+
+
+def test_no_finalist_changes_what_the_winners_training_sets():
+    """It would train like the incumbent under another name."""
+    fixed = ["data.batch_size", "train.batch_schedule", "train.epochs"]
+    found = finalist_candidates(INCUMBENT, [], {}, {}, [], 6, (32, 8, 1), fixed).settings
+    assert list(found) == ["incumbent", "rate_halved", "defaults"]
+
+
+@pytest.mark.parametrize(("budget", "scheduled"), [("epochs", True), ("updates", False), ("samples", False)])
+def test_a_finalist_has_a_batch_schedule_only_if_the_winner_trains_for_epochs(folder, monkeypatch, budget, scheduled):
+    """Others cannot have one: the search would fail after all its stages."""
+    made, compared = search(f"search.winner.train.budget={budget}"), list[Candidates]()
+    made.incumbent = INCUMBENT
+    made.dataset = None  # type: ignore[assignment]
+
+    def compare(stage: str, own: list[str], candidates: Candidates) -> None:
+        compared.append(candidates)
+        raise InterruptedError
+
+    monkeypatch.setattr(made, "_compare", compare)
+    with pytest.raises(InterruptedError):
+        made.run_finalists()
+    assert ("batches_32_8_1" in compared[0].settings) is scheduled
+
+
+def test_a_wrong_batch_schedule_of_a_finalist_is_found_at_the_start(folder):
+    with pytest.raises(SettingError, match=r"search\.batch_schedule=\[8, 0\]: must be batch sizes of at least 1"):
+        search("search.batch_schedule=[8,0]")
 
 
 def asked(stage: str, choice: str, losses: dict[Any, dict[float, float]], simple_first: bool = True) -> tuple[Asked, Standing]:
