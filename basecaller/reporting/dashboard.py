@@ -23,7 +23,7 @@ from basecaller.hpo.optuna_private import at_once
 from basecaller.hpo.ranking import mean_of
 from basecaller.hpo.records import StudyRecord, store_study
 from basecaller.hpo.storage import name_objective
-from basecaller.hpo.verdicts import seeds, short, shown
+from basecaller.hpo.verdicts import named, seeds, short, shown
 from basecaller.reporting.contents import ReportFacts
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.formats import COLOURS, LOSS, with_error
@@ -213,7 +213,7 @@ def _error(stage: StageFacts, point: PointFacts) -> float | None:
 
 def _hover(stage: StageFacts, point: PointFacts) -> str:
     lines = [
-        " ".join(f"{short(key)} {shown(value)}" for key, value in point.settings.items()),
+        " ".join(named(key, value) for key, value in point.settings.items()),
         f"{with_error(mean_of(point.measured), _error(stage, point))} nats per base, {seeds(len(point.measured))}",
         *([f"identity {point.identity_mean:.1%}"] if point.identity_mean is not None else []),
         point.state,
@@ -232,7 +232,7 @@ def worth_figure(asked: list[StageFacts], gain: str) -> go.Figure:
         gain: the gain of tuning, in words.
     """
     compared = [(stage, choice) for stage in asked for choice in stage.others]
-    answers = {stage.name: stage.winner_label.removeprefix("candidate ") for stage, _ in compared}
+    answers = {stage.name: stage.winner_label for stage, _ in compared}
     rows = {name: html.escape(f"{name}: {answer}", quote=False) for name, answer in answers.items()}
     figure = go.Figure()
     for name, marker in WORTH_MARKERS.items():
