@@ -40,7 +40,8 @@ SURE = {
     "clear": "Choices of equal worth show such a lead in fewer than 5 of 100 stages like this one.",
     "no difference": "There may be a difference that these seeds cannot show.",
     "undecided": "Not very: choices of equal worth often look like this. More seeds (stage.replicates) would tell.",
-    "one seed": "Not known: a single seed does not show the noise. More seeds (stage.replicates) would tell.",
+    "one seed": "Not known: a single seed does not show the noise. More seeds (stage.replicates; of a search's candidates,"
+    " search.finalist_seeds and search.headline_seeds) would tell.",
     "no contest": "There was nothing to compare with.",
 }
 """How reliable a verdict is, by its kind, see `ranking.Conclusion`."""
@@ -182,7 +183,7 @@ def _labels(stage: StageFacts, points: list[PointFacts]) -> dict[str, str]:
     choices = {p.point: p.settings.get(stage.choice, p.label) if stage.choice else p.label for p in points}
     if is_ordered(list(choices.values())):
         choices = dict(sorted(choices.items(), key=lambda pair: pair[1]))
-    return {point: html.escape(shown(choice), quote=False) for point, choice in choices.items()}
+    return {point: html.escape(shown(choice), quote=False).replace("_and_", "_and_<br>") for point, choice in choices.items()}
 
 
 def _level(stage: StageFacts, point: PointFacts) -> str:

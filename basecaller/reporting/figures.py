@@ -23,7 +23,7 @@ from matplotlib.patches import Rectangle
 from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.verdicts import short
 from basecaller.reporting.contests import asked
-from basecaller.reporting.formats import COLOURS, LOSS, interval
+from basecaller.reporting.formats import COLOURS, LOSS, in_lines, interval
 from basecaller.reporting.stage_contents import ChoiceFacts, PointFacts, StageFacts
 
 STYLE: Any = {
@@ -117,11 +117,6 @@ def _measured(points: list[PointFacts]) -> list[tuple[PointFacts, float]]:
 
 def _bars(error: float | None) -> float:
     return error if error is not None else 0.0
-
-
-def in_lines(name: str) -> str:
-    """A name in several lines if it joins several changes, as in `stacks_6_and_batch_times_4`."""
-    return name.replace("_and_", "_and_\n")
 
 
 def _ranking(name: str, points: list[PointFacts]) -> str:

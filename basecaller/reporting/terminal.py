@@ -8,13 +8,13 @@ from rich.table import Table
 
 from basecaller.hpo.verdicts import short, shown
 from basecaller.reporting.contents import ReportFacts
-from basecaller.reporting.formats import duration, number, with_error
+from basecaller.reporting.formats import duration, in_lines, number, with_error
 from basecaller.reporting.stage_contents import StageFacts
 
 WIDEST = 1000
 """A terminal width that is enough for every table, in characters."""
 
-NAME, VERDICT = 26, 12
+NAME, VERDICT = 21, 11
 """Widths that winner and verdict keep in a narrow terminal, in characters."""
 
 SPARED = ("ksamples", "s to loss", "s", "seeds", "±", "updates")
@@ -104,6 +104,8 @@ def overview_table(facts: ReportFacts, console: Console) -> Table:
         if console.measure(table, options=console.options.update(width=WIDEST)).minimum <= console.width:
             break
     for row in rows:
+        if len(row.get("winner", "")) > winner:
+            row["winner"] = in_lines(row["winner"])
         table.add_row(*(row.get(heading, "") for heading in widths))
     return table
 
