@@ -9,6 +9,9 @@ from basecaller.hpo.grid import as_text
 from basecaller.hpo.ranking import Conclusion
 from basecaller.hpo.task import Objective
 
+CANDIDATE = "stage.candidate"
+"""The key of a stage that compares whole configurations, by their names."""
+
 
 def short(key: str) -> str:
     """A dotted key in words."""
@@ -19,8 +22,13 @@ def label(stand: Standing, point: str) -> str:
     """A point's name: its choice, with its other settings if the choice alone is ambiguous."""
     settings = stand.settings.get(point, {})
     if stand.choice in settings:
-        return f"{short(stand.choice)} {shown(settings[stand.choice])}"
-    return " ".join(f"{short(key)} {shown(value)}" for key, value in settings.items()) or "the one point"
+        return named(stand.choice, settings[stand.choice])
+    return " ".join(named(key, value) for key, value in settings.items()) or "the one point"
+
+
+def named(key: str, value: object) -> str:
+    """A setting for a reader, as in `max_dilation 32`; a candidate is its name."""
+    return shown(value) if key == CANDIDATE else f"{short(key)} {shown(value)}"
 
 
 def shown(value: object) -> str:
@@ -68,8 +76,8 @@ def compared(
     by, over = objective.shown(abs(found.margin)) + objective.of(measure), f"over {seeds(found.shared)}"
     if found.kind == "one seed":
         return (
-            f"One seed cannot tell: {winner} is {by} better than {rival} at the one seed that they share, but the noise is "
-            f"unknown. {winner.capitalize()} is used."
+            f"One seed: {winner} is {by} better than {rival}. This may be chance, since one seed does not show the noise; "
+            f"{winner} is used."
         )
     low, high = found.interval if found.margin >= 0 else (-found.interval[1], -found.interval[0])
     by += f" (between {low:.4f} and {high:.4f} in 95 of 100 such stages)"

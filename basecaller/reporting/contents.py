@@ -110,6 +110,24 @@ class WinnerFacts:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """A setting of the winner, and what decided it.
+
+    Attributes:
+        key, value: the setting.
+        untuned: its value in the untuned defaults.
+        stages: the stages that decided it; none if it was tuned along with other settings only.
+        kind: the kind of their verdict, see `VerdictFacts`; None if unknown.
+    """
+
+    key: str
+    value: Any
+    untuned: Any
+    stages: list[str]
+    kind: str | None
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Versions, commits, data, devices and paths of all trials, and the command of every stage."""
 
@@ -132,6 +150,7 @@ class ReportFacts:
         progress: the search's last written progress; empty if it has ended.
         data: findings of the audit.
         winner: the winner; None before the headline.
+        decisions: what decided each of the winner's settings.
         not_run: stages of the plan that were not reached.
         seconds: duration of the search.
         trial_seconds: time that one worker would have needed for the trials.
@@ -142,6 +161,7 @@ class ReportFacts:
     command: str
     data: list[str]
     winner: WinnerFacts | None
+    decisions: list[Decision]
     stages: list[StageFacts]
     not_run: list[str]
     reused: list[ReusedTrial]

@@ -42,9 +42,11 @@ def loss_at(curve: Curve, what: str, value: float) -> float:
 
 def same_loss(stand: Standing) -> float:
     """The final loss of the nearest rival of a stage's winner, or of the winner if that is worse: both reach it. NaN if there
-    is no rival."""
+    is no rival, or if they were validated only at their end."""
     found = stand.conclusion
     if found.winner is None or found.rival is None:
+        return math.nan
+    if all(len(trial.curve) < 2 for point in (found.winner, found.rival) for trial in stand.trials_of(point)):
         return math.nan
     return max(stand.loss_of(found.winner), stand.loss_of(found.rival))
 
@@ -91,12 +93,12 @@ class Convergence:
 
 
 def convergence(stand: Standing) -> Convergence | None:
-    """Convergence of the trials of a stage; None if none has a curve.
+    """Convergence of the trials of a stage; None if none has a curve of two points.
 
     A point that was dropped early does not set the level: it may never leave the initial plateau.
     """
     ran = {point: sum(of == point for of, _ in stand.complete) for point in stand.points}
-    trials = {entry: t for entry, t in stand.complete.items() if t.curve and entry[0] in ran}
+    trials = {entry: t for entry, t in stand.complete.items() if len(t.curve) > 1 and entry[0] in ran}
     longest = {point for point, count in ran.items() if count >= max(ran.values()) - 1}
     lowest = [min(p["val_loss"] for p in t.curve) for (point, _), t in trials.items() if point in longest]
     if not lowest:
@@ -112,7 +114,8 @@ def _words(stand: Standing, level: float, needed: dict[int, float]) -> str:
     if found.winner is None or found.rival is None:
         return ""
     pair = (found.winner, found.rival)
-    shared = [seed for seed in stand.seeds if all((p, seed) in stand.complete for p in pair)]
+    known = {entry for entry, trial in stand.complete.items() if trial.number in needed}
+    shared = [seed for seed in stand.seeds if all((p, seed) in known for p in pair)]
     if not shared:
         return ""
     ours, theirs = ([stand.complete[point, seed] for seed in shared] for point in pair)

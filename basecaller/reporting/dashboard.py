@@ -23,7 +23,7 @@ from basecaller.hpo.optuna_private import at_once
 from basecaller.hpo.ranking import mean_of
 from basecaller.hpo.records import StudyRecord, store_study
 from basecaller.hpo.storage import name_objective
-from basecaller.hpo.verdicts import seeds, short, shown
+from basecaller.hpo.verdicts import named, seeds, short, shown
 from basecaller.reporting.contents import ReportFacts
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.formats import COLOURS, LOSS, with_error
@@ -40,7 +40,8 @@ SURE = {
     "clear": "Choices of equal worth show such a lead in fewer than 5 of 100 stages like this one.",
     "no difference": "There may be a difference that these seeds cannot show.",
     "undecided": "Not very: choices of equal worth often look like this. More seeds (stage.replicates) would tell.",
-    "one seed": "Not known: a single seed does not show the noise. More seeds (stage.replicates) would tell.",
+    "one seed": "Not known: a single seed does not show the noise. More seeds (stage.replicates; of a search's candidates,"
+    " search.finalist_seeds and search.headline_seeds) would tell.",
     "no contest": "There was nothing to compare with.",
 }
 """How reliable a verdict is, by its kind, see `ranking.Conclusion`."""
@@ -182,7 +183,7 @@ def _labels(stage: StageFacts, points: list[PointFacts]) -> dict[str, str]:
     choices = {p.point: p.settings.get(stage.choice, p.label) if stage.choice else p.label for p in points}
     if is_ordered(list(choices.values())):
         choices = dict(sorted(choices.items(), key=lambda pair: pair[1]))
-    return {point: html.escape(shown(choice), quote=False) for point, choice in choices.items()}
+    return {point: html.escape(shown(choice), quote=False).replace("_and_", "_and_<br>") for point, choice in choices.items()}
 
 
 def _level(stage: StageFacts, point: PointFacts) -> str:
@@ -213,7 +214,7 @@ def _error(stage: StageFacts, point: PointFacts) -> float | None:
 
 def _hover(stage: StageFacts, point: PointFacts) -> str:
     lines = [
-        " ".join(f"{short(key)} {shown(value)}" for key, value in point.settings.items()),
+        " ".join(named(key, value) for key, value in point.settings.items()),
         f"{with_error(mean_of(point.measured), _error(stage, point))} nats per base, {seeds(len(point.measured))}",
         *([f"identity {point.identity_mean:.1%}"] if point.identity_mean is not None else []),
         point.state,
@@ -232,7 +233,7 @@ def worth_figure(asked: list[StageFacts], gain: str) -> go.Figure:
         gain: the gain of tuning, in words.
     """
     compared = [(stage, choice) for stage in asked for choice in stage.others]
-    answers = {stage.name: stage.winner_label.removeprefix("candidate ") for stage, _ in compared}
+    answers = {stage.name: stage.winner_label for stage, _ in compared}
     rows = {name: html.escape(f"{name}: {answer}", quote=False) for name, answer in answers.items()}
     figure = go.Figure()
     for name, marker in WORTH_MARKERS.items():

@@ -19,7 +19,7 @@ from basecaller.hpo.best import Standing, setting_of, standing
 from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study, stages_of
-from basecaller.hpo.verdicts import at_edges, label, short, shown, verdict
+from basecaller.hpo.verdicts import CANDIDATE, at_edges, label, short, shown, verdict
 from basecaller.reporting.contents import (
     FINISHED,
     RUNNING,
@@ -32,6 +32,7 @@ from basecaller.reporting.contents import (
 )
 from basecaller.reporting.contests import contest_of, optimizers
 from basecaller.reporting.convergence import convergence, per_cost, reached, same_loss
+from basecaller.reporting.decisions import changes, decisions
 from basecaller.reporting.guessing import guessing
 from basecaller.reporting.published import against_published
 from basecaller.reporting.stage_contents import ChoiceFacts, PointFacts, StageFacts, TrialFacts, VerdictFacts
@@ -74,17 +75,19 @@ def experiment_facts(url: str, experiment: str, folder: Path, plan: list[str], s
     search = read_json(folder / "search.json") or {}
     history = {entry["name"]: entry for entry in search.get("history", [])}
     stages = [stage_facts(name, study, stands[name], history.get(name)) for name, study in studies.items()]
+    winner, optimizer = winner_facts(folder), optimizer_facts(stands, stages)
     state = search.get("state", FINISHED if (folder / "winner" / "winner.json").exists() else STOPPED)
     return ReportFacts(
         experiment=experiment,
         plan=plan,
         command=search.get("command", f"python -m basecaller.search experiment={experiment}" if plan else ""),
         data=search.get("data", []),
-        winner=winner_facts(folder),
+        winner=winner,
+        decisions=decisions(winner, stands, optimizer) if winner else [],
         stages=stages,
         not_run=[name for name in plan if name not in studies],
         reused=reused_trials(stages),
-        optimizers=optimizer_facts(stands, stages),
+        optimizers=optimizer,
         published=against_published(stands, stages),
         provenance=provenance(studies, stages),
         seconds=search.get("seconds", 0.0),
@@ -305,6 +308,7 @@ def point_facts(stand: Standing, point: str, level: float) -> PointFacts:
         state=state_of(stand, point),
         reused=sum(bool(t.reused) for t in trials),
         curves=[t.curve for t in trials],
+        changes=changes(stand, point),
     )
 
 
@@ -319,10 +323,10 @@ def confounding(stand: Standing, points: list[PointFacts]) -> str:
     updates = sorted({round(point.updates) for point in points if point.updates})
     if len(updates) < 2 or updates[-1] < 1.1 * updates[0]:
         return ""
-    key = short(stand.choice or "point")
+    what = "the candidates" if stand.choice == CANDIDATE else short(stand.choice or "the points")
     return (
         f"Budget: the points had from {updates[0]:,} to {updates[-1]:,} updates over about the same number of samples. So this "
-        f"compares {key} at equal data, not at equal updates: a choice with few updates may look worse than it is. "
+        f"compares {what} at equal data, not at equal updates: a choice with few updates may look worse than it is. "
         f"train.budget=updates compares at equal updates."
     )
 

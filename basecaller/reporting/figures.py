@@ -23,7 +23,7 @@ from matplotlib.patches import Rectangle
 from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.verdicts import short
 from basecaller.reporting.contests import asked
-from basecaller.reporting.formats import COLOURS, LOSS, interval
+from basecaller.reporting.formats import COLOURS, LOSS, in_lines, interval
 from basecaller.reporting.stage_contents import ChoiceFacts, PointFacts, StageFacts
 
 STYLE: Any = {
@@ -105,7 +105,7 @@ def _drawn(drawing: _Drawing) -> tuple[str, str] | None:
         (key,) = axes
         same = [other for other in stages if [k for k, v in other.axes.items() if len(v) > 1] == [key]]
         return _against(key, stage, same)
-    if len(measured) <= len(COLOURS) and any(any(point.curves) for point in measured):
+    if len(measured) <= len(COLOURS) and any(len(curve) > 1 for point in measured for curve in point.curves):
         return _curves(stage.name, measured)
     return _dots(stage.name, measured)
 
@@ -211,7 +211,8 @@ def _frame(i: int, j: int) -> Any:
 
 def _dots(name: str, points: list[PointFacts]) -> tuple[str, str]:
     ranked = sorted(_measured(points), key=lambda pair: pair[1], reverse=True)[-30:]
-    figure, axes = _figure(height=1 + 0.28 * len(ranked))
+    names = [in_lines(point.label) for point, _ in ranked]
+    figure, axes = _figure(height=1 + 0.28 * sum(name.count("\n") + 1 for name in names))
     for i, (point, mean) in enumerate(ranked):
         values = list(point.values.values())
         axes.plot(values, [i] * len(values), linestyle="", marker="o", markersize=4, color="#999999")
@@ -219,9 +220,14 @@ def _dots(name: str, points: list[PointFacts]) -> tuple[str, str]:
             mean, i, xerr=_bars(point.error), marker="D", markersize=5, capsize=3,
             color=COLOURS[1] if point.state == "winner" else COLOURS[0],
         )  # fmt: skip
-    axes.set_yticks(range(len(ranked)), [point.label for point, _ in ranked])
+    axes.set_yticks(range(len(ranked)), names)
+    axes.set_ylim(-0.6, len(ranked) - 0.4)
     axes.set_xlabel(LOSS)
-    caption = "Grey: single seeds. Diamond: their mean, with one standard error; orange, the winner."
+    several = any(point.seeds > 1 for point, _ in ranked)
+    diamond = (
+        "Grey: single seeds. Diamond: their mean, with one standard error" if several else "Diamond: the value at one seed"
+    )
+    caption = f"{diamond}; orange, the winner."
     return _svg(figure, f"Loss of every point. {_ranking(name, points)}"), caption
 
 
@@ -288,7 +294,8 @@ def _reach(stages: list[StageFacts]) -> tuple[float, float]:
 @lru_cache(maxsize=256)
 @_styled
 def _choices(choices: tuple[ChoiceFacts, ...], name: str, kind: str, reach: tuple[float, float]) -> str:
-    figure, axes = _figure(3.3, 0.65 + 0.24 * len(choices))
+    names = [in_lines(choice.label) for choice in choices]
+    figure, axes = _figure(3.3, 0.65 + 0.24 * sum(name.count("\n") + 1 for name in names))
     axes.axvline(0, color="#777777", linewidth=1)
     for place, choice in enumerate(choices):
         if choice.low is not None and choice.high is not None:
@@ -297,10 +304,10 @@ def _choices(choices: tuple[ChoiceFacts, ...], name: str, kind: str, reach: tupl
             choice.difference, place, marker="D" if choice.wins else "o", markersize=6 if choice.wins else 5,
             color=COLOURS[1] if choice.wins else COLOURS[0],
         )  # fmt: skip
-    axes.set_yticks(range(len(choices)), [choice.label for choice in choices])
+    axes.set_yticks(range(len(choices)), names)
     axes.set_xlim(*reach)
     axes.set_ylim(len(choices) - 0.4, -0.6)  # the first on top
-    axes.locator_params(axis="x", nbins=4)
+    axes.locator_params(axis="x", nbins=4 if max(map(len, names)) < 12 else 2)  # long names leave little room
     axes.grid(visible=False, axis="y")
     (winner,) = [choice.label for choice in choices if choice.wins]
     others = [choice for choice in choices if not choice.wins]

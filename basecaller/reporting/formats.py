@@ -15,6 +15,11 @@ def number(value: float | None, form: str = ".4f") -> str:
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else format(value, form)
 
 
+def in_lines(name: str) -> str:
+    """A name in several lines if it joins several changes, as in `stacks_6_and_batch_times_4`."""
+    return name.replace("_and_", "_and_\n")
+
+
 def with_error(value: float | None, error: float | None) -> str:
     """A mean and its standard error as text."""
     return number(value) + (f" ± {number(error)}" if value is not None and error is not None else "")

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from basecaller.files import replacing, write_json
 from basecaller.hpo.grid import as_text
-from basecaller.hpo.verdicts import short, shown
+from basecaller.hpo.verdicts import named, short, shown
 from basecaller.reporting.contents import RUNNING, ReportFacts
 from basecaller.reporting.formats import duration, interval, number, with_error
 from basecaller.schema import OBJECTIVE
@@ -52,7 +52,9 @@ def write_pages(facts: ReportFacts, folder: Path) -> Path:
         "percent": lambda value: number(value, ".1%"), "count": lambda value: number(value, ",.0f"),
     }  # fmt: skip
     environment.filters["drawn"] = lambda svg: Markup(apart(svg, next(count)))
-    environment.globals |= {"with_error": with_error, "interval": interval, "now": datetime.now, "objective": OBJECTIVE}
+    environment.globals |= {
+        "with_error": with_error, "interval": interval, "named": named, "now": datetime.now, "objective": OBJECTIVE,
+    }  # fmt: skip
     for name in ("report.md", "report.html"):
         text = environment.get_template(f"{name}.j2").render(vars(facts), **drawn)
         with replacing(folder / name) as partial:

@@ -50,6 +50,7 @@ class PointFacts:
         state: `winner`, `complete`, `waiting`, `out (n)` (dropped after n seeds), `not needed`, or how it failed.
         reused: Number of its trials whose training had been done before.
         curves: Learning curves, by seed; not in `report.json`.
+        changes: Settings in which a candidate differs from the first one, besides the learning rate; else empty.
     """
 
     point: str
@@ -71,6 +72,7 @@ class PointFacts:
     state: str
     reused: int
     curves: list[list[dict[str, Any]]] = field(repr=False)
+    changes: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ class StageFacts:
         edges: Axes at whose end the winner lies.
         edge_text: What that means, in words.
         guessing: A sentence if the winner is no better than guessing; else empty.
-        same_loss: The loss that the winner and its nearest rival both reach.
+        same_loss: The loss that the winner and its nearest rival both reach; None if nothing is known of their learning curves.
         confounding: A sentence if anything else differs between the points, such as updates; else empty.
         per_cost: Says which choice is best at equal updates and at equal time, if these differ between points; else empty.
         again: Why the question was asked again, and what changed; empty if it was asked once.

@@ -8,11 +8,14 @@ from rich.table import Table
 
 from basecaller.hpo.verdicts import short, shown
 from basecaller.reporting.contents import ReportFacts
-from basecaller.reporting.formats import duration, number, with_error
+from basecaller.reporting.formats import duration, in_lines, number, with_error
 from basecaller.reporting.stage_contents import StageFacts
 
 WIDEST = 1000
 """A terminal width that is enough for every table, in characters."""
+
+NAME, VERDICT = 21, 11
+"""Widths that winner and verdict keep in a narrow terminal, in characters."""
 
 SPARED = ("ksamples", "s to loss", "s", "seeds", "±", "updates")
 """Columns to drop, in this order, if a terminal is too narrow for all."""
@@ -20,9 +23,12 @@ SPARED = ("ksamples", "s to loss", "s", "seeds", "±", "updates")
 
 def stage_table(stage: StageFacts, console: Console) -> Table:
     """A table of a stage's points with a column for each swept key; the winner is marked."""
-    single = () if any(point.seeds > 1 for point in stage.points) else ("±",)
+    empty = {
+        "±": all(point.seeds < 2 for point in stage.points),
+        "s to loss": all(point.seconds_to_level is None for point in stage.points),
+    }
     for dropped in range(len(SPARED) + 1):
-        table = _table(stage, (*single, *SPARED[:dropped]))
+        table = _table(stage, (*(heading for heading, applies in empty.items() if applies), *SPARED[:dropped]))
         if console.measure(table, options=console.options.update(width=WIDEST)).maximum <= console.width:
             break
     if any(point.reused for point in stage.points):
@@ -67,18 +73,46 @@ def print_stage(stage: StageFacts, console: Console) -> None:
             console.print(text)
 
 
-def print_report(facts: ReportFacts, console: Console) -> None:
-    """Prints the answer and the stages that led to it."""
-    headings = ("stage" if facts.plan else "sweep", "winner", "nats/base", "ahead by", "seeds", "verdict")
-    table = Table(*headings, title=facts.experiment, title_justify="left")
+def overview_table(facts: ReportFacts, console: Console) -> Table:
+    """A table of the stages and their winners. If a terminal is too narrow, columns are dropped, but no name is cut."""
+    rows = []
     for stage in facts.stages:
         verdict = stage.verdict
-        state = ", ".join((verdict.kind, *stage.remarks))
-        margin = with_error(verdict.margin, verdict.error)
-        table.add_row(stage.name, stage.winner_label, number(stage.value), margin, str(verdict.seeds), state)
-    for name in facts.not_run:
-        table.add_row(name, "", "", "", "", "not run yet")
-    console.print(table)
+        rows.append(
+            {
+                "stage" if facts.plan else "sweep": stage.name,
+                "winner": stage.winner_label,
+                "nats/base": number(stage.value),
+                "ahead by": with_error(verdict.margin, verdict.error),
+                "seeds": str(verdict.seeds),
+                "verdict": ", ".join((verdict.kind, *stage.remarks)),
+            }
+        )
+    rows += [{"stage": name, "verdict": "not run yet"} for name in facts.not_run]
+    headings = list(dict.fromkeys(heading for row in rows for heading in row))
+    lengths = {heading: max(len(heading), *(len(row.get(heading, "")) for row in rows)) for heading in headings}
+    name = min(NAME, lengths["winner"])
+    for winner, dropped in ((lengths["winner"], ()), (name, ()), (name, ("seeds",)), (name, ("seeds", "ahead by"))):
+        widths = {heading: lengths[heading] for heading in headings if heading not in dropped} | {"winner": winner}
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, title=facts.experiment, title_justify="left")
+        for heading, width in widths.items():
+            if heading == "verdict":
+                table.add_column(heading, min_width=min(width, VERDICT))
+            else:
+                numbers = heading in ("nats/base", "ahead by", "seeds")
+                table.add_column(heading, width=width, overflow="fold", justify="right" if numbers else "left")
+        if console.measure(table, options=console.options.update(width=WIDEST)).minimum <= console.width:
+            break
+    for row in rows:
+        if len(row.get("winner", "")) > winner:
+            row["winner"] = in_lines(row["winner"])
+        table.add_row(*(row.get(heading, "") for heading in widths))
+    return table
+
+
+def print_report(facts: ReportFacts, console: Console) -> None:
+    """Prints the answer and the stages that led to it."""
+    console.print(overview_table(facts, console))
     winner = facts.winner
     if winner:
         test = winner.test

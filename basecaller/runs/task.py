@@ -20,6 +20,7 @@ from basecaller.entry import as_message
 from basecaller.errors import SettingError
 from basecaller.hpo.resolver import register_best
 from basecaller.hpo.task import Place, Task
+from basecaller.hpo.verdicts import CANDIDATE
 from basecaller.networks.named import kind_of
 from basecaller.printing import print_config
 from basecaller.runs.findings import check_data_files, warn_once
@@ -89,7 +90,7 @@ UNSWEPT = ("experiment", "storage", "output_dir", "plan", "search", "trial", "st
            "train.resume", "networks", "logger", "debug", "print_config")  # fmt: skip
 """Keys that cannot be swept, since they are not settings of a training."""
 
-TUNED = ("stage.rate_factor", "stage.candidate")
+TUNED = ("stage.rate_factor", CANDIDATE)
 """Exceptions that can be swept, since other settings are computed from them."""
 
 

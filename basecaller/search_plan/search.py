@@ -25,6 +25,7 @@ from basecaller.hpo.best import Winner, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.records import store_study, trials_of
 from basecaller.hpo.storage import check_storage, open_study, stages_of
+from basecaller.hpo.verdicts import CANDIDATE
 from basecaller.reporting.contents import FINISHED, RUNNING, STOPPED, ReportFacts, WinnerFacts
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.stage_contents import StageFacts
@@ -329,16 +330,16 @@ class Search:
         own = [*self._recipe(), *shortened(self.cfg, self.dataset, options.finalist_share)]
         own.append(f"stage.replicates={options.finalist_seeds}")
         won = self._compare(FINALISTS, own, candidates)
-        name = str(won.winner["stage.candidate"])
+        name = str(won.winner[CANDIDATE])
         if name != INCUMBENT:
             self._note(won, f"{name} did not win in short trials, but is ahead of the incumbent when it trains longer")
-        means = {str(point.settings["stage.candidate"]): point.mean for point in won.points if point.mean is not None}
+        means = {str(point.settings[CANDIDATE]): point.mean for point in won.points if point.mean is not None}
         ranked = sorted(means, key=lambda other: (other != name, means[other]))
         allows = self.files[self.plan[0]].allows
         together = combined_candidates(candidates, ranked, self.axes, options.combined, allows)
         if len(together.settings) > 1:
             won = self._compare(COMBINED, own, together)
-            best = str(won.winner["stage.candidate"])
+            best = str(won.winner[CANDIDATE])
             if best != name:
                 self._note(won, f"{best} is ahead of {name} alone")
             name = best
@@ -355,7 +356,9 @@ class Search:
         seeds = [f"seed={int(self.cfg.seed) + 1000}", f"stage.replicates={self.options.headline_seeds}"]
         facts = self._compare(HEADLINE, [*budget, *seeds], candidates)
         with self.progress.testing():
-            return write_winner(self.cfg, self.url, facts.study, candidates, budget, self.console)
+            winner = write_winner(self.cfg, self.url, facts.study, candidates, budget, self.console)
+        store_study(open_study(self.url, facts.study), note=winner.gain.text.removesuffix("."))
+        return winner
 
     def _recipe(self) -> list[str]:
         """The overrides for the training of the winner; the user's own optimizer settings are kept."""

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from basecaller.hpo.best import standing
-from basecaller.reporting.convergence import convergence, loss_at, reached
+from basecaller.reporting.convergence import convergence, loss_at, reached, same_loss
 from tests.helpers.stages import study_of
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -45,3 +45,14 @@ def test_a_point_that_never_learns_does_not_set_the_level_of_convergence():
     assert list(found.samples.values()).count(None) == 1
     assert "224 against 280 samples (difference 56" in found.text
     assert "to reach a loss of 1.3000" in found.text
+
+
+@pytest.mark.parametrize(("points", "known"), [(1, False), (2, True)])
+def test_a_single_validation_at_the_end_says_nothing_about_convergence(points, known):
+    study = study_of("ends", {"off": [1.0], "on": [1.2]}, {"off": {"padding": "off"}, "on": {"padding": "on"}}, "padding")
+    stand = standing(study)
+    for entry, trial in stand.complete.items():
+        curve = [{"samples": 100, "val_loss": 1.7}, {"samples": 300, "val_loss": trial.value}][-points:]
+        stand.complete[entry] = dataclasses.replace(trial, curve=curve)
+    assert bool(convergence(stand)) == known
+    assert math.isfinite(same_loss(stand)) == known

@@ -88,3 +88,12 @@ def test_a_figure_is_drawn_reproducibly():
     grid = [point({"a": a, "b": b}, a + b) for a in (1.0, 2.0) for b in (1.0, 2.0)]
     first, again = (figure_of(dataclasses.replace(stage("x", grid), note=note), [])[0] for note in ("", "drawn anew"))
     assert first == again
+
+
+def test_curves_of_one_point_are_shown_as_dots():
+    points = [
+        point({"stage.candidate": name}, mean, curves=[CURVE[-1:]]) for name, mean in (("a_and_b", 1.0), ("defaults", 1.1))
+    ]
+    written = texts(figure_of(stage("finalists", points), [])[0])
+    assert "signal seen (thousand samples)" not in written
+    assert {"stage.candidate=a_and_", "b", "stage.candidate=defaults"} <= set(written)  # a long name in two lines

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("folder")
 class Page(HTMLParser):
     """The elements of a page in order, with their attributes, and the errors in its structure."""
 
-    VOID = frozenset({"meta", "br", "link", "input", "img", "hr"})
+    VOID = frozenset({"meta", "br", "link", "input", "img", "hr", "wbr"})
     OPTIONAL = frozenset({"tr", "td", "th", "p"})
 
     def __init__(self, text: str) -> None:
@@ -101,6 +101,11 @@ def test_the_page_suits_phones_paper_and_screen_readers(folder):
     assert ("h2", "What each question was worth") in page.text
     assert ("h2", "How the winner learned") in page.text
     labels = [svg["aria-label"] for svg in drawings]
+    assert {of["key"] for of in facts["decisions"]} == facts["winner"]["settings"].keys()
+    assert "| `model.batch_norm` |" in markdown
+    notes = {stage["name"]: stage["note"] for stage in facts["stages"]}
+    assert notes["headline"] + "." == facts["winner"]["gain"]["text"]
+    assert all(re.fullmatch(r"\|(---\|)+", line) for line in markdown.splitlines() if line.startswith("|---"))
     told = next(label for label in labels if label.startswith("padding, "))
     (loser,) = [choice for choice in facts["stages"][0]["choices"] if not choice["wins"]]
     assert f"{loser['label']} {loser['difference']:+.4f}" in told

@@ -72,7 +72,7 @@ def test_a_finished_search_is_reported_completely(searched, folder, run: Command
     shown = run("report").stdout
     assert f"data: {line}" in " ".join(shown.split())
     assert "padding" in shown
-    assert "no better than guessing" in " ".join(re.sub("[│┃]", " ", shown).split())
+    assert "no better than guessing" in " ".join(shown.split())
     assert "report.html" in shown
     trials = trials_of(current_study(URL, "tiny", "padding"))
     samples = facts["stages"][0]["convergence"]["samples"]
@@ -116,7 +116,7 @@ def test_a_sweep_outside_a_search_is_reported_without_a_plan(folder, call: Comma
     assert all(before == "" for before, line in itertools.pairwise(markdown.splitlines()) if line.startswith("| point |"))
     assert "\n\nConvergence" in markdown
     sweep("stage=padding")
-    assert "batch_norm │ " in call("report").stdout  # of the plan that padding belongs to
+    assert re.search("batch_norm +not run yet", call("report").stdout)  # of the plan that padding belongs to
 
 
 @pytest.mark.slow

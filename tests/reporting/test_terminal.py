@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from basecaller.reporting.terminal import stage_table
+from basecaller.reporting.terminal import overview_table, stage_table
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
@@ -23,3 +23,21 @@ def test_a_stage_table_shows_its_settings_at_any_width(width):
     shown = console.file.getvalue()
     assert all(text in shown for text in ("max_dilation", "128", "0.0003536", "1.2300", "winner"))
     assert ("305" in shown) == (width > 100)
+
+
+@pytest.mark.parametrize(("width", "headings"), [(60, 4), (80, 5), (200, 6)])
+def test_the_overview_cuts_no_name_at_any_width(width, headings):
+    names = ["max_dilation_32_twice", "stacks_6_and_batch_times_4", "padding on"]
+    verdict = SimpleNamespace(kind="no difference", margin=-0.0058, error=0.0094, seeds=8)
+    stages = [
+        SimpleNamespace(name="batch_norm.3", winner_label=name, value=0.8684, verdict=verdict, remarks=["at the edge"])
+        for name in names
+    ]
+    facts = SimpleNamespace(plan=["batch_norm"], experiment="tiny", stages=stages, not_run=["stacks"])
+    console = Console(width=width, file=io.StringIO())
+    console.print(overview_table(facts, console))
+    shown = console.file.getvalue()
+    assert all(text in shown for text in (names[0], "stacks_6_and_", "batch_times_4", "batch_norm.3", "0.8684", "run yet"))
+    assert "…" not in shown
+    assert shown.count("difference,") == shown.count("edge") == 3
+    assert sum(heading in shown for heading in ("stage ", "winner", "nats/base", "ahead by", "seeds", "verdict")) == headings
