@@ -235,12 +235,13 @@ def test_files_of_another_user_are_read_and_left_alone(tmp_path, run: Command, a
 REFUSED = {
     "evaluate": (["model=model"], "model=model: its folder cannot be written to (Permission denied); give output=FOLDER"),
     "evaluate, output": (["model=model", "output=theirs/x"], "theirs/x: Permission denied"),
-    "basecall": (["model=model", "reads=reads", "output=theirs"], "theirs/.lock: Permission denied"),
-    "export": (["model=model", "reads=reads"], "model/"),
+    "basecall": (["model=model", "reads=reads", "output=theirs"], "theirs: Permission denied"),
+    "export": (["model=model", "reads=reads"], "model: Permission denied"),
     "prepare": (["data.simulator_seed=9", "data.folder=theirs"], "theirs/.simulated-"),
     "train": ([*TINY, "output_dir=theirs"], "theirs/runs"),
     "train -m": ([*TINY, "-m", "output_dir=mine/x", "optimizer.lr=0.1,0.2", "storage=sqlite:///theirs/x.db"], "storage=sqlite"),
-    "search": ([*TINY, "output_dir=theirs"], "theirs/search.json: Permission denied"),
+    "search": ([*TINY, "output_dir=theirs", "storage=sqlite:///mine/search.db"], "theirs: Permission denied"),
+    "search, storage": ([*TINY, "output_dir=mine/x"], "storage=sqlite:///outputs/optuna.db: outputs: Permission denied"),
     "report": (["output_dir=theirs"], "theirs/report.json: Permission denied"),
 }
 
@@ -343,13 +344,13 @@ def test_a_process_that_waits_for_another_logs_it_once(tmp_path, run: Command):
 
 
 INTERRUPT = """
-import os, signal, sys
+import signal, sys
 
 class Interrupting:
     def find_spec(self, name, path=None, target=None):
         if name == MODULE:
             sys.meta_path.remove(self)
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)  # to this thread, so at once
 
 sys.meta_path.insert(0, Interrupting())
 """
