@@ -15,7 +15,7 @@ from basecaller.hpo.best import Standing, setting_of
 from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.verdicts import short, shown
-from basecaller.search_plan.incumbent import BATCH, RATE, Asked, Incumbent, neighbours
+from basecaller.search_plan.incumbent import BATCH, RATE, Asked, Incumbent, neighbours, scaled
 from basecaller.search_plan.stages import StageFile, composed_settings
 
 INCUMBENT, DEFAULTS, WINNER = "incumbent", "defaults", "winner"
@@ -220,8 +220,3 @@ def _further(
     if RATE in base:
         further[RATE] = scaled(variant[RATE], float(variant[RATE]) / float(base[RATE]))
     return further
-
-
-def scaled(rate: Any, factor: float) -> float:
-    """A learning rate times a factor, to six digits."""
-    return float(f"{float(rate) * factor:.6g}")

@@ -117,9 +117,9 @@ def neighbours(values: Iterable[Any], incumbent: Any, allows: Callable[[Any], bo
     return known[max(0, place - 1) : place + 2]
 
 
-def rates(rate: float, factors: Iterable[float]) -> list[float]:
-    """Learning rates around a given rate, to six digits."""
-    return [float(f"{rate * factor:.6g}") for factor in factors]
+def scaled(rate: float, factor: float) -> float:
+    """A learning rate times a factor, to six digits."""
+    return float(f"{float(rate) * factor:.6g}")
 
 
 def asking_again(file: StageFile, incumbent: Incumbent, axes: Mapping[str, list[Any]], given: Iterable[str]) -> list[str]:
@@ -138,7 +138,7 @@ def asking_again(file: StageFile, incumbent: Incumbent, axes: Mapping[str, list[
         if key in fixed:
             swept[key] = neighbours(axes.get(key, []), fixed.pop(key), partial(file.allows, key))
     if file.choice == RATE and rate is not None:
-        swept[RATE] = rates(rate, RATE_CHOICES)
+        swept[RATE] = [scaled(rate, factor) for factor in RATE_CHOICES]
     elif FACTOR in file.stage.nuisance and RATE not in given:
         swept[FACTOR] = list(RATE_FACTORS)
     lines = {key: value for key, value in file.params.items() if key.startswith("train.")}
@@ -146,9 +146,9 @@ def asking_again(file: StageFile, incumbent: Incumbent, axes: Mapping[str, list[
     lines |= {key: ",".join(map(as_text, values)) for key, values in swept.items()}
     if rate is not None and RATE not in swept:
         batch = incumbent.settings.get(BATCH)
-        scaled = f",${{{BATCH}}},{batch}" if BATCH in swept else ""
+        by_batch = f",${{{BATCH}}},{batch}" if BATCH in swept else ""
         factor = f"${{{FACTOR}}}" if FACTOR in swept else "1.0"
-        lines[RATE] = f"'${{rate:{rate},{factor}{scaled}}}'" if scaled or FACTOR in swept else as_text(rate)
+        lines[RATE] = f"'${{rate:{rate},{factor}{by_batch}}}'" if by_batch or FACTOR in swept else as_text(rate)
     if file.choice in swept:
         lines["stage.incumbent"] = as_text(incumbent.settings[file.choice])
     return [f"{key}={value}" for key, value in lines.items() if key not in given]
