@@ -250,7 +250,7 @@ static void transpose(int n, const float *from, int ld, float *to, int apart) {
 #if defined(AMX)
 #define HALF_WIDTH 32  // channels of a tile of bfloat16
 #elif defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
-#define HALF_WIDTH VL
+#define HALF_WIDTH 16  // of a vector, as a number: #if takes the names of constants for 0
 #else
 #define HALF_WIDTH 0
 #endif

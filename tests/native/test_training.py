@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -244,6 +245,19 @@ def test_ziglang_is_the_compiler_if_there_is_no_other(monkeypatch):
 def test_a_processor_is_spelt_as_the_compiler_does(monkeypatch, command, spelt):
     monkeypatch.setenv(build.TARGET, "x86-64-v3")
     assert build._march(command).partition("=")[2] == spelt
+
+
+@pytest.mark.parametrize("target", ["x86-64-v3", "x86-64-v4", "cooperlake", "sapphirerapids"])
+def test_the_source_compiles_without_warnings_for_every_kind_of_processor(target):
+    """Without the processor, such as one with bfloat16: an unknown name in an #if left its products out, unseen."""
+    gcc = shutil.which("gcc")
+    if gcc is None or platform.machine().lower() not in ("x86_64", "amd64"):
+        pytest.skip("no GCC for x86-64")
+    command = [gcc, f"-march={target}", *build.FLAGS, "-Wall", "-Wextra", "-Wundef", "-fsyntax-only"]
+    done = subprocess.run(
+        [*command, str(Path(build.__file__).with_name("step.c"))], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("target", ["native", "x86-64-v3"])
