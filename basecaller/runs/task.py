@@ -126,7 +126,9 @@ class Training(Task):
             BasecallerError: see `checked_config`, or what a setting names is missing or unusable.
         """
         chosen, values = checked_config(config)
-        debug = chosen.debug
+        debug, trial = chosen.debug, chosen.trial
+        if trial.study is not None or trial.number is not None:
+            raise SettingError("trial.study, trial.number: the sweeper sets the trial of a job; leave them out")
         if debug.learned is not None or debug.profile:
             raise SettingError(f"debug={debug.name} is for one training: python -m basecaller.train debug={debug.name}")
         if chosen.search.pruner is not None:
