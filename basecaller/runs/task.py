@@ -154,7 +154,7 @@ class Training(Task):
         """
         chosen = settings(config)
         dataset = prepare(chosen.data.name, chosen.data.source, Path(chosen.data.folder))
-        check_padding(dataset, chosen.padding, chosen.data.batch_size)
+        check_padding(dataset, chosen.padding, max(chosen.train.batch_schedule or (chosen.data.batch_size,)))
         warn_once(dataset, chosen)
 
     def begins(self, config: DictConfig) -> None:
