@@ -151,8 +151,8 @@ def run_training(overrides: Sequence[str] = ()) -> TrainingResult:
 def _check_single(cfg: DictConfig) -> None:
     if cfg.stage.name != NO_STAGE:
         raise SettingError(f"stage={cfg.stage.name}: is a sweep; use run_sweep")
-    if cfg.trial.study is not None:
-        raise SettingError(f"trial.study={cfg.trial.study}: is set by the sweeper; leave it out")
+    if cfg.trial.study is not None or cfg.trial.number is not None:
+        raise SettingError("trial.study, trial.number: the sweeper sets the trial of a job; leave them out")
     if cfg.debug.learned is not None or cfg.debug.profile:
         raise SettingError(f"debug={cfg.debug.name}: use basecaller train on the command line")
 

@@ -127,7 +127,7 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation,
         def calls_of_reads() -> Iterator[Call]:
             some = None if chosen.limit is None else some_reads(files, chosen.limit)
             for file in files:
-                yield from caller.calls(signals(file, counts, model.rna, model.normalisation, some))
+                yield from caller.calls(signals(file, counts, model.signals.rna, model.normalisation, some))
 
         scores, tally = evaluate_reads(calls_of_reads(), Path(chosen.reference), network.alphabet, calibration)
     else:

@@ -246,7 +246,9 @@ def _check_winner(winner: dict[str, Any], source: str, model: type) -> None:
         shown = f"search.winner.{key}"
         if key in GROUPS:
             continue
-        if key != "seed" and (key.partition(".")[0] not in (*GROUPS, "train") or field_of(key, source, model) is None):
+        if key in ("optimizer.name", "padding.mode"):
+            raise SettingError(f"{shown}: is set by its group; give search.winner.{key.partition('.')[0]}={value}")
+        if key.partition(".")[0] not in (*GROUPS, "train") or field_of(key, source, model) is None:
             raise SettingError(f"{shown}: unknown key; it must be a setting of a training, as in search.winner.train.epochs")
         typed(*cast(tuple[type, str], field_of(key, source, model)), value, shown)
 

@@ -5,6 +5,7 @@ python -m basecaller.train -m stage=lr_adam
 python -m basecaller.train -m optimizer=adam,adamax,adagrad optimizer.lr=0.001,0.0005
 """
 
+import re
 import sys
 
 import hydra
@@ -13,6 +14,7 @@ from basecaller.cli.flags import no_such_flag, without_config_dir
 from basecaller.cli.help import answer_help
 from basecaller.commandline import as_typed
 from basecaller.entry import as_message
+from basecaller.errors import SettingError
 from basecaller.hpo.hydra_private import unknown_flags
 from basecaller.places import conf_dir
 from basecaller.runs.task import run_job
@@ -24,6 +26,8 @@ def main() -> None:
     given = without_config_dir(sys.argv[1:])  # as an override, which --experimental-rerun finds in a run's folder
     if unknown := unknown_flags(given):
         raise no_such_flag(unknown[0], "train")
+    if own := [line for line in given if re.match(r"\+*trial[.=]", line)]:
+        raise SettingError(f"{own[0]}: the sweeper sets the trial of a job; leave it out")
     sys.argv[1:] = as_typed(given)  # Hydra reads them itself
     hydra.main(config_path=conf_dir(), config_name="config")(run_job)()
 

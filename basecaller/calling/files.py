@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 def signals(
     file: Path,
     counts: Counter[str],
-    rna: bool = False,
+    rna: bool | None = False,
     normalisation: str = MEDIAN_MAD,
     chosen: Iterable[str] | None = None,
 ) -> Iterator[tuple[str, np.ndarray]]:
@@ -34,8 +34,8 @@ def signals(
     Args:
         file: the POD5 file.
         counts: incremented in place: `samples` read, and reads `without signal` and `without calibration`.
-        rna: whether reads are direct RNA, which runs from the 3' end: their signals are reversed, as for training. Reads that
-            are not, by their sequencing kits, are reported.
+        rna: whether the model was trained on direct RNA, which runs from the 3' end: signals are reversed, as for training.
+            None: not known; they are not reversed. Reads of the other kind, by their sequencing kits, are reported.
         normalisation: of the signals that the model was trained on, see `data.signal`.
         chosen: ids of the reads to take, of which the file may lack some; None: all.
     Raises:
@@ -44,7 +44,7 @@ def signals(
     others = 0  # reads of the other kind
     with reading(file, "reads"), pod5.Reader(file) as reader:
         for read in reader.reads(chosen, missing_ok=True):
-            others += is_direct_rna(read) not in (None, rna)
+            others += is_direct_rna(read) not in (None, bool(rna))
             counts["samples"] += read.num_samples
             if not read.num_samples:
                 counts["without signal"] += 1
@@ -56,11 +56,13 @@ def signals(
             signal = normalise(raw, normalisation)
             yield str(read.read_id), np.ascontiguousarray(signal[::-1]) if rna else signal
     if others:
-        theirs, mine = ("DNA", "direct RNA (data.rna=true)") if rna else ("direct RNA", "DNA (data.rna=false)")
-        log.warning(
-            "%s: %d reads are %s by their sequencing kit, but the model was trained on %s: their calls are wrong", file, others,
-            theirs, mine,
-        )  # fmt: skip
+        trained = {
+            True: "the model was trained on direct RNA (data.rna=true): their calls are wrong",
+            False: "the model was trained on DNA (data.rna=false): their calls are wrong",
+            None: "nothing says that the model was trained on it (data.rna): they are called like DNA",
+        }
+        theirs = "DNA" if rna else "direct RNA"
+        log.warning("%s: %d reads are %s by their sequencing kit, but %s", file, others, theirs, trained[rna])
 
 
 def reads_in(file: Path) -> int:

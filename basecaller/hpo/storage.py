@@ -133,6 +133,14 @@ def current_study(url: str, experiment: str, stage: str) -> optuna.Study | None:
     return max(studies, key=asked_at, default=None)
 
 
+def known_study(url: str, name: str) -> optuna.Study | None:
+    """The study of that name; None if there is none."""
+    file = file_of(url)
+    if file is not None and not file.exists():
+        return None  # reading must not create a file
+    return open_study(url, name) if name in optuna.get_all_study_names(open_storage(url)) else None
+
+
 def stages_of(url: str, experiment: str) -> list[str]:
     """All stages of an experiment that have a study."""
     file = file_of(url)

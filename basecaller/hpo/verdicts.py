@@ -52,7 +52,7 @@ def verdict(stand: Standing, objective: Objective) -> str:
     winner = label(stand, found.winner)
     if found.rival is None:
         value = f"{objective.shown(stand.loss_of(found.winner))}, {seeds(found.seeds)}"
-        return f"{winner.capitalize()}: {value}; there is nothing to compare it with."
+        return f"Nothing to compare with: {winner} has {value}."
     names = {point: label(stand, point) for point in (found.winner, found.rival, *found.undecided)}
     kept = "the simplest" if stand.incumbent is None else "the best so far"
     return compared(found, names, objective, stand.measure, kept)
@@ -91,7 +91,7 @@ def compared(
             f"No difference that these seeds can show between {among}: {kept}, {winner}, is kept. It is {which} than "
             f"{rival} by {by}, {over}. {unseen}"
         )
-    return f"Undecided between {among}: {winner} leads {rival} by {by}, {over}. {unseen} {winner.capitalize()} is used."
+    return f"Undecided between {among}: {winner}, which is used, leads {rival} by {by}, {over}. {unseen}"
 
 
 def at_edges(edges: dict[str, str], settings: dict[str, object]) -> str:

@@ -6,7 +6,7 @@ A number is None if it is unknown or not finite.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from basecaller.facts import to_json
@@ -96,6 +96,7 @@ class WinnerFacts:
         command: command that trains it again.
         folder: folder of the model.
         study, trial: where it was found.
+        fixed: keys of settings that `search.winner` sets, whatever the stages found.
     """
 
     settings: dict[str, Any]
@@ -107,6 +108,7 @@ class WinnerFacts:
     folder: str
     study: str
     trial: int
+    fixed: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Decision:
     Attributes:
         key, value: the setting.
         untuned: its value in the untuned defaults.
-        stages: the stages that decided it; none if it was tuned along with other settings only.
+        stages: the stages that decided it; none if it was tuned along with other settings only, or `search.winner` sets it.
         kind: the kind of their verdict, see `VerdictFacts`; None if unknown.
     """
 
@@ -150,6 +152,8 @@ class ReportFacts:
         progress: the search's last written progress; empty if it has ended.
         data: findings of the audit.
         winner: the winner; None before the headline.
+        headline: the stage that trained the winner and the untuned defaults alike; one of `stages`, unless another headline has
+            begun since. None if its study is gone.
         decisions: what decided each of the winner's settings.
         not_run: stages of the plan that were not reached.
         seconds: duration of the search.
@@ -161,6 +165,7 @@ class ReportFacts:
     command: str
     data: list[str]
     winner: WinnerFacts | None
+    headline: StageFacts | None
     decisions: list[Decision]
     stages: list[StageFacts]
     not_run: list[str]
@@ -173,18 +178,14 @@ class ReportFacts:
     state: str
     progress: str
 
-    @property
-    def headline(self) -> StageFacts | None:
-        """The stage that trains the winner and the untuned defaults alike."""
-        return next((stage for stage in self.stages if self.winner and stage.study == self.winner.study), None)
-
     def plain(self) -> dict[str, Any]:
         """The contents of `report.json`: everything but the learning curves, which are in every run's `metrics.csv`."""
         stages = [
             dataclasses.replace(stage, points=[dataclasses.replace(point, curves=[]) for point in stage.points])
             for stage in self.stages
         ]
-        content = dataclasses.asdict(dataclasses.replace(self, stages=stages, winner=None))
+        content = dataclasses.asdict(dataclasses.replace(self, stages=stages, winner=None, headline=None))
+        del content["headline"]
         content["winner"] = to_json(self.winner) if self.winner else {}
         for stage in content["stages"]:
             for point in stage["points"]:

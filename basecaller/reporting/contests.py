@@ -19,6 +19,9 @@ from basecaller.schema import OBJECTIVE
 
 RATE = "optimizer.lr"
 
+NAMES = {"adamw": "AdamW", "sgd": "SGD"}
+"""Names of optimizers for a reader that are not the setting with a capital letter."""
+
 TOO_FEW = "fewer than two optimizers were tried to the end"
 NOT_RUN = "the stage was not run, or not to its end"
 NOT_ASKED = (NOT_RUN, TOO_FEW)
@@ -140,7 +143,8 @@ def optimizers(stands: Mapping[str, Standing]) -> Optimizers | str:
     for name, stand in stands.items():
         if stand.choice == RATE and finished(stand):
             assert stand.winner is not None
-            optimizer = str(setting_of(stand.winner, "optimizer")).capitalize()
+            name = str(setting_of(stand.winner, "optimizer"))
+            optimizer = NAMES.get(name, name.capitalize())
             askings.setdefault(asked(name)[1], {})[optimizer] = name, stand
     several = [number for number, of in askings.items() if len(of) > 1]
     if not several:

@@ -17,27 +17,29 @@ DEFAULTS = "defaults"
 """The name of the untuned defaults among the candidates, see `search_plan.finalists`."""
 
 
-def decisions(winner: WinnerFacts, stands: dict[str, Standing], optimizer: OptimizerFacts) -> list[Decision]:
+def decisions(
+    winner: WinnerFacts, stands: dict[str, Standing], optimizer: OptimizerFacts, headline: Standing | None
+) -> list[Decision]:
     """What decided each setting of the winner.
 
     A setting is decided by the last stage that asked for it, unless later candidates have changed it: the best of them has
     another value than the first, which has the best settings before. A setting that only candidates varied is decided by them.
     A learning rate that a later stage tuned along with its choice is that stage's, without a verdict of its own. The optimizer
-    is decided by its own contest.
+    is decided by its own contest. No stage has decided what `search.winner` sets.
 
     Args:
         winner: the winner.
         stands: the state of every stage, in the order of their asking.
         optimizer: the verdict on the optimizer.
+        headline: the stage that trained the winner and the untuned defaults alike.
     """
-    headline = next((stand for name, stand in stands.items() if asked(name)[0] == "headline"), None)
     untuned = _trial(headline, DEFAULTS) if headline else None
     facts = []
     for key, value in winner.settings.items():
         found, now = "", None
         kind: str | None = None
         for name, stand in stands.items():
-            if stand is headline or stand.winner is None or not _comparable(stand.winner, key, winner):
+            if asked(name)[0] == "headline" or stand.winner is None or not _comparable(stand.winner, key, winner):
                 continue
             if _decides(stand, key) or (not found and _varies(stand, key)):
                 found, kind, now = name, stand.conclusion.kind, _value(stand.winner, key)
@@ -46,6 +48,8 @@ def decisions(winner: WinnerFacts, stands: dict[str, Standing], optimizer: Optim
         of = [found] if found else []
         if key == "optimizer" and optimizer.stages:
             of, kind = optimizer.stages, optimizer.kind
+        if key in winner.fixed:
+            of, kind = [], None
         facts.append(Decision(key, value, _value(untuned, key) if untuned else None, of, kind))
     return facts
 

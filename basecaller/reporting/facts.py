@@ -18,7 +18,7 @@ from basecaller.files import read_json
 from basecaller.hpo.best import Standing, setting_of, standing
 from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
-from basecaller.hpo.storage import current_study, open_study, stages_of
+from basecaller.hpo.storage import current_study, known_study, open_study, stages_of
 from basecaller.hpo.verdicts import CANDIDATE, at_edges, label, short, shown, verdict
 from basecaller.reporting.contents import (
     FINISHED,
@@ -76,6 +76,7 @@ def experiment_facts(url: str, experiment: str, folder: Path, plan: list[str], s
     history = {entry["name"]: entry for entry in search.get("history", [])}
     stages = [stage_facts(name, study, stands[name], history.get(name)) for name, study in studies.items()]
     winner, optimizer = winner_facts(folder), optimizer_facts(stands, stages)
+    headline = headline_study(url, winner, studies) if winner else None
     state = search.get("state", FINISHED if (folder / "winner" / "winner.json").exists() else STOPPED)
     return ReportFacts(
         experiment=experiment,
@@ -83,7 +84,8 @@ def experiment_facts(url: str, experiment: str, folder: Path, plan: list[str], s
         command=search.get("command", f"python -m basecaller.search experiment={experiment}" if plan else ""),
         data=search.get("data", []),
         winner=winner,
-        decisions=decisions(winner, stands, optimizer) if winner else [],
+        headline=stage_facts("headline", headline, standing(headline)) if headline else None,
+        decisions=decisions(winner, stands, optimizer, standing(headline) if headline else None) if winner else [],
         stages=stages,
         not_run=[name for name in plan if name not in studies],
         reused=reused_trials(stages),
@@ -111,6 +113,19 @@ def winner_facts(folder: Path) -> WinnerFacts | None:
         return from_json(WinnerFacts, found) if found else None
     except ValueError as error:
         raise DataError(f"{file}: {error}; delete it, and the next search writes it again") from error
+
+
+def headline_study(url: str, winner: WinnerFacts, studies: dict[str, optuna.Study]) -> optuna.Study | None:
+    """The study that trained the winner and the untuned defaults alike; None if it is gone. It is not the latest headline if
+    another has begun since.
+
+    Args:
+        url: URL of the storage.
+        winner: the winner.
+        studies: see `studies_of`.
+    """
+    found = (study for study in studies.values() if study.study_name == winner.study)
+    return next(found, None) or known_study(url, winner.study)
 
 
 def trial_facts(trial: TrialRecord) -> TrialFacts:

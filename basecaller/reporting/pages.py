@@ -33,7 +33,10 @@ def write_pages(facts: ReportFacts, folder: Path) -> Path:
     write_json(folder / "report.json", facts.plain())
     headline, count = facts.headline, itertools.count()
     drawn = {
-        "figures": {stage.name: None if stage is headline else figure_of(stage, facts.stages) for stage in facts.stages},
+        "figures": {
+            stage.name: None if headline and stage.study == headline.study else figure_of(stage, facts.stages)
+            for stage in facts.stages
+        },
         "overview": overview(facts.stages),
         "questions": questions(facts.stages),
         "learning": headline and learning(headline),

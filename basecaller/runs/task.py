@@ -126,7 +126,9 @@ class Training(Task):
             BasecallerError: see `checked_config`, or what a setting names is missing or unusable.
         """
         chosen, values = checked_config(config)
-        debug = chosen.debug
+        debug, trial = chosen.debug, chosen.trial
+        if trial.study is not None or trial.number is not None:
+            raise SettingError("trial.study, trial.number: the sweeper sets the trial of a job; leave them out")
         if debug.learned is not None or debug.profile:
             raise SettingError(f"debug={debug.name} is for one training: python -m basecaller.train debug={debug.name}")
         if chosen.search.pruner is not None:
@@ -152,7 +154,7 @@ class Training(Task):
         """
         chosen = settings(config)
         dataset = prepare(chosen.data.name, chosen.data.source, Path(chosen.data.folder))
-        check_padding(dataset, chosen.padding, chosen.data.batch_size)
+        check_padding(dataset, chosen.padding, max(chosen.train.batch_schedule or (chosen.data.batch_size,)))
         warn_once(dataset, chosen)
 
     def begins(self, config: DictConfig) -> None:

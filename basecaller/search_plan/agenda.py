@@ -225,14 +225,11 @@ class Agenda:
                 yield Planned(likely * self._share * most_trials(search, stage)[0], cost)
         if search.finished_before and self._known():
             return
-        final = winner_training(search.cfg)
-        short = shortened(search.cfg, search.dataset, options.finalist_share)
-        cost = estimate(search, self._best, OmegaConf.merge({"train": final}, OmegaConf.from_dotlist(short)).train)
         for place, count in enumerate([options.finalists, options.combined]):
             for rung in range(options.finalist_seeds if options.finalists > 1 and here <= place else 0):
-                yield Planned(rung_size(count, rung), cost)
+                yield Planned(rung_size(count, rung), self._cost_of(FINALISTS))
         if here < len(order):
-            yield Planned(2 * options.headline_seeds, fmean([estimate(search, self._best, final), estimate(search, {}, final)]))
+            yield Planned(2 * options.headline_seeds, self._cost_of(HEADLINE))
 
     def _testing(self) -> list[Planned]:
         """The test of the winner, which evaluates one model after the other."""
@@ -283,9 +280,15 @@ class Agenda:
 
     def _cost_of(self, stage: str) -> float:
         """The estimated mean cost of the trials of a stage, around the best settings so far."""
-        file, space = self.search.files[stage], self.search.spaces[stage]
+        search = self.search
+        if stage == HEADLINE:
+            return fmean(estimate(search, chosen, winner_training(search.cfg)) for chosen in (self._best, {}))
+        if stage in (FINALISTS, COMBINED):
+            short = OmegaConf.from_dotlist(shortened(search.cfg, search.dataset, search.options.finalist_share))
+            return estimate(search, self._best, OmegaConf.merge({"train": winner_training(search.cfg)}, short).train)
+        file, space = search.files[stage], search.spaces[stage]
         known = {key: value for key, value in self._best.items() if "${" in file.params.get(key, "${")}
-        return fmean(estimate(self.search, known | point.values) for point in space.points())
+        return fmean(estimate(search, known | point.values) for point in space.points())
 
     def _of_incumbent(self, lines: list[str]) -> float:
         """The estimated cost of a longer training with the best settings so far."""

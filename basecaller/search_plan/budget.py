@@ -42,7 +42,8 @@ def winner_training(cfg: DictConfig) -> DictConfig:
 
 
 def shortened(cfg: DictConfig, dataset: Dataset, share: float) -> list[str]:
-    """Overrides that make a training a share as long as the winner's: fewer epochs, updates or samples.
+    """Overrides that make a training a share as long as the winner's: fewer epochs, updates or samples, and a warm-up that is
+    as much shorter.
 
     Epochs stay whole. Less than one is one epoch over fewer chunks.
 
@@ -52,10 +53,11 @@ def shortened(cfg: DictConfig, dataset: Dataset, share: float) -> list[str]:
         share: the share, above 0 and at most 1.
     """
     train = winner_training(cfg)
+    lines = [f"train.warmup_updates={max(1, round(train.warmup_updates * share))}"] if train.warmup_updates else []
     if train.budget != "epochs":
-        return [f"train.{train.budget}={max(1, round(train[train.budget] * share))}"]
+        return [*lines, f"train.{train.budget}={max(1, round(train[train.budget] * share))}"]
     epochs = train.epochs * share
     if epochs >= 1:
-        return [f"train.epochs={round(epochs)}"]
+        return [*lines, f"train.epochs={round(epochs)}"]
     there = len(dataset.indices("train"))
-    return ["train.epochs=1", f"train.chunks={max(1, round(epochs * min(train.chunks or there, there)))}"]
+    return [*lines, "train.epochs=1", f"train.chunks={max(1, round(epochs * min(train.chunks or there, there)))}"]

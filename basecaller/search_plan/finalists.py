@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +26,13 @@ INCUMBENT, DEFAULTS, WINNER = "incumbent", "defaults", "winner"
 
 SCHEDULE = "train.batch_schedule"
 LOWER_RATE, LARGER_BATCH = "rate_halved", "batch_times_4"
+
+CanTrain = Callable[[str, dict[str, Any]], bool]
+"""Whether a candidate can train, by its name and its settings; a candidate that cannot is left out."""
+
+
+def _always(name: str, settings: dict[str, Any]) -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,9 @@ def finalist_candidates(
     given: list[str],
     count: int,
     batches: tuple[int, ...] | None = None,
-    fixed: Collection[str] = (),
+    fixed: Mapping[str, Any] = MappingProxyType({}),
+    can_train: CanTrain = _always,
+    scheduled: bool = False,
 ) -> Candidates:
     """The incumbent; its variants with half the learning rate, with a batch four times as large, with large batches first and
     small ones last, and with the next larger network of each kind; the untuned defaults; and the nearest other choice of
@@ -109,18 +121,21 @@ def finalist_candidates(
         count: largest number of candidates; larger networks come before rivals, and the nearest rivals before others. If less
             than two, the incumbent is the winner.
         batches: a batch schedule to try with the incumbent.
-        fixed: keys that the winner's training sets, so no candidate changes them.
+        fixed: the settings of the winner's training (`search.winner`) by key: all candidates have them, none changes them.
+        can_train: leaves out variants.
+        scheduled: whether all candidates train with a batch schedule, so that a larger batch changes nothing.
     """
-    defaults = composed_settings(given, list(incumbent.settings))
+    own = {key: value for key, value in fixed.items() if key in incumbent.settings}
+    base, defaults = incumbent.settings | own, composed_settings(given, list(incumbent.settings)) | own
     if count < 2:
-        return Candidates({WINNER: incumbent.settings, DEFAULTS: defaults}, tuple(given))
-    base, variants = incumbent.settings, dict[str, dict[str, Any]]()
-    if batches and not any(line.startswith(f"{SCHEDULE}=") for line in given):
+        return Candidates({WINNER: base, DEFAULTS: defaults}, tuple(given))
+    variants = dict[str, dict[str, Any]]()
+    if batches:
         base, defaults = base | {SCHEDULE: None}, defaults | {SCHEDULE: None}
         variants[f"batches_{'_'.join(map(str, batches))}"] = base | {SCHEDULE: list(batches)}
     if RATE in base:
         variants[LOWER_RATE] = base | {RATE: scaled(base[RATE], 0.5)}
-    if BATCH in base:
+    if BATCH in base and not scheduled:
         variants[LARGER_BATCH] = base | {BATCH: 4 * int(base[BATCH])}
         if RATE in base:
             variants[LARGER_BATCH][RATE] = scaled(base[RATE], 2)
@@ -130,9 +145,9 @@ def finalist_candidates(
         if choice is None or choice not in base or choice == RATE:
             continue
         now = base[choice]
-        larger = neighbours(axes.get(choice, []), now, partial(files[asked.stage].allows, choice))[-1]
-        if stand.simple_first and larger != now:
-            value, distance = larger, -1.0  # before all rivals
+        larger = _larger(stand, axes.get(choice, []), now, partial(files[asked.stage].allows, choice))
+        if larger != now:
+            value, distance = larger, -math.inf  # before all rivals
         elif conclusion.kind != "clear" and conclusion.rival is not None and stand.choices[conclusion.rival] != now:
             value = stand.choices[conclusion.rival]
             distance = conclusion.margin / conclusion.error if conclusion.error > 0 else conclusion.margin  # one seed: no error
@@ -141,13 +156,36 @@ def finalist_candidates(
         settings = base | {choice: value}
         tried = [point for point in stand.points if stand.choices[point] == value and stand.trials_of(point)]
         if RATE in settings and tried:
-            best = min(tried, key=stand.loss_of)
+            best = min(tried, key=lambda point: (-len(stand.trials_of(point)), stand.loss_of(point)))  # as the stage ranks them
             ratio = float(setting_of(stand.trials_of(best)[0], RATE)) / float(asked.answer[RATE])
             settings[RATE] = scaled(settings[RATE], ratio)
-        rivals.append((distance, re.sub(r"\W", "_", f"{short(choice)}_{shown(value)}"), settings))
-    variants |= {name: settings for _, name, settings in sorted(rivals, key=lambda rival: rival[0])}
-    free = [item for item in variants.items() if not _changes(base, item[1]) & set(fixed)]
-    return Candidates({INCUMBENT: base} | dict(free[: count - 2]) | {DEFAULTS: defaults}, tuple(given))
+        rivals.append((distance, choice, settings))
+    names = Counter(short(choice) for choice in {choice for _, choice, _ in rivals})
+    for _, choice, settings in sorted(rivals, key=lambda rival: rival[0]):
+        key = short(choice) if names[short(choice)] == 1 else choice
+        variants.setdefault(re.sub(r"\W", "_", f"{key}_{shown(settings[choice])}"), settings)
+    chosen = dict[str, dict[str, Any]]()
+    for name, settings in variants.items():
+        made = settings | own
+        new = not _changes(base, settings) & fixed.keys() and made not in chosen.values()
+        if len(chosen) < count - 2 and new and can_train(name, made):
+            chosen[name] = made
+    return Candidates({INCUMBENT: base} | chosen | {DEFAULTS: defaults}, tuple(given))
+
+
+def _larger(stand: Standing, values: list[Any], now: Any, allows: Callable[[Any], bool]) -> Any:
+    """The next more complex value of a stage's choice, if the stage orders them; `now` if there is none.
+
+    Args:
+        stand: state of the stage.
+        values: the values tried so far.
+        now: the incumbent's value.
+        allows: whether the choice can have a value.
+    """
+    order = stand.simple_first or []
+    if is_ordered(order):
+        return neighbours(values, now, allows)[-1]
+    return order[min(order.index(now) + 1, len(order) - 1)] if now in order else now
 
 
 def combined_candidates(
@@ -156,6 +194,7 @@ def combined_candidates(
     axes: Mapping[str, list[Any]],
     count: int,
     allows: Callable[[str, Any], bool] = lambda key, value: True,
+    can_train: CanTrain = _always,
 ) -> Candidates:
     """The best finalist, the changes that helped together, and its own change taken a step further.
 
@@ -165,6 +204,7 @@ def combined_candidates(
         axes: the values tried so far, by key.
         count: largest number of new settings.
         allows: whether a key can have a value.
+        can_train: leaves out new settings.
 
     Returns:
         The best finalist first; alone if no change helped.
@@ -175,13 +215,14 @@ def combined_candidates(
     if first in helped:
         together, names = finalists.settings[first], [first]
         for name in helped[1:]:
-            if both := _together(base, together, finalists.settings[name]):
-                together, names = both, [*names, name]
-                found["_and_".join(names)] = both
-        if further := _further(base, finalists.settings[first], axes, allows):
-            found[f"{first}_twice"] = further
-    new = sorted(found.items(), key=lambda item: item[0].count("_and_") > 1)  # three changes and more come last
-    return Candidates({first: finalists.settings[first]} | dict(new[:count]), finalists.given)
+            both = _together(base, together, finalists.settings[name])
+            if both and can_train(new := "_and_".join([*names, name]), both):
+                together, names, found[new] = both, [*names, name], both
+        further = _further(base, finalists.settings[first], axes, allows)
+        if further and can_train(new := f"{first}_twice", further):
+            found[new] = further
+    ordered = sorted(found.items(), key=lambda item: item[0].count("_and_") > 1)  # three changes and more come last
+    return Candidates({first: finalists.settings[first]} | dict(ordered[:count]), finalists.given)
 
 
 def _changes(base: Mapping[str, Any], variant: Mapping[str, Any]) -> set[str]:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from basecaller.calling.evaluating import evaluate_chunks
 from basecaller.calling.model import split_of
 from basecaller.calling.quality import calibrate
+from basecaller.data.splits import SPLITS
 from basecaller.facts import from_json, to_json
 from basecaller.files import content_digest, read_json, write_json
 from basecaller.hpo.identity import digest
@@ -47,6 +48,19 @@ def largest_stride(folders: Iterable[Path], networks: Sequence[str] = ()) -> int
         networks: modules that may be imported for the networks.
     """
     return max(load_network(folder / "best.pt", networks).stride for folder in folders)
+
+
+def new_reads(cfg: DictConfig) -> bool:
+    """Whether no read of the test split has chunks in another split, as it may if the genome's positions are split, not reads.
+
+    Args:
+        cfg: the search's config.
+    """
+    dataset, split = split_of(settings(cfg).data, "test")
+    if split is None:  # a separate source
+        return True
+    held = dataset.splits == SPLITS.index(split)
+    return not np.isin(dataset.read_ids[held], dataset.read_ids[~held]).any()
 
 
 def tested(cfg: DictConfig, folder: Path, stride: int) -> HeldOutReads:

@@ -14,6 +14,7 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
+from basecaller.errors import StorageError
 from basecaller.files import write_json
 from basecaller.search_plan.agenda import Agenda, State
 from basecaller.search_plan.view import SearchView
@@ -98,7 +99,7 @@ class Progress:
         try:
             line = in_words(self.agenda.state(ended), datetime.now())
             write_json(self.agenda.search.folder / "progress.json", {"text": line})  # for the report
-        except Exception:  # a storage outage does not end the search; the trainings report it
+        except (StorageError, OSError):  # the trainings report an outage
             log.debug("how far the search is", exc_info=True)
             return
         self.told = now

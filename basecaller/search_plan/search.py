@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,19 +14,21 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.console import Console
 
-from basecaller.config import command
+from basecaller.checking import typed_scalar
+from basecaller.config import command, composed
 from basecaller.data.batches import padding_question
 from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
-from basecaller.errors import SettingError
+from basecaller.errors import BasecallerError, SettingError
 from basecaller.facts import to_json
 from basecaller.files import check_writable, read_json, write_json
-from basecaller.hpo.best import Winner, standing, winner_of
+from basecaller.hpo.best import Standing, Winner, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.records import store_study, trials_of
 from basecaller.hpo.storage import check_storage, open_study, stages_of
 from basecaller.hpo.verdicts import CANDIDATE
 from basecaller.reporting.contents import FINISHED, RUNNING, STOPPED, ReportFacts, WinnerFacts
+from basecaller.reporting.contests import contest_of
 from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.stage_contents import StageFacts
 from basecaller.reporting.terminal import print_report, print_stage
@@ -36,8 +38,9 @@ from basecaller.runs.task import TASK
 from basecaller.schema import OF_SEARCH
 from basecaller.search_plan.budget import longer, shortened, winner_training
 from basecaller.search_plan.checks import check_network, check_order, check_plan, check_winner
-from basecaller.search_plan.finalists import INCUMBENT, Candidates, combined_candidates, finalist_candidates
+from basecaller.search_plan.finalists import INCUMBENT, LARGER_BATCH, Candidates, combined_candidates, finalist_candidates
 from basecaller.search_plan.incumbent import (
+    BATCH,
     RATE,
     Asked,
     Incumbent,
@@ -48,7 +51,7 @@ from basecaller.search_plan.incumbent import (
     study_stage,
 )
 from basecaller.search_plan.progress import Progress
-from basecaller.search_plan.stages import COMBINED, FINALISTS, HEADLINE, flat_overrides, read_stage, run_sweep, unswept
+from basecaller.search_plan.stages import COMBINED, FINALISTS, HEADLINE, flat, read_stage, run_sweep, unswept
 from basecaller.search_plan.winner import write_winner
 from basecaller.settings import general, settings
 from basecaller.workers import divide
@@ -64,6 +67,24 @@ class Swept:
 
     facts: StageFacts
     ran: bool
+
+
+@contextmanager
+def _about_winner() -> Iterator[None]:
+    """Makes the message of a wrong setting say that it is one of the winner's training."""
+    try:
+        yield
+    except SettingError as error:
+        raise SettingError(f"search.winner: {error}") from error
+
+
+def _ranked(stand: Standing) -> list[str]:
+    """The candidates of a stage, its winner first and the others by their distance to it over shared seeds, without those
+    that failed."""
+    contest, found = contest_of(stand, stand.measure), stand.conclusion
+    others = [point for point in contest.values if point != found.winner]
+    behind = {point: contest.gap(point, str(found.winner)).mean for point in others}
+    return [str(stand.choices[point]) for point in (str(found.winner), *sorted(others, key=behind.__getitem__))]
 
 
 class Search:
@@ -120,9 +141,14 @@ class Search:
             BasecallerError: a setting is invalid or the data cannot be used; nothing was stored.
         """
         TASK.check(self.cfg)
+        with _about_winner():
+            long = self._composed()
+            TASK.check(long)
         check_storage(self.url)
         check_writable(self.folder)
         TASK.prepare(self.cfg)
+        with _about_winner():
+            TASK.prepare(long)
         self._save(report=not (self.folder / "report.html").exists())
         try:
             return self._run()
@@ -320,28 +346,31 @@ class Search:
         assert self.incumbent is not None
         options = self.options
         stands = [(asked, standing(open_study(self.url, asked.study))) for asked in self.latest.values()]
-        batches = options.batch_schedule if winner_training(self.cfg).budget == "epochs" else None  # a schedule divides epochs
-        fixed = {line.partition("=")[0] for line in self._recipe()}
+        train = winner_training(self.cfg)
+        batches = options.batch_schedule if train.budget == "epochs" and not train.batch_schedule else None  # it divides epochs
         candidates = finalist_candidates(
-            self.incumbent, stands, self.files, self.axes, unswept(self.overrides), options.finalists, batches, fixed
-        )
+            self.incumbent, stands, self.files, self.axes, unswept(self.overrides), options.finalists, batches, self.recipe,
+            self._can_train, bool(train.batch_schedule),
+        )  # fmt: skip
         if options.finalists < 2:
             return candidates
-        own = [*self._recipe(), *shortened(self.cfg, self.dataset, options.finalist_share)]
+        if train.batch_schedule and BATCH in self.keys:
+            sizes = as_text(list(train.batch_schedule))
+            self.console.print(f"skipped: {LARGER_BATCH}: train.batch_schedule={sizes} sets the size of every batch")
+        own = shortened(self.cfg, self.dataset, options.finalist_share)
         own.append(f"stage.replicates={options.finalist_seeds}")
         won = self._compare(FINALISTS, own, candidates)
         name = str(won.winner[CANDIDATE])
-        if name != INCUMBENT:
-            self._note(won, f"{name} did not win in short trials, but is ahead of the incumbent when it trains longer")
-        means = {str(point.settings[CANDIDATE]): point.mean for point in won.points if point.mean is not None}
-        ranked = sorted(means, key=lambda other: (other != name, means[other]))
+        ranked = _ranked(standing(open_study(self.url, won.study)))
+        if INCUMBENT in ranked[1:]:
+            self._note(won, f"The incumbent won in short trials, but {name} is ahead of it when both train longer")
         allows = self.files[self.plan[0]].allows
-        together = combined_candidates(candidates, ranked, self.axes, options.combined, allows)
+        together = combined_candidates(candidates, ranked, self.axes, options.combined, allows, self._can_train)
         if len(together.settings) > 1:
             won = self._compare(COMBINED, own, together)
             best = str(won.winner[CANDIDATE])
             if best != name:
-                self._note(won, f"{best} is ahead of {name} alone")
+                self._note(won, f"The best finalist, {name}, is behind {best}")
             name = best
         return Candidates(candidates.settings | together.settings, candidates.given).best(name)
 
@@ -352,24 +381,54 @@ class Search:
 
     def run_headline(self, candidates: Candidates) -> WinnerFacts:
         """Trains the winner and the untuned defaults with the same budget and new seeds, and tests both on the test split."""
-        budget = self._recipe()
         seeds = [f"seed={int(self.cfg.seed) + 1000}", f"stage.replicates={self.options.headline_seeds}"]
-        facts = self._compare(HEADLINE, [*budget, *seeds], candidates)
+        facts = self._compare(HEADLINE, seeds, candidates)
         with self.progress.testing():
-            winner = write_winner(self.cfg, self.url, facts.study, candidates, budget, self.console)
+            winner = write_winner(self.cfg, self.url, facts.study, candidates, self._of_winner, self.console)
         store_study(open_study(self.url, facts.study), note=winner.gain.text.removesuffix("."))
         return winner
 
-    def _recipe(self) -> list[str]:
-        """The overrides for the training of the winner; the user's own optimizer settings are kept."""
-        return [
-            line
-            for line in flat_overrides(self.cfg.search.winner)
-            if not (line.startswith("optimizer.") and line.split("=")[0] in self.given)
-        ]
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """The settings of the winner's training by key (`search.winner`). An optimizer setting that the user gave for all
+        trainings stays, unless they gave one for the winner too."""
+
+        def of_winner(key: str) -> bool:
+            return any(f"search.winner.{key}.".startswith(f"{line.split('=')[0].lstrip('+')}.") for line in self.typed)
+
+        return {
+            key: typed_scalar(TASK.field_of(key, self.cfg), value, f"search.winner.{key}")
+            for key, value in flat(self.cfg.search.winner).items()
+            if not (key.startswith("optimizer.") and key in self.given) or of_winner(key)
+        }
+
+    @property
+    def _of_winner(self) -> list[str]:
+        """The overrides of the winner's training."""
+        return [f"{key}={as_text(value)}" for key, value in self.recipe.items()]
+
+    def _composed(self, settings: Iterable[str] = ()) -> DictConfig:
+        """The config of the winner's training with some settings, by default the untuned ones."""
+        lines = parse_overrides([*unswept(self.overrides), *settings, *self._of_winner])
+        return composed([str(of.input_line) for of in lines.values()])
+
+    def _can_train(self, name: str, settings: dict[str, Any]) -> bool:
+        """Whether a candidate can train; prints why not."""
+        try:
+            config = self._composed(Candidates({name: settings}, ()).lines(name))
+            TASK.check(config)
+            TASK.prepare(config)
+        except BasecallerError as error:
+            self.console.print(f"skipped: {name}: {error}")
+            return False
+        return True
 
     def _compare(self, stage: str, own: list[str], candidates: Candidates) -> StageFacts:
-        lines = parse_overrides([f"stage={stage}", *unswept(self.overrides), *candidates.sweep(), *own])
+        """Trains candidates like the winner, but for some overrides. None is pruned: larger networks and large first batches
+        are slow at first."""
+        unpruned = ["search.pruner=null"] if self.options.pruner else []
+        shared = [f"stage={stage}", *unswept(self.overrides), *candidates.sweep(), *self._of_winner, *unpruned]
+        lines = parse_overrides([*shared, *own])
         swept = self._sweep(stage, 1, [str(o.input_line) for o in lines.values()])
         self._save(report=swept.ran)
         return swept.facts

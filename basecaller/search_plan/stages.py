@@ -120,10 +120,15 @@ def unswept(overrides: list[str]) -> list[str]:
     return [str(override.input_line) for override in parsed.values() if not override.is_sweep_override()]
 
 
-def flat_overrides(node: DictConfig, prefix: str = "") -> list[str]:
-    """The leaves of a config as overrides."""
-    lines = []
+def flat(node: DictConfig, prefix: str = "") -> dict[str, Any]:
+    """The leaves of a config, by dotted key."""
+    found = dict[str, Any]()
     for key, value in node.items():
         path = f"{prefix}{key!s}"
-        lines += flat_overrides(value, f"{path}.") if isinstance(value, DictConfig) else [f"{path}={as_text(value)}"]
-    return lines
+        found |= flat(value, f"{path}.") if isinstance(value, DictConfig) else {path: value}
+    return found
+
+
+def flat_overrides(node: DictConfig) -> list[str]:
+    """The leaves of a config as overrides."""
+    return [f"{key}={as_text(value)}" for key, value in flat(node).items()]

@@ -1,4 +1,4 @@
-"""The winner and the untuned defaults on the test split: trained alike, at seeds and on reads that no stage has used."""
+"""The winner and the untuned defaults on the test split: trained alike, at seeds and on chunks that no stage has used."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from basecaller.errors import StageError
 from basecaller.facts import to_json
 from basecaller.files import replacing, write_json
 from basecaller.hpo.best import Standing, standing
+from basecaller.hpo.grid import parse_overrides
 from basecaller.hpo.records import TrialRecord
 from basecaller.hpo.storage import open_study
 from basecaller.reporting.contents import Gain, SeedScores, WinnerFacts, WinnerTraining
@@ -45,7 +46,7 @@ def write_winner(
     Raises:
         StageError: none of the winner's trainings has a model on this machine.
     """
-    from basecaller.search_plan.held_out import largest_stride, tested  # imports PyTorch, which starts slowly
+    from basecaller.search_plan.held_out import largest_stride, new_reads, tested  # imports PyTorch, which starts slowly
 
     trials = _models(standing(open_study(url, study_name)))
     if not trials[WINNER]:
@@ -58,18 +59,20 @@ def write_winner(
         if (source / name).exists():
             with replacing(kept / name) as partial:
                 shutil.copyfile(source / name, partial)
-    overrides = [*candidates.given, *candidates.lines(WINNER), *longer, f"seed={seed}"]
+    overrides = parse_overrides([*candidates.given, *candidates.lines(WINNER), *longer, f"seed={seed}"])
     test, training = scores[WINNER][seed], summary_of(best)
+    fixed = {line.partition("=")[0] for line in longer}
     facts = WinnerFacts(
         settings=dict(sorted(candidates.settings[WINNER].items())),
         val_loss=best.value,
         test=HeldOutScores(**{field.name: getattr(test, field.name) for field in fields(HeldOutScores)}),
-        gain=gain(scores[WINNER], scores[DEFAULTS], candidates, longer),
+        gain=gain(scores[WINNER], scores[DEFAULTS], candidates, longer, new_reads(cfg)),
         facts=WinnerTraining(**{field.name: getattr(training, field.name) for field in fields(WinnerTraining)}),
-        command=command("train", overrides),
+        command=command("train", [str(override.input_line) for override in overrides.values()]),
         folder=str(kept),
         study=study_name,
         trial=best.number,
+        fixed=[key for key in candidates.settings[WINNER] if key in fixed],
     )
     write_json(kept / "winner.json", to_json(facts))
     console.print(
@@ -115,8 +118,9 @@ def defaults_in_words(given: Sequence[str], recipe: Sequence[str] = ()) -> str:
 
 
 def gain(
-    ours: Mapping[int, HeldOutReads], theirs: Mapping[int, HeldOutReads], candidates: Candidates, recipe: Sequence[str] = ()
-) -> Gain:
+    ours: Mapping[int, HeldOutReads], theirs: Mapping[int, HeldOutReads], candidates: Candidates,
+    recipe: Sequence[str] = (), new_reads: bool = True,
+) -> Gain:  # fmt: skip
     """The gain of tuning: identity and loss of two settings at the same seeds, on the same chunks.
 
     Identity is the mean over chunks. Its standard error has two parts: between reads (of the mean over seeds), whose chunks are
@@ -126,6 +130,7 @@ def gain(
         ours, theirs: scores by seed on the same chunks, see `held_out.tested`.
         candidates: the trained settings: the winner's and the untuned defaults.
         recipe: overrides of these trainings, which replace those of the user.
+        new_reads: whether no stage has seen other chunks of these reads.
     """
     defaults = defaults_in_words(candidates.given, recipe)
     seeds = sorted(ours.keys() & theirs.keys())
@@ -142,13 +147,16 @@ def gain(
     points, error = 100 * float(by_seed.mean()), 100 * math.sqrt(np.nansum([between_reads, between_seeds]))
     loss = float(np.mean([theirs[s].loss - ours[s].loss for s in seeds]))
     before, after = (float(np.mean([of[s].identity_mean for s in seeds])) for of in (theirs, ours))
+    tested = f"{len(reads):,} reads that no stage has seen"
+    if not new_reads:
+        tested = f"{chunks.sum():,} chunks that no stage has seen, of {len(reads):,} reads"
     noise = f"; ± is one standard error{'' if len(seeds) > 1 else ', between reads only'}"
     text = (
         f"Tuning changed nothing: {defaults} are the best settings found, with an identity of {after:.1%}."
         if candidates.settings[WINNER] == candidates.settings[DEFAULTS]
         else f"Tuning {'gained' if points >= 0 else 'lost'} {abs(points):.1f} ± {error:.1f} points of identity over "
         f"{defaults}, trained alike: {before:.1%} to {after:.1%}, loss {abs(loss):.4f} nats per base "
-        f"{'lower' if loss >= 0 else 'higher'} ({len(reads):,} reads that no stage has seen, {len(seeds)} new "
+        f"{'lower' if loss >= 0 else 'higher'} ({tested}, {len(seeds)} new "
         f"seed{'s' if len(seeds) > 1 else ''}{noise})."
     )
     by = [[SeedScores(of[s].loss, of[s].identity_mean, of[s].identity_median) for s in seeds] for of in (ours, theirs)]

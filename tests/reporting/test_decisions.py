@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -47,9 +48,12 @@ def asked(name: str, choice: str, losses: dict[Any, float], **points: dict[str, 
     return stand
 
 
-def decided(settings: dict[str, Any], stands: dict[str, Standing], optimizer: OptimizerFacts) -> dict[str, Decision]:
-    winner = WinnerFacts(**dict.fromkeys(field.name for field in dataclasses.fields(WinnerFacts)) | {"settings": settings})
-    return {of.key: of for of in decisions(winner, stands, optimizer)}
+def decided(
+    settings: dict[str, Any], stands: dict[str, Standing], optimizer: OptimizerFacts, fixed: Collection[str] = ()
+) -> dict[str, Decision]:
+    unknown = dict.fromkeys(field.name for field in dataclasses.fields(WinnerFacts))
+    winner = WinnerFacts(**unknown | {"settings": settings, "fixed": list(fixed)})
+    return {of.key: of for of in decisions(winner, stands, optimizer, stands.get("headline"))}
 
 
 def test_a_setting_is_decided_by_the_stage_that_asked_last_or_by_candidates_that_changed_it():
@@ -76,6 +80,12 @@ def test_a_setting_is_decided_by_the_stage_that_asked_last_or_by_candidates_that
     told = [changes(stands["finalists"], name) for name in stands["finalists"].points]
     assert told == ["", "max_dilation 32", "batch_schedule [32,8,1]"]
     assert changes(stands["stacks"], "6") == ""
+
+
+def test_no_stage_has_decided_what_the_winners_training_sets():
+    stands = {"stacks": asked("stacks", "model.stacks", {3: 1.0, 6: 1.1})}
+    of = decided(SETTINGS | {"model.stacks": 9}, stands, OptimizerFacts(None, None, "", []), fixed=["model.stacks"])
+    assert of["model.stacks"] == Decision("model.stacks", 9, None, [], None)
 
 
 def test_a_rate_that_was_tuned_along_with_another_setting_has_no_verdict_of_its_own():

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import itertools
 import re
+import time
 from html.parser import HTMLParser
 
 import pytest
 
+from basecaller.hpo.records import store_study
+from basecaller.hpo.storage import open_study
+from basecaller.hpo.verdicts import CANDIDATE
 from tests.helpers.reporting import report, search
+from tests.helpers.sweeping import URL
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -111,3 +116,10 @@ def test_the_page_suits_phones_paper_and_screen_readers(folder):
     assert f"{loser['label']} {loser['difference']:+.4f}" in told
     assert f"| {loser['label']} | {loser['difference']:+.4f} |" in markdown.partition("## The stages")[0]
     assert any("untuned defaults, validation" in label for label in labels)
+    # another headline begins, as after a change of search.winner
+    later = open_study(URL, "tiny/headline/later")
+    store_study(later, asked=time.time(), points=["stage.candidate=winner"], seeds=[2001], choice=CANDIDATE)
+    again, html, _ = report(folder)
+    assert again["stages"][-1]["study"] == later.study_name
+    assert Page(html).text.count(("h2", "How the winner learned")) == 1
+    assert (again["winner"], again["decisions"]) == (facts["winner"], facts["decisions"])

@@ -42,6 +42,14 @@ def test_a_longer_training_takes_more_chunks_and_then_more_epochs(dataset: Datas
         (["search.winner.train.epochs=1", "search.winner.train.chunks=4"], 0.1, {"train.epochs": 1, "train.chunks": 1}),
         (["search.winner.train.budget=updates", "search.winner.train.updates=500"], 0.1, {"train.updates": 50}),
         (["search.winner.train.budget=samples", "train.samples=4000"], 0.5, {"train.samples": 2000}),  # of a trial's
+        (["train.warmup_updates=500", "search.winner.train.epochs=20"], 0.1, {"train.epochs": 2, "train.warmup_updates": 50}),
+        (["search.winner.train.warmup_updates=5"], 0.1, {"train.warmup_updates": 1}),  # some warm-up stays
+        (["train.warmup_updates=0"], 0.1, {"train.warmup_updates": 0}),
+        (
+            ["search.winner.train.budget=updates", "search.winner.train.updates=500", "train.warmup_updates=100"],
+            0.1,
+            {"train.updates": 50, "train.warmup_updates": 10},
+        ),
         (["~search.winner.train", "train.epochs=10", "train.chunks=20"], 0.2, {"train.epochs": 2, "train.chunks": 20}),
     ],
 )

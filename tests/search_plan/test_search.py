@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
+import shlex
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,9 @@ from basecaller.facts import to_json
 from basecaller.hpo.best import Standing, setting_of
 from basecaller.hpo.designs import EVERY
 from basecaller.hpo.grid import as_text, parse_overrides
-from basecaller.hpo.records import TrialRecord
-from basecaller.hpo.storage import open_study
+from basecaller.hpo.records import TrialRecord, store_study
+from basecaller.hpo.storage import open_storage, open_study
+from basecaller.reporting.stage_contents import StageFacts
 from basecaller.scores import HeldOutReads, Homopolymers
 from basecaller.search_plan.finalists import Candidates, combined_candidates, finalist_candidates, leaves
 from basecaller.search_plan.incumbent import Asked, Incumbent, asking_again, neighbours
@@ -28,6 +32,7 @@ from basecaller.search_plan.search import Search
 from basecaller.search_plan.stages import composed_settings, read_stage
 from basecaller.search_plan.winner import gain
 from tests.conftest import TINY, Command
+from tests.helpers.reads import tensors
 
 SETTINGS = {
     "padding": "off", "optimizer": "adam", "data.batch_size": 4, "model.batch_norm": True, "model.max_dilation": 32,
@@ -235,6 +240,9 @@ def test_the_gain_is_paired_by_seed_and_read():
     one = gain(ours, {1002: theirs[1002]}, TUNED)  # at the other seed the defaults failed
     assert one.seeds == [1002]
     assert math.isfinite(one.error)
+    assert "(3 reads that no stage has seen, 2 new seeds; " in found.text
+    of_positions = gain(ours, theirs, TUNED, new_reads=False).text
+    assert "(3 chunks that no stage has seen, of 3 reads, 2 new seeds; " in of_positions
     none = gain(ours, {}, TUNED)
     assert to_json(none).keys() == {"seeds", "text"}
     assert "not known" in none.text
@@ -277,9 +285,43 @@ def test_there_are_no_more_finalists_than_asked_for(count, expected):
 
 def test_no_finalist_changes_what_the_winners_training_sets():
     """It would train like the incumbent under another name."""
-    fixed = ["data.batch_size", "train.batch_schedule", "train.epochs"]
+    fixed = {"data.batch_size": 16, "train.batch_schedule": None, "train.epochs": 11}
     found = finalist_candidates(INCUMBENT, [], {}, {}, [], 6, (32, 8, 1), fixed).settings
     assert list(found) == ["incumbent", "rate_halved", "defaults"]
+    assert {of["data.batch_size"] for of in found.values()} == {16}  # the incumbent's is 4
+
+
+def test_what_the_winners_training_sets_is_a_setting_of_all_candidates():
+    rate = {"optimizer.lr": 0.001}
+    found = finalist_candidates(INCUMBENT, [], {}, {}, [], 6, (32, 8, 1), rate).settings
+    assert list(found) == ["incumbent", "batches_32_8_1", "batch_times_4", "defaults"]
+    assert {of["optimizer.lr"] for of in found.values()} == {0.001}
+    assert finalist_candidates(INCUMBENT, [], {}, {}, [], 1, None, rate).settings["winner"] == SETTINGS | rate
+
+
+def test_no_finalist_has_a_larger_batch_if_a_schedule_sets_the_batches():
+    """It would train like the incumbent: the rate is scaled from `data.batch_size` to the sizes of the schedule."""
+    assert list(finalist_candidates(INCUMBENT, [], {}, {}, [], 6, scheduled=True).settings) == [
+        "incumbent", "rate_halved", "defaults",
+    ]  # fmt: skip
+
+
+def test_a_finalist_that_cannot_train_leaves_its_place_to_the_next():
+    asked_for = []
+
+    def can_train(name: str, settings: dict[str, Any]) -> bool:
+        asked_for.append((name, settings["data.batch_size"]))
+        return name != "batch_times_4"
+
+    stands = [asked("batch_norm", "model.batch_norm", {True: {0.004: 1.0}, False: {0.004: 1.01}}, simple_first=False)]
+    files = {"batch_norm": read_stage("batch_norm", [])}
+    found = finalist_candidates(INCUMBENT, stands, files, {}, [], 4, None, can_train=can_train).settings
+    assert list(found) == ["incumbent", "rate_halved", "batch_norm_off", "defaults"]
+    assert asked_for == [("rate_halved", 4), ("batch_times_4", 16), ("batch_norm_off", 4)]
+    pair = Candidates({"incumbent": SETTINGS, "rate_halved": SETTINGS | {"optimizer.lr": 0.002}}, ())
+    assert list(combined_candidates(pair, list(pair.settings)[::-1], {}, 3, can_train=lambda *_: False).settings) == [
+        "rate_halved"
+    ]
 
 
 @pytest.mark.parametrize(("budget", "scheduled"), [("epochs", True), ("updates", False), ("samples", False)])
@@ -297,6 +339,32 @@ def test_a_finalist_has_a_batch_schedule_only_if_the_winner_trains_for_epochs(fo
     with pytest.raises(InterruptedError):
         made.run_finalists()
     assert ("batches_32_8_1" in compared[0].settings) is scheduled
+
+
+def test_a_winners_training_that_is_invalid_is_found_before_anything_runs(folder):
+    made = search("search.winner.train.batch_schedule=[8,1]", "search.winner.train.budget=updates")
+    with pytest.raises(SettingError, match=r"search\.winner: train\.batch_schedule=\[8, 1\]: needs train\.budget=epochs"):
+        made.run()
+    with pytest.raises(SettingError, match=r"search\.winner\.seed: unknown key"):
+        search("search.winner.seed=7")
+    with pytest.raises(SettingError, match=r"padding\.mode: is set by its group; give search\.winner\.padding=on"):
+        search("search.winner.padding.mode=on")
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], {"optimizer.weight_decay": 0.05}),
+        (["optimizer.weight_decay=0.1"], {}),  # the user's stays
+        (["optimizer.weight_decay=0.1", "search.winner.optimizer.weight_decay=0.2"], {"optimizer.weight_decay": 0.2}),
+        (["optimizer.lr=0.1", "search.winner.optimizer.lr=1"], {"optimizer.weight_decay": 0.05, "optimizer.lr": 1.0}),
+    ],
+)
+def test_the_users_optimizer_settings_stay_unless_the_winner_has_its_own(folder, given, expected):
+    found = search("plan=[padding]", *given).recipe
+    assert {key: value for key, value in found.items() if key.startswith("optimizer.")} == expected
+    assert all(isinstance(value, float) for key, value in found.items() if key in expected)
 
 
 def test_a_wrong_batch_schedule_of_a_finalist_is_found_at_the_start(folder):
@@ -340,6 +408,41 @@ def test_the_next_larger_networks_are_finalists_before_rivals():
     assert {"max_dilation_64", "stacks_6"} < found(6).keys()
     at_the_edge = finalist_candidates(INCUMBENT, stands, files, {"model.stacks": [1, 3]}, [], 9).settings
     assert at_the_edge["stacks_9"] == best | {"model.stacks": 9}  # beyond the grid
+
+
+@pytest.mark.parametrize(("now", "other"), [("none", "small"), ("small", "large"), ("large", "none")])
+def test_a_choice_without_numbers_grows_by_one_step(now, other):
+    """In the order of its stage, from simple to complex; at its end, the nearest rival is a finalist."""
+    kept = dataclasses.replace(INCUMBENT, settings=SETTINGS | {"model.name": now})
+    file = dataclasses.replace(read_stage("dilation", []), name="name")
+    file.stage.choice = "model.name"
+    losses = {value: {0.004: 1.0 if value == now else 2.0} for value in ("none", "small", "large")}
+    stands = [asked("name", "model.name", losses)]
+    found = finalist_candidates(kept, stands, {"name": file}, {"model.name": list(losses)}, [], 9).settings
+    assert {name for name in found if name.startswith("name_")} == {f"name_{other}"}
+
+
+def test_the_rate_of_a_rival_is_that_of_its_point_with_the_most_seeds():
+    """A point that ran at few seeds may look better only because these were easy."""
+    _, stand = asked("dilation", "model.max_dilation", {32: {0.004: 1.0}, 64: {0.004: 1.1, 0.001: 1.05}})
+    first = next(trial for (point, _), trial in stand.complete.items() if point == "64/0.004")
+    complete = stand.complete | {("64/0.004", 2): first, ("32/0.004", 2): stand.complete["32/0.004", 1]}
+    stand = dataclasses.replace(stand, seeds=[1, 2], complete=complete)
+    question = Asked("dilation", 1, 1, "", "dilation", {}, {"model.max_dilation": 32, "optimizer.lr": 0.004}, False)
+    files = {"dilation": read_stage("dilation", [])}
+    found = finalist_candidates(INCUMBENT, [(question, stand)], files, {"model.max_dilation": [32, 64]}, [], 9).settings
+    assert found["max_dilation_64"]["optimizer.lr"] == 0.004
+
+
+def test_rivals_of_settings_with_one_name_are_told_apart():
+    files = {stage: read_stage(stage, []) for stage in ("dilation", "stacks")}
+    kept = dataclasses.replace(INCUMBENT, settings=SETTINGS | {"a.width": 2, "b.width": 2})
+    for stage, key in (("dilation", "a.width"), ("stacks", "b.width")):
+        files[stage].stage.choice = key
+    stands = [asked(stage, key, {2: {0.004: 1.0}, 4: {0.004: 1.1}}) for stage, key in
+              (("dilation", "a.width"), ("stacks", "b.width"))]  # fmt: skip
+    axes = {"a.width": [2, 4], "b.width": [2, 4]}
+    assert {"a_width_4", "b_width_4"} <= finalist_candidates(kept, stands, files, axes, [], 9).settings.keys()
 
 
 def test_changes_that_helped_are_combined_and_taken_further():
@@ -420,3 +523,74 @@ def test_a_search_asks_again_compares_finalists_and_repeats_nothing(tmp_path: Pa
     assert {folder.name for folder in (where / "runs").iterdir()} == trained
     assert {path: path.stat().st_mtime_ns for path in files} == files  # tested once
     assert json.loads((where / "report.json").read_text())["winner"] == winner
+
+
+SHORT = [*TINY, "model.batch_norm=true", "plan=[padding,lr_adam]", "stage.extend=0", "search.finalists=5",
+         "search.finalist_share=0.5"]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_winner_is_written_down_as_it_trained(folder, monkeypatch):
+    """`search.winner` overrides two answers of the plan, and the defaults have the same values. No candidate is pruned."""
+    own = ["search.winner.padding=on", "search.winner.optimizer.lr=0.03"]
+    given = [*SHORT, *own, "search.workers=1", "search.pruner=ThresholdPruner", "search.pruner_args={upper: 100}"]
+    made = search(*given)
+    commands, compare = dict[str, str](), made._compare
+
+    def compared(stage: str, *of: Any) -> StageFacts:
+        facts = compare(stage, *of)
+        commands[stage] = facts.command
+        return facts
+
+    monkeypatch.setattr(made, "_compare", compared)
+    facts = made.run()
+    winner = json.loads((folder / "outputs/tiny/winner/winner.json").read_text())
+    config = OmegaConf.load(folder / "outputs/tiny/winner/config.yaml")
+    assert (winner["settings"]["padding"], winner["settings"]["optimizer.lr"]) == ("on", 0.03)
+    assert (config.padding.mode, config.optimizer.lr) == ("on", 0.03)
+    assert winner["fixed"] == ["padding", "optimizer.lr"]
+    assert winner["command"].count("padding=") == winner["command"].count("optimizer.lr=") == 1
+    assert compose_config(shlex.split(winner["command"])[3:]).optimizer.lr == 0.03
+    told = {of.key: (of.untuned, of.stages) for of in facts.decisions if of.key in winner["fixed"]}
+    assert told == {"padding": ("on", []), "optimizer.lr": (0.03, [])}
+    assert "| `padding` | on | on | `search.winner` |" in (folder / "outputs/tiny/report.md").read_text()
+    assert all("search.pruner=null" in command for command in commands.values())
+
+
+@pytest.mark.slow
+def test_the_number_of_workers_changes_neither_finalists_nor_winner(tmp_path, monkeypatch):
+    found = []
+    for workers in (1, 2):
+        (tmp_path / str(workers)).mkdir()
+        monkeypatch.chdir(tmp_path / str(workers))
+        open_storage.cache_clear()
+        facts = search(*SHORT, f"search.workers={workers}").run()
+        candidates = [stage.axes["stage.candidate"] for stage in facts.stages if stage.name in ("finalists", "combined")]
+        values = [point.values for stage in facts.stages for point in stage.points]
+        assert facts.winner is not None
+        found.append((candidates, values, facts.winner.settings))
+    assert found[0] == found[1]
+
+
+def test_a_finalist_that_the_data_does_not_allow_is_skipped_with_a_line(tmp_path, folder):
+    """With `padding=off`, chunks of unknown base starts need batches of one length."""
+    path, _ = tensors(tmp_path / "tensors", 40)  # of as many lengths
+    given = ["data=rawctcnet", f"data.path={path}", "data.validation=0.2", "data.test=0.2", "padding=off", "plan=[batch_norm]"]
+    made = Search(compose_config(given), given, Console(file=io.StringIO(), width=1000))
+    assert made._can_train("incumbent", {"data.batch_size": 1})
+    assert not made._can_train("batch_times_4", {"data.batch_size": 4})
+    assert not made._can_train("batches_4_1", {"data.batch_size": 1, "train.batch_schedule": [4, 1]})
+    assert "skipped: batch_times_4: padding=off: " in made.console.file.getvalue()
+
+
+@pytest.mark.slow
+def test_the_forecast_knows_a_finalist_before_one_runs(folder):
+    made = search(*SHORT)
+    made.incumbent = INCUMBENT
+    agenda = made.progress.agenda
+    for stage in ("finalists", "combined", "headline"):
+        agenda.ask(stage, stage)
+        store_study(open_study(made.url, f"tiny/{stage}/x"), asked=time.time(), points=["a", "b"], seeds=[1])
+        state = agenda.state()
+        assert (state.ended, state.running) == (0, 0)
+        assert state.expected >= 2
