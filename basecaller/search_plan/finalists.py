@@ -196,7 +196,8 @@ def combined_candidates(
     allows: Callable[[str, Any], bool] = lambda key, value: True,
     can_train: CanTrain = _always,
 ) -> Candidates:
-    """The best finalist, the changes that helped together, and its own change taken a step further.
+    """The best finalist, the changes that helped together, its own change taken a step further, and its change together with
+    the one that was nearest to helping: in a short training at few seeds chance decides between them.
 
     Args:
         finalists: all finalists.
@@ -210,19 +211,28 @@ def combined_candidates(
         The best finalist first; alone if no change helped.
     """
     first, base = ranked[0], finalists.settings.get(INCUMBENT, {})
-    helped = [name for name in ranked[: ranked.index(INCUMBENT)] if name != DEFAULTS] if INCUMBENT in ranked else []
+    best, changes = finalists.settings[first], [name for name in ranked if name != DEFAULTS]
+    place = changes.index(INCUMBENT) if INCUMBENT in changes else 0
+    helped, nearest = changes[:place], changes[place + 1 : place + 2]
     found = dict[str, dict[str, Any]]()
+
+    def offer(name: str, settings: dict[str, Any]) -> bool:
+        taken = bool(settings) and can_train(name, settings)
+        if taken:
+            found[name] = settings
+        return taken
+
     if first in helped:
-        together, names = finalists.settings[first], [first]
+        together, names = best, [first]
         for name in helped[1:]:
             both = _together(base, together, finalists.settings[name])
-            if both and can_train(new := "_and_".join([*names, name]), both):
-                together, names, found[new] = both, [*names, name], both
-        further = _further(base, finalists.settings[first], axes, allows)
-        if further and can_train(new := f"{first}_twice", further):
-            found[new] = further
+            if offer("_and_".join([*names, name]), both):
+                together, names = both, [*names, name]
+        offer(f"{first}_twice", _further(base, best, axes, allows))
+        for name in nearest:
+            offer(f"{first}_and_{name}", _together(base, best, finalists.settings[name]))
     ordered = sorted(found.items(), key=lambda item: item[0].count("_and_") > 1)  # three changes and more come last
-    return Candidates({first: finalists.settings[first]} | dict(ordered[:count]), finalists.given)
+    return Candidates({first: best} | dict(ordered[:count]), finalists.given)
 
 
 def _changes(base: Mapping[str, Any], variant: Mapping[str, Any]) -> set[str]:

@@ -464,9 +464,11 @@ def test_changes_that_helped_are_combined_and_taken_further():
         assert found.settings.pop(ranked[0]) == finalists.settings[ranked[0]]
         return found.settings
 
-    assert combined("stacks_6", "batch_times_4", "defaults", "incumbent", "rate_halved") == {
+    halved = base | {"model.stacks": 6, "optimizer.lr": 0.001}
+    assert combined("stacks_6", "batch_times_4", "defaults", "incumbent", "rate_halved", "padding_off") == {
         "stacks_6_and_batch_times_4": both,
         "stacks_6_twice": base | {"model.stacks": 9, "optimizer.lr": 0.001},
+        "stacks_6_and_rate_halved": halved,  # the nearest to helping
     }
     assert list(combined("stacks_6", "batch_times_4", "padding_off", "incumbent")) == [
         "stacks_6_and_batch_times_4", "stacks_6_twice", "stacks_6_and_batch_times_4_and_padding_off",
@@ -475,9 +477,9 @@ def test_changes_that_helped_are_combined_and_taken_further():
     larger = base | {"data.batch_size": 16, "optimizer.lr": 0.016}
     assert combined("batch_times_4", "batches_32_8_1", "incumbent") == {"batch_times_4_twice": larger}  # one or the other
     assert combined("rate_halved", "incumbent") == {"rate_halved_twice": base | {"optimizer.lr": 0.001}}
-    halved = base | {"model.stacks": 6, "optimizer.lr": 0.001}
     assert combined("stacks_6", "rate_halved", "incumbent")["stacks_6_and_rate_halved"] == halved
-    assert combined("padding_off", "incumbent", "stacks_6") == {}  # no step along an axis
+    assert combined("padding_off", "incumbent", "defaults") == {}  # no step along an axis
+    assert list(combined("padding_off", "incumbent", "defaults", "stacks_6")) == ["padding_off_and_stacks_6"]
     assert combined("incumbent", "batch_times_4", "stacks_6") == {}
     assert combined("defaults", "incumbent", "batch_times_4") == {}
 
