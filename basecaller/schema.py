@@ -93,6 +93,8 @@ class SearchOptions:
         finalist_seeds: Number of seeds for the best finalists.
         batch_schedule: `train.batch_schedule` of one of the finalists, if the winner trains for epochs. null: no such finalist.
         combined: Largest number of combinations of the finalists' changes that train after them, if changes helped. 0: none.
+        batch_margin: The best configuration also trains with a batch four times as large, at full length, if as a finalist this
+            batch is behind by at most this much (nats per base). null: never.
         headline_seeds: Number of new seeds at which the winner and the untuned defaults are trained alike and tested.
         winner: Settings of these last trainings that differ from those of a trial.
     """
@@ -109,6 +111,7 @@ class SearchOptions:
     finalist_seeds: int = field(metadata={"least": 1})
     batch_schedule: tuple[int, ...] | None
     combined: int = field(metadata={"least": 0})
+    batch_margin: float | None = field(metadata={"least": 0})
     headline_seeds: int = field(metadata={"least": 1})
     winner: dict[str, Any]
 

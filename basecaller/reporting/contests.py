@@ -143,8 +143,8 @@ def optimizers(stands: Mapping[str, Standing]) -> Optimizers | str:
     for name, stand in stands.items():
         if stand.choice == RATE and finished(stand):
             assert stand.winner is not None
-            name = str(setting_of(stand.winner, "optimizer"))
-            optimizer = NAMES.get(name, name.capitalize())
+            setting = str(setting_of(stand.winner, "optimizer"))
+            optimizer = NAMES.get(setting, setting.capitalize())
             askings.setdefault(asked(name)[1], {})[optimizer] = name, stand
     several = [number for number, of in askings.items() if len(of) > 1]
     if not several:

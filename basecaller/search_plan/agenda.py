@@ -21,7 +21,7 @@ from basecaller.search_plan.budget import longer, shortened, winner_training
 from basecaller.search_plan.costs import estimate, most_trials, testing_seconds, training_seconds
 from basecaller.search_plan.forecast import RECENT, Planned, Training, seconds_left
 from basecaller.search_plan.incumbent import RATE
-from basecaller.search_plan.stages import COMBINED, FINALISTS, HEADLINE
+from basecaller.search_plan.stages import COMBINED, CONTENDERS, FINALISTS, HEADLINE
 from basecaller.search_plan.view import SearchView
 
 SHARE = 0.8
@@ -191,7 +191,7 @@ class Agenda:
     def _asked_now(self, current: Tally | None, ended: bool, now: float) -> Iterator[Planned]:
         """The remaining trainings of the current question."""
         if current:
-            share = 1.0 if self.stage in (FINALISTS, COMBINED, HEADLINE) else self._share
+            share = self._share if self.stage in self.search.files else 1.0
             costs = [self._cost(trial) for trial in (*current.trained, *current.running)[-RECENT:] if trial.config]
             spent = fmean(_age(trial, now) for trial in current.running) if current.running else 0.0
             cost = fmean(costs) if costs else self._cost_of(self.stage)
@@ -216,7 +216,7 @@ class Agenda:
 
     def _following(self, unasked: bool) -> Iterator[Planned]:
         search, options = self.search, self.search.options
-        order = (FINALISTS, COMBINED, HEADLINE)
+        order = (FINALISTS, COMBINED, CONTENDERS, HEADLINE)
         here = order.index(self.stage) + 1 - unasked if self.stage in order else 0
         if self.stage not in order:
             yield from (self._question(stage) for stage in self._first_round())
@@ -229,7 +229,8 @@ class Agenda:
             for rung in range(options.finalist_seeds if options.finalists > 1 and here <= place else 0):
                 yield Planned(rung_size(count, rung), self._cost_of(FINALISTS))
         if here < len(order):
-            yield Planned(2 * options.headline_seeds, self._cost_of(HEADLINE))
+            trained = int(self.stage == CONTENDERS)  # by them, if one of the two wins: at the first seed
+            yield Planned(2 * (options.headline_seeds - trained), self._cost_of(HEADLINE))
 
     def _testing(self) -> list[Planned]:
         """The test of the winner, which evaluates one model after the other."""
@@ -281,7 +282,7 @@ class Agenda:
     def _cost_of(self, stage: str) -> float:
         """The estimated mean cost of the trials of a stage, around the best settings so far."""
         search = self.search
-        if stage == HEADLINE:
+        if stage in (CONTENDERS, HEADLINE):
             return fmean(estimate(search, chosen, winner_training(search.cfg)) for chosen in (self._best, {}))
         if stage in (FINALISTS, COMBINED):
             short = OmegaConf.from_dotlist(shortened(search.cfg, search.dataset, search.options.finalist_share))

@@ -13,9 +13,9 @@ from basecaller.errors import SettingError
 from basecaller.hpo.best import uses
 from basecaller.hpo.grid import parse_overrides
 from basecaller.schema import GROUPS, NO_STAGE
-from basecaller.search_plan.stages import COMBINED, FINALISTS, HEADLINE, StageFile, read_stage
+from basecaller.search_plan.stages import COMBINED, CONTENDERS, FINALISTS, HEADLINE, StageFile, read_stage
 
-UNPLANNED = (NO_STAGE, FINALISTS, COMBINED, HEADLINE)
+UNPLANNED = (NO_STAGE, FINALISTS, COMBINED, CONTENDERS, HEADLINE)
 """Files in `conf/stage/` that are not for a plan: the search runs these stages itself."""
 
 

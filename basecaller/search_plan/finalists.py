@@ -196,8 +196,7 @@ def combined_candidates(
     allows: Callable[[str, Any], bool] = lambda key, value: True,
     can_train: CanTrain = _always,
 ) -> Candidates:
-    """The best finalist, the changes that helped together, its own change taken a step further, and its change together with
-    the one that was nearest to helping: in a short training at few seeds chance decides between them.
+    """The best finalist, the changes that helped together, and its own change taken a step further.
 
     Args:
         finalists: all finalists.
@@ -211,28 +210,33 @@ def combined_candidates(
         The best finalist first; alone if no change helped.
     """
     first, base = ranked[0], finalists.settings.get(INCUMBENT, {})
-    best, changes = finalists.settings[first], [name for name in ranked if name != DEFAULTS]
-    place = changes.index(INCUMBENT) if INCUMBENT in changes else 0
-    helped, nearest = changes[:place], changes[place + 1 : place + 2]
+    helped = [name for name in ranked[: ranked.index(INCUMBENT)] if name != DEFAULTS] if INCUMBENT in ranked else []
     found = dict[str, dict[str, Any]]()
-
-    def offer(name: str, settings: dict[str, Any]) -> bool:
-        taken = bool(settings) and can_train(name, settings)
-        if taken:
-            found[name] = settings
-        return taken
-
     if first in helped:
-        together, names = best, [first]
+        together, names = finalists.settings[first], [first]
         for name in helped[1:]:
             both = _together(base, together, finalists.settings[name])
-            if offer("_and_".join([*names, name]), both):
-                together, names = both, [*names, name]
-        offer(f"{first}_twice", _further(base, best, axes, allows))
-        for name in nearest:
-            offer(f"{first}_and_{name}", _together(base, best, finalists.settings[name]))
+            if both and can_train(new := "_and_".join([*names, name]), both):
+                together, names, found[new] = both, [*names, name], both
+        further = _further(base, finalists.settings[first], axes, allows)
+        if further and can_train(new := f"{first}_twice", further):
+            found[new] = further
     ordered = sorted(found.items(), key=lambda item: item[0].count("_and_") > 1)  # three changes and more come last
-    return Candidates({first: best} | dict(ordered[:count]), finalists.given)
+    return Candidates({first: finalists.settings[first]} | dict(ordered[:count]), finalists.given)
+
+
+def contender_candidates(finalists: Candidates, best: str) -> Candidates:
+    """The best configuration, the same with the larger batch of the finalists, and the untuned defaults. Only the first if it
+    already has another batch, or if no finalist has a larger one.
+
+    A larger batch makes fewer updates, so what it gains shows only when training is long (Shallue et al., JMLR 2019).
+    """
+    own, base = finalists.settings[best], finalists.settings.get(INCUMBENT, {})
+    larger = _together(base, own, finalists.settings[LARGER_BATCH]) if LARGER_BATCH in finalists.settings else {}
+    if not larger or best == DEFAULTS:
+        return Candidates({best: own}, finalists.given)
+    pair = {best: own, f"{best}_and_{LARGER_BATCH}": larger}
+    return Candidates(pair | {DEFAULTS: finalists.settings[DEFAULTS]}, finalists.given)
 
 
 def _changes(base: Mapping[str, Any], variant: Mapping[str, Any]) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -38,7 +39,15 @@ from basecaller.runs.task import TASK
 from basecaller.schema import OF_SEARCH
 from basecaller.search_plan.budget import longer, shortened, winner_training
 from basecaller.search_plan.checks import check_network, check_order, check_plan, check_winner
-from basecaller.search_plan.finalists import INCUMBENT, LARGER_BATCH, Candidates, combined_candidates, finalist_candidates
+from basecaller.search_plan.finalists import (
+    DEFAULTS,
+    INCUMBENT,
+    LARGER_BATCH,
+    Candidates,
+    combined_candidates,
+    contender_candidates,
+    finalist_candidates,
+)
 from basecaller.search_plan.incumbent import (
     BATCH,
     RATE,
@@ -51,13 +60,14 @@ from basecaller.search_plan.incumbent import (
     study_stage,
 )
 from basecaller.search_plan.progress import Progress
-from basecaller.search_plan.stages import COMBINED, FINALISTS, HEADLINE, flat, read_stage, run_sweep, unswept
+from basecaller.search_plan.stages import COMBINED, CONTENDERS, FINALISTS, HEADLINE, flat, read_stage, run_sweep, unswept
 from basecaller.search_plan.winner import write_winner
 from basecaller.settings import general, settings
 from basecaller.workers import divide
 
 OWN = ("plan=", "search.workers=", "search.preview=", "search.winner", "search.rounds=", "search.round_budget=",
-       "search.finalist", "search.combined=", "search.headline", "search.batch_schedule=", "print_config=")  # fmt: skip
+       "search.finalist", "search.combined=", "search.batch_margin=", "search.headline",
+       "search.batch_schedule=", "print_config=")  # fmt: skip
 """Keys that select what a search runs and do not affect its trials."""
 
 
@@ -78,13 +88,14 @@ def _about_winner() -> Iterator[None]:
         raise SettingError(f"search.winner: {error}") from error
 
 
-def _ranked(stand: Standing) -> list[str]:
-    """The candidates of a stage, its winner first and the others by their distance to it over shared seeds, without those
-    that failed."""
-    contest, found = contest_of(stand, stand.measure), stand.conclusion
-    others = [point for point in contest.values if point != found.winner]
-    behind = {point: contest.gap(point, str(found.winner)).mean for point in others}
-    return [str(stand.choices[point]) for point in (str(found.winner), *sorted(others, key=behind.__getitem__))]
+def _behind(stand: Standing) -> dict[str, float]:
+    """The candidates of a stage and how far each is behind the winner over shared seeds, the winner first and then the nearest,
+    without those that failed."""
+    contest, first = contest_of(stand, stand.measure), str(stand.conclusion.winner)
+    others = {point: contest.gap(point, first).mean for point in contest.values if point != first}
+    return {
+        str(stand.choices[point]): ({first: 0.0} | others)[point] for point in (first, *sorted(others, key=others.__getitem__))
+    }
 
 
 class Search:
@@ -361,7 +372,8 @@ class Search:
         own.append(f"stage.replicates={options.finalist_seeds}")
         won = self._compare(FINALISTS, own, candidates)
         name = str(won.winner[CANDIDATE])
-        ranked = _ranked(standing(open_study(self.url, won.study)))
+        behind = _behind(standing(open_study(self.url, won.study)))
+        ranked = list(behind)
         if INCUMBENT in ranked[1:]:
             self._note(won, f"The incumbent won in short trials, but {name} is ahead of it when both train longer")
         allows = self.files[self.plan[0]].allows
@@ -372,7 +384,27 @@ class Search:
             if best != name:
                 self._note(won, f"The best finalist, {name}, is behind {best}")
             name = best
-        return Candidates(candidates.settings | together.settings, candidates.given).best(name)
+        found = Candidates(candidates.settings | together.settings, candidates.given)
+        margin = behind.get(LARGER_BATCH, math.inf) - behind.get(INCUMBENT, 0.0)
+        if options.batch_margin is not None and margin <= options.batch_margin:
+            return self._run_contenders(found, name)
+        return found.best(name)
+
+    def _run_contenders(self, finalists: Candidates, best: str) -> Candidates:
+        """Trains the best configuration as long as the winner, as it is and with a larger batch. The headline uses these
+        trainings.
+
+        Returns:
+            The better of both on validation reads, and the untuned defaults.
+        """
+        pair = contender_candidates(finalists, best)
+        if len(pair.settings) == 1 or not all(self._can_train(name, of) for name, of in pair.settings.items()):
+            return finalists.best(best)
+        won = self._compare(CONTENDERS, self._new_seeds(1), pair)
+        name = next(name for name in _behind(standing(open_study(self.url, won.study))) if name != DEFAULTS)
+        if name != best:
+            self._note(won, f"With fewer and larger batches, {best} is better when it trains as long as the winner")
+        return pair.best(name)
 
     def _note(self, stage: StageFacts, note: str) -> None:
         """Prints a note on a stage, and stores it for the report."""
@@ -381,12 +413,15 @@ class Search:
 
     def run_headline(self, candidates: Candidates) -> WinnerFacts:
         """Trains the winner and the untuned defaults with the same budget and new seeds, and tests both on the test split."""
-        seeds = [f"seed={int(self.cfg.seed) + 1000}", f"stage.replicates={self.options.headline_seeds}"]
-        facts = self._compare(HEADLINE, seeds, candidates)
+        facts = self._compare(HEADLINE, self._new_seeds(self.options.headline_seeds), candidates)
         with self.progress.testing():
             winner = write_winner(self.cfg, self.url, facts.study, candidates, self._of_winner, self.console)
         store_study(open_study(self.url, facts.study), note=winner.gain.text.removesuffix("."))
         return winner
+
+    def _new_seeds(self, count: int) -> list[str]:
+        """Overrides for seeds that no stage of the plan has used."""
+        return [f"seed={int(self.cfg.seed) + 1000}", f"stage.replicates={count}"]
 
     @cached_property
     def recipe(self) -> dict[str, Any]:

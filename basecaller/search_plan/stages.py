@@ -19,7 +19,7 @@ from basecaller.hpo.hydra_private import Hydra
 from basecaller.places import conf_dir
 from basecaller.runs.task import TASK, run_job
 
-FINALISTS, COMBINED, HEADLINE = "finalists", "combined", "headline"
+FINALISTS, COMBINED, CONTENDERS, HEADLINE = "finalists", "combined", "contenders", "headline"
 """The stages that compare whole configurations after longer trainings."""
 
 

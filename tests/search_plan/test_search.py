@@ -26,7 +26,7 @@ from basecaller.hpo.records import TrialRecord, store_study
 from basecaller.hpo.storage import open_storage, open_study
 from basecaller.reporting.stage_contents import StageFacts
 from basecaller.scores import HeldOutReads, Homopolymers
-from basecaller.search_plan.finalists import Candidates, combined_candidates, finalist_candidates, leaves
+from basecaller.search_plan.finalists import Candidates, combined_candidates, contender_candidates, finalist_candidates, leaves
 from basecaller.search_plan.incumbent import Asked, Incumbent, asking_again, neighbours
 from basecaller.search_plan.search import Search
 from basecaller.search_plan.stages import composed_settings, read_stage
@@ -97,7 +97,7 @@ def test_a_plan_with_an_unknown_stage_or_none_is_refused(folder):
         search("plan=[padding,nonesuch]")
     with pytest.raises(SettingError, match=r"plan: there is no stage paddin; did you mean padding\? Stages are batch_norm, "):
         search("plan=[paddin]")
-    for own in ("sweep", "finalists", "combined", "headline"):
+    for own in ("sweep", "finalists", "combined", "contenders", "headline"):
         with pytest.raises(SettingError, match=f"plan: there is no stage {own}; (?!.*{own})"):
             search(f"plan=[padding,{own}]")
     with pytest.raises(SettingError, match="plan: names no stage; give some"):
@@ -464,11 +464,9 @@ def test_changes_that_helped_are_combined_and_taken_further():
         assert found.settings.pop(ranked[0]) == finalists.settings[ranked[0]]
         return found.settings
 
-    halved = base | {"model.stacks": 6, "optimizer.lr": 0.001}
-    assert combined("stacks_6", "batch_times_4", "defaults", "incumbent", "rate_halved", "padding_off") == {
+    assert combined("stacks_6", "batch_times_4", "defaults", "incumbent", "rate_halved") == {
         "stacks_6_and_batch_times_4": both,
         "stacks_6_twice": base | {"model.stacks": 9, "optimizer.lr": 0.001},
-        "stacks_6_and_rate_halved": halved,  # the nearest to helping
     }
     assert list(combined("stacks_6", "batch_times_4", "padding_off", "incumbent")) == [
         "stacks_6_and_batch_times_4", "stacks_6_twice", "stacks_6_and_batch_times_4_and_padding_off",
@@ -477,11 +475,34 @@ def test_changes_that_helped_are_combined_and_taken_further():
     larger = base | {"data.batch_size": 16, "optimizer.lr": 0.016}
     assert combined("batch_times_4", "batches_32_8_1", "incumbent") == {"batch_times_4_twice": larger}  # one or the other
     assert combined("rate_halved", "incumbent") == {"rate_halved_twice": base | {"optimizer.lr": 0.001}}
+    halved = base | {"model.stacks": 6, "optimizer.lr": 0.001}
     assert combined("stacks_6", "rate_halved", "incumbent")["stacks_6_and_rate_halved"] == halved
-    assert combined("padding_off", "incumbent", "defaults") == {}  # no step along an axis
-    assert list(combined("padding_off", "incumbent", "defaults", "stacks_6")) == ["padding_off_and_stacks_6"]
+    assert combined("padding_off", "incumbent", "stacks_6") == {}  # no step along an axis
     assert combined("incumbent", "batch_times_4", "stacks_6") == {}
     assert combined("defaults", "incumbent", "batch_times_4") == {}
+
+
+def test_the_best_settings_also_train_in_full_with_a_larger_batch():
+    base = {"data.batch_size": 1, "optimizer.lr": 0.004, "model.stacks": 3, "train.batch_schedule": None}
+    finalists = Candidates({
+        "incumbent": base, "batch_times_4": base | {"data.batch_size": 4, "optimizer.lr": 0.008},
+        "stacks_6": base | {"model.stacks": 6, "optimizer.lr": 0.002}, "batches_8_1": base | {"train.batch_schedule": [8, 1]},
+        "defaults": base | {"optimizer.lr": 0.001},
+    }, ("train.chunks=20",))  # fmt: skip
+
+    def contenders(best: str) -> dict[str, dict]:
+        return contender_candidates(finalists, best).settings
+
+    assert contenders("stacks_6") == {
+        "stacks_6": finalists.settings["stacks_6"],
+        "stacks_6_and_batch_times_4": base | {"model.stacks": 6, "data.batch_size": 4, "optimizer.lr": 0.004},
+        "defaults": finalists.settings["defaults"],
+    }
+    assert contenders("incumbent")["incumbent_and_batch_times_4"] == finalists.settings["batch_times_4"]
+    for other_batches in ("batch_times_4", "batches_8_1", "defaults"):
+        assert list(contenders(other_batches)) == [other_batches]
+    alone = Candidates({"incumbent": base, "defaults": base}, ())
+    assert list(contender_candidates(alone, "incumbent").settings) == ["incumbent"]
 
 
 def test_a_search_asks_again_compares_finalists_and_repeats_nothing(tmp_path: Path, run: Command):
@@ -557,6 +578,22 @@ def test_the_winner_is_written_down_as_it_trained(folder, monkeypatch):
     assert told == {"padding": ("on", []), "optimizer.lr": (0.03, [])}
     assert "| `padding` | on | on | `search.winner` |" in (folder / "outputs/tiny/report.md").read_text()
     assert all("search.pruner=null" in command for command in commands.values())
+
+
+@pytest.mark.slow
+def test_the_headline_takes_the_trainings_of_contenders(folder):
+    """The better of the best settings with and without a larger batch is the winner, and nothing is trained twice."""
+    given = [*SHORT, "plan=[padding,batch_size]", "optimizer=adam", "search.rounds=1", "search.combined=0", "search.batch_margin=100",
+             "search.workers=1"]  # fmt: skip
+    facts = search(*given, "optimizer.lr=0.004").run()
+    contenders, headline = facts.stages[-2:]
+    assert (contenders.name, headline.name) == ("contenders", "headline")
+    found = {point.settings["stage.candidate"]: point.mean for point in contenders.points}
+    best, larger, _ = found
+    assert larger == f"{best}_and_batch_times_4"
+    assert facts.winner is not None
+    assert facts.winner.val_loss == min(found[best], found[larger])
+    assert {trial.folder for trial in headline.trials} < {trial.folder for trial in contenders.trials}
 
 
 @pytest.mark.slow
