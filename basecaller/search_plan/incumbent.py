@@ -84,8 +84,8 @@ def study_stage(stage: str, asking: int) -> str:
 
 def decided_keys(files: Iterable[StageFile]) -> list[str]:
     """The settings that the stages of a plan sweep, fix or take from each other, in their order, without the settings of the
-    `stage` section itself."""
-    keys = [key for file in files for key in file.params if not key.startswith(("stage.", "train."))]
+    `stage` section itself and those that only make trainings longer or shorter: of `train`, the choices of stages count."""
+    keys = [key for file in files for key in file.params if key == file.choice or not key.startswith(("stage.", "train."))]
     return sorted(dict.fromkeys(keys), key=lambda key: ("." in key, keys.index(key)))  # config groups before their keys
 
 

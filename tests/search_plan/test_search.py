@@ -27,7 +27,7 @@ from basecaller.hpo.storage import open_storage, open_study
 from basecaller.reporting.stage_contents import StageFacts
 from basecaller.scores import HeldOutReads, Homopolymers
 from basecaller.search_plan.finalists import Candidates, combined_candidates, contender_candidates, finalist_candidates, leaves
-from basecaller.search_plan.incumbent import Asked, Incumbent, asking_again, neighbours
+from basecaller.search_plan.incumbent import Asked, Incumbent, asking_again, decided_keys, neighbours
 from basecaller.search_plan.search import Search
 from basecaller.search_plan.stages import composed_settings, read_stage
 from basecaller.search_plan.winner import gain
@@ -304,6 +304,36 @@ def test_no_finalist_has_a_larger_batch_if_a_schedule_sets_the_batches():
     assert list(finalist_candidates(INCUMBENT, [], {}, {}, [], 6, scheduled=True).settings) == [
         "incumbent", "rate_halved", "defaults",
     ]  # fmt: skip
+
+
+def test_no_batch_sizes_are_compared_if_a_schedule_sets_the_batches(folder, monkeypatch):
+    """All of them would train alike; the rates that belong to the question are still compared."""
+    made, given = search("train.batch_schedule=[8,1]"), list[str]()
+
+    def sweep(name: str, asking: int, overrides: list[str], skipped: str, note: str) -> None:
+        given.extend([*overrides, skipped])
+        raise InterruptedError
+
+    monkeypatch.setattr(made, "_sweep", sweep)
+    with pytest.raises(InterruptedError):
+        made.run_stage("batch_size")
+    assert given[-2:] == ["data.batch_size=8", "train.batch_schedule=[8,1] sets the size of every batch"]
+    made.history.append(Asked("batch_size", 1, 1, "", "batch_size", {}, {}, True))
+    made.incumbent = INCUMBENT
+    assert made._stale("batch_size", []) == ""
+
+
+def test_a_setting_of_the_training_that_a_stage_asks_about_is_decided_by_the_search():
+    asked_about, length = read_stage("dilation", []), read_stage("padding", [])
+    asked_about.stage.choice = "train.clip"
+    asked_about.params["train.clip"] = "1.0,2.0"
+    keys = decided_keys([length, asked_about])
+    assert "train.clip" in keys
+    assert "train.validations" not in keys
+    kept = dataclasses.replace(INCUMBENT, settings=SETTINGS | {"train.clip": 2.0})
+    lines = asking_again(asked_about, kept, {"train.clip": [1.0, 2.0]}, ())
+    assert "train.clip=1.0,2.0,4.0" in lines
+    assert {"train.clip=2.0", "train.validations=8"} <= set(asking_again(length, kept, {}, ()))
 
 
 def test_a_finalist_that_cannot_train_leaves_its_place_to_the_next():
