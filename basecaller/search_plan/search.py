@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from rich.console import Console
 
 from basecaller.checking import typed_scalar
 from basecaller.config import command, composed
-from basecaller.data.batches import padding_question
+from basecaller.data.batches import check_padding, padding_question
 from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
 from basecaller.errors import BasecallerError, SettingError
@@ -157,6 +157,8 @@ class Search:
         check_storage(self.url)
         check_writable(self.folder)
         TASK.prepare(self.cfg)
+        if not any("padding" in self._swept(name) for name in self.plan):
+            check_padding(self.dataset, str(self.cfg.padding.mode), self._largest_batch)
         with _about_winner():
             TASK.prepare(self.winner_config)
         self._save(report=not (self.folder / "report.html").exists())
@@ -289,7 +291,7 @@ class Search:
         before, budget = self.latest[name], budget or []
         asking = before.asking + 1
         own = [f"stage={name}", f"stage.asking={asking}"]
-        grid = asking_again(self.files[name], self.incumbent, self.axes, self.given)
+        grid = asking_again(self.files[name], self.incumbent, self.axes, self.given, partial(self._allows, name))
         lines = parse_overrides([*own, *budget, *unswept(self.overrides), *grid])
         swept = self._sweep(name, asking, [str(o.input_line) for o in lines.values()], why=why)
         return self._remember(name, asking, number, why, swept, budget, before.answer)
@@ -339,13 +341,32 @@ class Search:
     def _choices_left(self, name: str) -> tuple[str, list[str], str]:
         """A key of a stage whose values do not all differ, those that do, and the reason; empty if all differ: the paddings may
         not on this data, and batch sizes do not if a schedule sets the batches."""
-        size, schedule = int(self.cfg.data.batch_size), self.cfg.train.batch_schedule
+        schedule = self.cfg.train.batch_schedule
         if self._swept(name) == {"padding"}:
-            choices, why = padding_question(self.dataset, size)
+            choices, why = padding_question(self.dataset, self._largest_batch)
             return ("padding", choices, why) if why else ("", [], "")
         if BATCH in self._swept(name) and schedule:
-            return BATCH, [str(size)], f"train.batch_schedule={as_text(list(schedule))} sets the size of every batch"
+            return (
+                BATCH,
+                [str(self.cfg.data.batch_size)],
+                f"train.batch_schedule={as_text(list(schedule))} sets the size of every batch",
+            )
         return "", [], ""
+
+    @property
+    def _largest_batch(self) -> int:
+        """The largest batch of the plan's stages."""
+        return max([self.cfg.data.batch_size, *(size for space in self.spaces.values() for size in space.axes.get(BATCH, []))])
+
+    def _allows(self, name: str, key: str, value: Any) -> bool:
+        """Whether a stage that is asked again can try a value of a key."""
+        assert self.incumbent is not None
+        if key == BATCH:
+            try:
+                check_padding(self.dataset, self.incumbent.settings.get("padding", str(self.cfg.padding.mode)), value)
+            except SettingError:
+                return False
+        return self.files[name].allows(key, value)
 
     # -- finalists and headline
 

@@ -17,6 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from basecaller.config import compose_config
+from basecaller.data import Dataset
+from basecaller.data.dataset import Chunk, DatasetWriter
 from basecaller.errors import SettingError
 from basecaller.facts import to_json
 from basecaller.hpo.best import Standing, setting_of
@@ -304,6 +306,23 @@ def test_no_finalist_has_a_larger_batch_if_a_schedule_sets_the_batches():
     assert list(finalist_candidates(INCUMBENT, [], {}, {}, [], 6, scheduled=True).settings) == [
         "incumbent", "rate_halved", "defaults",
     ]  # fmt: skip
+
+
+def test_no_batch_is_larger_than_the_padding_allows(folder):
+    """Without base starts, padding=off needs batches of one length: found at the start, not in the stage of batch sizes."""
+    with DatasetWriter(folder / "set", {}) as writer:
+        for number in range(50):
+            split = "train" if number < 48 else "validation" if number < 49 else "test"
+            writer.add(Chunk(f"read-{number}", np.ones(20 + number % 2), np.array([1, 2]), None, split))
+    small, large = (search("model.batch_norm=true", f"plan=[{plan}]") for plan in (
+        "padding,lr_adam", "padding,lr_adam,lr_adamax,lr_adagrad,batch_size",
+    ))  # fmt: skip
+    for made in (small, large):
+        made.dataset = Dataset(folder / "set")
+        made.incumbent = INCUMBENT
+    assert small._choices_left("padding")[1] == []  # off and on, at batch 8
+    assert large._choices_left("padding")[1] == ["masked", "on"]  # batch_size tries 32
+    assert [size for size in (8, 16, 32, 64) if large._allows("batch_size", "data.batch_size", size)] == [8, 16]
 
 
 def test_no_batch_sizes_are_compared_if_a_schedule_sets_the_batches(folder, monkeypatch):
