@@ -346,16 +346,15 @@ class Search:
             choices, why = padding_question(self.dataset, self._largest_batch)
             return ("padding", choices, why) if why else ("", [], "")
         if BATCH in self._swept(name) and schedule:
-            return (
-                BATCH,
-                [str(self.cfg.data.batch_size)],
-                f"train.batch_schedule={as_text(list(schedule))} sets the size of every batch",
-            )
+            why = f"train.batch_schedule={as_text(list(schedule))} sets the size of every batch"
+            return BATCH, [str(self.cfg.data.batch_size)], why
         return "", [], ""
 
     @property
     def _largest_batch(self) -> int:
         """The largest batch of the plan's stages."""
+        if schedule := self.cfg.train.batch_schedule:
+            return max(schedule)
         return max([self.cfg.data.batch_size, *(size for space in self.spaces.values() for size in space.axes.get(BATCH, []))])
 
     def _allows(self, name: str, key: str, value: Any) -> bool:

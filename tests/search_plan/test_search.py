@@ -321,6 +321,9 @@ def test_no_batch_is_larger_than_the_padding_allows(folder):
         made.dataset = Dataset(folder / "set")
         made.incumbent = INCUMBENT
     assert small._choices_left("padding")[1] == []  # off and on, at batch 8
+    scheduled = search("train.batch_schedule=[32,8]", "model.batch_norm=true", "plan=[padding,lr_adam]")
+    scheduled.dataset = large.dataset
+    assert scheduled._choices_left("padding")[1] == ["masked", "on"]
     assert large._choices_left("padding")[1] == ["masked", "on"]  # batch_size tries 32
     assert [size for size in (8, 16, 32, 64) if large._allows("batch_size", "data.batch_size", size)] == [8, 16]
 
