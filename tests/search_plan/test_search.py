@@ -635,8 +635,8 @@ def test_the_winner_is_written_down_as_it_trained(folder, monkeypatch):
 @pytest.mark.slow
 def test_the_headline_takes_the_trainings_of_contenders(folder):
     """The better of the best settings with and without a larger batch is the winner, and nothing is trained twice."""
-    given = [*SHORT, "plan=[padding,batch_size]", "optimizer=adam", "search.rounds=1", "search.combined=0", "search.batch_margin=100",
-             "search.workers=1"]  # fmt: skip
+    given = [*SHORT, "plan=[padding,batch_size]", "optimizer=adam", "search.rounds=1", "search.combined=0",
+             "search.batch_margin=100", "search.workers=1"]  # fmt: skip
     facts = search(*given, "optimizer.lr=0.004").run()
     contenders, headline = facts.stages[-2:]
     assert (contenders.name, headline.name) == ("contenders", "headline")
