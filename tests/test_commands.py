@@ -162,6 +162,7 @@ BAD = {
     "too few reads": (["data.reads=2", "data.genome_bases=5000"], "data.reads=2: must be at least 3"),
     "too dense": (["model.stride=20", "data.reads=60", "data.genome_bases=5000"], "model.stride"),
     "stage without -m": (["stage=lr_adam"], "add -m"),
+    "a trial of its own": (["trial.study=abc"], "trial.study=abc: the sweeper sets the trial of a job; leave it out"),
     "no such device": (["device=abacus", "data.reads=60", "data.genome_bases=5000"], "device=abacus"),
 }
 

@@ -17,7 +17,7 @@ from basecaller.hpo.designs import most_runs, rung_size
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.runs.summary import STEPS, summary_of
-from basecaller.search_plan.budget import longer, shortened, winner_training
+from basecaller.search_plan.budget import longer, shortened
 from basecaller.search_plan.costs import estimate, most_trials, testing_seconds, training_seconds
 from basecaller.search_plan.forecast import RECENT, Planned, Training, seconds_left
 from basecaller.search_plan.incumbent import RATE
@@ -283,10 +283,11 @@ class Agenda:
         """The estimated mean cost of the trials of a stage, around the best settings so far."""
         search = self.search
         if stage in (CONTENDERS, HEADLINE):
-            return fmean(estimate(search, chosen, winner_training(search.cfg)) for chosen in (self._best, {}))
+            return fmean(estimate(search, of, config=search.winner_config) for of in (self._best, {}))
         if stage in (FINALISTS, COMBINED):
             short = OmegaConf.from_dotlist(shortened(search.cfg, search.dataset, search.options.finalist_share))
-            return estimate(search, self._best, OmegaConf.merge({"train": winner_training(search.cfg)}, short).train)
+            train = OmegaConf.merge({"train": search.winner_config.train}, short).train
+            return estimate(search, self._best, train, search.winner_config)
         file, space = search.files[stage], search.spaces[stage]
         known = {key: value for key, value in self._best.items() if "${" in file.params.get(key, "${")}
         return fmean(estimate(search, known | point.values) for point in space.points())

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from basecaller.data.splits import SPLITS
 from basecaller.geometry import Model, dilations
@@ -77,27 +77,29 @@ def most_trials(search: SearchView, name: str) -> tuple[int, int]:
     return most_runs(design, choices, seeds), seeds
 
 
-def estimate(search: SearchView, chosen: Mapping[str, Any], train: Any = None) -> float:
+def estimate(search: SearchView, chosen: Mapping[str, Any], train: Any = None, config: DictConfig | None = None) -> float:
     """Seconds of one training on one worker.
 
     Args:
         search: the search that it is a trial of.
         chosen: its settings by key; settings that an earlier stage decides come from the config.
-        train: its `train` section, if not the search's.
+        train: its `train` section, if not the config's.
+        config: its config, if not the search's.
     """
+    cfg = config or search.cfg
 
     def number(key: str) -> float:
         value = str(chosen.get(key, "<default>"))
-        return float(OmegaConf.select(search.cfg, key) if value.startswith("<") else value)
+        return float(OmegaConf.select(cfg, key) if value.startswith("<") else value)
 
     batch = number("data.batch_size")
-    if TARGET in search.cfg.model:
-        asked = {str(key): str(chosen.get(f"model.{key}", "<default>")) for key in search.cfg.model}
+    if TARGET in cfg.model:
+        asked = {str(key): str(chosen.get(f"model.{key}", "<default>")) for key in cfg.model}
         swept = OmegaConf.from_dotlist([f"{key}={value}" for key, value in asked.items() if not value.startswith("<")])
-        model = resolve(OmegaConf.merge(search.cfg.model, swept))
+        model = resolve(OmegaConf.merge(cfg.model, swept))
     else:
         model = {key: number(f"model.{key}") for key in ("max_dilation", "stacks", "channels", "stride")}
-    return training_seconds(search, model, train or search.cfg.train, batch, _path(search))
+    return training_seconds(search, model, train or cfg.train, batch, _path(search))
 
 
 def training_seconds(search: SearchView, model: Mapping[str, Any], train: Mapping[str, Any], batch: float, path: str) -> float:

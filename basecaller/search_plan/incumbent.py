@@ -84,8 +84,8 @@ def study_stage(stage: str, asking: int) -> str:
 
 def decided_keys(files: Iterable[StageFile]) -> list[str]:
     """The settings that the stages of a plan sweep, fix or take from each other, in their order, without the settings of the
-    `stage` section itself."""
-    keys = [key for file in files for key in file.params if not key.startswith(("stage.", "train."))]
+    `stage` section itself and those that only make trainings longer or shorter: of `train`, the choices of stages count."""
+    keys = [key for file in files for key in file.params if key == file.choice or not key.startswith(("stage.", "train."))]
     return sorted(dict.fromkeys(keys), key=lambda key: ("." in key, keys.index(key)))  # config groups before their keys
 
 
@@ -122,7 +122,13 @@ def scaled(rate: float, factor: float) -> float:
     return float(f"{float(rate) * factor:.6g}")
 
 
-def asking_again(file: StageFile, incumbent: Incumbent, axes: Mapping[str, list[Any]], given: Iterable[str]) -> list[str]:
+def asking_again(
+    file: StageFile,
+    incumbent: Incumbent,
+    axes: Mapping[str, list[Any]],
+    given: Iterable[str],
+    allows: Callable[[str, Any], bool] | None = None,
+) -> list[str]:
     """The overrides that ask a question again: its choice on a narrowed grid, its nuisance hyperparameters around the
     incumbent, everything else at the incumbent.
 
@@ -131,12 +137,13 @@ def asking_again(file: StageFile, incumbent: Incumbent, axes: Mapping[str, list[
         incumbent: the best settings so far.
         axes: the values tried so far, by key.
         given: keys that the user set, which stay unchanged.
+        allows: whether a key can have a value; None: see `StageFile.allows`.
     """
     fixed, swept = dict(incumbent.settings), dict[str, list[Any]]()
     rate = fixed.pop(RATE, None)
     for key in (file.choice, *file.stage.nuisance):
         if key in fixed:
-            swept[key] = neighbours(axes.get(key, []), fixed.pop(key), partial(file.allows, key))
+            swept[key] = neighbours(axes.get(key, []), fixed.pop(key), partial(allows or file.allows, key))
     if file.choice == RATE and rate is not None:
         swept[RATE] = [scaled(rate, factor) for factor in RATE_CHOICES]
     elif FACTOR in file.stage.nuisance and RATE not in given:

@@ -8,7 +8,6 @@ from rich.table import Table
 
 from basecaller.hpo.grid import as_text
 from basecaller.reporting.formats import duration
-from basecaller.search_plan.budget import winner_training
 from basecaller.search_plan.costs import estimate, most_trials
 from basecaller.search_plan.view import SearchView
 
@@ -38,7 +37,7 @@ def preview(search: SearchView, console: Console) -> None:
     if later:
         words = f"up to {_many(later, 'more round')}, trials {cfg.round_budget} times as long"
         parts[words] = later * seconds / 2 * int(cfg.round_budget)
-    cost = estimate(search, {}, winner_training(search.cfg))
+    cost = estimate(search, {}, config=search.winner_config)
     if int(cfg.finalists) > 1:
         count = int(cfg.finalists) + int(cfg.combined)
         combined = f" and {_many(cfg.combined, 'combination')}" if cfg.combined else ""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from rich.console import Console
 
 from basecaller.checking import typed_scalar
 from basecaller.config import command, composed
-from basecaller.data.batches import padding_question
+from basecaller.data.batches import check_padding, padding_question
 from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
 from basecaller.errors import BasecallerError, SettingError
@@ -153,13 +153,14 @@ class Search:
         """
         TASK.check(self.cfg)
         with _about_winner():
-            long = self._composed()
-            TASK.check(long)
+            TASK.check(self.winner_config)
         check_storage(self.url)
         check_writable(self.folder)
         TASK.prepare(self.cfg)
+        if not any("padding" in self._swept(name) for name in self.plan):
+            check_padding(self.dataset, str(self.cfg.padding.mode), self._largest_batch)
         with _about_winner():
-            TASK.prepare(long)
+            TASK.prepare(self.winner_config)
         self._save(report=not (self.folder / "report.html").exists())
         try:
             return self._run()
@@ -261,7 +262,7 @@ class Search:
         """Why a question must be asked again; empty if its fixed settings are unchanged."""
         assert self.incumbent is not None
         asked = self.latest[name]
-        if len(self._choices_of_data(name)[0]) == 1:
+        if len(self._choices_left(name)[1]) == 1:
             return ""
         if asked.guessing:
             return "its networks had learned nothing"
@@ -278,9 +279,9 @@ class Search:
         studies = {stage: asked.study for stage, asked in self.latest.items()}
         if studies:
             overrides.append(f"stage.studies={as_text(studies)}")
-        choices, why = self._choices_of_data(name)
+        key, choices, why = self._choices_left(name)
         if choices:
-            overrides.append(f"padding={','.join(choices)}")
+            overrides.append(f"{key}={','.join(choices)}")
         swept = self._sweep(name, 1, overrides, skipped=why if len(choices) == 1 else "", note=why)
         self._remember(name, 1, 1, "", swept, [])
 
@@ -290,7 +291,7 @@ class Search:
         before, budget = self.latest[name], budget or []
         asking = before.asking + 1
         own = [f"stage={name}", f"stage.asking={asking}"]
-        grid = asking_again(self.files[name], self.incumbent, self.axes, self.given)
+        grid = asking_again(self.files[name], self.incumbent, self.axes, self.given, partial(self._allows, name))
         lines = parse_overrides([*own, *budget, *unswept(self.overrides), *grid])
         swept = self._sweep(name, asking, [str(o.input_line) for o in lines.values()], why=why)
         return self._remember(name, asking, number, why, swept, budget, before.answer)
@@ -337,13 +338,34 @@ class Search:
         print_stage(facts, self.console)
         return Swept(facts, ran)
 
-    def _choices_of_data(self, name: str) -> tuple[list[str], str]:
-        """Overrides that limit the padding stage to the paddings that differ on this data, and the reason; empty if all of them
-        differ, and for other stages."""
-        if self._swept(name) != {"padding"}:
-            return [], ""
-        choices, why = padding_question(self.dataset, int(self.cfg.data.batch_size))
-        return (choices, why) if why else ([], "")
+    def _choices_left(self, name: str) -> tuple[str, list[str], str]:
+        """A key of a stage whose values do not all differ, those that do, and the reason; empty if all differ: the paddings may
+        not on this data, and batch sizes do not if a schedule sets the batches."""
+        schedule = self.cfg.train.batch_schedule
+        if self._swept(name) == {"padding"}:
+            choices, why = padding_question(self.dataset, self._largest_batch)
+            return ("padding", choices, why) if why else ("", [], "")
+        if BATCH in self._swept(name) and schedule:
+            why = f"train.batch_schedule={as_text(list(schedule))} sets the size of every batch"
+            return BATCH, [str(self.cfg.data.batch_size)], why
+        return "", [], ""
+
+    @property
+    def _largest_batch(self) -> int:
+        """The largest batch of the plan's stages."""
+        if schedule := self.cfg.train.batch_schedule:
+            return max(schedule)
+        return max([self.cfg.data.batch_size, *(size for space in self.spaces.values() for size in space.axes.get(BATCH, []))])
+
+    def _allows(self, name: str, key: str, value: Any) -> bool:
+        """Whether a stage that is asked again can try a value of a key."""
+        assert self.incumbent is not None
+        if key == BATCH:
+            try:
+                check_padding(self.dataset, self.incumbent.settings.get("padding", str(self.cfg.padding.mode)), value)
+            except SettingError:
+                return False
+        return self.files[name].allows(key, value)
 
     # -- finalists and headline
 
@@ -442,10 +464,15 @@ class Search:
         """The overrides of the winner's training."""
         return [f"{key}={as_text(value)}" for key, value in self.recipe.items()]
 
-    def _composed(self, settings: Iterable[str] = ()) -> DictConfig:
-        """The config of the winner's training with some settings, by default the untuned ones."""
+    def _composed(self, settings: Iterable[str]) -> DictConfig:
+        """The config of the winner's training with some settings."""
         lines = parse_overrides([*unswept(self.overrides), *settings, *self._of_winner])
         return composed([str(of.input_line) for of in lines.values()])
+
+    @cached_property
+    def winner_config(self) -> DictConfig:
+        """The config of the winner's training with the untuned settings."""
+        return self._composed([])
 
     def _can_train(self, name: str, settings: dict[str, Any]) -> bool:
         """Whether a candidate can train; prints why not."""

@@ -22,6 +22,7 @@ class SearchView(Protocol):
 
     Attributes:
         cfg, options: its config, and the section `search` of it.
+        winner_config: the config of the winner's training with the untuned settings.
         overrides: the user's overrides that every stage gets.
         console: prints its tables.
         url, experiment, folder: where it is stored.
@@ -50,6 +51,9 @@ class SearchView(Protocol):
     round: int
     finished_before: bool
     answered_before: list[tuple[int, str, str]]
+
+    @property
+    def winner_config(self) -> DictConfig: ...
 
     @property
     def latest(self) -> dict[str, Asked]: ...

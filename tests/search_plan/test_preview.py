@@ -83,3 +83,5 @@ def test_an_estimate_follows_the_work():
     assert estimate(asked, {"data.batch_size": 1}) > base  # a core is less busy
     assert estimate(asked, {"model.stacks": "<best of stacks>"}) == base  # not known yet: as the config has it
     assert estimate(search("train.validation_chunks=1", "model.stride=2"), {}) == pytest.approx(2 * base)
+    wider = search("train.validation_chunks=1", "~search.winner.train", "search.winner.model.stride=2")
+    assert estimate(wider, {}, config=wider.winner_config) == pytest.approx(2 * base)

@@ -17,6 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from basecaller.config import compose_config
+from basecaller.data import Dataset
+from basecaller.data.dataset import Chunk, DatasetWriter
 from basecaller.errors import SettingError
 from basecaller.facts import to_json
 from basecaller.hpo.best import Standing, setting_of
@@ -27,7 +29,7 @@ from basecaller.hpo.storage import open_storage, open_study
 from basecaller.reporting.stage_contents import StageFacts
 from basecaller.scores import HeldOutReads, Homopolymers
 from basecaller.search_plan.finalists import Candidates, combined_candidates, contender_candidates, finalist_candidates, leaves
-from basecaller.search_plan.incumbent import Asked, Incumbent, asking_again, neighbours
+from basecaller.search_plan.incumbent import Asked, Incumbent, asking_again, decided_keys, neighbours
 from basecaller.search_plan.search import Search
 from basecaller.search_plan.stages import composed_settings, read_stage
 from basecaller.search_plan.winner import gain
@@ -304,6 +306,56 @@ def test_no_finalist_has_a_larger_batch_if_a_schedule_sets_the_batches():
     assert list(finalist_candidates(INCUMBENT, [], {}, {}, [], 6, scheduled=True).settings) == [
         "incumbent", "rate_halved", "defaults",
     ]  # fmt: skip
+
+
+def test_no_batch_is_larger_than_the_padding_allows(folder):
+    """Without base starts, padding=off needs batches of one length: found at the start, not in the stage of batch sizes."""
+    with DatasetWriter(folder / "set", {}) as writer:
+        for number in range(50):
+            split = "train" if number < 48 else "validation" if number < 49 else "test"
+            writer.add(Chunk(f"read-{number}", np.ones(20 + number % 2), np.array([1, 2]), None, split))
+    small, large = (search("model.batch_norm=true", f"plan=[{plan}]") for plan in (
+        "padding,lr_adam", "padding,lr_adam,lr_adamax,lr_adagrad,batch_size",
+    ))  # fmt: skip
+    for made in (small, large):
+        made.dataset = Dataset(folder / "set")
+        made.incumbent = INCUMBENT
+    assert small._choices_left("padding")[1] == []  # off and on, at batch 8
+    scheduled = search("train.batch_schedule=[32,8]", "model.batch_norm=true", "plan=[padding,lr_adam]")
+    scheduled.dataset = large.dataset
+    assert scheduled._choices_left("padding")[1] == ["masked", "on"]
+    assert large._choices_left("padding")[1] == ["masked", "on"]  # batch_size tries 32
+    assert [size for size in (8, 16, 32, 64) if large._allows("batch_size", "data.batch_size", size)] == [8, 16]
+
+
+def test_no_batch_sizes_are_compared_if_a_schedule_sets_the_batches(folder, monkeypatch):
+    """All of them would train alike; the rates that belong to the question are still compared."""
+    made, given = search("train.batch_schedule=[8,1]"), list[str]()
+
+    def sweep(name: str, asking: int, overrides: list[str], skipped: str, note: str) -> None:
+        given.extend([*overrides, skipped])
+        raise InterruptedError
+
+    monkeypatch.setattr(made, "_sweep", sweep)
+    with pytest.raises(InterruptedError):
+        made.run_stage("batch_size")
+    assert given[-2:] == ["data.batch_size=8", "train.batch_schedule=[8,1] sets the size of every batch"]
+    made.history.append(Asked("batch_size", 1, 1, "", "batch_size", {}, {}, True))
+    made.incumbent = INCUMBENT
+    assert made._stale("batch_size", []) == ""
+
+
+def test_a_setting_of_the_training_that_a_stage_asks_about_is_decided_by_the_search():
+    asked_about, length = read_stage("dilation", []), read_stage("padding", [])
+    asked_about.stage.choice = "train.clip"
+    asked_about.params["train.clip"] = "1.0,2.0"
+    keys = decided_keys([length, asked_about])
+    assert "train.clip" in keys
+    assert "train.validations" not in keys
+    kept = dataclasses.replace(INCUMBENT, settings=SETTINGS | {"train.clip": 2.0})
+    lines = asking_again(asked_about, kept, {"train.clip": [1.0, 2.0]}, ())
+    assert "train.clip=1.0,2.0,4.0" in lines
+    assert {"train.clip=2.0", "train.validations=8"} <= set(asking_again(length, kept, {}, ()))
 
 
 def test_a_finalist_that_cannot_train_leaves_its_place_to_the_next():
