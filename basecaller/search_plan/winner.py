@@ -76,9 +76,8 @@ def write_winner(
     )
     write_json(kept / "winner.json", to_json(facts))
     console.print(
-        f"test, {test.chunks:,} chunks that no stage has seen, of {test.reads:,} reads: loss {test.loss:.4f} "
-        f"nats/base, identity mean {test.identity_mean:.1%}, median {test.identity_median:.1%} (unrelated sequences "
-        f"{test.identity_floor:.1%})"
+        f"test, {test.chunks_in_words}: loss {test.loss:.4f} nats/base, identity mean {test.identity_mean:.1%}, median "
+        f"{test.identity_median:.1%} (unrelated sequences {test.identity_floor:.1%})"
     )
     console.print(facts.gain.text)
     return facts
