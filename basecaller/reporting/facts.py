@@ -85,7 +85,8 @@ def experiment_facts(url: str, experiment: str, folder: Path, plan: list[str], s
     stages = [stage_facts(name, study, stands[name], history.get(name)) for name, study in studies.items()]
     winner, optimizer = winner_facts(folder), optimizer_facts(stands, stages)
     headline = headline_study(url, winner, studies) if winner else None
-    of_search = {name: stands[name] for name in asked}
+    # a winner of an earlier search was decided by stages that are not known any more
+    of_search = {name: stands[name] for name in asked} if winner and winner.study in asked.values() else {}
     state = search.get("state", FINISHED if (folder / "winner" / "winner.json").exists() else STOPPED)
     return ReportFacts(
         experiment=experiment,

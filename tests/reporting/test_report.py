@@ -107,6 +107,10 @@ def test_a_sweep_after_a_search_decides_none_of_its_settings(searched, folder):
     after, *_ = report(folder, PLAN[:2])
     assert [stage["name"] for stage in after["stages"]] == [*PLAN[:2], "headline", "sweep"]
     assert after["decisions"] == before["decisions"]
+    search = folder / "outputs/tiny/search.json"
+    search.write_text(json.dumps(json.loads(search.read_text()) | {"compared": {}}))  # the search runs again, not to its end
+    again, *_ = report(folder, PLAN[:2])
+    assert not any(of["stages"] for of in again["decisions"])
 
 
 def test_a_sweep_outside_a_search_is_reported_without_a_plan(folder, call: Command):
