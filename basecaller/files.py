@@ -60,7 +60,7 @@ def check_writable(folder: Path) -> None:
     probe = folder / f".{os.getpid()}.probe"
     with naming(folder, probe):
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # a process of another host may have the same id
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,17 @@ class HeldOutScores(ChunkScores):
 
     Attributes:
         reads: number of reads that the chunks come from.
+        too_dense: number of chunks left out, since a compared network has too few frames for CTC to align their bases.
     """
 
     reads: int
+    too_dense: int = field(default=0, kw_only=True)
+
+    @property
+    def chunks_in_words(self) -> str:
+        """What the scores are of."""
+        left = f" ({self.too_dense:,} more are too dense for CTC, and left out)" if self.too_dense else ""
+        return f"{self.chunks:,} chunks that no stage has seen, of {self.reads:,} reads{left}"
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def test_facts_must_be_json_objects(content):
 TEST = {
     "chunks": 40, "bases": 8000, "loss": 0.9, "identity_mean": 0.75, "identity_median": 0.76, "mismatch_rate": 0.1,
     "insertion_rate": 0.05, "deletion_rate": 0.1, "identity_floor": 0.43, "length_ratio": 0.95, "blank_fraction": 0.6,
-    "homopolymers": [{"length": 1, "count": 100, "correct": 0.8}], "reads": 12,
+    "homopolymers": [{"length": 1, "count": 100, "correct": 0.8}], "reads": 12, "too_dense": 0,
 }  # fmt: skip
 SEED = {"loss": 0.9, "identity_mean": 0.75, "identity_median": 0.76}
 GAIN = {

@@ -85,6 +85,17 @@ def test_a_folder_that_cannot_be_written_to_is_noticed_before_the_work(tmp_path)
         check_writable(tmp_path / "file")
 
 
+def test_a_process_of_another_host_with_the_same_id_may_check_the_same_folder(tmp_path, monkeypatch):
+    touch = Path.touch
+
+    def removed(probe: Path) -> None:
+        touch(probe)
+        probe.unlink()
+
+    monkeypatch.setattr(Path, "touch", removed)
+    check_writable(tmp_path)
+
+
 def test_a_process_that_waits_for_a_lock_logs_it_once(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(files, "PATIENCE", 0.01)
     caplog.set_level("INFO")

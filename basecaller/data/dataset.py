@@ -320,7 +320,16 @@ class Dataset:
 
     @cached_property
     def frames_needed(self) -> np.ndarray:
-        """Fewest output frames for each chunk's target: int64 [chunks]."""
+        """Fewest output frames for each chunk's target: int64 [chunks].
+
+        Raises:
+            DataError: a label is outside the alphabet.
+        """
+        if self.labels.min() < 1 or self.labels.max() > len(self.alphabet):
+            raise DataError(
+                f"{self.folder}: labels outside 1..{len(self.alphabet)} ({self.alphabet}); it was damaged: delete the folder "
+                "and prepare it again"
+            )
         return frames_needed(self.labels, self.label_offsets)
 
     def chunk(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from basecaller.errors import StageError
 from basecaller.hpo.designs import EVERY, Design, Entry, Values, wanted
 from basecaller.hpo.identity import value_at
-from basecaller.hpo.ranking import Conclusion, conclude
+from basecaller.hpo.ranking import Conclusion, conclude, mean_of
 from basecaller.hpo.records import Concluded, Outcome, StudyRecord, TrialRecord, read_trial, store_study, trials_of
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.hpo.task import Place, Task
@@ -111,6 +111,13 @@ class Standing:
     def trials_of(self, point: str) -> list[TrialRecord]:
         """A point's complete trials, by seed."""
         return [self.complete[point, seed] for seed in self.seeds if (point, seed) in self.complete]
+
+    def best_of(self, choice: Any) -> str | None:
+        """The best point of a choice, by what the stage compares, among those with the most seeds; None if none gave a value.
+        A point that was dropped early has the mean of other seeds, which says nothing about its distance from the others."""
+        values = self.values(self.seeds)
+        of = [point for point, known in values.items() if known and self.choices[point] == choice]
+        return min(of, key=lambda point: (-len(values[point]), mean_of(values[point])), default=None)
 
     def loss_of(self, point: str) -> float:
         """A point's mean objective over its seeds, whatever the stage compares."""

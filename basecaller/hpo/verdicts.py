@@ -75,10 +75,7 @@ def compared(
     winner, rival = names[found.winner], names[found.rival]
     by, over = objective.shown(abs(found.margin)) + objective.of(measure), f"over {seeds(found.shared)}"
     if found.kind == "one seed":
-        return (
-            f"One seed: {winner} is {by} better than {rival}. This may be chance, since one seed does not show the noise; "
-            f"{winner} is used."
-        )
+        return f"One seed: {winner} is {by} better than {rival}. This may be chance, since one seed does not show the noise."
     low, high = found.interval if found.margin >= 0 else (-found.interval[1], -found.interval[0])
     by += f" (between {low:.4f} and {high:.4f} in 95 of 100 such stages)"
     among = ", ".join(dict.fromkeys(names[point] for point in (found.winner, *found.undecided)))
@@ -91,7 +88,7 @@ def compared(
             f"No difference that these seeds can show between {among}: {kept}, {winner}, is kept. It is {which} than "
             f"{rival} by {by}, {over}. {unseen}"
         )
-    return f"Undecided between {among}: {winner}, which is used, leads {rival} by {by}, {over}. {unseen}"
+    return f"Undecided between {among}: {winner} leads {rival} by {by}, {over}. {unseen}"
 
 
 def at_edges(edges: dict[str, str], settings: dict[str, object]) -> str:

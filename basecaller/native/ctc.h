@@ -77,12 +77,14 @@ static double tilt(double blank, double label, double may, double drift) {
   return exp((low + high) / 4);
 }
 // scores: [frames][LANES], `labels` of them meant. grad: [frames][LANES], if not NULL given the gradient of nats * share, zero beyond the labels.
+// NaN where a score is no number, or a label is none.
 AI double ctc_of(int frames, int count, int labels, const float *scores, const int64_t *label, float *grad, float share, float *work) {
   int states = (count + 1 + LANES - 1) / LANES * LANES, width = states + 2 * PAD;
   float *y = work, *inverse = y + (size_t)frames * LANES, *alpha = inverse + (frames + 15) / 16 * 16, *beta = alpha + (size_t)frames * 2 * width,
         *hot = beta + 4 * width, *may = hot + (labels - 1) * width;
   double nats = 0, blank = 0, product = 1;
   int skips = 0, repeats = 0;
+  for (int j = 0; j < count; j++) if (label[j] < 1 || label[j] >= labels) return NAN;  // of a damaged data set
   for (int j = 1; j < count; j++) repeats += label[j] == label[j - 1];
   if (frames < 1 || count + repeats > frames) return INFINITY;
   for (int t = 0; t < frames; t++) {  // softmax

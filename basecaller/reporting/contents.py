@@ -51,7 +51,7 @@ class SeedScores:
 @dataclass(frozen=True)
 class Gain:
     """The gain of tuning over the untuned defaults, see `search_plan.winner.gain`. All fields but `seeds` and `text` are None
-    if the defaults gave no model.
+    if the defaults gave no model; `error` also with a single read and seed.
 
     Attributes:
         seeds: seeds at which both gave a model.

@@ -54,27 +54,29 @@ def same_loss(stand: Standing) -> float:
 def per_cost(stand: Standing) -> str:
     """Which choice of a stage is best at equal updates and at equal time, each at its best point, in words.
 
-    A choice is compared where its curve has points. Empty if fewer than two choices can be compared.
+    Choices are compared over the seeds that all of them ran at, and where their curves have points. Empty if fewer than two
+    choices can be compared.
     """
-    leaders: dict[Any, str] = {}
-    for point in stand.points:
-        if stand.trials_of(point):
-            choice = stand.choices[point]
-            leaders[choice] = min(leaders.get(choice, point), point, key=stand.loss_of)
+    best = {choice: stand.best_of(choice) for choice in dict.fromkeys(stand.choices.values())}
+    leaders = {choice: point for choice, point in best.items() if point is not None}
+    shared = [seed for seed in stand.seeds if all((point, seed) in stand.complete for point in leaders.values())]
     parts = []
     for what, unit, digits in (("updates", "updates", 0), ("seconds", "seconds", 1)):
-        curves = {choice: [trial.curve for trial in stand.trials_of(point) if trial.curve] for choice, point in leaders.items()}
-        ends = [min(curve[-1][what] for curve in of) for of in curves.values() if of]
+        curves = {choice: [stand.complete[point, seed].curve for seed in shared] for choice, point in leaders.items()}
+        curves = {choice: of for choice, of in curves.items() if of and all(of)}
+        ends = [min(curve[-1][what] for curve in of) for of in curves.values()]
         if len(ends) < 2:
             return ""
         value = min(ends)
-        losses = {choice: fmean(loss_at(curve, what, value) for curve in of) for choice, of in curves.items() if of}
+        losses = {choice: fmean(loss_at(curve, what, value) for curve in of) for choice, of in curves.items()}
         known = {choice: loss for choice, loss in losses.items() if math.isfinite(loss)}
         if len(known) > 1:
-            best = min(known, key=lambda choice: known[choice])
-            name = label(stand, leaders[best])
-            parts.append(f"after {value:,.{digits}f} {unit} {name} is ahead ({known[best]:.4f} nats per base, of {len(known)})")
-    return f"At equal cost: {'; '.join(parts)}." if parts else ""
+            ahead = min(known, key=lambda choice: known[choice])
+            name = label(stand, leaders[ahead])
+            parts.append(
+                f"after {value:,.{digits}f} {unit} {name} is ahead ({known[ahead]:.4f} nats per base, of {len(known)})"
+            )
+    return f"At equal cost, over {seeds(len(shared))}: {'; '.join(parts)}." if parts else ""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def decisions(
 
     Args:
         winner: the winner.
-        stands: the state of every stage, in the order of their asking.
+        stands: the state of every stage of the search, in the order of their asking.
         optimizer: the verdict on the optimizer.
         headline: the stage that trained the winner and the untuned defaults alike.
     """

@@ -45,7 +45,16 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def studies_of(url: str, experiment: str, plan: list[str], history: list[dict[str, Any]]) -> dict[str, optuna.Study]:
+def asked_in(search: dict[str, Any]) -> dict[str, str]:
+    """The studies of a search by stage, in the order of its questions.
+
+    Args:
+        search: the contents of `search.json`.
+    """
+    return {entry["name"]: entry["study"] for entry in search.get("history", [])} | search.get("compared", {})
+
+
+def studies_of(url: str, experiment: str, plan: list[str], asked: dict[str, str]) -> dict[str, optuna.Study]:
     """The studies of an experiment by stage: in the order of the search's questions, then stages of the plan that it has not
     reached, then other stages.
 
@@ -53,9 +62,8 @@ def studies_of(url: str, experiment: str, plan: list[str], history: list[dict[st
         url: URL of the storage.
         experiment: name of the experiment.
         plan: the stages that the search runs.
-        history: the search's questions so far, see `search_plan.incumbent.Asked`.
+        asked: the search's studies so far, see `asked_in`.
     """
-    asked = {entry["name"]: entry["study"] for entry in history}
     names = dict.fromkeys([*asked, *plan, *stages_of(url, experiment)])
     found = {name: open_study(url, asked[name]) if name in asked else current_study(url, experiment, name) for name in names}
     return {name: study for name, study in found.items() if study is not None}
@@ -73,10 +81,12 @@ def experiment_facts(url: str, experiment: str, folder: Path, plan: list[str], s
     """
     stands = {name: standing(study) for name, study in studies.items()}
     search = read_json(folder / "search.json") or {}
-    history = {entry["name"]: entry for entry in search.get("history", [])}
+    history, asked = {entry["name"]: entry for entry in search.get("history", [])}, asked_in(search)
     stages = [stage_facts(name, study, stands[name], history.get(name)) for name, study in studies.items()]
     winner, optimizer = winner_facts(folder), optimizer_facts(stands, stages)
     headline = headline_study(url, winner, studies) if winner else None
+    # a winner of an earlier search was decided by stages that are not known any more
+    of_search = {name: stands[name] for name in asked} if winner and winner.study in asked.values() else {}
     state = search.get("state", FINISHED if (folder / "winner" / "winner.json").exists() else STOPPED)
     return ReportFacts(
         experiment=experiment,
@@ -85,7 +95,7 @@ def experiment_facts(url: str, experiment: str, folder: Path, plan: list[str], s
         data=search.get("data", []),
         winner=winner,
         headline=stage_facts("headline", headline, standing(headline)) if headline else None,
-        decisions=decisions(winner, stands, optimizer, standing(headline) if headline else None) if winner else [],
+        decisions=decisions(winner, of_search, optimizer, standing(headline) if headline else None) if winner else [],
         stages=stages,
         not_run=[name for name in plan if name not in studies],
         reused=reused_trials(stages),

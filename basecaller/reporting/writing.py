@@ -6,7 +6,7 @@ from pathlib import Path
 
 from basecaller.files import read_json
 from basecaller.reporting.contents import ReportFacts
-from basecaller.reporting.facts import experiment_facts, studies_of
+from basecaller.reporting.facts import asked_in, experiment_facts, studies_of
 from basecaller.reporting.pages import write_pages
 
 
@@ -25,8 +25,7 @@ def write_report(
     Returns:
         The facts of the report.
     """
-    history = (read_json(folder / "search.json") or {}).get("history", [])
-    studies = studies_of(url, experiment, plan, history)
+    studies = studies_of(url, experiment, plan, asked_in(read_json(folder / "search.json") or {}))
     facts = experiment_facts(url, experiment, folder, plan, studies)
     if pages:
         write_pages(facts, folder)

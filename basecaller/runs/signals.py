@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from basecaller.data import mixture
 from basecaller.data.signal import MEDIAN_MAD
-from basecaller.errors import SettingError
+from basecaller.errors import DataError, SettingError, one_line
+from basecaller.omegaconf_private import plain
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,10 @@ class Signals:
     def of(cls, config: DictConfig | None) -> Signals:
         """The signals of a training by its config, as far as it tells."""
         config = config or OmegaConf.create()
-        mixed = OmegaConf.select(config, "data.sources") or {}
-        sources = [each for each in (OmegaConf.select(config, "data"), *mixed.values()) if isinstance(each, DictConfig)]
+        mixed = _sections(OmegaConf.select(config, "data.sources"))
+        sources = [*(of for of in [OmegaConf.select(config, "data")] if isinstance(of, DictConfig)), *mixed]
         known = [OmegaConf.merge(OmegaConf.structured(_Direction), {"rna": of.rna}).rna for of in sources if "rna" in of]
-        known += [False for of in mixed.values() if of.name == "pod5" and "rna" not in of]  # the default
+        known += [False for of in mixed if OmegaConf.select(of, "name") == "pod5" and "rna" not in of]  # the default
         told = (str(of.normalisation) for of in sources if "normalisation" in of)
         return cls(next(told, MEDIAN_MAD), any(known) if known else None)
 
@@ -68,7 +71,27 @@ class Signals:
                 )
 
 
+def _sections(node: Any) -> list[DictConfig]:
+    """The sections inside a section."""
+    return [each for each in node.values() if isinstance(each, DictConfig)] if isinstance(node, DictConfig) else []
+
+
 def stored_config(folder: Path) -> DictConfig | None:
-    """The config in the folder of a training; None if there is only a checkpoint."""
+    """The config in the folder of a training; None if there is only a checkpoint.
+
+    Raises:
+        DataError: it cannot be read, or has interpolations. A stored config has none, and those of an untrusted one could read
+            environment variables and open a storage.
+    """
     file = folder / "config.yaml"
-    return cast(DictConfig, OmegaConf.load(file)) if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        config = OmegaConf.load(file)
+        if not isinstance(config, DictConfig) or "${" in str(plain(config)):
+            raise DataError(f"{file}: not the config of a training, which has plain keys and values only; give another model")
+        Signals.of(config)
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError, OmegaConfBaseException) as error:
+        told = one_line(str(error))
+        raise DataError(f"{file}: cannot be read as a config ({told}); restore it, or give another model") from error
+    return config

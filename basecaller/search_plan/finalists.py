@@ -154,9 +154,7 @@ def finalist_candidates(
         else:
             continue
         settings = base | {choice: value}
-        tried = [point for point in stand.points if stand.choices[point] == value and stand.trials_of(point)]
-        if RATE in settings and tried:
-            best = min(tried, key=lambda point: (-len(stand.trials_of(point)), stand.loss_of(point)))  # as the stage ranks them
+        if RATE in settings and (best := stand.best_of(value)) is not None:
             ratio = float(setting_of(stand.trials_of(best)[0], RATE)) / float(asked.answer[RATE])
             settings[RATE] = scaled(settings[RATE], ratio)
         rivals.append((distance, choice, settings))

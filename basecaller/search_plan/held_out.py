@@ -24,7 +24,7 @@ from basecaller.training.checkpoint import load_network
 from basecaller.training.device import choose_device
 from basecaller.training.fit import choose
 
-TEST_VERSION = 3
+TEST_VERSION = 4
 """Version of `test.json`; increase it to test trainings again."""
 
 
@@ -72,7 +72,8 @@ def tested(cfg: DictConfig, folder: Path, stride: int) -> HeldOutReads:
     Args:
         cfg: the search's config.
         folder: folder of the training.
-        stride: the largest stride of the trainings to compare: all are tested on the chunks that fit it.
+        stride: the largest stride of the trainings to compare: all are tested on the chunks that fit it. `train.infeasible`
+            does not limit the others: a finished search must not fail here, and another value would be another search.
     """
     checked = settings(cfg)
     dataset, split = split_of(checked.data, "test")
@@ -84,17 +85,19 @@ def tested(cfg: DictConfig, folder: Path, stride: int) -> HeldOutReads:
         if kept.key == key:
             return kept.scores
     network = load_network(folder / "best.pt", checked.networks).to(choose_device(checked.device))
-    tolerated = checked.train.infeasible
-    indices = choose(dataset, split, None, stride, tolerated)
+    indices = choose(dataset, split, None, stride, tolerated=1.0)
+    there = len(dataset.indices(split)) if split else len(dataset)
     scores, tally = evaluate_chunks(network, dataset, indices, "beam")
     identities = dict[str, list[float]]()
     for read, identity in zip(tally.read_ids, tally.identities, strict=True):
         identities.setdefault(read, []).append(identity)
     of_reads = {read: float(np.mean(of)) for read, of in identities.items()}
     counts = {read: len(of) for read, of in identities.items()}
-    test = _Test(key, HeldOutReads(**vars(scores), reads=len(of_reads), identities=of_reads, chunks_of=counts))
-    validation = choose(own, "validation", checked.train.validation_chunks, network.stride, tolerated)
+    held_out = HeldOutReads(
+        **vars(scores), reads=len(of_reads), too_dense=there - len(indices), identities=of_reads, chunks_of=counts
+    )
+    validation = choose(own, "validation", checked.train.validation_chunks, network.stride, tolerated=1.0)
     _, tally = evaluate_chunks(network, own, validation, "beam")
     write_json(folder / "calibration.json", to_json(calibrate(tally.quality)))
-    write_json(folder / "test.json", to_json(test))
-    return test.scores
+    write_json(folder / "test.json", to_json(_Test(key, held_out)))
+    return held_out

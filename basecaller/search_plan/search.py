@@ -136,6 +136,7 @@ class Search:
         self.keys = [key for key in decided_keys(self.files.values()) if key not in self.given]
         check_winner(self.keys, self.cfg, unswept(self.overrides))
         self.history: list[Asked] = []
+        self.compared: dict[str, str] = {}  # studies of finalists, combined changes and headline
         self.axes: dict[str, list[Any]] = {}
         self.incumbent: Incumbent | None = None
         self.ran, self.round = False, 1
@@ -492,6 +493,7 @@ class Search:
         shared = [f"stage={stage}", *unswept(self.overrides), *candidates.sweep(), *self._of_winner, *unpruned]
         lines = parse_overrides([*shared, *own])
         swept = self._sweep(stage, 1, [str(o.input_line) for o in lines.values()])
+        self.compared[stage] = swept.facts.study
         self._save(report=swept.ran)
         return swept.facts
 
@@ -515,6 +517,7 @@ class Search:
             "command": command("search", self.typed),
             "plan": self.plan,
             "history": [dataclasses.asdict(asked) | {"name": asked.name} for asked in self.history],
+            "compared": self.compared,
             "data": self.findings,
             "seconds": round(seconds, 1),
             "state": state,

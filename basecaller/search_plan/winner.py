@@ -76,9 +76,8 @@ def write_winner(
     )
     write_json(kept / "winner.json", to_json(facts))
     console.print(
-        f"test, {test.chunks:,} chunks that no stage has seen, of {test.reads:,} reads: loss {test.loss:.4f} "
-        f"nats/base, identity mean {test.identity_mean:.1%}, median {test.identity_median:.1%} (unrelated sequences "
-        f"{test.identity_floor:.1%})"
+        f"test, {test.chunks_in_words}: loss {test.loss:.4f} nats/base, identity mean {test.identity_mean:.1%}, median "
+        f"{test.identity_median:.1%} (unrelated sequences {test.identity_floor:.1%})"
     )
     console.print(facts.gain.text)
     return facts
@@ -142,22 +141,26 @@ def gain(
     share = chunks / chunks.sum()
     by_seed = of_read @ share
     apart = share * (of_read.mean(0) - by_seed.mean())
-    between_reads = (apart**2).sum() * len(reads) / (len(reads) - 1) if len(reads) > 1 else math.nan
-    between_seeds = by_seed.var(ddof=1) / len(seeds) if len(seeds) > 1 else math.nan
-    points, error = 100 * float(by_seed.mean()), 100 * math.sqrt(np.nansum([between_reads, between_seeds]))
+    variance: dict[str, float] = {}
+    if len(reads) > 1:
+        variance["reads"] = float((apart**2).sum()) * len(reads) / (len(reads) - 1)
+    if len(seeds) > 1:
+        variance["seeds"] = float(by_seed.var(ddof=1)) / len(seeds)
+    points, error = 100 * float(by_seed.mean()), 100 * math.sqrt(sum(variance.values())) if variance else None
     loss = float(np.mean([theirs[s].loss - ours[s].loss for s in seeds]))
     before, after = (float(np.mean([of[s].identity_mean for s in seeds])) for of in (theirs, ours))
-    tested = f"{len(reads):,} reads that no stage has seen"
-    if not new_reads:
-        tested = f"{chunks.sum():,} chunks that no stage has seen, of {len(reads):,} reads"
-    noise = f"; ± is one standard error{'' if len(seeds) > 1 else ', between reads only'}"
+    told = f"{len(reads):,} read{'s' if len(reads) > 1 else ''}"
+    tested = f"{told} that no stage has seen" if new_reads else f"{chunks.sum():,} chunks that no stage has seen, of {told}"
+    only = f", between {next(iter(variance))} only" if len(variance) == 1 else ""
+    noise = f"; ± is one standard error{only}" if variance else ", which do not show the noise"
+    by = f"{abs(points):.1f}" + ("" if error is None else f" ± {error:.1f}")
     text = (
         f"Tuning changed nothing: {defaults} are the best settings found, with an identity of {after:.1%}."
         if candidates.settings[WINNER] == candidates.settings[DEFAULTS]
-        else f"Tuning {'gained' if points >= 0 else 'lost'} {abs(points):.1f} ± {error:.1f} points of identity over "
+        else f"Tuning {'gained' if points >= 0 else 'lost'} {by} points of identity over "
         f"{defaults}, trained alike: {before:.1%} to {after:.1%}, loss {abs(loss):.4f} nats per base "
         f"{'lower' if loss >= 0 else 'higher'} ({tested}, {len(seeds)} new "
         f"seed{'s' if len(seeds) > 1 else ''}{noise})."
     )
-    by = [[SeedScores(of[s].loss, of[s].identity_mean, of[s].identity_median) for s in seeds] for of in (ours, theirs)]
-    return Gain(seeds, text, points, error, loss, len(reads), *by)
+    each = [[SeedScores(of[s].loss, of[s].identity_mean, of[s].identity_median) for s in seeds] for of in (ours, theirs)]
+    return Gain(seeds, text, points, error, loss, len(reads), *each)

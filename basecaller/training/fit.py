@@ -259,11 +259,11 @@ class _Run:
             "state": asdict(self.state),
             "path": str(self.path),
         }
-        checkpoint.save(self.recipe.folder / "last.pt", whole)
         with replacing(self.recipe.folder / "metrics.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(Point.__dataclass_fields__))
             writer.writeheader()
             writer.writerows(map(asdict, self.state.curve))
+        checkpoint.save(self.recipe.folder / "last.pt", whole)  # at the end: a resumed run writes only later points
 
     def step(self, batch: Batch) -> float:
         """One update; returns the loss in nats per base."""

@@ -73,6 +73,20 @@ def test_a_truncated_data_set_is_named(tmp_path):
         Dataset(dataset.folder)
 
 
+@pytest.mark.parametrize("label", [0, 5, 255])
+def test_a_damaged_label_is_found_before_a_training_uses_it(tmp_path, label):
+    """Native code trusts its labels."""
+    with DatasetWriter(tmp_path / "set", {"source": "test"}) as writer:
+        for split in ("train", "validation", "test"):
+            writer.add(chunk(split))
+    labels = np.load(tmp_path / "set/labels.npy")
+    labels[1] = label
+    np.save(tmp_path / "set/labels.npy", labels)
+    damaged = Dataset(tmp_path / "set")
+    with pytest.raises(DataError, match=r"set: labels outside 1\.\.4 \(ACGT\); it was damaged: delete the folder"):
+        damaged.infeasible(damaged.indices("train"), 1)
+
+
 def test_a_half_written_data_set_is_never_picked_up(tmp_path):
     folder = tmp_path / f"simulated-{source_fingerprint('simulated', SIMULATED)}"
     half = folder.with_name(f"{folder.name}.partial-1")

@@ -245,6 +245,13 @@ def test_scaling_is_enough_wherever_a_training_comes_and_log_space_catches_the_r
     assert library.ctc_fallbacks() == before + 1
 
 
+@pytest.mark.parametrize("label", [-1, 0, 5, 200, 2**40])
+def test_a_label_outside_the_alphabet_has_no_loss_and_writes_nothing(library, label):
+    nats, gradient = library.ctc(spread(40, 0).numpy(), np.array([1, label, 2]))
+    assert np.isnan(nats)
+    assert not gradient.any()
+
+
 @pytest.mark.parametrize("target", [np.tile([1, 2, 3], 20), np.full(31, 1)])
 def test_a_target_that_does_not_fit_has_an_infinite_loss(library, target):
     assert library.ctc(spread(59, 0).numpy(), target)[0] == np.inf

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from basecaller.hpo.best import standing
-from basecaller.reporting.convergence import convergence, loss_at, reached, same_loss
+from basecaller.reporting.convergence import convergence, loss_at, per_cost, reached, same_loss
 from tests.helpers.stages import study_of
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -56,3 +56,19 @@ def test_a_single_validation_at_the_end_says_nothing_about_convergence(points, k
         stand.complete[entry] = dataclasses.replace(trial, curve=curve)
     assert bool(convergence(stand)) == known
     assert math.isfinite(same_loss(stand)) == known
+
+
+def test_choices_are_compared_at_equal_cost_over_the_seeds_that_they_share():
+    """A choice that was dropped after a seed with low losses is not ahead of one that ran at others as well."""
+    values = {"1": [1.0, 1.4], "8": [1.1]}
+    stand = standing(study_of("cost", values, {name: {"data.batch_size": float(name)} for name in values}, "data.batch_size"))
+    for entry, trial in stand.complete.items():
+        curve = [
+            {"updates": updates, "seconds": seconds, "val_loss": trial.value + more}
+            for updates, seconds, more in ((50, 1.0, 0.2), (100, 2.0, 0.0))
+        ]
+        stand.complete[entry] = dataclasses.replace(trial, curve=curve)
+    assert per_cost(stand) == (
+        "At equal cost, over 1 seed: after 100 updates batch_size 1 is ahead (1.0000 nats per base, of 2); after 2.0 seconds "
+        "batch_size 1 is ahead (1.0000 nats per base, of 2)."
+    )

@@ -99,6 +99,20 @@ def test_a_running_search_says_what_is_open(folder):
 
 
 @pytest.mark.slow
+def test_a_sweep_after_a_search_decides_none_of_its_settings(searched, folder):
+    shutil.copytree(searched, folder, dirs_exist_ok=True)
+    before, *_ = report(folder, PLAN[:2])
+    assert {"padding", "batch_norm"} == {stage for of in before["decisions"] for stage in of["stages"]}
+    sweep("padding=off,on")
+    after, *_ = report(folder, PLAN[:2])
+    assert [stage["name"] for stage in after["stages"]] == [*PLAN[:2], "headline", "sweep"]
+    assert after["decisions"] == before["decisions"]
+    search = folder / "outputs/tiny/search.json"
+    search.write_text(json.dumps(json.loads(search.read_text()) | {"compared": {}}))  # the search runs again, not to its end
+    again, *_ = report(folder, PLAN[:2])
+    assert not any(of["stages"] for of in again["decisions"])
+
+
 def test_a_sweep_outside_a_search_is_reported_without_a_plan(folder, call: Command):
     sweep("optimizer=adam,adamax", RATES)
     shown = call("report").stdout

@@ -15,9 +15,9 @@ from basecaller.calling.model import Trained, load_model
 from basecaller.config import compose_config
 from basecaller.data.signal import normalise
 from basecaller.decode import greedy
-from basecaller.errors import SettingError
+from basecaller.errors import DataError, SettingError
 from basecaller.runs.job import resolve_job
-from basecaller.runs.signals import Signals
+from basecaller.runs.signals import Signals, stored_config
 from basecaller.runs.training import train
 from basecaller.settings import data_settings
 from tests.conftest import TINY, Command
@@ -126,6 +126,35 @@ def test_fine_tuning_checks_the_signals_of_the_model_before_it_begins(tmp_path):
         resolve_job(given, tmp_path)
     with pytest.raises(SettingError, match="give other data or another model"):
         Trained(tmp_path, None, OmegaConf.load(tmp_path / "config.yaml"), None).data(["data=simulated"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        'storage: "sqlite:///evil.db"\nexperiment: x\ndata: {normalisation: "${best:a,b}"}',
+        "data: {normalisation: '${oc.env:HOME}'}",
+        'data: {normalisation: "\\x24{oc.env:HOME}"}',
+        "data: {name: pod5, rna: maybe}",
+        "data: {a: [1,",
+        "- data",
+        "5",
+        "a: 1\na: 2",
+        "\x00",
+        "a: " + 2000 * "[" + 2000 * "]",
+    ],
+)
+def test_the_config_of_an_untrusted_model_looks_nothing_up(tmp_path, monkeypatch, config):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text(config)
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'config.yaml'}: ")):
+        stored_config(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.parametrize("config", ["", "data: 5", "data: {sources: 3}", "data: {sources: {a: 3}}", "data: {sources: [1, 2]}"])
+def test_a_config_that_tells_nothing_of_signals_stands_for_the_defaults(tmp_path, config):
+    (tmp_path / "config.yaml").write_text(config)
+    assert Signals.of(stored_config(tmp_path)) == Signals()
 
 
 def test_a_model_calls_and_evaluates_reads_that_are_normalised_as_it_was_trained(tmp_path, run: Command, monkeypatch):

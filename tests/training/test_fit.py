@@ -79,6 +79,23 @@ def test_a_killed_training_continues_as_if_it_had_not_been_killed(dataset, tmp_p
     assert [float(row["val_loss"]) for row in rows] == losses(whole)
 
 
+def test_a_training_that_is_killed_after_its_last_checkpoint_has_its_whole_curve(dataset, tmp_path, monkeypatch):
+    save = checkpoint.save
+
+    def killed(path, content):
+        save(path, content)
+        if path.name == "last.pt" and len(content["state"]["curve"]) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(dataset, job(tmp_path, epochs=2))
+    monkeypatch.undo()
+    outcome = train(dataset, job(tmp_path, epochs=2))
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        assert [float(row["val_loss"]) for row in csv.DictReader(file)] == [point.val_loss for point in outcome.curve]
+
+
 def test_large_batches_first_and_small_ones_at_the_end(dataset, tmp_path):
     outcome = train(dataset, job(tmp_path, batch_schedule=(16, 8, 1), schedule="constant", warmup=0.0))
     chunks = len(dataset.indices("train"))
