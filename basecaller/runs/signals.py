@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.data import mixture
-from basecaller.data.signal import MEDIAN_MAD
+from basecaller.data.signal import Normalisation, normalisation_of
 from basecaller.errors import SettingError
 
 
@@ -20,16 +20,15 @@ class _Direction:
     rna: bool = False
 
 
-@dataclass(frozen=True)
-class Signals:
-    """The signals that a model was trained on.
+@dataclass(frozen=True, kw_only=True)
+class Signals(Normalisation):
+    """The signals that a model was trained on: how they are normalised, and their direction.
 
     Attributes:
-        normalisation: `data.normalisation`, or the common value of a mixture's sources.
-        rna: `data.rna`, likewise: whether they run from the 3' end. None if it is not recorded.
+        rna: `data.rna`, or the common value of a mixture's sources: whether they run from the 3' end. None if it is not
+            recorded.
     """
 
-    normalisation: str = MEDIAN_MAD
     rna: bool | None = None
 
     @classmethod
@@ -40,8 +39,9 @@ class Signals:
         sources = [each for each in (OmegaConf.select(config, "data"), *mixed.values()) if isinstance(each, DictConfig)]
         known = [OmegaConf.merge(OmegaConf.structured(_Direction), {"rna": of.rna}).rna for of in sources if "rna" in of]
         known += [False for of in mixed.values() if of.name == "pod5" and "rna" not in of]  # the default
-        told = (str(of.normalisation) for of in sources if "normalisation" in of)
-        return cls(next(told, MEDIAN_MAD), any(known) if known else None)
+        told = next((of for of in sources if "normalisation" in of), OmegaConf.create())
+        keys = {f.name: told[f.name] for f in fields(Normalisation) if f.name in told}
+        return cls(**keys, rna=any(known) if known else None)
 
     def check(self, source: Any, model: str) -> None:
         """Checks that the signals of a source are like the model's.
@@ -53,12 +53,11 @@ class Signals:
             SettingError: they are normalised in another way, or run in the other direction.
         """
         for where, of in mixture.placed(source).items():
-            found = getattr(of, "normalisation", MEDIAN_MAD)
-            if found != self.normalisation:
-                data = f"{where}.normalisation={self.normalisation}" if hasattr(of, "normalisation") else "other data"
+            if normalisation_of(of) != normalisation_of(self):
+                data = self.told(where) if isinstance(of, Normalisation) else "other data"
                 raise SettingError(
-                    f"{model} was trained with data.normalisation={self.normalisation}, and the signals of {where} have "
-                    f"{found}; give {data} or another model"
+                    f"{model} was trained with {self.told('data')}, and the signals of {where} have "
+                    f"{normalisation_of(of).told(where)}; give {data} or another model"
                 )
             if self.rna is not None and getattr(of, "rna", self.rna) != self.rna:
                 mine, other = (str(rna).lower() for rna in (self.rna, not self.rna))
