@@ -223,7 +223,7 @@ class Basecaller:
 
         Args:
             signal: Raw signal of the read, [samples], in any unit, such as POD5's `read.signal`. A model that was trained with
-                `data.normalisation=quantile` needs pA: POD5's `read.signal_pa`.
+                `data.normalisation=quantile` or `standardise` needs pA: POD5's `read.signal_pa`.
 
         Raises:
             DataError: The signal is empty, not one-dimensional, or not finite.
@@ -247,7 +247,7 @@ class Basecaller:
         raw = np.asarray(signal, np.float32)
         if raw.ndim != 1 or not len(raw) or not np.isfinite(raw).all():
             raise DataError(f"signal {number}: shape {raw.shape}; must be one-dimensional, finite and not empty")
-        return np.ascontiguousarray(normalise(raw, self.model.normalisation)[:: -1 if self.model.rna else 1])
+        return np.ascontiguousarray(normalise(raw, self.model.signals)[:: -1 if self.model.rna else 1])
 
 
 @contextmanager

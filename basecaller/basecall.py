@@ -23,7 +23,7 @@ from basecaller.calling.model import Trained, load_model
 from basecaller.calling.quality import UNCALIBRATED, calibration_from
 from basecaller.commandline import arguments, options
 from basecaller.data.dataset import ALPHABET
-from basecaller.data.pod5 import pod5_files
+from basecaller.data.pod5 import UNREADABLE, pod5_files
 from basecaller.data.sources import file_fingerprint
 from basecaller.entry import as_message
 from basecaller.errors import SettingError
@@ -38,8 +38,7 @@ COUNTED = (
     "files there already",
     "reads",
     "without a base",
-    "without signal",
-    "without calibration",
+    *UNREADABLE,
     "bases",
     "samples",
 )
@@ -138,7 +137,7 @@ def _call_files(
                 progress.advance(task, reads_in(file))
                 continue
             with replacing(target) as partial:
-                calls = caller.calls(signals(file, counts, model.signals.rna, model.normalisation))
+                calls = caller.calls(signals(file, counts, model.signals.rna, model.signals))
                 if chosen.format == "fastq":
                     written = write_fastq(partial, calls, quality)
                 else:
@@ -168,9 +167,9 @@ def main() -> None:
         f"{done['reads']:,} reads, {done['bases']:,} bases, {done['samples']:,} samples in {done['seconds']:.1f} s: "
         f"{rate:,.0f} samples per second; {done['files']} files in {chosen.output}, {done['files there already']} there before"
     )
-    for kind in ("without a base", "without signal", "without calibration"):
+    for kind in ("without a base", *UNREADABLE):
         if done[kind]:
-            console.print(f"{done[kind]:,} reads {kind}: not written")
+            console.print(f"{done[kind]:,} reads not written: {kind}")
     if done["reads"] and not done["bases"]:
         console.print(f"model={chosen.model} calls nothing but blanks: it has learned nothing; train it longer", style="bold")
 

@@ -6,6 +6,7 @@ On a data set it also calibrates the qualities that `basecaller basecall` writes
 from __future__ import annotations
 
 import difflib
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -25,7 +26,7 @@ from basecaller.calling.quality import UNCALIBRATED, CalibrationFit, QualityScor
 from basecaller.calling.tables import write_tables
 from basecaller.commandline import arguments, as_typed, options
 from basecaller.data.dataset import Dataset
-from basecaller.data.pod5 import pod5_files
+from basecaller.data.pod5 import UNREADABLE, pod5_files
 from basecaller.decode import Decoder
 from basecaller.entry import as_message
 from basecaller.errors import SettingError
@@ -35,6 +36,8 @@ from basecaller.schema import EvaluateOptions
 from basecaller.scores import ChunkScores, ReadScores
 from basecaller.training.fit import choose
 from basecaller.workers import cores
+
+log = logging.getLogger(__name__)
 
 SHOWN = (
     ("identity_mean", "identity, mean", ".2%"), ("identity_median", "identity, median", ".2%"),
@@ -127,9 +130,12 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation,
         def calls_of_reads() -> Iterator[Call]:
             some = None if chosen.limit is None else some_reads(files, chosen.limit)
             for file in files:
-                yield from caller.calls(signals(file, counts, model.signals.rna, model.normalisation, some))
+                yield from caller.calls(signals(file, counts, model.signals.rna, model.signals, some))
 
         scores, tally = evaluate_reads(calls_of_reads(), Path(chosen.reference), network.alphabet, calibration)
+        for reason in UNREADABLE:
+            if counts[reason]:
+                log.warning("reads=%s: %d reads are left out: %s", chosen.reads, counts[reason], reason)
     else:
         settings = model.data(overrides)
 

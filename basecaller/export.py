@@ -23,7 +23,7 @@ from basecaller.calling.model import load_model, split_of
 from basecaller.calling.plain import LogProbabilities, Plain
 from basecaller.commandline import arguments, options
 from basecaller.data.pod5 import pod5_files
-from basecaller.data.signal import CLIP, IN_WORDS
+from basecaller.data.signal import CLIP, Normalisation
 from basecaller.decode import greedy
 from basecaller.entry import as_message
 from basecaller.errors import DataError, SettingError
@@ -36,12 +36,12 @@ TOLERANCE = 1e-3
 """Largest allowed difference of a log-probability from the original's: operations in another order round differently."""
 
 
-def metadata(network: Any, normalisation: str, rna: bool = False) -> dict[str, Any]:
+def metadata(network: Any, by: Normalisation, rna: bool = False) -> dict[str, Any]:
     """The metadata that a program needs to use the model.
 
     Args:
         network: the model's network.
-        normalisation: of the signals, see `data.signal`.
+        by: how the signals are normalised.
         rna: whether signals are reversed.
     """
     return {
@@ -50,7 +50,7 @@ def metadata(network: Any, normalisation: str, rna: bool = False) -> dict[str, A
         "labels": ["blank", *network.alphabet],
         "stride": network.stride,
         "receptive_field": network.receptive_field,
-        "normalisation": f"{IN_WORDS[normalisation]} over the read, clipped to +-{CLIP:g}",
+        "normalisation": f"{by.formula} over the read, clipped to +-{CLIP:g}",
         "direction": "last sample first, since direct RNA runs from the 3' end" if rna else "as measured",
         "input": "float32 [batch, samples]",
         "output": "log-probabilities, float32 [batch, frames, labels], frames = ceil(samples / stride)",
@@ -62,7 +62,7 @@ def some_signals(chosen: ExportOptions, model: Any) -> list[np.ndarray]:
     """Normalised signals to check on."""
     if chosen.reads is not None:
         files = pod5_files(chosen.reads, "reads")
-        found = (signal for file in files for _, signal in signals(file, Counter(), model.signals.rna, model.normalisation))
+        found = (signal for file in files for _, signal in signals(file, Counter(), model.signals.rna, model.signals))
         return list(itertools.islice(found, chosen.limit))
     dataset, _ = split_of(model.data([]), "validation")
     return [np.asarray(dataset.chunk(i)[0], np.float32) for i in dataset.indices("validation")[: chosen.limit]]
@@ -89,7 +89,7 @@ def export(chosen: ExportOptions) -> dict[str, Any]:
     if target.is_dir():
         raise SettingError(f"output={target}: is a folder; give a file, such as {target / f'model.{EXPORTS[chosen.format]}'}")
     check_writable(target.parent)
-    told, given = metadata(network, model.normalisation, model.rna), some_signals(chosen, model)
+    told, given = metadata(network, model.signals, model.rna), some_signals(chosen, model)
     if not given:
         raise DataError(f"reads={chosen.reads}: there is no read to check on")
     plain = (Plain(network) if isinstance(network, RawCTCNet) else LogProbabilities(network)).eval()

@@ -14,6 +14,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from basecaller.checking import section, typed
 from basecaller.data import mixture, simulator
 from basecaller.data.dataset import ALPHABET
+from basecaller.data.signal import STANDARDISE, Normalisation
 from basecaller.data.sources import SOURCES
 from basecaller.errors import DataError, SettingError
 from basecaller.geometry import Model
@@ -106,12 +107,27 @@ def _source(name: Any, values: dict[str, Any], where: str) -> Any:
             raise SettingError(f"{where}.max_bases={source.max_bases}: must be at least {where}.min_bases={source.min_bases}")
         if source.genome_bases < source.max_bases + 2 * simulator.FLANK:
             raise SettingError(f"{where}.genome_bases={source.genome_bases}: shorter than a read of {where}.max_bases")
+    if isinstance(source, Normalisation):
+        _check_constants(source, where)
     if source.validation + source.test >= 1:
         raise SettingError(f"{where}.validation + {where}.test: must leave something to train on (below 1)")
     alphabet = getattr(source, "alphabet", ALPHABET)
     if len(set(alphabet)) < len(alphabet) or not alphabet.isascii() or not alphabet.isalpha():
         raise SettingError(f"{where}.alphabet={alphabet}: must be distinct letters, for the labels 1, 2, ...")
     return source
+
+
+def _check_constants(source: Normalisation, where: str) -> None:
+    """Checks that a source has data.mean and data.stdev if its signals are standardised by them, and only then."""
+    for key in ("mean", "stdev"):
+        value, needed = getattr(source, key), source.normalisation == STANDARDISE
+        if needed and value is None:
+            raise SettingError(
+                f"{where}.{key}: must be given in pA for {where}.normalisation={STANDARDISE}, as in [standardisation] of a "
+                "Bonito model's config.toml"
+            )
+        if value is not None and not needed:
+            raise SettingError(f"{where}.{key}={value:g}: is for {where}.normalisation={STANDARDISE} only")
 
 
 def _whole(node: Any, shares: dict[str, Any], where: str) -> tuple[str, float, Any]:

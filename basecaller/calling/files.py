@@ -15,9 +15,10 @@ import pysam
 from basecaller import __version__
 from basecaller.calling.caller import Call
 from basecaller.calling.quality import Calibration, mean_quality
-from basecaller.data.pod5 import is_direct_rna
+from basecaller.data.pod5 import is_direct_rna, signal_of
 from basecaller.data.records import reading
-from basecaller.data.signal import MEDIAN_MAD, QUANTILE, normalise
+from basecaller.data.signal import BY_MEDIAN_MAD, Normalisation
+from basecaller.data.tags import Unusable
 
 log = logging.getLogger(__name__)
 
@@ -26,17 +27,17 @@ def signals(
     file: Path,
     counts: Counter[str],
     rna: bool | None = False,
-    normalisation: str = MEDIAN_MAD,
+    by: Normalisation = BY_MEDIAN_MAD,
     chosen: Iterable[str] | None = None,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Read ids and normalised signals of a POD5 file, float32 [samples].
 
     Args:
         file: the POD5 file.
-        counts: incremented in place: `samples` read, and reads `without signal` and `without calibration`.
+        counts: incremented in place: `samples` read, and unreadable reads, see `UNREADABLE`.
         rna: whether the model was trained on direct RNA, which runs from the 3' end: signals are reversed, as for training.
             None: not known; they are not reversed. Reads of the other kind, by their sequencing kits, are reported.
-        normalisation: of the signals that the model was trained on, see `data.signal`.
+        by: how the signals that the model was trained on are normalised.
         chosen: ids of the reads to take, of which the file may lack some; None: all.
     Raises:
         DataError: it cannot be read.
@@ -45,15 +46,12 @@ def signals(
     with reading(file, "reads"), pod5.Reader(file) as reader:
         for read in reader.reads(chosen, missing_ok=True):
             others += is_direct_rna(read) not in (None, bool(rna))
-            counts["samples"] += read.num_samples
-            if not read.num_samples:
-                counts["without signal"] += 1
+            try:
+                signal = signal_of(read, by)
+            except Unusable as reason:
+                counts[f"{reason}"] += 1
                 continue
-            raw = read.signal_pa if normalisation == QUANTILE else read.signal  # median and MAD remove the unit
-            if not np.isfinite(raw[0]):
-                counts["without calibration"] += 1
-                continue
-            signal = normalise(raw, normalisation)
+            counts["samples"] += len(signal)
             yield str(read.read_id), np.ascontiguousarray(signal[::-1]) if rna else signal
     if others:
         trained = {

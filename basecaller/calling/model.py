@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.calling.quality import Calibration, read_calibration
+from basecaller.checking import typed
 from basecaller.config import compose_config
 from basecaller.data import mixture
 from basecaller.data.dataset import Dataset
+from basecaller.data.signal import Normalisation
 from basecaller.data.sources import prepare
 from basecaller.errors import DataError, SettingError
 from basecaller.networks.base import Network
@@ -48,11 +50,6 @@ class Trained:
         """Whether it was trained on direct RNA, whose signals run from the 3' end."""
         return bool(self.signals.rna)
 
-    @property
-    def normalisation(self) -> str:
-        """The normalisation of its signals."""
-        return self.signals.normalisation
-
     def data(self, overrides: list[str]) -> Data:
         """The settings of the data described by overrides, with the model's normalisation and direction; without overrides,
         those of the training data.
@@ -60,9 +57,6 @@ class Trained:
         Raises:
             BasecallerError: there are no such settings, or they normalise or turn reads in another way.
         """
-        given = next((line for line in reversed(overrides) if line.startswith("data.normalisation=")), None)
-        if given and given != f"data.normalisation={self.normalisation}":
-            raise SettingError(f"{given}: {self.folder} was trained with data.normalisation={self.normalisation}; leave it out")
         config = compose_config(overrides) if overrides else self.config
         if config is None:
             raise DataError(
@@ -74,12 +68,18 @@ class Trained:
                 f"{overrides[-1]}: is read with the default data={config.data.name}, but {self.folder} was trained with "
                 f"data={own}; add data=... and its keys, or leave it out to use the model's own data set"
             )
+        for key in (f.name for f in fields(Normalisation)):
+            given = next((line for line in reversed(overrides) if line.startswith(f"data.{key}=")), None)
+            if given and typed(Normalisation, key, config.data[key], f"data.{key}") != getattr(self.signals, key):
+                raise SettingError(f"{given}: {self.folder} was trained with {self.signals.told('data')}; leave it out")
         data = data_settings(config)
         return self._as_trained(data) if overrides else data
 
     def _as_trained(self, data: Data) -> Data:
         """Settings of data whose reads are normalised and turned as the model's are, as far as its config tells."""
-        own = {key: value for key, value in asdict(self.signals).items() if value is not None}
+        own = asdict(self.signals)
+        if own["rna"] is None:
+            del own["rna"]
 
         def changed(source: Any) -> Any:
             if isinstance(source, mixture.Settings):

@@ -14,12 +14,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from basecaller.data.dataset import ALPHABET, Dataset
+from basecaller.data.pod5 import NO_MD, NOT_ALIGNED
 from basecaller.data.pore import Pore, Ways, fit, r94
 from basecaller.data.splits import SPLITS
 from basecaller.facts import from_json, to_json
 from basecaller.files import read_json, replacing, write_json
 
-VERSION = 3
+VERSION = 4
 """Version of the facts: increase it with any change, so that earlier audits are repeated."""
 
 STRIDES = (1, 2, 3, 4, 5, 6, 8)
@@ -288,6 +289,17 @@ def verdict(facts: Audit, only_tested: bool = False) -> list[str]:
         found.append(
             f"reads were sampled at {' and '.join(map(str, rates))} Hz, so bases differ in length between runs: a model "
             "calls reads of one rate best; train one for each"
+        )
+    poor, unknown = (sum(n for key, n in facts.counts.items() if key.endswith(reason)) for reason in (NOT_ALIGNED, NO_MD))
+    if poor:
+        found.append(
+            f"{poor:,} reads did not align and have their basecalls as labels, which are often poor: leave them out with "
+            "data.labels=reference"
+        )
+    if unknown:
+        found.append(
+            f"{unknown:,} aligned reads have their basecalls as labels, for lack of MD tags: give data.reference=FASTA for "
+            "labels from the reference, or data.labels=moves if basecalls are meant"
         )
     for base, share in facts.composition.items():
         if share < 0.02 and (base in ALPHABET or not share):  # additional letters may be rare, such as modified bases

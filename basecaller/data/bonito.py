@@ -7,6 +7,7 @@ dorado-based tools write them. Signals stay where they are; only targets are cop
 | `references.npy` | [N, longest], any whole numbers | labels from 1, zeros after the end |
 | `reference_lengths.npy` | [N] | bases in each row |
 | `indices.npy` | [n], optional | the rows to use |
+| `chunk_lengths.npy` | [N], optional | samples in each row, which is padded after them; Bonito before 0.4 writes it |
 | `validation/` | the same files, optional | validate and test on these |
 """
 
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from basecaller.data.dataset import Chunk, Row, open_array
-from basecaller.data.signal import MEDIAN_MAD, NORMALISATIONS
+from basecaller.data.signal import MEDIAN_MAD, Normalisation
 from basecaller.errors import DataError
 
 VERSION = 1
@@ -33,7 +34,7 @@ BLOCK = 512
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Normalisation):
     """Settings of `conf/data/bonito.yaml`.
 
     Attributes:
@@ -43,8 +44,9 @@ class Settings:
         validation: Share of each directory for validation: its last chunks, since neighbours may come from one read. A
             directory with `validation/` has both splits there, in proportion of the shares.
         test: Share of each directory for the test, likewise; or a separate source, as in {name: pod5, pod5: ..., bam: ...}.
-        normalisation: How the signals were normalised: `median_mad`, or `quantile` as for Bonito's models since R10. Basecalls
-            of the model normalise reads in the same way. Raw counts are always normalised by `median_mad`.
+        normalisation: How the signals were normalised: `median_mad`; `quantile` as for Bonito's models of R10 before v5; or
+            `standardise` as for those since v5, by data.mean and data.stdev. Basecalls of the model normalise reads in the same
+            way. Raw counts are always normalised by `median_mad`.
         rna: The chunks are direct RNA, as `bonito basecaller --rna --save-ctc` writes them: signals and labels run from the 3'
             end. Both are reversed, so that labels run 5' to 3'.
     """
@@ -54,18 +56,18 @@ class Settings:
     alphabet: str
     validation: float = field(metadata={"above": 0, "below": 1})
     test: float = field(metadata={"least": 0, "below": 1})
-    normalisation: str = field(default=MEDIAN_MAD, metadata={"choices": NORMALISATIONS})
     rna: bool = False
 
 
 @dataclass(frozen=True)
 class _Directory:
-    """One set of arrays, opened, and the rows to use: int64 [n]."""
+    """One set of arrays, opened; samples of each row, int64 [N], and the rows to use, int64 [n]."""
 
     path: Path
     chunks: Any
     references: Any
     lengths: np.ndarray
+    samples: np.ndarray
     rows: np.ndarray
 
 
@@ -94,7 +96,7 @@ def directories(settings: Settings) -> list[Path]:
 
 def source_files(settings: Settings) -> list[Path]:
     """Every file that the data set is made from."""
-    names = (*ARRAYS, "indices")
+    names = (*ARRAYS, "indices", "chunk_lengths")
     return [file for path in directories(settings) for name in names if (file := path / f"{name}.npy").is_file()]
 
 
@@ -103,20 +105,32 @@ def signal_files(settings: Settings) -> list[Path]:
     return [path / "chunks.npy" for path in directories(settings)]
 
 
-def _open(path: Path) -> _Directory:
+def _open(path: Path, counts: Counter[str]) -> _Directory:
+    """Opens a directory's arrays. Leaves out rows of `indices.npy` beyond them, as Bonito does.
+
+    Raises:
+        DataError: they are missing, or do not belong together.
+    """
     chunks, references, lengths = (open_array(path / f"{name}.npy") for name in ARRAYS)
     if chunks.ndim != 2 or references.ndim != 2 or lengths.ndim != 1 or not len(chunks) == len(references) == len(lengths):
         raise DataError(
             f"{path}: chunks.npy {list(chunks.shape)}, references.npy {list(references.shape)} and reference_lengths.npy "
             f"{list(lengths.shape)} do not belong together: [N, T], [N, L] and [N] are needed"
         )
+    samples = np.full(len(chunks), chunks.shape[1], np.int64)
+    if (path / "chunk_lengths.npy").is_file():
+        samples = np.asarray(open_array(path / "chunk_lengths.npy"), np.int64)
+        if samples.shape != lengths.shape:
+            raise DataError(f"{path / 'chunk_lengths.npy'}: {list(samples.shape)} does not fit chunks.npy {list(chunks.shape)}")
     rows = np.arange(len(chunks))
     if (path / "indices.npy").is_file():
         rows = np.array(open_array(path / "indices.npy"))
-        if rows.ndim != 1 or rows.dtype.kind not in "iu" or (len(rows) and (rows.min() < 0 or rows.max() >= len(chunks))):
+        if rows.ndim != 1 or rows.dtype.kind not in "iu" or (len(rows) and (rows.min() < 0 or rows.min() >= len(chunks))):
             raise DataError(f"{path / 'indices.npy'}: not a list of rows of chunks.npy, which has {len(chunks)}")
-        rows = np.unique(rows).astype(np.int64)
-    return _Directory(path, chunks, references, np.asarray(lengths, np.int64), rows)
+        if beyond := int((rows >= len(chunks)).sum()):
+            counts["rows of indices.npy beyond the arrays"] += beyond
+        rows = np.unique(rows[rows < len(chunks)]).astype(np.int64)
+    return _Directory(path, chunks, references, np.asarray(lengths, np.int64), samples, rows)
 
 
 def _splits(settings: Settings, directory: _Directory, parents: set[Path]) -> np.ndarray:
@@ -140,6 +154,8 @@ def _splits(settings: Settings, directory: _Directory, parents: set[Path]) -> np
 
 def _why_not(signal: np.ndarray, labels: np.ndarray, length: int, letters: int) -> str:
     """Why a chunk cannot be used; empty if it can."""
+    if not len(signal):
+        return "no signal"
     if not np.isfinite(signal).all():
         return "NaN or infinite values in the signal"
     if signal.min() == signal.max():
@@ -159,9 +175,9 @@ def import_bonito(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
         counts: audit counters, incremented in place.
     Raises:
         DataError: arrays are missing, do not belong together, or most labels are outside the alphabet; or signals are raw
-            counts, which have no quantiles in pA.
+            counts, which are not in pA.
     """
-    opened = [_open(path) for path in directories(settings)]
+    opened = [_open(path, counts) for path in directories(settings)]
     for directory in opened:
         if settings.normalisation != MEDIAN_MAD and directory.chunks.dtype.kind in "iu":
             raise DataError(
@@ -184,6 +200,7 @@ def import_bonito(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
             signals, references = directory.chunks[rows], directory.references[rows]
             for place, row, signal, labels in zip(block, rows, signals, references, strict=True):
                 length = int(directory.lengths[row])
+                signal = signal[: max(0, directory.samples[row])]
                 if reason := _why_not(signal, labels, length, len(settings.alphabet)):
                     counts[f"chunks dropped: {reason}"] += 1
                     continue

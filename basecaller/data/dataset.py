@@ -50,12 +50,12 @@ WRITTEN = DTYPES | {"signal_rows": np.dtype(np.int64), "places": np.dtype(np.int
 
 @dataclass(frozen=True)
 class Row:
-    """A signal that stays where it is: a row of a two-dimensional `.npy` file.
+    """A signal that stays where it is: the first samples of a row of a two-dimensional `.npy` file.
 
     Attributes:
         file: index into the source's list of files.
         row: row in that file.
-        samples: width of the row.
+        samples: number of samples in the row, before its padding if it has any.
     """
 
     file: int
@@ -270,7 +270,7 @@ class Dataset:
             return "its signal rows are not readable"
         for number, array in enumerate(self.elsewhere):
             of = rows[:, 0] == number
-            if of.any() and (array.ndim != 2 or rows[of, 1].max() >= len(array) or (self.lengths[of] != array.shape[1]).any()):
+            if of.any() and (array.ndim != 2 or rows[of, 1].max() >= len(array) or (self.lengths[of] > array.shape[1]).any()):
                 return f"the signals in {array.filename} are fewer, or others, than when it was prepared"
         return ""
 
@@ -339,7 +339,7 @@ class Dataset:
             signal = self.signals[self.signal_offsets[index] : self.signal_offsets[index + 1]]
         else:
             file, row = self.rows[index]
-            signal = self.elsewhere[file][row]
+            signal = self.elsewhere[file][row][: self.signal_offsets[index + 1] - self.signal_offsets[index]]
             if signal.dtype.kind in "iu":  # raw counts
                 signal = normalise(signal)
             if self.meta["settings"].get("rna"):

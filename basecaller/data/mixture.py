@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from basecaller.data.dataset import Dataset
-from basecaller.data.signal import MEDIAN_MAD
+from basecaller.data.signal import normalisation_of
 from basecaller.errors import DataError, SettingError
 
 
@@ -66,9 +66,9 @@ def check_alike(sources: dict[str, Any]) -> None:
             f"{yes} is direct RNA (rna: true) and {no} is not. Their signals run in opposite directions, and a model calls "
             "reads in one: give all the same, or train a model for each"
         )
-    told = {where: getattr(source, "normalisation", MEDIAN_MAD) for where, source in sources.items()}
-    if len(set(told.values())) > 1:
-        each = " and ".join(f"{where}.normalisation={normalisation}" for where, normalisation in told.items())
+    by = {where: normalisation_of(source) for where, source in sources.items()}
+    if len(set(by.values())) > 1:
+        each = " and ".join(normalisation.told(where) for where, normalisation in by.items())
         raise SettingError(f"{each}: a model needs all reads normalised in the same way; use one value for all")
 
 

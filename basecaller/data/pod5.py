@@ -17,12 +17,12 @@ from basecaller.data.folders import files_below
 from basecaller.data.labels import LabelledRead, Moves, called_positions, label_from_moves, label_from_reference, moves_of
 from basecaller.data.records import bam_files, identity, quality
 from basecaller.data.reference import Reference
-from basecaller.data.signal import MEDIAN_MAD, NORMALISATIONS, normalise
+from basecaller.data.signal import Normalisation, normalise
 from basecaller.data.splits import Contig
 from basecaller.data.tags import Unusable, text, whole_number
 from basecaller.errors import DataError
 
-VERSION = 5
+VERSION = 6
 """Version of data sets made from POD5 and BAM: see `sources.Source`."""
 
 DUPLEX = 1
@@ -31,15 +31,35 @@ DUPLEX = 1
 KITS, RNA_KITS = "sqk-", ("sqk-rna", "sqk-drb")
 """Beginning of the names of sequencing kits, and of those for direct RNA, without and with barcodes."""
 
+SHORTENED = "mux_change"
+"""End of the names of the end reasons of reads that Dorado cuts before calling them."""
+
+LEAST_CUT = 100
+"""Samples after a move table that show that bases were cut off there: bases of RNA take about 30 samples, and fewer samples
+than a stride have no block."""
+
+NOT_ALIGNED, NO_MD = (
+    "labels from basecalls: not aligned, unlike others of its BAM",
+    "labels from basecalls: aligned, but without MD tag or data.reference",
+)
+"""Reads that data.labels=auto labels otherwise than most users expect; the audit warns of them."""
+
 CLOCK = 0.001
 """Resolution of a start time, in seconds."""
+
+UNREADABLE = NO_SIGNAL, UNDECODABLE, UNCALIBRATED = (
+    "no signal",
+    "signal cannot be decoded",
+    "calibration is NaN or infinite",
+)
+"""Why the signal of a read cannot be used."""
 
 LABELS = ("auto", "moves", "reference")
 SPLIT_BY = ("read", "position")
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Normalisation):
     """Settings of `conf/data/pod5.yaml`. `pod5` and `bam` are lists of equal length, which form pairs.
 
     Attributes:
@@ -56,8 +76,6 @@ class Settings:
         split: Split by a hash of the `read` id, or by `position` on the genome.
         validation: Share of the reads, or of the genome, for validation.
         test: Share of the reads, or of the genome, for the test; or a separate source, as in {name: bonito, path: DIR}.
-        normalisation: Shift and scale of a read's signal: its median and 1.4826 MAD (`median_mad`), or Bonito's, from its
-            quantiles in pA (`quantile`). Basecalls of the model normalise reads in the same way.
     """
 
     pod5: tuple[str, ...]
@@ -72,7 +90,6 @@ class Settings:
     split: str = field(metadata={"choices": SPLIT_BY})
     validation: float = field(metadata={"above": 0, "below": 1})
     test: float = field(metadata={"least": 0, "below": 1})
-    normalisation: str = field(default=MEDIAN_MAD, metadata={"choices": NORMALISATIONS})
 
 
 def pod5_files(entry: str, key: str = "data.pod5") -> list[Path]:
@@ -200,6 +217,30 @@ def _begin_by_time(read: Any, record: Any) -> int | None:
     return round(since.total_seconds() * read.run_info.sample_rate) - int(read.start_sample)
 
 
+def _moves(read: Any, record: Any, settings: Settings, counts: Counter[str]) -> Moves:
+    """The move table of a record on its read's signal.
+
+    - Dorado 0.5 counts the adapter of direct RNA in `ts` even if it does not trim it (`--no-trim`, `--estimate-poly-a`). Then
+      the table covers the signal from its beginning, and would end after it by as much.
+    - If Dorado cuts adapters or barcodes off the bases of direct RNA, it counts from the 5' end in the bases, and from the 3'
+      end in the table: what is left of both no longer belongs together.
+
+    Raises:
+        Unusable: there is none, or it does not belong to the bases.
+    """
+    moves = moves_of(record, _begin(read, record, counts))
+    after = read.num_samples - moves.stop
+    if not settings.rna:
+        return moves
+    trimmed = whole_number(record, "ts") or 0
+    if trimmed >= moves.stride > abs(after + trimmed):
+        counts["move tables placed without ts, which was not trimmed"] += 1
+        return replace(moves, starts=moves.starts - trimmed, stop=moves.stop - trimmed)
+    if after > LEAST_CUT and text(record, "pi") is None and not read.end_reason.name.endswith(SHORTENED):
+        raise Unusable("direct RNA whose bases were trimmed after basecalling")
+    return moves
+
+
 def _hold_length(record: Any, moves: Moves, samples: int) -> None:
     """Checks where the `ns` tag says that the basecalled signal ends. That is the end of the signal, of the move table if the
     basecaller trimmed an adapter there (Dorado), or of a part if it split the read. It may be beyond the signal by what was
@@ -230,9 +271,7 @@ def label_read(
         what = "DNA by its sequencing kit, and data.rna=true"
         raise Unusable(what if settings.rna else "direct RNA by its sequencing kit, and data.rna=false")
     _hold(settings, record, known)
-    if not read.num_samples:
-        raise Unusable("no signal")
-    moves = moves_of(record, _begin(read, record, counts))
+    moves = _moves(read, record, settings, counts)
     _hold_length(record, moves, read.num_samples)
     if moves.starts[-1] >= read.num_samples or moves.stop > read.num_samples + moves.stride:  # the last block may be incomplete
         raise Unusable("move table longer than the signal")
@@ -242,26 +281,32 @@ def label_read(
     else:
         placed = [label_from_moves(record, moves, settings.rna)]
         counts["labels from basecalls"] += 1
+        if settings.labels == "auto" and record.header is not None and record.header.nreferences:
+            counts[NOT_ALIGNED if record.is_unmapped else NO_MD] += 1
         if record.is_unmapped or settings.split != "position":
             return placed, None
         placed = [replace(placed[0], positions=called_positions(record, moves, settings.rna))]
     return placed, (record.reference_name, record.header.get_reference_length(record.reference_name))
 
 
-def signal_of(read: Any, placed: list[LabelledRead], normalisation: str) -> np.ndarray:
-    """The normalised signal of a read from its first label to its last: float32 [samples].
+def signal_of(read: Any, by: Normalisation) -> np.ndarray:
+    """The normalised signal of a whole read, for training and for basecalls: float32 [samples].
 
     Raises:
-        Unusable: the signal cannot be read, or is not finite.
+        Unusable: there is no signal, or it cannot be read; or it has no finite calibration, and the normalisation needs one.
     """
+    if not read.num_samples:
+        raise Unusable(NO_SIGNAL)
     try:
-        adc = read.signal[placed[0].starts[0] : placed[-1].stop].astype(np.float32)
+        signal = read.signal.astype(np.float32)
         offset, scale = read.calibration.offset, read.calibration.scale
     except (RuntimeError, ValueError) as error:
-        raise Unusable("signal cannot be decoded") from error
+        raise Unusable(UNDECODABLE) from error
+    if not by.in_picoampere:
+        return normalise(signal, by)
     if not (np.isfinite(offset) and np.isfinite(scale)):
-        raise Unusable("calibration is NaN or infinite")
-    return normalise((adc + offset) * scale, normalisation)
+        raise Unusable(UNCALIBRATED)
+    return normalise((signal + offset) * scale, by)
 
 
 def chunks_of(
@@ -272,15 +317,14 @@ def chunks_of(
     settings: Settings,
     counts: Counter[str],
 ) -> Iterator[Chunk]:
-    """The usable chunks of a labelled read, from its first label on; unusable ones are counted."""
-    begin, stop = int(placed[0].starts[0]), int(placed[0].starts[0]) + len(signal)
+    """The usable chunks of a labelled read with its whole signal; unusable ones are counted."""
+    turned = signal[::-1] if settings.rna else signal
     for part in placed[::-1] if settings.rna else placed:
-        starts, every, places = part.starts - begin, part.labels, part.positions
-        ends = np.append(starts[1:], min(part.stop, stop) - begin)
+        starts, every, places = part.starts, part.labels, part.positions
+        ends = np.append(starts[1:], min(part.stop, len(signal)))
         if settings.rna:  # from the 5' end
             starts, ends, every = (len(signal) - ends)[::-1], (len(signal) - starts)[::-1], every[::-1]
             places = None if places is None else places[::-1]
-        turned = signal[::-1] if settings.rna else signal
         for first, last in cut_chunks(starts, int(ends[-1]), settings.chunk_samples):
             labels = every[first:last]
             cut = slice(int(starts[first]), int(ends[last - 1]))

@@ -137,8 +137,8 @@ def import_part(settings: Settings, part: Part, counts: Counter[str]) -> Iterato
             for record in same:
                 told = Counter[str]()
                 try:
+                    signal = signal_of(read, settings)
                     placed, contig = label_read(read, record, reference, settings, told)
-                    signal = signal_of(read, placed, settings.normalisation)
                 except Unusable as reason:
                     reasons.append(reason)
                     continue
@@ -229,10 +229,12 @@ def _told(counts: Counter[str], kind: str) -> str:
 
 HINTS = {
     "DNA by its": "data.rna=true is for direct RNA only, not for cDNA; leave it out",
+    "bases were trimmed": "Dorado does not trim the move table of direct RNA as it trims the bases: basecall with --no-trim",
     "direct RNA": "Give data.rna=true, which reverses the signals, so that they run like the labels",
     "no move table": "Labels need a move table: basecall with --emit-moves, and keep tags when aligning, as dorado aligner "
     "does, or samtools fastq -T '*' calls.bam | minimap2 -y",
-    "move table and sequence differ": "Sequences were trimmed after basecalling: give the BAM that the basecaller wrote",
+    "move table and sequence differ": "Sequences were trimmed after basecalling: give the BAM that the basecaller wrote, or "
+    "basecall without trimming (Guppy trims no move tables)",
     "signal of another length": "POD5 and BAM are not of the same reads: give the POD5 that was basecalled",
     "longer than the signal": "POD5 and BAM are not of the same reads: give the POD5 that was basecalled",
     "not aligned to a known reference": "For labels from the reference align with MD tags, or give data.reference=FASTA",

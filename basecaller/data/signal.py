@@ -1,5 +1,10 @@
 """Letters as labels, and the normalisation of signals, for the simulator and the importers."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
 import numpy as np
 
 CODES = np.zeros(256, np.uint8)  # letter -> label; 0 for anything but A, C, G, T, and U, which is RNA's T
@@ -9,8 +14,8 @@ for _label, _letter in (*enumerate("ACGT", 1), (4, "U")):
 CLIP = 5.0
 """Normalised signals are clipped to +-CLIP: R9.4 levels lie within about +-3; beyond are spikes of the electronics."""
 
-MEDIAN_MAD, QUANTILE = NORMALISATIONS = ("median_mad", "quantile")
-"""Shift and scale are median and MAD, or Bonito's quantile scaling of a signal in pA."""
+MEDIAN_MAD, QUANTILE, STANDARDISE = NORMALISATIONS = ("median_mad", "quantile", "standardise")
+"""Shift and scale are median and MAD, Bonito's quantile scaling of a signal in pA, or constants in pA."""
 
 QUANTILES, SHIFT, SCALE = (0.2, 0.9), 0.51, 0.53
 """Bonito's published quantiles, and its factors on their sum and their difference."""
@@ -21,12 +26,52 @@ SHIFT_LEAST, SCALE_LEAST = 10.0, 1.0
 MAD_TO_STD = 1.4826
 """A normal distribution's standard deviation over its median absolute deviation."""
 
-IN_WORDS = {
-    MEDIAN_MAD: f"(x - median) / ({MAD_TO_STD} x median absolute deviation)",
-    QUANTILE: f"(x - max({SHIFT_LEAST:g}, {SHIFT} (a + b))) / max({SCALE_LEAST:g}, {SCALE} (b - a)), x in pA with quantiles "
-    f"a ({QUANTILES[0]}) and b ({QUANTILES[1]}),",
-}
-"""The formula of each of `NORMALISATIONS`, for other programs."""
+
+@dataclass(frozen=True, kw_only=True)
+class Normalisation:
+    """How signals are normalised: a part of the settings of a source.
+
+    Attributes:
+        normalisation: Shift and scale of a read's signal: its median and 1.4826 MAD (`median_mad`); Bonito's, from its
+            quantiles in pA (`quantile`); or the same for all reads, data.mean and data.stdev (`standardise`). Basecalls of the
+            model normalise reads in the same way.
+        mean: Shift in pA for data.normalisation=standardise, as in `[standardisation]` of a Bonito model's config.toml. null:
+            another normalisation.
+        stdev: Scale in pA, likewise.
+    """
+
+    normalisation: str = field(default=MEDIAN_MAD, metadata={"choices": NORMALISATIONS})
+    mean: float | None = None
+    stdev: float | None = field(default=None, metadata={"above": 0})
+
+    @property
+    def in_picoampere(self) -> bool:
+        """Whether it needs a signal in pA; median and MAD remove the unit."""
+        return self.normalisation != MEDIAN_MAD
+
+    @property
+    def formula(self) -> str:
+        """The formula, for other programs."""
+        if self.normalisation == STANDARDISE:
+            return f"(x - {self.mean}) / {self.stdev}, x in pA,"
+        if self.normalisation == QUANTILE:
+            return (
+                f"(x - max({SHIFT_LEAST:g}, {SHIFT} (a + b))) / max({SCALE_LEAST:g}, {SCALE} (b - a)), x in pA with quantiles "
+                f"a ({QUANTILES[0]}) and b ({QUANTILES[1]}),"
+            )
+        return f"(x - median) / ({MAD_TO_STD} x median absolute deviation)"
+
+    def told(self, where: str) -> str:
+        """The keys of a source in this section, such as `data`, as typed."""
+        values = {f.name: getattr(self, f.name) for f in fields(Normalisation)}
+        return " ".join(f"{where}.{key}={str(value).removesuffix('.0')}" for key, value in values.items() if value is not None)
+
+
+def normalisation_of(source: Any) -> Normalisation:
+    """How the signals of a source are normalised, by its settings; sources without the keys use median and MAD."""
+    if not isinstance(source, Normalisation):
+        return Normalisation()
+    return Normalisation(normalisation=source.normalisation, mean=source.mean, stdev=source.stdev)
 
 
 def encode(sequence: str) -> np.ndarray:
@@ -39,15 +84,22 @@ def reverse_complement(labels: np.ndarray) -> np.ndarray:
     return np.where(labels > 0, 5 - labels, 0)[::-1].astype(np.uint8)
 
 
-def normalise(signal: np.ndarray, normalisation: str = MEDIAN_MAD) -> np.ndarray:
+BY_MEDIAN_MAD = Normalisation()
+
+
+def normalise(signal: np.ndarray, by: Normalisation = BY_MEDIAN_MAD) -> np.ndarray:
     """(signal - shift) / scale, clipped to +-CLIP: float32 [samples].
 
     Args:
-        signal: any unit for `MEDIAN_MAD`, pA for `QUANTILE`.
-        normalisation: one of `NORMALISATIONS`. With `MEDIAN_MAD`, a constant signal gives zeros.
+        signal: in pA if the normalisation needs it, else in any unit.
+        by: how to normalise it. With `MEDIAN_MAD`, a constant signal gives zeros.
     """
     signal = np.asarray(signal, np.float32)
-    if normalisation == QUANTILE:
+    shift: Any
+    scale: Any
+    if by.normalisation == STANDARDISE:
+        shift, scale = by.mean, by.stdev
+    elif by.normalisation == QUANTILE:
         low, high = np.quantile(signal, QUANTILES)
         shift = max(SHIFT_LEAST, SHIFT * (low + high))
         scale = max(SCALE_LEAST, SCALE * (high - low))

@@ -26,6 +26,8 @@ IGNORED = (
     "data.folder",
     # data.fingerprint identifies the content of the files, wherever they are, and the normalisation of their signals
     "data.normalisation",
+    "data.mean",
+    "data.stdev",
     "data.pod5",
     "data.bam",
     "data.reference",

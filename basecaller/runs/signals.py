@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from basecaller.data import mixture
-from basecaller.data.signal import MEDIAN_MAD
+from basecaller.data.signal import Normalisation, normalisation_of
 from basecaller.errors import DataError, SettingError, one_line
 from basecaller.omegaconf_private import plain
 
@@ -23,16 +23,15 @@ class _Direction:
     rna: bool = False
 
 
-@dataclass(frozen=True)
-class Signals:
-    """The signals that a model was trained on.
+@dataclass(frozen=True, kw_only=True)
+class Signals(Normalisation):
+    """The signals that a model was trained on: how they are normalised, and their direction.
 
     Attributes:
-        normalisation: `data.normalisation`, or the common value of a mixture's sources.
-        rna: `data.rna`, likewise: whether they run from the 3' end. None if it is not recorded.
+        rna: `data.rna`, or the common value of a mixture's sources: whether they run from the 3' end. None if it is not
+            recorded.
     """
 
-    normalisation: str = MEDIAN_MAD
     rna: bool | None = None
 
     @classmethod
@@ -43,8 +42,9 @@ class Signals:
         sources = [*(of for of in [OmegaConf.select(config, "data")] if isinstance(of, DictConfig)), *mixed]
         known = [OmegaConf.merge(OmegaConf.structured(_Direction), {"rna": of.rna}).rna for of in sources if "rna" in of]
         known += [False for of in mixed if OmegaConf.select(of, "name") == "pod5" and "rna" not in of]  # the default
-        told = (str(of.normalisation) for of in sources if "normalisation" in of)
-        return cls(next(told, MEDIAN_MAD), any(known) if known else None)
+        told = next((of for of in sources if "normalisation" in of), OmegaConf.create())
+        keys = {f.name: told[f.name] for f in fields(Normalisation) if f.name in told}
+        return cls(**keys, rna=any(known) if known else None)
 
     def check(self, source: Any, model: str) -> None:
         """Checks that the signals of a source are like the model's.
@@ -56,12 +56,11 @@ class Signals:
             SettingError: they are normalised in another way, or run in the other direction.
         """
         for where, of in mixture.placed(source).items():
-            found = getattr(of, "normalisation", MEDIAN_MAD)
-            if found != self.normalisation:
-                data = f"{where}.normalisation={self.normalisation}" if hasattr(of, "normalisation") else "other data"
+            if normalisation_of(of) != normalisation_of(self):
+                data = self.told(where) if isinstance(of, Normalisation) else "other data"
                 raise SettingError(
-                    f"{model} was trained with data.normalisation={self.normalisation}, and the signals of {where} have "
-                    f"{found}; give {data} or another model"
+                    f"{model} was trained with {self.told('data')}, and the signals of {where} have "
+                    f"{normalisation_of(of).told(where)}; give {data} or another model"
                 )
             if self.rna is not None and getattr(of, "rna", self.rna) != self.rna:
                 mine, other = (str(rna).lower() for rna in (self.rna, not self.rna))

@@ -121,7 +121,7 @@ def test_two_processes_with_one_output_call_each_read_once(model, tmp_path):
 def test_reads_without_a_base_are_counted_and_not_written(silent, tmp_path, run: Command, form):
     _, _, reads = make_source(tmp_path / "reads", count=3)
     told = run("basecall", "model=silent", "reads=reads", "decoder=greedy", f"format={form}")
-    assert "3 reads without a base: not written" in told.stderr
+    assert "3 reads not written: without a base" in told.stderr
     assert "calls nothing but blanks" in told.stderr
     file = tmp_path / f"calls/reads.{form}"
     content = gzip.decompress(file.read_bytes()) if form == "bam" else file.read_bytes()
@@ -176,22 +176,18 @@ def test_reads_of_another_kind_than_the_models_are_reported(tmp_path, caplog, ki
     assert bool(told) == bool(caplog.records)
 
 
-def test_a_damaged_pod5_leaves_no_partial_file(model, tmp_path, run: Command):
+def test_a_damaged_pod5_is_named_and_a_damaged_signal_costs_its_read_only(model, tmp_path, run: Command):
     path, _, _ = make_source(tmp_path / "reads", count=3)
     whole = path.read_bytes()
-
-    def call() -> None:
-        found = run("basecall", f"model={model}", "reads=reads", code=2).stderr
-        assert f"cannot read {Path('reads/reads.pod5')}" in found
-        assert "Traceback" not in found
-
-    path.write_bytes(whole[:2000])  # seen before anything is written
-    call()
+    path.write_bytes(whole[:2000])
+    found = run("basecall", f"model={model}", "reads=reads", code=2).stderr
+    assert f"cannot read {Path('reads/reads.pod5')}" in found
+    assert "Traceback" not in found
     assert not (tmp_path / "calls").exists()
     place = len(whole) // 3
-    path.write_bytes(whole[:place] + bytes(400) + whole[place + 400 :])  # seen once a signal is read
-    call()
-    assert {file.name for file in (tmp_path / "calls").rglob("*")} == {".lock", "basecaller.json"}
+    path.write_bytes(whole[:place] + bytes(400) + whole[place + 400 :])
+    assert "1 reads not written: signal cannot be decoded" in run("basecall", f"model={model}", "reads=reads").stderr
+    assert len(fastq(tmp_path / "calls/reads.fastq")) == 2
 
 
 def test_the_folder_of_an_experiment_is_answered_with_its_winner(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from basecaller.calling.plain import Plain
+from basecaller.data.signal import BY_MEDIAN_MAD, Normalisation
 from basecaller.export import metadata
 from tests.conftest import Command
 from tests.helpers.models import network
@@ -57,5 +58,7 @@ def test_what_an_export_lacks_is_found_before_reads_are_prepared(model, folder, 
 
 
 def test_an_exported_model_of_rna_tells_that_signals_are_reversed():
-    assert metadata(network(), "median_mad", rna=True)["direction"].startswith("last sample first")
-    assert metadata(network(), "median_mad")["direction"] == "as measured"
+    assert metadata(network(), BY_MEDIAN_MAD, rna=True)["direction"].startswith("last sample first")
+    assert metadata(network(), BY_MEDIAN_MAD)["direction"] == "as measured"
+    constants = Normalisation(normalisation="standardise", mean=93.7, stdev=23.5)
+    assert metadata(network(), constants)["normalisation"].startswith("(x - 93.7) / 23.5, x in pA")

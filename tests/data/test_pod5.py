@@ -4,22 +4,30 @@ skipped and counted.
 
 from __future__ import annotations
 
+import array
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import pod5 as pod5_format
+import pysam
 import pytest
+from pod5.signal_tools import vbz_compress_signal
 
+from basecaller.calling.files import signals
 from basecaller.data import pod5, sources
 from basecaller.data.audit import audit
+from basecaller.data.dataset import Chunk
 from basecaller.data.pore import r94
-from basecaller.data.signal import normalise, reverse_complement
+from basecaller.data.signal import Normalisation, normalise, reverse_complement
 from basecaller.decode import to_string
 from basecaller.errors import DataError
 from tests.helpers import reads as files
 from tests.helpers.importing import dropped, load, settings
-from tests.helpers.reads import SimulatedRead, aligned
+from tests.helpers.reads import CONTIG, SimulatedRead, aligned, aligned_read
 
 
 def test_chunks_of_basecalls_rejoin_to_the_read(tmp_path):
@@ -43,15 +51,32 @@ def test_starts_come_from_the_move_table(tmp_path):
     np.testing.assert_array_equal(chunks[0].starts, reads[0].move_starts - reads[0].move_starts[0])
 
 
-def test_quantiles_are_those_of_the_labelled_part_in_picoampere(tmp_path):
-    (read,) = files.make_reads(1)
+NORMALISATIONS = {
+    "median_mad": Normalisation(),
+    "quantile": Normalisation(normalisation="quantile"),
+    "standardise": Normalisation(normalisation="standardise", mean=90.0, stdev=15.0),
+}
+
+
+@pytest.mark.parametrize("rna", [False, True])
+@pytest.mark.parametrize("name", NORMALISATIONS)
+def test_training_sees_the_samples_that_a_model_calls(tmp_path, name, rna):
+    """Both normalise the whole read, in pA if necessary, with its adapter and the open pore."""
+    by, made = NORMALISATIONS[name], aligned_read([("M", 200)], rna=rna)
+    adapter = np.full(800, 700, np.int16)
+    read = dataclasses.replace(made.read, adc=np.concatenate([adapter, made.read.adc]))
+    made.record.set_tag("ts", files.TRIMMED + len(adapter))
+    made.record.set_tag("MD", made.md)
     path = files.write_pod5(tmp_path / "reads.pod5", [read], scale=0.2, offset=7.0)
-    bam = files.write_bam(tmp_path / "calls.bam", [files.unaligned(read)])
-    (chunk,), _ = load(settings(path, bam, chunk_samples=100_000, normalisation="quantile"))
-    first = read.move_starts[0]
-    picoampere = (read.adc[first : first + len(chunk.signal)] + 7.0) * 0.2
-    low, high = np.quantile(picoampere, [0.2, 0.9])
-    np.testing.assert_allclose(chunk.signal, (picoampere - 0.51 * (low + high)) / (0.53 * (high - low)), atol=2e-3)
+    bam = files.write_bam(tmp_path / "calls.bam", [made.record], {CONTIG: len(made.genome)})
+    chosen = settings(path, bam, chunk_samples=100_000, rna=rna, **vars(by))
+    (chunk,), _ = load(chosen)
+    ((_, called),) = signals(path, Counter(), rna, by)
+    np.testing.assert_allclose(called, normalise((read.adc + 7.0) * 0.2, by)[:: -1 if rna else 1], atol=1e-5)
+    first = len(adapter) + made.read.move_starts[0]
+    beyond = len(called) - first - len(chunk.signal)  # samples after the last block
+    assert 0 <= beyond < files.STRIDE
+    np.testing.assert_allclose(chunk.signal, called[beyond:-first] if rna else called[first : len(called) - beyond], atol=2e-3)
 
 
 def test_event_levels_correlate_with_the_pore_table(tmp_path):
@@ -62,6 +87,25 @@ def test_event_levels_correlate_with_the_pore_table(tmp_path):
         assert np.corrcoef(means[2:-3], level)[0, 1] > 0.6
         wrong = r94().expected(reverse_complement(chunk.labels))
         assert abs(np.corrcoef(means[2:-3], wrong)[0, 1]) < 0.3
+
+
+def test_basecalls_that_label_reads_of_an_aligned_bam_are_reported(tmp_path):
+    """Reads that did not align, and aligned ones if nothing tells the reference's bases."""
+    made = [aligned_read([("M", 150)], seed=seed) for seed in range(12)]
+    for each in made[:10]:
+        each.record.set_tag("MD", each.md)
+    path = files.write_pod5(tmp_path / "reads.pod5", [each.read for each in made])
+    records = [each.record for each in made[:11]] + [files.unaligned(made[11].read)]
+    bam = files.write_bam(tmp_path / "mapped.bam", records, {CONTIG: len(made[0].genome)})
+    told = {}
+    for labels in ("auto", "moves", "reference"):
+        found = audit(sources.prepare("pod5", settings(path, bam, labels=labels), tmp_path / "data"))
+        told[labels] = [line for line in found.verdict if "basecalls" in line]
+    assert not told["moves"] + told["reference"]
+    assert [line.partition(":")[0] for line in told["auto"]] == [
+        "1 reads did not align and have their basecalls as labels, which are often poor",
+        "1 aligned reads have their basecalls as labels, for lack of MD tags",
+    ]
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -141,13 +185,10 @@ def test_reads_that_the_basecaller_split_are_found_in_their_parent(tmp_path):
     records[0].query_name = whole.read_id
     again, _ = load(settings(path, files.write_bam(tmp_path / "calls.bam", records), chunk_samples=100_000))
     assert [to_string(chunk.labels) for chunk in again] == [first.sequence, second.sequence]
-    for chunk, read in zip(chunks, (first, second), strict=True):
-        alone = files.write_pod5(tmp_path / f"{read.read_id}.pod5", [read])
-        (expected,), _ = load(
-            settings(alone, files.write_bam(tmp_path / "own.bam", [files.unaligned(read)]), chunk_samples=100_000)
-        )
-        np.testing.assert_array_equal(chunk.signal, expected.signal)
-        np.testing.assert_array_equal(chunk.starts, expected.starts)
+    for chunk, read, begin in zip(chunks, (first, second), (0, len(first.adc)), strict=True):
+        at = begin + read.move_starts[0]
+        np.testing.assert_allclose(chunk.signal, normalise(whole.adc)[at : at + len(chunk.signal)], atol=0.01)
+        np.testing.assert_array_equal(chunk.starts, read.move_starts - read.move_starts[0])
 
 
 @pytest.mark.parametrize(
@@ -176,7 +217,7 @@ def test_parts_of_a_split_read_begin_where_their_start_time_tells(tmp_path, trim
     assert counts["parts of split reads placed by their start time"] == (2 if trimmed > off else 0)
     for chunk, read, begin in zip(chunks, (first, second), begins, strict=True):
         at = begin - off + read.move_starts[0]
-        expected = normalise(whole.adc[at : at + len(chunk.signal)])
+        expected = normalise(whole.adc)[at : at + len(chunk.signal)]
         np.testing.assert_allclose(chunk.signal, expected, atol=0.01)
 
 
@@ -238,11 +279,75 @@ def test_a_bad_read_of_a_pod5_is_skipped(tmp_path, kind):
     files.write_pod5(folder / "good.pod5", [reads[0], reads[2]])
     files.write_pod5(folder / "bad.pod5", [change(reads[1])], **calibration)
     bam = files.write_bam(tmp_path / "calls.bam", [files.unaligned(read) for read in reads])
-    chunks, counts = load(settings(folder, bam, chunk_samples=100_000))
+    chunks, counts = load(settings(folder, bam, chunk_samples=100_000, normalisation="quantile"))
     assert [to_string(chunk.labels) for chunk in chunks] == [reads[0].sequence, reads[2].sequence]
     ((told, number),) = dropped(counts).items()
     assert reason in told
     assert number == 1
+
+
+def test_a_signal_that_cannot_be_decoded_costs_its_read_only(tmp_path):
+    """In an import and in basecalls."""
+    reads = files.make_reads(3, bases=100)
+    path = files.write_pod5(tmp_path / "reads.pod5", reads)
+    bam = files.write_bam(tmp_path / "calls.bam", [files.unaligned(read) for read in reads])
+    content = bytearray(path.read_bytes())
+    at = content.find(bytes(vbz_compress_signal(reads[1].adc))[:60])
+    content[at + 2 : at + 40] = b"\xff" * 38
+    path.write_bytes(content)
+    chunks, counts = load(settings(path, bam, chunk_samples=100_000))
+    assert [to_string(chunk.labels) for chunk in chunks] == [reads[0].sequence, reads[2].sequence]
+    assert dropped(counts) == {"reads dropped: signal cannot be decoded": 1}
+    told = Counter[str]()
+    assert [read_id for read_id, _ in signals(path, told)] == [reads[0].read_id, reads[2].read_id]
+    assert told["signal cannot be decoded"] == 1
+
+
+def rna_and_its_record(moves: np.ndarray, ts: int, bases: int = 200) -> tuple[files.AlignedRead, pysam.AlignedSegment]:
+    """An unaligned read of direct RNA, and its record with another move table: blocks, without the stride."""
+    made = aligned_read([("M", 200)], rna=True)
+    record = files.unaligned(made.read)
+    record.query_sequence = made.read.sequence[::-1][:bases]  # from the 5' end
+    record.set_tag("ts", ts)
+    record.set_tag("mv", array.array("b", [files.STRIDE, *moves.tolist()]))
+    return made, record
+
+
+def imported_rna(folder: Path, made: files.AlignedRead, record: pysam.AlignedSegment, **pod5_kept: object) -> list[Chunk]:
+    path = folder / "rna.pod5"
+    path.unlink(missing_ok=True)
+    files.write_pod5(path, [made.read], **pod5_kept)  # type: ignore[arg-type]
+    return load(settings(path, files.write_bam(folder / "rna.bam", [record]), rna=True, chunk_samples=100_000))[0]
+
+
+def test_an_adapter_of_rna_that_was_not_trimmed_moves_no_label(tmp_path):
+    """Dorado 0.5 gives it in `ts` all the same."""
+    first = files.TRIMMED // files.STRIDE
+    blocks = np.concatenate([np.zeros(first, np.int8), aligned_read([("M", 200)], rna=True).read.moves[1:]])
+    made, record = rna_and_its_record(blocks, ts=700)
+    record.set_tag("ns", len(made.read.adc) + 700)
+    (right,) = imported_rna(tmp_path, made, rna_and_its_record(blocks[first:], files.TRIMMED)[1])
+    (found,) = imported_rna(tmp_path, made, record)
+    np.testing.assert_array_equal(found.labels, right.labels)
+    np.testing.assert_array_equal(found.starts, right.starts)
+    np.testing.assert_array_equal(found.signal, right.signal)
+
+
+def test_bases_of_rna_that_were_trimmed_need_a_move_table_that_was_trimmed_at_the_same_end(tmp_path):
+    """Dorado trims the table at the other one."""
+    blocks = aligned_read([("M", 200)], rna=True).read.moves[1:]
+    of_base = np.cumsum(blocks) - 1
+    begin = int((of_base < 50).sum())
+    made, record = rna_and_its_record(blocks[of_base < 150], files.TRIMMED, bases=150)
+    with pytest.raises(DataError, match=r"whose bases were trimmed after basecalling\)\. .*--no-trim"):
+        imported_rna(tmp_path, made, record)
+    _, right = rna_and_its_record(blocks[begin:], files.TRIMMED + begin * files.STRIDE, bases=150)
+    (chunk,) = imported_rna(tmp_path, made, right)
+    assert to_string(chunk.labels) == right.query_sequence
+    dwells = np.diff(made.read.move_starts[50:])  # of all but the last base, which is the first of the chunk
+    np.testing.assert_array_equal(np.diff(chunk.starts)[::-1][:-1], dwells[1:])
+    unblocked = imported_rna(tmp_path, made, record, end=pod5_format.EndReasonEnum.UNBLOCK_MUX_CHANGE)
+    assert len(unblocked) == 1  # Dorado cuts the signal of such reads before it calls them
 
 
 def test_reads_of_several_sample_rates_are_reported(tmp_path):

@@ -16,6 +16,7 @@ from basecaller.data import Dataset
 from basecaller.data import sources as sources_module
 from basecaller.data.audit import audit
 from basecaller.data.batches import training_batches
+from basecaller.data.signal import normalise
 from basecaller.data.sources import prepare
 from basecaller.decode import to_string
 from basecaller.errors import DataError, SettingError
@@ -69,6 +70,31 @@ def test_a_bonito_directory_says_how_its_signals_were_normalised(folder):
     assert np.array_equal(default.chunk(7)[0], quantile.chunk(7)[0])  # the signals stay unchanged
     with pytest.raises(DataError, match=r"raw/chunks\.npy: holds raw counts, .* data\.normalisation=quantile needs"):
         dataset_of("data=bonito", f"data.path={raw}", "data.normalisation=quantile", *SHARES)
+    constants = ["data.normalisation=standardise", "data.mean=93.7", "data.stdev=23.5"]
+    made = {dataset_of(*data, *constants[:2], f"data.stdev={stdev}").fingerprint for stdev in (23.5, 24)}
+    assert len(made | {default.fingerprint, quantile.fingerprint}) == 4
+    model = Trained(folder, None, compose_config([*data, *constants]), None)  # type: ignore[arg-type]
+    assert (model.signals.mean, model.signals.stdev) == (93.7, 23.5)
+    assert model.data(data).source == data_settings(compose_config([*data, *constants])).source
+    with pytest.raises(
+        SettingError, match=r"data\.mean=93: .* was trained with data\.normalisation=standardise data\.mean=93\.7"
+    ):
+        model.data([*data, constants[0], "data.mean=93", constants[2]])
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["data.normalisation=standardise", "data.mean=90"], r"data\.stdev: must be given in pA"),
+        (["data.normalisation=standardise", "data.stdev=20"], r"data\.mean: must be given in pA"),
+        (["data.normalisation=standardise", "data.mean=90", "data.stdev=0"], r"data\.stdev=0.*: must be above 0"),
+        (["data.mean=90"], r"data\.mean=90: is for data\.normalisation=standardise only"),
+        (["data.normalisation=quantile", "data.stdev=20"], r"data\.stdev=20: is for data\.normalisation=standardise only"),
+    ],
+)
+def test_mean_and_stdev_belong_to_standardised_signals(folder, given, words):
+    with pytest.raises(SettingError, match=words):
+        data_settings(compose_config(["data=bonito", f"data.path={folder}", *given]))
 
 
 @pytest.mark.slow
@@ -92,6 +118,13 @@ def test_indices_limit_and_validation_directory_are_followed(folder):
     np.save(path / "indices.npy", np.arange(10, 40))
     dataset = dataset_of("data=bonito", f"data.path={path}", *SHARES)
     assert [int(name.decode().split(":")[1]) for name in dataset.read_ids] == list(range(10, 40))
+    np.save(
+        path / "indices.npy", np.append(np.arange(60, 45, -1), np.arange(10, 40))
+    )  # Bonito leaves rows out that are not there
+    more = dataset_of("data=bonito", f"data.path={path}", *SHARES)
+    assert [int(name.decode().split(":")[1]) for name in more.read_ids] == [*range(10, 40), *range(46, 50)]
+    assert more.meta["counts"]["rows of indices.npy beyond the arrays"] == 11
+    np.save(path / "indices.npy", np.arange(10, 40))
     few = dataset_of("data=bonito", f"data.path={path}", "data.limit=12", *SHARES)
     assert len(few) == 12
     assert few.read_ids.tolist() == dataset_of("data=bonito", f"data.path={path}", "data.limit=12", *SHARES).read_ids.tolist()
@@ -101,6 +134,31 @@ def test_indices_limit_and_validation_directory_are_followed(folder):
     assert split.chunk(30)[1].tolist() == np.load(path / "validation/references.npy")[0][: len(split.chunk(30)[1])].tolist()
     alone = dataset_of("data=bonito", f"data.path={path}/validation", *SHARES)  # as a source of its own, such as data.test
     assert [len(alone.indices(name)) for name in ("train", "validation", "test")] == [6, 2, 2]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.int16])
+def test_padding_of_a_bonito_directory_is_no_signal(folder, dtype):
+    """Bonito before 0.4 says how long each chunk is."""
+    path = bonito_directory(folder / "b", dtype=dtype)
+    chunks, lengths = np.load(path / "chunks.npy"), np.full(60, 600, np.uint16)
+    lengths[:30], lengths[59] = 500, 0
+    expected = chunks[7, :500]
+    chunks[:30, 500:] = 0
+    np.save(path / "chunks.npy", chunks)
+    np.save(path / "chunk_lengths.npy", lengths)
+    dataset = dataset_of("data=bonito", f"data.path={path}", *SHARES)
+    assert dataset.lengths.tolist() == [500] * 30 + [600] * 29
+    signal = dataset.chunk(7)[0]
+    np.testing.assert_array_equal(signal, normalise(expected) if dtype == np.int16 else expected)
+    np.testing.assert_array_equal(
+        dataset_of("data=bonito", f"data.path={path}", "data.rna=true", *SHARES).chunk(7)[0], signal[::-1]
+    )
+    found = audit(dataset)
+    assert found.padded == 0
+    assert found.counts == {"chunks kept": 59, "chunks dropped: no signal": 1}
+    np.save(path / "chunk_lengths.npy", lengths[:5])
+    with pytest.raises(DataError, match=r"chunk_lengths\.npy: \[5\] does not fit"):
+        dataset_of("data=bonito", f"data.path={path}", *SHARES)
 
 
 def test_bad_chunks_are_dropped_by_reason(folder):

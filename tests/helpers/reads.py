@@ -184,6 +184,7 @@ def write_pod5(
     offset: float = 0.0,
     kit: str = "test",
     rates: tuple[int, ...] = (4000,),
+    end: pod5.EndReasonEnum = pod5.EndReasonEnum.SIGNAL_POSITIVE,
 ) -> Path:
     """Reads of one run, or in turn of several, which differ in their sample rates."""
     now = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
@@ -205,7 +206,7 @@ def write_pod5(
                     pore=pod5.Pore(1, 1, "not_set"),
                     calibration=pod5.Calibration(offset, scale),
                     median_before=200.0,
-                    end_reason=pod5.EndReason(pod5.EndReasonEnum.SIGNAL_POSITIVE, False),
+                    end_reason=pod5.EndReason(end, False),
                     read_number=number,
                     run_info=runs[number % len(runs)],
                     start_sample=0,

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf, open_dict
 from basecaller import Basecaller
 from basecaller.calling.model import Trained, load_model
 from basecaller.config import compose_config
-from basecaller.data.signal import normalise
+from basecaller.data.signal import normalisation_of, normalise
 from basecaller.decode import greedy
 from basecaller.errors import DataError, SettingError
 from basecaller.runs.job import resolve_job
@@ -52,7 +52,7 @@ def test_sources_of_one_model_are_normalised_alike():
     ],
 )
 def test_the_normalisation_of_a_model_comes_from_its_config(tmp_path, config, normalisation):
-    assert Trained(tmp_path, None, OmegaConf.create(config), None).normalisation == normalisation  # type: ignore[arg-type]
+    assert Trained(tmp_path, None, OmegaConf.create(config), None).signals.normalisation == normalisation  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -98,9 +98,18 @@ POD5 = ["data=pod5", "data.pod5=reads.pod5", "data.bam=calls.bam"]
 @pytest.mark.parametrize(
     ("model", "data", "told"),
     [
-        ("{normalisation: quantile}", POD5, "data have median_mad; give data.normalisation=quantile or another model"),
+        (
+            "{normalisation: quantile}",
+            POD5,
+            "data have data.normalisation=median_mad; give data.normalisation=quantile or another model",
+        ),
         ("{name: pod5}", [*POD5, "data.normalisation=quantile"], "give data.normalisation=median_mad"),
-        ("{normalisation: quantile}", [], "data have median_mad; give other data or another model"),
+        ("{normalisation: quantile}", [], "data have data.normalisation=median_mad; give other data or another model"),
+        (
+            "{normalisation: standardise, mean: 90, stdev: 20}",
+            [*POD5, "data.normalisation=standardise", "data.mean=90", "data.stdev=25"],
+            "give data.normalisation=standardise data.mean=90 data.stdev=20 or another model",
+        ),
         ("{rna: true}", POD5, "data.rna=true, and these reads have data.rna=false"),
         ("{rna: 'no'}", [*POD5, "data.rna=true"], "data.rna=false, and these reads have data.rna=true"),
         ("{sources: {a: {name: pod5}}}", [*POD5, "data.rna=true"], "data.rna=false, and these reads have data.rna=true"),
@@ -157,17 +166,19 @@ def test_a_config_that_tells_nothing_of_signals_stands_for_the_defaults(tmp_path
     assert Signals.of(stored_config(tmp_path)) == Signals()
 
 
-def test_a_model_calls_and_evaluates_reads_that_are_normalised_as_it_was_trained(tmp_path, run: Command, monkeypatch):
+@pytest.mark.parametrize(
+    "keys", [["data.normalisation=quantile"], ["data.normalisation=standardise", "data.mean=90", "data.stdev=15"]]
+)
+def test_a_model_calls_and_evaluates_reads_that_are_normalised_as_it_was_trained(tmp_path, run: Command, monkeypatch, keys):
     monkeypatch.chdir(tmp_path)
     path, bam, reads = files.make_source(tmp_path, count=12)
     reads_of = ["data=pod5", f"data.pod5={path}", f"data.bam={bam}"]
     given = [line for line in TINY if not line.startswith(("data.", "search."))] + ["data.validation=0.2", "data.test=0.2"]
-    train(resolve_job(compose_config([*reads_of, "data.normalisation=quantile", *given]), tmp_path / "model"))
+    train(resolve_job(compose_config([*reads_of, *keys, *given]), tmp_path / "model"))
     model = load_model("model", "cpu")
-    assert model.normalisation == "quantile"
-    assert model.data(reads_of).source.normalisation == "quantile"
     chunks = files.bonito_directory(tmp_path / "bonito")
-    assert model.data(["data=bonito", f"data.path={chunks}"]).source.normalisation == "quantile"
+    for data in (reads_of, ["data=bonito", f"data.path={chunks}"]):
+        assert normalisation_of(model.data(data).source).told("data") == " ".join(keys)
     with pytest.raises(
         SettingError, match=r"data\.folder=other: is read with the default data=simulated, but model was trained"
     ):
@@ -179,11 +190,11 @@ def test_a_model_calls_and_evaluates_reads_that_are_normalised_as_it_was_trained
     for read in reads:
         picoampere = read.adc.astype(np.float32) * files.ADC_STEP
         with torch.inference_mode():
-            scores = model.network(torch.from_numpy(normalise(picoampere, "quantile"))[None])[0]
+            scores = model.network(torch.from_numpy(normalise(picoampere, model.signals))[None])[0]
         expected = greedy(scores.argmax(1).numpy())
         assert (called.get(read.read_id) or "") == alone.call(picoampere).sequence == expected
     told = run("evaluate", "model=model", *reads_of, "data.normalisation=median_mad", code=2).stderr
-    assert "model was trained with data.normalisation=quantile; leave it out" in told
+    assert f"model was trained with {' '.join(keys)}; leave it out" in told
     assert (
         "identity" in run("evaluate", "model=model", *reads_of, "decoder=greedy", "data.validation=0.2", "data.test=0.2").stdout
     )
