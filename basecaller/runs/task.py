@@ -25,9 +25,8 @@ from basecaller.networks.named import kind_of
 from basecaller.printing import print_config
 from basecaller.runs.findings import check_data_files, warn_once
 from basecaller.runs.identity import IGNORED
-from basecaller.runs.job import Job, checked_config, hydra_job
+from basecaller.runs.job import Job, hydra_job, job_of
 from basecaller.schema import NO_STAGE, OBJECTIVE, Stage, field_of
-from basecaller.settings import settings
 from basecaller.workers import use_threads
 
 if TYPE_CHECKING:
@@ -125,7 +124,8 @@ class Training(Task):
         Raises:
             BasecallerError: see `checked_config`, or what a setting names is missing or unusable.
         """
-        chosen, values = checked_config(config)
+        job = job_of(config)
+        chosen = job.settings
         debug, trial = chosen.debug, chosen.trial
         if trial.study is not None or trial.number is not None:
             raise SettingError("trial.study, trial.number: the sweeper sets the trial of a job; leave them out")
@@ -144,7 +144,7 @@ class Training(Task):
 
             check_needs(chosen)
         check_data_files(chosen.data)
-        return values
+        return job.config
 
     def prepare(self, config: DictConfig) -> None:
         """Makes the data set, if missing, and logs the findings of its audit.
@@ -152,7 +152,7 @@ class Training(Task):
         Raises:
             BasecallerError: see `data.sources.prepare`; or the padding does not suit the data.
         """
-        chosen = settings(config)
+        chosen = job_of(config).settings
         dataset = prepare(chosen.data.name, chosen.data.source, Path(chosen.data.folder))
         check_padding(dataset, chosen.padding, max(chosen.train.batch_schedule or (chosen.data.batch_size,)))
         warn_once(dataset, chosen)
