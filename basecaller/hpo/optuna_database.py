@@ -36,7 +36,7 @@ TRIALS: Any = TrialModel.__table__
 TRIAL_VALUES: Any = TrialValueModel.__table__
 TRIAL_SYSTEM: Any = TrialSystemAttributeModel.__table__
 
-INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 """The INSERT of databases that can overwrite rows with it."""
 
 
@@ -76,7 +76,7 @@ class DatabaseStorage(_CachedStorage, ManyAtOnce):
             for trial in trials:
                 bare = copy(trial)
                 bare.user_attrs, bare.system_attrs = {}, {}  # all at once instead
-                made = self._backend._get_prepared_new_trial(study_id, bare, session)
+                made: Any = self._backend._get_prepared_new_trial(study_id, bare, session)
                 self._note(session, made.trial_id, Attributes(trial.user_attrs, trial.system_attrs), {})
 
     def claim_trial(self, trial_id: int, attributes: Attributes) -> dict[str, Any] | None:
