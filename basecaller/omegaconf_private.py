@@ -12,7 +12,7 @@ from enum import Enum
 from types import NoneType
 from typing import Any
 
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf, ValueNode
 from omegaconf.base import Container, Node
 
 
@@ -31,12 +31,16 @@ class JobConfig(DictConfig):
 
 
 def _copied(node: Any, parent: Any) -> Any:
-    """A copy of a node and of all nodes below it. Like OmegaConf's copies it shares the values."""
+    """A copy of a node and of all nodes below it. Like OmegaConf's copies it shares the values, and the values of sections also
+    share their metadata (type, key and flags), which are set once."""
     made = _shallow(node, JobConfig if type(node) is DictConfig else type(node))
-    state, metadata = made.__dict__, _shallow(node._metadata, type(node._metadata))
+    state = made.__dict__
+    state |= {"_parent": parent, "_flags_cache": None}
+    if isinstance(node, ValueNode) and isinstance(parent, DictConfig):
+        return made
+    metadata = state["_metadata"] = _shallow(node._metadata, type(node._metadata))
     metadata.flags, cache = metadata.flags.copy(), metadata.resolver_cache
     metadata.resolver_cache = copy.deepcopy(cache) if cache else cache.copy()  # most are empty
-    state |= {"_metadata": metadata, "_parent": parent, "_flags_cache": None}
     content = state.get("_content")
     if isinstance(content, dict):
         state["_content"] = {key: _copied(child, made) for key, child in content.items()}

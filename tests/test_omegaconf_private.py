@@ -128,10 +128,12 @@ def test_flags_and_resolver_cache_of_a_copy_are_its_own():
         copied.b.c = 1
     OmegaConf.set_readonly(copied.b, False)
     copied.b.c = 5
+    copied.b.list.insert(0, "x")
     OmegaConf.get_cache(copied)["now"]["x"] = 2
     assert OmegaConf.get_cache(config) == {"now": {"x": 1}}
     assert OmegaConf.is_readonly(config.b)
     assert config.b.c == 1
+    assert [node._key() for node in nodes(config.b.list)] == ["list", 0, 1, "d"]
 
 
 def test_a_loaded_config_is_copied_quickly_wherever_hydra_copies_it():

@@ -153,7 +153,10 @@ class EnduringStorage(DatabaseStorage):
         return connection
 
 
-for _name in (*vars(BaseStorage), "stale_trials", "set_study_attributes", "add_trials", "write_trial", "end_trial"):
+OWN = ("stale_trials", "set_study_attributes", "add_trials", "claim_trial", "write_trial", "end_trial")
+"""Methods of `DatabaseStorage` that Optuna's storages lack."""
+
+for _name in (*vars(BaseStorage), *OWN):
     if not _name.startswith("_") and callable(getattr(DatabaseStorage, _name, None)):
         setattr(EnduringStorage, _name, _enduring(getattr(DatabaseStorage, _name)))
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import datetime
+from contextlib import AbstractContextManager, contextmanager
+from copy import copy
+from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from optuna.storages import RDBStorage
@@ -20,12 +22,22 @@ from optuna.storages._rdb.models import (
     TrialModel,
     TrialSystemAttributeModel,
     TrialUserAttributeModel,
+    TrialValueModel,
 )
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from basecaller.hpo.optuna_private import Attributes, ManyAtOnce
+
+# Tables, not Optuna's classes of them: SQLAlchemy needs several times as long to make their objects as to run a statement.
+TRIALS: Any = TrialModel.__table__
+TRIAL_VALUES: Any = TrialValueModel.__table__
+TRIAL_SYSTEM: Any = TrialSystemAttributeModel.__table__
+
+INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+"""The INSERT of databases that can overwrite rows with it."""
 
 
 class DatabaseStorage(_CachedStorage, ManyAtOnce):
@@ -46,58 +58,75 @@ class DatabaseStorage(_CachedStorage, ManyAtOnce):
 
     def set_study_attributes(self, study_id: int, attributes: Attributes) -> None:
         """In one transaction, if the database supports it."""
-        insert, owner = self._insert(), {"study_id": study_id}
-        if insert is None:
+        if not self._overwrites:
             for key, value in attributes.user.items():
                 self.set_study_user_attr(study_id, key, value)
             for key, value in attributes.system.items():
                 self.set_study_system_attr(study_id, key, value)
         elif any(attributes):
-            with _create_scoped_session(self._backend.scoped_session) as session:
+            with self._transaction() as session:
                 StudyModel.find_or_raise_by_id(study_id, session)
                 for table, of in zip((StudyUserAttributeModel, StudySystemAttributeModel), attributes, strict=True):
-                    if of:
-                        session.execute(_upsert(insert, table, owner, of))
+                    self._overwrite(session, table, "key", _rows({"study_id": study_id}, of))
 
     def add_trials(self, study_id: int, trials: Sequence[FrozenTrial]) -> None:
         """In one transaction."""
-        with _create_scoped_session(self._backend.scoped_session) as session:
+        with self._transaction() as session:
             StudyModel.find_or_raise_by_id(study_id, session, for_update=True)  # it also counts the trials
             for trial in trials:
-                self._backend._get_prepared_new_trial(study_id, trial, session)
+                bare = copy(trial)
+                bare.user_attrs, bare.system_attrs = {}, {}  # all at once instead
+                made: Any = self._backend._get_prepared_new_trial(study_id, bare, session)
+                self._note(session, made.trial_id, Attributes(trial.user_attrs, trial.system_attrs), {})
 
-    def write_trial(self, trial_id: int, attributes: Attributes, curve: Mapping[int, float], claim: bool) -> bool:
+    def claim_trial(self, trial_id: int, attributes: Attributes) -> dict[str, Any] | None:
         """In one transaction."""
-        with self._updating(trial_id) as (session, trial):
-            if claim:
-                if trial.state != TrialState.WAITING:
-                    return False
-                trial.state, trial.datetime_start = TrialState.RUNNING, datetime.now()
+        with self._transaction() as session:
+            waits = update(TRIALS).where(TRIALS.c.trial_id == trial_id, TRIALS.c.state == TrialState.WAITING)
+            if not session.execute(waits.values(state=TrialState.RUNNING, datetime_start=_now())).rowcount:
+                return None
+            stored = session.execute(
+                select(TRIAL_SYSTEM.c.key, TRIAL_SYSTEM.c.value_json).where(TRIAL_SYSTEM.c.trial_id == trial_id)
+            ).all()
+            self._note(session, trial_id, attributes, {})
+        return {key: json.loads(value) for key, value in stored}
+
+    def write_trial(self, trial_id: int, attributes: Attributes, curve: Mapping[int, float]) -> None:
+        """In one transaction."""
+        with self._updating(trial_id) as session:
             self._note(session, trial_id, attributes, curve)
-        return True
 
     def end_trial(
         self, trial_id: int, attributes: Attributes, curve: Mapping[int, float], state: TrialState, value: float | None
     ) -> None:
         """In one transaction."""
-        with self._updating(trial_id) as (session, trial):
+        with self._updating(trial_id) as session:
             self._note(session, trial_id, attributes, curve)
             if value is not None:
-                self._backend._set_trial_value_without_commit(session, trial, 0, value)
-            trial.state, trial.datetime_complete = state, datetime.now()
+                stored, kind = TrialValueModel.value_to_stored_repr(value)
+                row = {"trial_id": trial_id, "objective": 0, "value": stored, "value_type": kind}
+                session.execute(insert(TRIAL_VALUES), row)
+            ended = update(TRIALS).where(TRIALS.c.trial_id == trial_id)
+            session.execute(ended.values(state=state, datetime_complete=_now()))
+
+    def _transaction(self) -> AbstractContextManager[Any]:
+        """A database session, committed at the end."""
+        return _create_scoped_session(self._backend.scoped_session)
 
     @contextmanager
-    def _updating(self, trial_id: int) -> Iterator[tuple[Any, Any]]:
-        """A database session, and an unfinished trial locked in it."""
-        with _create_scoped_session(self._backend.scoped_session) as session:
-            trial: Any = TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
-            self._backend.check_trial_is_updatable(trial_id, trial.state)
-            yield session, trial
+    def _updating(self, trial_id: int) -> Iterator[Any]:
+        """A database session in which an unfinished trial is locked."""
+        with self._transaction() as session:
+            state = session.execute(select(TRIALS.c.state).where(TRIALS.c.trial_id == trial_id).with_for_update()).scalar()
+            if state is None:
+                raise KeyError(trial_id)
+            self._backend.check_trial_is_updatable(trial_id, state)
+            yield session
 
     def _note(self, session: Any, trial_id: int, attributes: Attributes, curve: Mapping[int, float]) -> None:
-        insert, owner = self._insert(), {"trial_id": trial_id}
-        tables: Any = list(zip((TrialUserAttributeModel, TrialSystemAttributeModel), attributes, strict=True))
-        if insert is None:
+        owner = {"trial_id": trial_id}
+        tables: Any = zip((TrialUserAttributeModel, TrialSystemAttributeModel), attributes, strict=True)
+        if not self._overwrites:
             for table, of in tables:
                 for key, value in of.items():
                     self._backend._set_trial_attr_without_commit(session, table, trial_id, key, value)
@@ -105,28 +134,38 @@ class DatabaseStorage(_CachedStorage, ManyAtOnce):
                 self._backend._set_trial_intermediate_value_without_commit(session, trial_id, step, value)
             return
         for table, of in tables:
-            if of:
-                session.execute(_upsert(insert, table, owner, of))
-        if curve:
-            stored = {step: TrialIntermediateValueModel.intermediate_value_to_stored_repr(loss) for step, loss in curve.items()}
-            rows = [
-                {**owner, "step": step, "intermediate_value": value, "intermediate_value_type": kind}
-                for step, (value, kind) in stored.items()
-            ]
-            session.execute(_overwriting(insert, TrialIntermediateValueModel, rows, [*owner, "step"]))
+            self._overwrite(session, table, "key", _rows(owner, of))
+        stored = {step: TrialIntermediateValueModel.intermediate_value_to_stored_repr(loss) for step, loss in curve.items()}
+        points = [
+            {**owner, "step": step, "intermediate_value": value, "intermediate_value_type": kind}
+            for step, (value, kind) in stored.items()
+        ]
+        self._overwrite(session, TrialIntermediateValueModel, "step", points)
 
-    def _insert(self) -> Any:
-        """The database's INSERT, if it can overwrite rows."""
-        return {"sqlite": sqlite.insert, "postgresql": postgresql.insert}.get(self._backend.engine.name)
+    @property
+    def _overwrites(self) -> bool:
+        """Whether the database's INSERT can overwrite rows."""
+        return self._backend.engine.name in INSERTS
+
+    def _overwrite(self, session: Any, table: Any, key: str, rows: list[dict[str, Any]]) -> None:
+        """Inserts rows, or overwrites those of the same owner and key."""
+        if rows:
+            session.execute(_overwriting(self._backend.engine.name, table.__table__, key), rows)
 
 
-def _upsert(insert: Any, table: Any, owner: dict[str, int], attributes: Mapping[str, Any]) -> Any:
-    rows = [{**owner, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
-    return _overwriting(insert, table, rows, [*owner, "key"])
+def _rows(owner: dict[str, int], attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{**owner, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
 
 
-def _overwriting(insert: Any, table: Any, rows: list[dict[str, Any]], keys: list[str]) -> Any:
-    """An INSERT that overwrites existing rows."""
-    statement = insert(table).values(rows)
-    changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
+@cache  # making it takes longer than running it
+def _overwriting(database: str, table: Any, key: str) -> Any:
+    """An INSERT that overwrites existing rows of the same owner, a study or a trial, and key."""
+    statement = INSERTS[database](table)
+    identity = [column.name for column in table.columns if column.foreign_keys or column.name == key]
+    changed = [column.name for column in table.columns if column.name not in identity and not column.primary_key]
+    return statement.on_conflict_do_update(index_elements=identity, set_={name: statement.excluded[name] for name in changed})
+
+
+def _now() -> datetime:
+    """The time as Optuna stores it."""
+    return datetime.now(UTC).replace(tzinfo=None)

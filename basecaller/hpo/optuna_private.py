@@ -96,16 +96,21 @@ class ManyAtOnce(BaseStorage):
         """Adds trials, all or none."""
 
     @abstractmethod
-    def write_trial(self, trial_id: int, attributes: Attributes, curve: Mapping[int, float], claim: bool) -> bool:
+    def claim_trial(self, trial_id: int, attributes: Attributes) -> dict[str, Any] | None:
+        """Sets a trial from waiting to running, and attributes of it.
+
+        Returns:
+            The system attributes that the trial had before; None if it does not wait, and nothing is written then.
+        """
+
+    @abstractmethod
+    def write_trial(self, trial_id: int, attributes: Attributes, curve: Mapping[int, float]) -> None:
         """Writes to a trial.
 
         Args:
             trial_id: the trial's key in the storage.
             attributes: attributes to set.
             curve: intermediate values by step.
-            claim: whether to also set the trial from waiting to running.
-        Returns:
-            False if the trial is to be claimed but no longer waits; nothing is written then.
         Raises:
             KeyError: there is no such trial.
             optuna.exceptions.UpdateFinishedTrialError: the trial has ended.
@@ -169,22 +174,31 @@ def add_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
         study.add_trials(trials)
 
 
-def write_trial(
-    study: optuna.Study, trial_id: int, attributes: Attributes, curve: Mapping[int, float], claim: bool = False
-) -> bool:
+def claim_trial(study: optuna.Study, trial_id: int, attributes: Attributes) -> dict[str, Any] | None:
+    """Claims a waiting trial; in a database in one commit. See `ManyAtOnce.claim_trial`."""
+    storage = study._storage
+    if isinstance(storage, ManyAtOnce):
+        return storage.claim_trial(trial_id, attributes)
+    if (trial := storage.get_trial(trial_id)).state != TrialState.WAITING:
+        return None
+    if not storage.set_trial_state_values(trial_id, TrialState.RUNNING):
+        return None
+    write_trial(study, trial_id, attributes, {})
+    return trial.system_attrs
+
+
+def write_trial(study: optuna.Study, trial_id: int, attributes: Attributes, curve: Mapping[int, float]) -> None:
     """Writes to a trial; in a database all in one commit. See `ManyAtOnce.write_trial`."""
     storage = study._storage
     if isinstance(storage, ManyAtOnce):
-        return storage.write_trial(trial_id, attributes, curve, claim)
-    if claim and not storage.set_trial_state_values(trial_id, TrialState.RUNNING):
-        return False
+        storage.write_trial(trial_id, attributes, curve)
+        return
     for key, value in attributes.user.items():
         storage.set_trial_user_attr(trial_id, key, value)
     for key, value in attributes.system.items():
         storage.set_trial_system_attr(trial_id, key, value)
     for step, loss in curve.items():
         storage.set_trial_intermediate_value(trial_id, step, loss)
-    return True
 
 
 def end_trial(

@@ -20,6 +20,7 @@ from basecaller.hpo.designs import Design, Entry
 from basecaller.hpo.identity import digest
 from basecaller.hpo.optuna_private import (
     Attributes,
+    claim_trial,
     set_study_attributes,
     storage_of,
     study_attributes,
@@ -301,6 +302,16 @@ def trials_of(study: optuna.Study, *states: optuna.trial.TrialState) -> list[Tri
 def read_trial(study: optuna.Study, trial_id: int) -> TrialRecord:
     """The record of one trial, without reading the others."""
     return TrialRecord.of(storage_of(study).get_trial(trial_id))
+
+
+def claim_queued(study: optuna.Study, trial_id: int, fields: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Claims a waiting trial, and stores fields of its record in the same commit.
+
+    Returns:
+        The fields that it was queued with; None if it does not wait, and nothing is stored then.
+    """
+    before = claim_trial(study, trial_id, trial_attributes(fields))
+    return None if before is None else before.get(f"{OWN}queue", {})
 
 
 def store_trial(study: optuna.Study, trial_id: int, **fields: Any) -> None:

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from basecaller.files import remove_lock
 from basecaller.hpo.optuna_private import Attributes, end_trial, heartbeat, storage_of, trial_id_of, write_trial
 from basecaller.hpo.queue import CLAIM_TIMEOUT, place, trial_lock
-from basecaller.hpo.records import Outcome, read_trial, trial_attributes
+from basecaller.hpo.records import Outcome, claim_queued, read_trial, trial_attributes
 from basecaller.hpo.storage import made_study
 
 REPORTS_EVERY = 1.0
@@ -97,18 +97,20 @@ def claim(
         yield None
         return
     try:
-        key = trial_id_of(study, number)
-        record = read_trial(study, key)
-        asked = record.state == "running" and record.sweeper is not None and record.claimed is None
-        waits = record.state == "waiting"
-        facts = facts | {"claimed": place(folder)}
-        if (asked or waits) and write_trial(study, key, trial_attributes(facts), {}, claim=waits):
-            with heartbeat(study, key):
-                yield JobTrial(study, key, record.point)
-            remove_lock(lock)  # only if the trial has ended
-        else:
-            if record.claimed not in (None, place(folder)):
+        key, facts = trial_id_of(study, number), facts | {"claimed": place(folder)}
+        queued = claim_queued(study, key, facts)
+        if queued is None:
+            record = read_trial(study, key)
+            if record.state == "running" and record.sweeper is not None and record.claimed is None:  # a sampler's
+                write_trial(study, key, trial_attributes(facts), {})
+                queued = {"point": record.point}
+            elif record.claimed not in (None, place(folder)):
                 remove_lock(lock)  # the trial's own lock is on another host
+        if queued is None:
             yield None
+        else:
+            with heartbeat(study, key):
+                yield JobTrial(study, key, queued.get("point"))
+            remove_lock(lock)  # only if the trial has ended
     finally:
         lock.release()

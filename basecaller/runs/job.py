@@ -94,20 +94,32 @@ def resolve_job(cfg: DictConfig, folder: Path) -> Job:
     return Job(settings, config, run_id(config), folder)
 
 
-HANDED = "basecaller.job"
+RESOLVED = "basecaller.job"
 """The key in a config's resolver cache for the job resolved from it."""
 
 
-def _run_id(*, _root_: DictConfig) -> str:
-    """The resolver `${run_id:}`: the identity of a training, and the name of its folder. Hydra resolves it first; its copies of
-    the config share the job that is resolved here, and `hydra_job` gets one of these copies.
+def job_of(cfg: DictConfig) -> Job:
+    """The job of a composed config, without its folder. It is resolved once, so the config must not change afterwards; its
+    copies share the job.
 
     Raises:
         BasecallerError: see `checked_config`.
     """
-    job = resolve_job(_root_, Path())
-    OmegaConf.get_cache(_root_)[HANDED] = job
-    return job.run_id
+    cache = OmegaConf.get_cache(cfg)
+    if RESOLVED not in cache:
+        cache[RESOLVED] = resolve_job(cfg, Path())
+    job: Job = cache[RESOLVED]
+    return job
+
+
+def _run_id(*, _root_: DictConfig) -> str:
+    """The resolver `${run_id:}`: the identity of a training, and the name of its folder. Hydra resolves it first, and
+    `hydra_job` gets a copy of the config.
+
+    Raises:
+        BasecallerError: see `checked_config`.
+    """
+    return job_of(_root_).run_id
 
 
 OmegaConf.register_resolver("run_id", _run_id, replace=True)
@@ -120,8 +132,7 @@ def hydra_job(cfg: DictConfig) -> Job:
     Raises:
         BasecallerError: see `checked_config`.
     """
-    hydra, handed = HydraConfig.get(), OmegaConf.get_cache(cfg)
-    job = handed[HANDED] if HANDED in handed else resolve_job(cfg, Path())
+    hydra, job = HydraConfig.get(), job_of(cfg)
     folder = Path(hydra.sweep.dir) / job.run_id if job.is_trial else Path(hydra.runtime.output_dir)
     files = HydraFiles(cfg, cast(DictConfig, HydraConfig.instance().cfg))
     return dataclasses.replace(job, folder=folder, hydra=files)

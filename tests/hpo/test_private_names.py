@@ -59,10 +59,11 @@ def test_a_study_and_a_trial_know_their_places_in_the_storage(study):
 
 def test_a_trial_is_claimed_by_one_process_only(study):
     """The change from waiting to running is one atomic update, which says whether this process made it."""
-    study.enqueue_trial({})
+    study.add_trial(optuna.create_trial(state=TrialState.WAITING, system_attrs={"queue": "x"}))
     key = optuna_private.trial_id_of(study, 0)
-    claims = [storage_of(study).set_trial_state_values(key, TrialState.RUNNING) for _ in range(2)]
-    assert claims == [True, False], OPTUNA
+    claims = [optuna_private.claim_trial(study, key, Attributes({"by": number})) for number in range(2)]
+    assert claims == [{"queue": "x"}, None], OPTUNA
+    assert (study.trials[0].state, study.trials[0].user_attrs) == (TrialState.RUNNING, {"by": 0}), OPTUNA
 
 
 def test_attributes_lie_in_tables_with_one_row_for_each_key(study):
@@ -71,7 +72,7 @@ def test_attributes_lie_in_tables_with_one_row_for_each_key(study):
     of_study, of_trial = Attributes({"a": 1, "b": [1.5, None]}, {"c": "x"}), Attributes({"a": {"c": 2}}, {"d": None})
     for _ in range(2):
         optuna_private.set_study_attributes(study, of_study)
-        assert optuna_private.write_trial(study, optuna_private.trial_id_of(study, 0), of_trial, {25: 1.5})
+        optuna_private.write_trial(study, optuna_private.trial_id_of(study, 0), of_trial, {25: 1.5})
     assert study_attributes(study).user == of_study.user, OPTUNA
     assert study_attributes(study).system.items() >= of_study.system.items(), OPTUNA
     assert Attributes(study.trials[0].user_attrs, study.trials[0].system_attrs) == of_trial, OPTUNA
@@ -90,7 +91,7 @@ def test_attributes_of_missing_studies_and_trials_are_refused(study):
     with pytest.raises(KeyError):
         storage.set_study_attributes(99, Attributes({"a": 1}))
     with pytest.raises(KeyError):
-        storage.write_trial(99, Attributes({"a": 1}), {}, claim=False)
+        storage.write_trial(99, Attributes({"a": 1}), {})
 
 
 def test_a_trial_without_heartbeats_is_silent(beating):
