@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from filelock import Timeout
 from omegaconf import OmegaConf
 
 from basecaller import files
@@ -83,6 +84,12 @@ def test_a_folder_that_cannot_be_written_to_is_noticed_before_the_work(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         check_writable(tmp_path / "file")
+
+
+def test_a_wait_for_a_lock_can_be_limited(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "PATIENCE", 0.01)
+    with shared_lock(tmp_path / "lock"), pytest.raises(Timeout), holding(shared_lock(tmp_path / "lock"), "does the same", 0.01):
+        pass
 
 
 def test_a_process_that_waits_for_a_lock_logs_it_once(tmp_path, monkeypatch, caplog):
