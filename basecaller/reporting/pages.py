@@ -41,6 +41,7 @@ def write_pages(facts: ReportFacts, folder: Path) -> Path:
         "questions": questions(facts.stages),
         "learning": headline and learning(headline),
         "refresh": REFRESH if facts.state == RUNNING else None,
+        "debug_run": facts.debug_run,
     }
     loader = jinja2.PackageLoader("basecaller.reporting")
     environment = jinja2.Environment(
