@@ -99,10 +99,13 @@ def _unknown(key: str, sections: Mapping[str, type]) -> str:
     if len(elsewhere := [place for place in places if place.rpartition(".")[2] == name]) == 1:
         return f"unknown key; did you mean {elsewhere[0]}?"
     groups = dict.fromkeys(section.partition(".")[0] for section in sections if section)
-    known = [f.name for f in fields(sections[where])] + ([] if where else list(groups))
+    here = [place.rpartition(".")[2] for place in places if place.rpartition(".")[0] == where]
+    known = here if where else [*here, *groups]
     close = difflib.get_close_matches(name, known, n=1)
     if close:
         return f"unknown key; did you mean {f'{where}.' if where else ''}{close[0]}?"
+    if where == "data":
+        return "unknown key; --help with your data=... lists the keys of the source"
     of = " of RawCTCNet" if where == "model" else ""
     return f"unknown key; known keys{of} are {', '.join(known)}"
 

@@ -24,9 +24,9 @@ def preview(search: SearchView, console: Console) -> None:
         costs = [estimate(search, {**fixed, **point}) for point in points]
         for number, (point, cost) in enumerate(zip(points, costs, strict=True)):
             table.add_row(str(number), "  ".join(f"{k}={as_text(v)}" for k, v in point.items()), f"{cost:.1f} s")
-        if file.stage.extend:
-            table.caption = f"and up to {file.stage.extend} more beyond the edge of the grid, if the winner lies there"
         console.print(table)
+        if file.stage.extend:
+            console.print(f"up to {file.stage.extend} more beyond the edge of the grid, if the winner lies there", style="dim")
         console.print("  ".join(f"{k}={v}" for k, v in fixed.items()), style="dim")
         runs, seeds = most_trials(search, name)
         if seeds > 1:
