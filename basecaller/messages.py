@@ -12,7 +12,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 
 from basecaller.data.sources import SOURCES
-from basecaller.errors import BasecallerError, SettingError
+from basecaller.errors import BasecallerError, SettingError, meant
 from basecaller.hpo.sweeper import STOCK_KEYS
 from basecaller.resolving import user_error
 from basecaller.schema import SECTIONS
@@ -53,7 +53,7 @@ def readable(error: Exception, sections: Mapping[str, type] = SECTIONS) -> Basec
             return SettingError(f"{option}: no such config")
         if (group, option) in EXTRAS:
             return SettingError(f"{group}={option}: needs: python -m pip install 'basecaller[{EXTRAS[group, option]}]'")
-        return SettingError(f"{group}={option}: no such option; options are {', '.join(error.options or [])}")
+        return SettingError(f"{group}={option}: no such option; {meant(option, error.options or [], 'options')}")
     if unknown := re.match(r"Could not override '([^']+)'", text):
         return SettingError(f"{unknown[1]}: {_unknown(unknown[1], sections)}")
     if missing := re.match(r"Key '(.*?)' is not in struct", text):

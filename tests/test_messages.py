@@ -23,6 +23,7 @@ from basecaller.schema import ReportOptions
         ("optimiser.lr=0.1", "optimiser.lr: unknown key; did you mean optimizer.lr?"),
         ("epochs=3", "epochs: unknown key; did you mean train.epochs?"),
         ("train.batch_size=4", "train.batch_size: unknown key; did you mean data.batch_size?"),
+        ("optimizer=adm", "optimizer=adm: no such option; did you mean adam? Options are adagrad, adam, "),
         ("reads=300", "reads: unknown key; did you mean data.reads?"),
         (
             "plan=[padding,",
