@@ -8,7 +8,7 @@ from rich.table import Table
 
 from basecaller.hpo.verdicts import short, shown
 from basecaller.reporting.contents import ReportFacts
-from basecaller.reporting.formats import duration, in_lines, number, with_error
+from basecaller.reporting.formats import duration, in_lines, many, number, with_error
 from basecaller.reporting.stage_contents import StageFacts
 
 WIDEST = 1000
@@ -133,4 +133,4 @@ def print_report(facts: ReportFacts, console: Console) -> None:
         console.print(f"data: {line}")
     if facts.reused:
         saved = sum(each.seconds for each in facts.reused)
-        console.print(f"{len(facts.reused)} trials reused earlier trainings: {duration(saved)} saved")
+        console.print(f"{many(len(facts.reused), 'trial')} reused earlier trainings: {duration(saved)} saved")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from basecaller.reporting.formats import many
 from basecaller.reporting.terminal import overview_table, stage_table
 
 
@@ -54,3 +55,7 @@ def test_the_overview_cuts_no_name_at_any_width(width, headings):
     assert "…" not in shown
     assert shown.count("difference,") == shown.count("edge") == 3
     assert sum(heading in shown for heading in ("stage ", "winner", "nats/base", "ahead by", "seeds", "verdict")) == headings
+
+
+def test_one_thing_is_no_plural():
+    assert [many(count, "trial") for count in (1, 2, 1000)] == ["1 trial", "2 trials", "1,000 trials"]
