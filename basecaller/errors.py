@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -47,6 +49,18 @@ class DivergedError(BasecallerError):
 _NOISE = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "You may also", "Config search path:",
           "provider=", "See https://hydra.cc")  # fmt: skip
 """Beginnings of lines of Hydra and OmegaConf that say nothing to a user."""
+
+
+def meant(name: str, known: Sequence[str], what: str) -> str:
+    """Advice about an unknown name: the one that is nearest, and all.
+
+    Args:
+        name: as typed.
+        known: names that exist.
+        what: the word for them, in the plural.
+    """
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"{f'did you mean {close[0]}? {what.capitalize()}' if close else what} are {', '.join(known)}"
 
 
 def one_line(message: str) -> str:

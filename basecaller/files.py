@@ -119,18 +119,21 @@ def remove_lock(lock: FileLock) -> None:
 
 
 @contextmanager
-def holding(lock: FileLock, purpose: str) -> Iterator[None]:
+def holding(lock: FileLock, purpose: str, seconds: float = -1) -> Iterator[None]:
     """Holds a lock. If another process has it, logs once what it waits for.
 
     Args:
         lock: the lock to hold.
         purpose: ends the sentence "waiting for another process that ...".
+        seconds: longest time to wait; negative: no limit.
+    Raises:
+        Timeout: another process has the lock all that time.
     """
     try:
         lock.acquire(timeout=PATIENCE)
     except Timeout:
         log.info("waiting for another process that %s (%s)", purpose, lock.lock_file)
-        lock.acquire()
+        lock.acquire(timeout=seconds)
     try:
         yield
     finally:

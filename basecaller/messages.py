@@ -12,7 +12,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 
 from basecaller.data.sources import SOURCES
-from basecaller.errors import BasecallerError, SettingError
+from basecaller.errors import BasecallerError, SettingError, meant
 from basecaller.hpo.sweeper import STOCK_KEYS
 from basecaller.resolving import user_error
 from basecaller.schema import SECTIONS
@@ -53,7 +53,7 @@ def readable(error: Exception, sections: Mapping[str, type] = SECTIONS) -> Basec
             return SettingError(f"{option}: no such config")
         if (group, option) in EXTRAS:
             return SettingError(f"{group}={option}: needs: python -m pip install 'basecaller[{EXTRAS[group, option]}]'")
-        return SettingError(f"{group}={option}: no such option; options are {', '.join(error.options or [])}")
+        return SettingError(f"{group}={option}: no such option; {meant(option, error.options or [], 'options')}")
     if unknown := re.match(r"Could not override '([^']+)'", text):
         return SettingError(f"{unknown[1]}: {_unknown(unknown[1], sections)}")
     if missing := re.match(r"Key '(.*?)' is not in struct", text):
@@ -99,10 +99,13 @@ def _unknown(key: str, sections: Mapping[str, type]) -> str:
     if len(elsewhere := [place for place in places if place.rpartition(".")[2] == name]) == 1:
         return f"unknown key; did you mean {elsewhere[0]}?"
     groups = dict.fromkeys(section.partition(".")[0] for section in sections if section)
-    known = [f.name for f in fields(sections[where])] + ([] if where else list(groups))
+    here = [place.rpartition(".")[2] for place in places if place.rpartition(".")[0] == where]
+    known = here if where else [*here, *groups]
     close = difflib.get_close_matches(name, known, n=1)
     if close:
         return f"unknown key; did you mean {f'{where}.' if where else ''}{close[0]}?"
+    if where == "data":
+        return "unknown key; --help with your data=... lists the keys of the source"
     of = " of RawCTCNet" if where == "model" else ""
     return f"unknown key; known keys{of} are {', '.join(known)}"
 

@@ -50,7 +50,7 @@ def main() -> None:
     folder, ran = Path(cfg.output_dir), stages_of(str(cfg.storage), str(cfg.experiment))
     if not ran:
         raise StageError(
-            f"experiment={cfg.experiment}, storage {without_password(str(cfg.storage))}: nothing was run yet; run: "
+            f"experiment={cfg.experiment}, storage {without_password(str(cfg.storage))}: no search or sweep was run yet; run: "
             f"python -m basecaller.search experiment={cfg.experiment}"
         )
     begun = any(name in ran for name in cfg.plan)

@@ -55,7 +55,7 @@ def test_the_examples_of_the_page_work(folder, monkeypatch, capsys):
         printed.append(capsys.readouterr().out)
     search, sweep, training, calls = printed
     assert f"{folder}/outputs/mine/report.html\n" in search
-    assert "points of identity over the untuned defaults" in search
+    assert "points of identity against the untuned defaults" in search
     assert "lr 0.001 " in sweep
     assert f" {folder}/outputs/tiny/runs/" in training
     assert len(training.splitlines()) == 1 + 2 * 2  # two epochs, two points of the curve in each

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from filelock import Timeout
 from omegaconf import OmegaConf
 
 from basecaller import files
@@ -94,6 +95,12 @@ def test_a_process_of_another_host_with_the_same_id_may_check_the_same_folder(tm
 
     monkeypatch.setattr(Path, "touch", removed)
     check_writable(tmp_path)
+
+
+def test_a_wait_for_a_lock_can_be_limited(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "PATIENCE", 0.01)
+    with shared_lock(tmp_path / "lock"), pytest.raises(Timeout), holding(shared_lock(tmp_path / "lock"), "does the same", 0.01):
+        pass
 
 
 def test_a_process_that_waits_for_a_lock_logs_it_once(tmp_path, monkeypatch, caplog):

@@ -18,9 +18,12 @@ from basecaller.schema import ReportOptions
         ("exprimnt=x", "exprimnt: unknown key; did you mean experiment?"),
         ("train.colour=1", "train.colour: unknown key; known keys are budget, epochs"),
         ("nowhere.colour=1", "nowhere.colour: unknown key"),
+        ("data.colour=1", "data.colour: unknown key; --help with your data=... lists the keys of the source"),
+        ("data.validatoin=0.2", "data.validatoin: unknown key; did you mean data.validation?"),
         ("optimiser.lr=0.1", "optimiser.lr: unknown key; did you mean optimizer.lr?"),
         ("epochs=3", "epochs: unknown key; did you mean train.epochs?"),
         ("train.batch_size=4", "train.batch_size: unknown key; did you mean data.batch_size?"),
+        ("optimizer=adm", "optimizer=adm: no such option; did you mean adam? Options are adagrad, adam, "),
         ("reads=300", "reads: unknown key; did you mean data.reads?"),
         (
             "plan=[padding,",

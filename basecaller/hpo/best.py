@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from basecaller.errors import StageError
 from basecaller.hpo.designs import EVERY, Design, Entry, Values, wanted
+from basecaller.hpo.grid import as_text
 from basecaller.hpo.identity import value_at
 from basecaller.hpo.ranking import Conclusion, conclude, mean_of
 from basecaller.hpo.records import Concluded, Outcome, StudyRecord, TrialRecord, read_trial, store_study, trials_of
@@ -231,7 +232,7 @@ def injections(raw: str, task: Task, config: DictConfig) -> list[str]:
         value = setting_of(found.trial, key)
         seeds = f", mean of {found.seeds} seeds" if found.seeds > 1 else ""
         source = f"trial {found.trial.number} of {found.study.study_name}"
-        lines.append(f"{key}={value} from {source}, {task.objective.name} {found.mean:.4f}{seeds}")
+        lines.append(f"{key}={as_text(value)} from {source}, {task.objective.name} {found.mean:.4f}{seeds}")
     return lines
 
 

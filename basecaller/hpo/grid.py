@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from basecaller.checking import rules_of, type_of, typed_scalar
-from basecaller.errors import SettingError
+from basecaller.errors import SettingError, meant
 from basecaller.hpo.task import Task
 
 PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_][\w./-]*", re.IGNORECASE | re.ASCII)
@@ -137,7 +137,7 @@ class Keys:
         options = self.group_options(key)
         if options:
             if value not in options:
-                raise SettingError(f"{key}={value}: no such option; options are {', '.join(options)}")
+                raise SettingError(f"{key}={value}: no such option; {meant(str(value), options, 'options')}")
             return value
         if isinstance(value, str) and "${" in value:
             return value

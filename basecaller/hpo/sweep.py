@@ -163,8 +163,8 @@ class Sweep:
         asked = stage.name if stage.asking == 1 else f"{stage.name}.{stage.asking}"
         study = open_study(self.place.url, f"{self.place.experiment}/{asked}/{context}")
         name_objective(study, str(self.task.objective))
-        for key, sources in self.injected.items():
-            log.info("%s: %s", key, "; ".join(sources))
+        for sources in self.injected.values():
+            log.info("%s", "; ".join(sources))
         store_study(
             study,
             question=stage.question,

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from basecaller.files import holding
 from basecaller.native.step import Library, self_test
 
 log = logging.getLogger(__name__)
@@ -28,8 +29,8 @@ COMPILER, FOLDER, TARGET = "BASECALLER_CC", "BASECALLER_NATIVE_CACHE", "BASECALL
 
 FLAGS = ("-O2", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fPIC", "-fvisibility=hidden")
 SOURCES = ("step.c", "block.h", "ctc.h")
-SECONDS = 120
-"""Time limit for the compiler, which normally takes a few seconds."""
+SECONDS = 300
+"""Time limit for the compiler, which takes a few seconds; ziglang takes longer, and so does a busy machine."""
 
 
 class UnavailableError(Exception):
@@ -49,7 +50,7 @@ def compiler() -> list[str]:
             return [found]
     if importlib.util.find_spec("ziglang"):
         return [sys.executable, "-m", "ziglang", "cc"]
-    raise UnavailableError("no C compiler is installed (gcc, clang, or: python -m pip install 'basecaller[native]')")
+    raise UnavailableError("no C compiler was found; install gcc or clang, or: python -m pip install 'basecaller[native]'")
 
 
 def _march(command: list[str]) -> str:
@@ -152,8 +153,10 @@ def build() -> Path:
         digest.update(_output([*command, *question], folder).encode())
     library = folder / f"step-{digest.hexdigest()[:24]}.so"
     try:
-        with FileLock(folder / f"{library.name}.lock", timeout=2 * SECONDS, mode=0o600):
+        lock = FileLock(folder / f"{library.name}.lock", mode=0o600)
+        with holding(lock, "compiles native code", 2 * SECONDS):
             if not library.exists():
+                log.info("compiling native code, once for this machine: a few seconds, up to a minute with ziglang")
                 partial = library.with_suffix(f".{os.getpid()}.partial")
                 try:
                     compiled(here / "step.c", partial)

@@ -178,6 +178,13 @@ class ReportFacts:
     state: str
     progress: str
 
+    @property
+    def debug_run(self) -> str:
+        """A sentence about a debug run (`debug=...`); empty for all others."""
+        words = {word for line in (self.command, *self.provenance.commands) for word in line.split()}
+        found = sorted(word for word in words if word.startswith("debug=") and word != "debug=none")
+        return f"A debug run ({', '.join(found)}): it shows that everything runs, not which settings are good." if found else ""
+
     def plain(self) -> dict[str, Any]:
         """The contents of `report.json`: everything but the learning curves, which are in every run's `metrics.csv`."""
         stages = [

@@ -47,8 +47,8 @@ SURE = {
 """How reliable a verdict is, by its kind, see `ranking.Conclusion`."""
 
 MARKS = (
-    "star: the answer; filled: each choice at its best; bars: one standard error, without the effect that a seed has on all"
-    " points;<br>faint: single runs"
+    "star: the answer; filled: each choice at its best; faint: single runs;<br>"
+    "bars: one standard error, without the effect that a seed has on all points"
 )
 """Labels of the marks in a study's figure."""
 
@@ -183,7 +183,8 @@ def _labels(stage: StageFacts, points: list[PointFacts]) -> dict[str, str]:
     choices = {p.point: p.settings.get(stage.choice, p.label) if stage.choice else p.label for p in points}
     if is_ordered(list(choices.values())):
         choices = dict(sorted(choices.items(), key=lambda pair: pair[1]))
-    return {point: html.escape(shown(choice), quote=False).replace("_and_", "_and_<br>") for point, choice in choices.items()}
+    texts = {point: choice if isinstance(choice, str) else shown(choice) for point, choice in choices.items()}
+    return {point: html.escape(text, quote=False).replace("_and_", "_and_<br>") for point, text in texts.items()}
 
 
 def _level(stage: StageFacts, point: PointFacts) -> str:
@@ -269,8 +270,8 @@ def _band(choice: ChoiceFacts) -> float | None:
 
 def _lay_out(figure: go.Figure, heading: str, text: str) -> None:
     """Places title, margins and legend below plotly's buttons: a figure gets half the dashboard's page, 450 pixels high."""
-    lines = [f"<b>{html.escape(line, quote=False)}</b>" for line in textwrap.wrap(heading, 75)]
-    lines += [html.escape(line, quote=False) for line in textwrap.wrap(text, 90)]
+    lines = [f"<b>{html.escape(line, quote=False)}</b>" for line in textwrap.wrap(heading, 68)]
+    lines += [html.escape(line, quote=False) for line in textwrap.wrap(text, 80)]
     figure.update_layout(
         template="none",  # the default template is longer than the figure
         title={

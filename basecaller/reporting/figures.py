@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import math
 import re
 from collections.abc import Callable
@@ -41,7 +40,6 @@ def _styled(draw: Callable[Given, Drawn]) -> Callable[Given, Drawn]:
 
     @wraps(draw)
     def drawn(*args: Given.args, **kwargs: Given.kwargs) -> Drawn:
-        logging.getLogger("matplotlib").setLevel(logging.WARNING)
         with mpl.rc_context(STYLE):
             return draw(*args, **kwargs)
 

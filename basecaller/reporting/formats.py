@@ -20,6 +20,11 @@ def in_lines(name: str) -> str:
     return name.replace("_and_", "_and_\n")
 
 
+def many(count: int, what: str) -> str:
+    """A number of things, as in `1 trial` and `2 trials`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def with_error(value: float | None, error: float | None) -> str:
     """A mean and its standard error as text."""
     return number(value) + (f" ± {number(error)}" if value is not None and error is not None else "")

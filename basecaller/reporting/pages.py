@@ -13,7 +13,7 @@ from basecaller.files import replacing, write_json
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.verdicts import named, short, shown
 from basecaller.reporting.contents import RUNNING, ReportFacts
-from basecaller.reporting.formats import duration, interval, number, with_error
+from basecaller.reporting.formats import duration, interval, many, number, with_error
 from basecaller.schema import OBJECTIVE
 
 REFRESH = 10
@@ -41,6 +41,7 @@ def write_pages(facts: ReportFacts, folder: Path) -> Path:
         "questions": questions(facts.stages),
         "learning": headline and learning(headline),
         "refresh": REFRESH if facts.state == RUNNING else None,
+        "debug_run": facts.debug_run,
     }
     loader = jinja2.PackageLoader("basecaller.reporting")
     environment = jinja2.Environment(
@@ -51,7 +52,7 @@ def write_pages(facts: ReportFacts, folder: Path) -> Path:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {
-        "number": number, "duration": duration, "shown": shown, "typed": as_text, "short": short,
+        "number": number, "many": many, "duration": duration, "shown": shown, "typed": as_text, "short": short,
         "percent": lambda value: number(value, ".1%"), "count": lambda value: number(value, ",.0f"),
     }  # fmt: skip
     environment.filters["drawn"] = lambda svg: Markup(apart(svg, next(count)))

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from basecaller.hpo.verdicts import short, shown
 from basecaller.reporting.contents import ReportFacts
-from basecaller.reporting.formats import duration, in_lines, number, with_error
+from basecaller.reporting.formats import duration, in_lines, many, number, with_error
 from basecaller.reporting.stage_contents import StageFacts
 
 WIDEST = 1000
@@ -31,7 +31,7 @@ def stage_table(stage: StageFacts, console: Console) -> Table:
         table = _table(stage, (*(heading for heading, applies in empty.items() if applies), *SPARED[:dropped]))
         if console.measure(table, options=console.options.update(width=WIDEST)).maximum <= console.width:
             break
-    if any(point.reused for point in stage.points):
+    if any(point.reused for point in stage.points) and any(column.header == "s" for column in table.columns):
         table.caption = "* trained before, with the same settings, seed, data and code"
     return table
 
@@ -113,6 +113,8 @@ def overview_table(facts: ReportFacts, console: Console) -> Table:
 def print_report(facts: ReportFacts, console: Console) -> None:
     """Prints the answer and the stages that led to it."""
     console.print(overview_table(facts, console))
+    if facts.debug_run:
+        console.print(facts.debug_run)
     winner = facts.winner
     if winner:
         test = winner.test
@@ -121,6 +123,9 @@ def print_report(facts: ReportFacts, console: Console) -> None:
             f"{test.identity_floor:.1%}), loss {test.loss:.4f} nats/base"
         )
         console.print(winner.gain.text)
+        if facts.headline and facts.headline.guessing:
+            console.print(facts.headline.guessing)
+        console.print(f"model: {winner.folder}")
         console.print(winner.command, style="dim", soft_wrap=True)
     elif facts.plan:
         console.print("no winner yet")
@@ -128,4 +133,4 @@ def print_report(facts: ReportFacts, console: Console) -> None:
         console.print(f"data: {line}")
     if facts.reused:
         saved = sum(each.seconds for each in facts.reused)
-        console.print(f"{len(facts.reused)} trials reused earlier trainings: {duration(saved)} saved")
+        console.print(f"{many(len(facts.reused), 'trial')} reused earlier trainings: {duration(saved)} saved")

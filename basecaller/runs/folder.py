@@ -73,7 +73,7 @@ class Result:
         blanks = ", only blanks called" if f.only_blanks else ""
         return (
             f"val_loss {m['val_loss']:.4f} nats/base, identity {m['identity_mean']:.1%} "
-            f"(unrelated {m['identity_floor']:.1%}), {f.updates} updates, {state}{blanks}"
+            f"(unrelated {m['identity_floor']:.1%}), {f.updates} update{'' if f.updates == 1 else 's'}, {state}{blanks}"
         )
 
 

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Hydra's launchers print every override of every job, and PyTorch prints statistics of its caches. Levels set in Hydra's own
-# logging config would be reset for every job, for all loggers below them.
-for name in ("hydra", "hydra_plugins", "torch"):
+# Hydra's launchers print every override of every job, PyTorch prints statistics of its caches, and Matplotlib its search for
+# fonts. Levels set in Hydra's own logging config would be reset for every job, for all loggers below them.
+for name in ("hydra", "hydra_plugins", "matplotlib", "torch"):
     logging.getLogger(name).setLevel(logging.WARNING)
 
 
@@ -74,7 +74,7 @@ def _train_alone(cfg: DictConfig) -> float:
         return debugging.overfit(job, debug.learned)
     result = debugging.profiled(job, debug.profile) if debug.profile else training.train(job)
     log.info("%s", result)
-    log.info("in %s", os.path.relpath(job.folder))
+    log.info("the model is in %s", os.path.relpath(job.folder))
     if result.reused:
         log.info("it had finished before; train.resume=false trains it again")
     return result.metrics["val_loss"]

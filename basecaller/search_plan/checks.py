@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.config import composed, group_options
-from basecaller.errors import SettingError
+from basecaller.errors import SettingError, meant
 from basecaller.hpo.best import uses
 from basecaller.hpo.grid import parse_overrides
 from basecaller.schema import GROUPS, NO_STAGE
@@ -30,9 +29,7 @@ def check_plan(plan: Sequence[str], overrides: list[str]) -> None:
     """
     known = [name for name in group_options("stage", overrides) if name not in UNPLANNED]
     if unknown := [name for name in plan if name not in known]:
-        close = difflib.get_close_matches(unknown[0], known, n=1)
-        advice = f"did you mean {close[0]}? Stages" if close else "stages"
-        raise SettingError(f"plan: there is no stage {', '.join(unknown)}; {advice} are {', '.join(known)}")
+        raise SettingError(f"plan: there is no stage {', '.join(unknown)}; {meant(unknown[0], known, 'stages')}")
     if not plan:
         raise SettingError("plan: names no stage; give some, as in 'plan=[padding,batch_norm]'")
 

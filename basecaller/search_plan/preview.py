@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from basecaller.hpo.grid import as_text
-from basecaller.reporting.formats import duration
+from basecaller.reporting.formats import duration, many
 from basecaller.search_plan.costs import estimate, most_trials
 from basecaller.search_plan.view import SearchView
 
@@ -23,36 +23,32 @@ def preview(search: SearchView, console: Console) -> None:
         costs = [estimate(search, {**fixed, **point}) for point in points]
         for number, (point, cost) in enumerate(zip(points, costs, strict=True)):
             table.add_row(str(number), "  ".join(f"{k}={as_text(v)}" for k, v in point.items()), f"{cost:.1f} s")
-        if file.stage.extend:
-            table.caption = f"and up to {file.stage.extend} more beyond the edge of the grid, if the winner lies there"
         console.print(table)
+        if file.stage.extend:
+            console.print(f"up to {file.stage.extend} more beyond the edge of the grid, if the winner lies there", style="dim")
         console.print("  ".join(f"{k}={v}" for k, v in fixed.items()), style="dim")
         runs, seeds = most_trials(search, name)
         if seeds > 1:
             console.print(f"{len(points)} points, at most {runs} trials over {seeds} seeds", style="dim")
         total, seconds = total + runs, seconds + runs * float(np.mean(costs))
     workers = search.workers.count
-    parts = {f"first round: {_many(total, 'trial')}": seconds}
+    parts = {f"first round: {many(total, 'trial')}": seconds}
     later = max(0, int(cfg.rounds) - 1)
     if later:
-        words = f"up to {_many(later, 'more round')}, trials {cfg.round_budget} times as long"
+        words = f"up to {many(later, 'more round')}, trials {cfg.round_budget} times as long"
         parts[words] = later * seconds / 2 * int(cfg.round_budget)
     cost = estimate(search, {}, config=search.winner_config)
     if int(cfg.finalists) > 1:
         count = int(cfg.finalists) + int(cfg.combined)
-        combined = f" and {_many(cfg.combined, 'combination')}" if cfg.combined else ""
+        combined = f" and {many(cfg.combined, 'combination')}" if cfg.combined else ""
         each = f"{float(cfg.finalist_share):.0%} of the winner's training each"
-        words = f"up to {cfg.finalists} finalists{combined} at {_many(cfg.finalist_seeds, 'seed')}, {each}"
+        words = f"up to {cfg.finalists} finalists{combined} at {many(cfg.finalist_seeds, 'seed')}, {each}"
         parts[words] = count * int(cfg.finalist_seeds) * float(cfg.finalist_share) * cost
     seeds = int(cfg.headline_seeds)
-    parts[f"headline: the winner and the defaults, {_many(seeds, 'seed')} each"] = 2 * seeds * cost
+    parts[f"headline: the winner and the defaults, {many(seeds, 'seed')} each"] = 2 * seeds * cost
     table = Table("part", "about", title="the whole search", title_justify="left", show_footer=True)
     table.columns[0].footer, table.columns[1].footer = "in all", duration(sum(parts.values()) / workers)
     for words, of in parts.items():
         table.add_row(words, duration(of / workers))
     console.print(table)
-    console.print(f"{_many(workers, 'training')} at once, {_many(search.workers.threads, 'thread')} each")
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+    console.print(f"{many(workers, 'training')} at once, {many(search.workers.threads, 'thread')} each")

@@ -157,7 +157,7 @@ def gain(
     text = (
         f"Tuning changed nothing: {defaults} are the best settings found, with an identity of {after:.1%}."
         if candidates.settings[WINNER] == candidates.settings[DEFAULTS]
-        else f"Tuning {'gained' if points >= 0 else 'lost'} {by} points of identity over "
+        else f"Tuning {'gained' if points >= 0 else 'lost'} {by} points of identity against "
         f"{defaults}, trained alike: {before:.1%} to {after:.1%}, loss {abs(loss):.4f} nats per base "
         f"{'lower' if loss >= 0 else 'higher'} ({tested}, {len(seeds)} new "
         f"seed{'s' if len(seeds) > 1 else ''}{noise})."

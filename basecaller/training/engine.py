@@ -196,7 +196,7 @@ class Path:
 
 @cache
 def _say_once(reason: str) -> None:
-    log.warning("no native code, so PyTorch is used, which is a few times slower: %s (train.native=off silences this)", reason)
+    log.warning("PyTorch is used, which is several times slower than native code: %s (train.native=off silences this)", reason)
 
 
 def choose_path(

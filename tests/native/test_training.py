@@ -118,7 +118,7 @@ def script(path: Path, text: str) -> str:
 
 
 REFUSALS = {
-    "no compiler": ("", "no C compiler is installed"),
+    "no compiler": ("", "no C compiler was found"),
     "missing compiler": ("/nowhere/cc", "/nowhere/cc cannot be run"),
     "failing compiler": ("echo 'step.c:1: error: no such thing' >&2; exit 1", "failed: step.c:1: error: no such thing"),
     "silent compiler": ("exit 0", "FOLDER"),
@@ -211,6 +211,18 @@ def test_the_default_folder_is_the_users_cache(monkeypatch, tmp_path):
 def _build_in(folder: str, compiler: str) -> str:
     os.environ[build.FOLDER], os.environ[build.COMPILER] = folder, compiler
     return str(build.build())
+
+
+def test_the_first_build_is_announced(fresh, caplog):
+    try:
+        build.compiler()
+    except build.UnavailableError as error:
+        pytest.skip(str(error))
+    caplog.set_level(logging.INFO, logger="basecaller")
+    build.build()
+    build.build()
+    (said,) = [record.message for record in caplog.records if "compil" in record.message]
+    assert said.startswith("compiling native code, once for this machine")
 
 
 def test_processes_that_start_together_build_once(fresh, tmp_path):

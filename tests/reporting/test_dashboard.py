@@ -121,6 +121,12 @@ def test_a_figure_of_many_points_shows_the_best(folder):
     assert max(figure["data"][1]["y"]) == pytest.approx(1 + MOST / 100)
 
 
+def test_points_of_a_grid_without_a_choice_are_called_by_their_settings(folder):
+    study = study_of("sweep", {("adam", 0.001): [1.0], ("sgd", 0.002): [1.1]}, ("optimizer", "optimizer.lr"))
+    figure = stage_figure(facts_of(study)).to_plotly_json()
+    assert list(figure["layout"]["xaxis"]["categoryarray"]) == ["optimizer adam lr 0.001", "optimizer sgd lr 0.002"]
+
+
 def test_only_the_nearest_choice_to_an_answer_has_a_bar(folder):
     three = {(rate,): [1 + rate, 1.1 + rate, 1.05 + 1.1 * rate] for rate in (0.1, 0.2, 0.4)}
     facts = facts_of(study_of("lr_adam", three, ("optimizer.lr",), choice="optimizer.lr"))

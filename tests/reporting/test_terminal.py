@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from basecaller.reporting.formats import many
 from basecaller.reporting.terminal import overview_table, stage_table
 
 
@@ -23,6 +24,19 @@ def test_a_stage_table_shows_its_settings_at_any_width(width):
     shown = console.file.getvalue()
     assert all(text in shown for text in ("max_dilation", "128", "0.0003536", "1.2300", "winner"))
     assert ("305" in shown) == (width > 100)
+
+
+def test_the_footnote_on_reused_trainings_needs_the_column_that_it_is_about():
+    point = {
+        "settings": {"stage.candidate": "a_long_name_of_a_candidate"}, "mean": 1.23, "error": None, "identity_mean": 0.5,
+        "seeds": 1, "updates": 640, "samples": 305_000, "seconds": 12.3, "seconds_to_level": None, "state": "winner",
+        "reused": 1,
+    }  # fmt: skip
+    for width, marked in ((60, False), (100, True)):
+        console = Console(width=width, file=io.StringIO())
+        console.print(stage_table(SimpleNamespace(points=[SimpleNamespace(**point)]), console))
+        shown = console.file.getvalue()
+        assert ("12.3*" in shown) == ("* trained before" in shown) == marked
 
 
 @pytest.mark.parametrize(("width", "headings"), [(60, 4), (80, 5), (200, 6)])
@@ -41,3 +55,7 @@ def test_the_overview_cuts_no_name_at_any_width(width, headings):
     assert "…" not in shown
     assert shown.count("difference,") == shown.count("edge") == 3
     assert sum(heading in shown for heading in ("stage ", "winner", "nats/base", "ahead by", "seeds", "verdict")) == headings
+
+
+def test_one_thing_is_no_plural():
+    assert [many(count, "trial") for count in (1, 2, 1000)] == ["1 trial", "2 trials", "1,000 trials"]

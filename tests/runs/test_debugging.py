@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pstats
+import re
 from pathlib import Path
 
 import pytest
@@ -127,7 +128,10 @@ def test_limit_makes_a_whole_search_short(run: Command, tmp_path: Path):
     small = [line for line in SMALL if not line.startswith("search.")]
     shown = run("search", *small, "debug=limit", "plan=[padding]", "search.workers=1").stdout
     assert "test identity" in shown
-    assert (tmp_path / "outputs/debug/report.html").exists()
+    assert "model: outputs/debug/winner" in shown
+    pages = [(tmp_path / "outputs/debug" / name).read_text() for name in ("report.html", "report.md")]
+    assert all("A debug run (debug=limit): it shows that everything runs" in " ".join(text.split()) for text in (*pages, shown))
+    assert not any(re.search(r"\w\| ", line) for line in pages[1].splitlines() if line.startswith("| "))
     assert not (tmp_path / "outputs/tiny").exists()
     for result in tmp_path.glob("outputs/debug/runs/*/result.json"):
         assert json.loads(result.read_text())["facts"]["chunks"] <= 32

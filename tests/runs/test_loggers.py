@@ -259,7 +259,7 @@ def test_a_folder_with_the_name_of_a_package_is_not_a_package(folder, monkeypatc
 
 
 WRONG = {
-    "an unknown logger": (["logger=nonesuch"], "logger=nonesuch: no such option; options are csv, mlflow, none"),
+    "an unknown logger": (["logger=abacus"], "logger=abacus: no such option; options are csv, mlflow, none"),
     "a key of a logger that is not chosen": (["logger.mlflow.uri=x"], "this logger is not chosen; add logger=mlflow"),
     "an unknown key": (["logger=csv", "logger.csv.foldr=x"], "logger.csv.foldr: unknown key; did you mean logger.csv.folder?"),
     "another mode": (["logger=wandb", "logger.wandb.mode=on"], "logger.wandb.mode=on: must be one of offline, online"),

@@ -209,13 +209,13 @@ TUNED = Candidates({"winner": SETTINGS, "defaults": SETTINGS | {"padding": "on"}
 
 def test_the_gain_names_what_it_is_relative_to():
     ours, theirs = {1001: scores(0.5, 0.8, 0.9)}, {1001: scores(0.7, 0.7, 0.8)}
-    assert "over the untuned defaults, trained alike" in gain(ours, theirs, TUNED).text  # data is not a setting
+    assert "against the untuned defaults, trained alike" in gain(ours, theirs, TUNED).text  # data is not a setting
     given = ("experiment=x", "data.reads=300", "optimizer=sgd", "data.batch_size=2")
     text = gain(ours, theirs, dataclasses.replace(TUNED, given=given)).text
-    assert "over the untuned defaults with your optimizer=sgd, data.batch_size=2, trained alike" in text
+    assert "against the untuned defaults with your optimizer=sgd, data.batch_size=2, trained alike" in text
     many = ("optimizer=sgd", "model.stacks=4", "padding=on", "train.clip=1")
     shortened = gain(ours, theirs, dataclasses.replace(TUNED, given=("train.chunks=320",)), ["train.chunks=null"]).text
-    assert "over the untuned defaults, trained alike" in shortened  # the long trainings take all chunks
+    assert "against the untuned defaults, trained alike" in shortened  # the long trainings take all chunks
     assert "the untuned defaults with what you set" in gain(ours, theirs, dataclasses.replace(TUNED, given=many)).text
     same = Candidates({"winner": SETTINGS, "defaults": SETTINGS}, ())
     text = gain(ours, ours, same).text
