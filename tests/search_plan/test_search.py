@@ -254,7 +254,7 @@ def test_one_read_and_one_seed_show_no_noise_of_the_gain():
     ours, theirs = ({seed: scores(0.5, mean) for seed in (1001, 1002)} for mean in (0.8, 0.7))
     one = gain({1001: ours[1001]}, {1001: theirs[1001]}, TUNED)
     assert one.error is None
-    assert one.text.startswith("Tuning gained 10.0 points of identity over ")
+    assert one.text.startswith("Tuning gained 10.0 points of identity against ")
     assert "(1 read that no stage has seen, 1 new seed, which do not show the noise)." in one.text
     assert "2 new seeds; ± is one standard error, between seeds only)." in gain(ours, theirs, TUNED).text
 
