@@ -17,14 +17,14 @@ class Model:
 
     Attributes:
         name: Name of the model size. Set by `model=...`.
-        channels: Width of the residual path.
-        skip_channels: Width of the summed skip path.
+        channels: Number of channels of the residual path.
+        skip_channels: Number of channels of the skip path.
         kernel: Width of the dilated convolutions, in frames.
-        max_dilation: Largest dilation of a stack, whose blocks have dilations 1, 2, 4, ... up to it.
-        stacks: Number of stacks.
+        max_dilation: Largest dilation of a stack, in frames; its blocks have dilations 1, 2, 4, ... up to it.
+        stacks: Number of stacks of residual blocks.
         batch_norm: Apply batch normalisation before each residual block.
-        stride: Samples per output frame, the stride of the first convolution (1 as published).
-        projection: Apply a 1x1 convolution to each block's residual path, as published; false: the path is the identity.
+        stride: Number of samples per output frame, the stride of the first convolution; 1 as published.
+        projection: Apply a 1x1 convolution to each block's residual path, as published. false: the path is the identity.
     """
 
     name: str

@@ -46,17 +46,17 @@ class Stage(task.Stage):
     """Settings of `conf/stage/*.yaml`: the question that a sweep asks. `hpo/task.py` describes the keys that the sweeper reads.
 
     Attributes:
-        measure: Measure to compare points by: the loss of the best checkpoint, or the area under the learning curve if the
-            question is about speed.
-        design: How to spend runs. `halving` drops half of the points from seed to seed; `rounds` tunes the learning rate of
+        measure: Measure by which points are compared. `val_loss` is the loss of the best checkpoint; `area_under_curve`, the
+            area under the learning curve, is for questions about speed.
+        design: How runs are spent. `halving` drops half of the points from seed to seed. `rounds` tunes the learning rate of
             each choice, then runs the best point of every choice at more and more seeds.
-        rate_factor: Factor on a learning rate that earlier stages decided; swept by stages that tune it again.
-        asking: How often the question has been asked. The search sets 2, 3, ...; the study is then called NAME.2, NAME.3, ...
-        incumbent: The choice so far, kept unless another is better by more than a standard error. Set by the search.
+        rate_factor: Factor of a learning rate that an earlier stage decided; swept by stages that tune the rate again.
+        asking: Number of this asking, set by the search; the study of a repeated question is called NAME.2, NAME.3, ...
+        incumbent: Answer so far, kept unless another choice is better by more than a standard error. Set by the search.
         nuisance: Keys that are tuned along with the choice when the question is asked again.
-        studies: The study that `${best:stage,key}` reads, by stage. Set by the search; null: the latest one of each stage.
-        candidate: The finalist that a trial belongs to; swept by the stages that compare whole configurations.
-        candidates: The settings of each finalist, by name. Set by the search.
+        studies: Study that `${best:stage,key}` reads, by stage. Set by the search. null: the latest study of each stage.
+        candidate: Finalist that a trial belongs to; swept by the stages that compare whole configurations.
+        candidates: Settings of each finalist, by name. Set by the search.
     """
 
     name: str = field(metadata=NAME)
@@ -79,24 +79,24 @@ class SearchOptions:
 
     Attributes:
         workers: Number of trainings that run at the same time. null: one per GPU, or one per core.
-        replicates: Number of seeds for the best points of a stage with `stage.design=halving`; with `rounds`, up to two more
-            than twice as many. 1: one seed per point.
-        pruner: Class name of an Optuna pruner, such as MedianPruner, that stops poor trials of the first seed. null: none.
+        replicates: Number of seeds for the best points of a stage; with `stage.design=rounds`, up to twice as many plus two. 1:
+            every point has one seed.
+        pruner: Class name of an Optuna pruner that stops poor trials of the first seed, such as MedianPruner. null: none.
         pruner_args: Arguments of the pruner, as in {n_warmup_steps: 50}. null: none.
-        preview: List every trial and estimate the time; run nothing.
-        rounds: The first round asks the questions of the plan; each later one asks them again around the best settings so
-            far, until no answer changes.
-        round_budget: Length of a trial in later rounds, in trials of the first round.
+        preview: List every trial and estimate the time, but run nothing.
+        rounds: Largest number of rounds. The first asks the questions of the plan; each later one asks them again around the
+            best settings so far, until no answer changes.
+        round_budget: Length of a trial in later rounds, as a multiple of its length in the first.
         finalists: Largest number of configurations that compete in longer trainings: the best settings, their variants, the
             untuned defaults. 0: none.
         finalist_share: Length of a finalist's training, as a share of the winner's.
         finalist_seeds: Number of seeds for the best finalists.
-        batch_schedule: `train.batch_schedule` of one of the finalists, if the winner trains for epochs. null: no such finalist.
-        combined: Largest number of combinations of the finalists' changes that train after them, if changes helped. 0: none.
-        batch_margin: The best configuration also trains with a batch four times as large, at full length, if as a finalist this
-            batch is behind by at most this much (nats per base). null: never.
+        batch_schedule: `train.batch_schedule` of one finalist, if the winner trains for epochs. null: no such finalist.
+        combined: Largest number of combinations of the finalists' changes to train, if changes helped. 0: none.
+        batch_margin: Loss, in nats per base, by which a finalist with a batch four times as large may be behind for the best
+            configuration to train in full with that batch as well. null: it never does.
         headline_seeds: Number of new seeds at which the winner and the untuned defaults are trained alike and tested.
-        winner: Settings of these last trainings that differ from those of a trial.
+        winner: Settings that these last trainings have instead of a trial's.
     """
 
     workers: int | None = field(metadata={"least": 1})
@@ -134,7 +134,7 @@ class Padding:
     """Settings of `conf/padding/*.yaml`.
 
     Attributes:
-        mode: How chunks of unequal length share a batch: `off` crops them to the shortest, `on` pads them with zeros, `masked`
+        mode: How chunks of unequal length share a batch. `off` crops them to the shortest, `on` pads them with zeros, `masked`
             also hides the zeros from every layer.
     """
 
@@ -146,15 +146,15 @@ class Top:
     """The keys at the top of `conf/config.yaml`.
 
     Attributes:
-        experiment: Name of the experiment, which names its studies, runs and report.
+        experiment: Name of the experiment, part of the names of its studies, runs and report.
         seed: Seed of the initial weights, the choice of chunks, and their order.
         device: Device to compute on. `auto` uses a GPU if there is one.
         threads: Number of threads of one training. null: its share of the cores.
-        storage: Any Optuna URL, or journal:///FILE. With a password: storage='${oc.env:NAME}'.
-        output_dir: Folder of the experiment.
+        storage: Storage of the trials: any Optuna URL, or journal:///FILE. For one with a password, use '${oc.env:NAME}'.
+        output_dir: Folder of the experiment's runs, winner and report.
         plan: Stages that a search runs, in order.
         networks: Modules and packages of your own networks (`model._target_`) that may be imported, as in [mynet].
-        print_config: Print the composed config before anything runs, without passwords.
+        print_config: Print the composed config, without passwords, before anything runs.
     """
 
     experiment: str = field(metadata=NAME)
@@ -174,9 +174,9 @@ class Debug:
 
     Attributes:
         name: Name of the debug run; `none`: no debug run. Set by `debug=...`.
-        learned: Training loss, nats per base, at which the training stops, since it has memorised its batch. null: never.
-        profile: Profiler of the training. `python` times Python's functions (cProfile); `torch` times PyTorch's operations and
-            GPU kernels (torch.profiler). null: none.
+        learned: Training loss, in nats per base, below which the batch counts as memorised and the training stops. null: never.
+        profile: Profiler of the training. `python` times Python's functions (cProfile), `torch` PyTorch's operations and GPU
+            kernels (torch.profiler). null: none.
     """
 
     name: str = field(metadata=NAME)
@@ -202,7 +202,7 @@ class DataShared:
     Attributes:
         batch_size: Number of chunks in a training batch.
         folder: Folder of prepared data sets.
-        pore_model: Table of k-mer levels that the audit compares labels with. null: the R9.4 pore's.
+        pore_model: Table of k-mer levels with which the audit compares labels. null: the R9.4 pore's.
     """
 
     batch_size: int = field(metadata={"least": 1})
@@ -215,7 +215,7 @@ class Mixed:
     """Settings of `conf/data/mixed.yaml`.
 
     Attributes:
-        sources: Sources by any name, each with its `name`, `weight` and other keys, as in
+        sources: Sources under names of your choice, each with its `name`, `weight` and other keys, as in
             {a: {name: pod5, pod5: a.pod5, bam: a.bam, weight: 2}, b: {name: bonito, path: DIR}}.
         validation: Share of the reads for validation, in sources that do not set their own.
         test: Share of the reads for the test, in sources that do not set their own; or a separate source, as in
@@ -234,12 +234,14 @@ class BasecallOptions:
     Attributes:
         model: Folder of a training, such as outputs/tiny/winner, or the best.pt in it.
         reads: POD5 file, or a folder of them.
-        output: Folder for the basecalls, one file per POD5 file; existing files are kept. It holds calls of one model only.
+        output: Folder of the basecalls of one model, one file per POD5 file; existing files are kept.
         format: Format of the basecalls; SAM and BAM have move tables (mv) and mean qualities (qs).
-        decoder: `beam` search, or the best path (`greedy`).
-        calibration: Calibration of the qualities: calibration.json of `basecaller evaluate`, or its folder. null: the model's.
-        chunk_samples: Length of the chunks in which a read is called. null: long enough that little is computed twice.
-        batch_size: Number of chunks computed together.
+        decoder: Decoder of the bases: beam search, or the best path (`greedy`).
+        calibration: Calibration of the qualities: the calibration.json of `basecaller evaluate`, or its folder. null: the
+            model's.
+        chunk_samples: Length of the chunks in which a read is called, in samples. null: long enough that little is computed
+            twice.
+        batch_size: Number of chunks that are computed together.
         device: Device to compute on. `auto` uses a GPU if there is one.
         threads: Number of threads of this process. null: all cores.
         networks: Modules and packages that may be imported for a model of your own network, as in [mynet].
@@ -265,12 +267,12 @@ class EvaluateOptions:
     Attributes:
         model: Folder of a training, such as outputs/tiny/winner, or the best.pt in it.
         split: Split of the data set to evaluate on.
-        limit: Number of chunks, or of `reads`, to evaluate, a random choice. null: all.
-        decoder: `beam` search, or the best path (`greedy`).
+        limit: Number of randomly chosen chunks, or of `reads`, to evaluate. null: all.
+        decoder: Decoder of the bases: beam search, or the best path (`greedy`).
         reads: POD5 file or folder to basecall and align to `reference`, instead of a data set.
-        reference: FASTA file, or an index of minimap2.
-        output: Folder for all output, including the calibration. null: evaluation/ in the model's folder, and the model's
-            folder for the calibration.
+        reference: FASTA file, or an index of minimap2, to which `reads` are aligned.
+        output: Folder for all output, including the calibration. null: evaluation/ in the model's folder; the calibration goes
+            to the model's folder itself.
         device: Device to compute on. `auto` uses a GPU if there is one.
         threads: Number of threads of this process. null: all cores.
         networks: Modules and packages that may be imported for a model of your own network, as in [mynet].
@@ -315,9 +317,9 @@ class ReportOptions:
 
     Attributes:
         watch: Update the report until the search ends. An open page reloads itself.
-        every: Seconds between two updates.
-        serve: Port on which to serve the updated page to this machine, at http://127.0.0.1:PORT/, until Ctrl-C. 0: any free
-            port. null: none.
+        every: Time between two updates, in seconds.
+        serve: Port at which the updated page is served to this machine only, http://127.0.0.1:PORT/, until Ctrl-C. 0: any free
+            port. null: it is not served.
     """
 
     watch: bool

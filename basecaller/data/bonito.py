@@ -39,16 +39,17 @@ class Settings(Normalisation):
 
     Attributes:
         path: Directory, or a list of them; their chunks may differ in width.
-        limit: Number of chunks to use, a random choice. null: all.
+        limit: Number of randomly chosen chunks to use. null: all.
         alphabet: Letters of labels 1, 2, ...
-        validation: Share of each directory for validation: its last chunks, since neighbours may come from one read. A
-            directory with `validation/` has both splits there, in proportion of the shares.
-        test: Share of each directory for the test, likewise; or a separate source, as in {name: pod5, pod5: ..., bam: ...}.
-        normalisation: How the signals were normalised: `median_mad`; `quantile` as for Bonito's models of R10 before v5; or
-            `standardise` as for those since v5, by data.mean and data.stdev. Basecalls of the model normalise reads in the same
-            way. Raw counts are always normalised by `median_mad`.
-        rna: The chunks are direct RNA, as `bonito basecaller --rna --save-ctc` writes them: signals and labels run from the 3'
-            end. Both are reversed, so that labels run 5' to 3'.
+        validation: Share of each directory's chunks for validation, taken near its end, since neighbours may come from one
+            read. With `validation/`, both splits are there, in proportion to their shares.
+        test: Share of each directory's chunks for the test, taken at its end; or a separate source, as in
+            {name: pod5, pod5: ..., bam: ...}.
+        normalisation: How the signals were normalised: `median_mad`, `quantile` as for Bonito's models of R10 before v5, or
+            `standardise`, by `data.mean` and `data.stdev`, as for those since v5. Basecalls of the model normalise reads in the
+            same way. Raw counts are always normalised by `median_mad`.
+        rna: Whether chunks are direct RNA, as `bonito basecaller --rna --save-ctc` writes them, from the 3' end; signals and
+            labels are then reversed, so that labels run from 5' to 3'.
     """
 
     path: tuple[str, ...]

@@ -66,14 +66,16 @@ class Settings(Normalisation):
         pod5: POD5 file or folder, or a list of them.
         bam: BAM file or folder, or a list with one for each entry of `pod5`.
         reference: FASTA file of the reference, for an aligned BAM without MD tags. null: none.
-        labels: `moves` takes the basecalls placed by the move table, `reference` the aligned reference's bases;
-            `auto` takes the reference if a record is aligned to a known one.
+        labels: Source of the labels. `moves` takes the basecalls, placed by the move table; `reference` the reference's bases
+            under the alignment; `auto` the reference's if a record is aligned to a known one, otherwise the basecalls.
         chunk_samples: Length of the longest chunk, in samples; reads are cut on base boundaries.
         min_samples: Length of the shortest chunk, in samples; shorter ones are dropped.
-        min_quality: Lowest mean quality of a read (`qs`, or the mean of the base qualities' errors). null: any.
-        min_identity: Lowest identity of an aligned read to the reference, by NM over alignment columns. null: any.
-        rna: Reads are direct RNA, sequenced from the 3' end: signals are reversed, so that labels run 5' to 3'. cDNA is DNA.
-        split: Split by a hash of the `read` id, or by `position` on the genome.
+        min_quality: Lowest mean quality of a read, in phred: its `qs` tag, or that of its bases' mean error. null: any.
+        min_identity: Lowest identity of an aligned read: the share of alignment columns that match, by its NM tag. null: any.
+        rna: Whether reads are direct RNA, sequenced from the 3' end; their signals are then reversed, so that labels run from
+            5' to 3'. cDNA is DNA.
+        split: How reads are split for training, validation and test: by a hash of the `read` id, or by `position` on the
+            genome.
         validation: Share of the reads, or of the genome, for validation.
         test: Share of the reads, or of the genome, for the test; or a separate source, as in {name: bonito, path: DIR}.
     """

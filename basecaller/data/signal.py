@@ -32,12 +32,11 @@ class Normalisation:
     """How signals are normalised: a part of the settings of a source.
 
     Attributes:
-        normalisation: Shift and scale of a read's signal: its median and 1.4826 MAD (`median_mad`); Bonito's, from its
-            quantiles in pA (`quantile`); or the same for all reads, data.mean and data.stdev (`standardise`). Basecalls of the
-            model normalise reads in the same way.
-        mean: Shift in pA for data.normalisation=standardise, as in `[standardisation]` of a Bonito model's config.toml. null:
-            another normalisation.
-        stdev: Scale in pA, likewise.
+        normalisation: How signals are shifted and scaled: by a read's median and 1.4826 MAD (`median_mad`), by its quantiles in
+            pA as Bonito does (`quantile`), or by `data.mean` and `data.stdev` (`standardise`). Basecalls of the model normalise
+            reads in the same way.
+        mean: Shift in pA for `data.normalisation=standardise`, as in `[standardisation]` of a Bonito model's config.toml.
+        stdev: Scale in pA for `data.normalisation=standardise`, as in the same section.
     """
 
     normalisation: str = field(default=MEDIAN_MAD, metadata={"choices": NORMALISATIONS})

@@ -60,10 +60,10 @@ class Settings:
 
     Attributes:
         reads: Number of reads in all splits together.
-        min_bases: Length of the shortest reads; lengths are uniform.
-        max_bases: Length of the longest reads.
-        genome_bases: Length of the random genome; reads come from both strands.
-        simulator_seed: Seed of genome and reads; `seed` is the seed of training.
+        min_bases: Length of the shortest reads, in bases; lengths are uniform.
+        max_bases: Length of the longest reads, in bases.
+        genome_bases: Length of the random genome, in bases; reads come from both strands.
+        simulator_seed: Seed of genome and reads; `seed` is that of the training.
         validation: Share of the reads for validation.
         test: Share of the reads for the test; or a separate source, as in {name: bonito, path: DIR}.
     """

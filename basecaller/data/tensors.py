@@ -35,8 +35,8 @@ class Settings:
         sequences: Prefix of the files with sequences.
         validation: Share of the reads for validation, by a hash of the read's number.
         test: Share of the reads for the test; or a separate source, as in {name: bonito, path: DIR}.
-        rna: The reads are direct RNA, whose signals and labels run from the 3' end. Both are reversed, so that labels run 5' to
-            3'.
+        rna: Whether reads are direct RNA, whose signals and labels run from the 3' end; both are then reversed, so that labels
+            run from 5' to 3'.
     """
 
     path: str

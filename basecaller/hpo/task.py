@@ -27,17 +27,17 @@ class Stage:
 
     Attributes:
         name: Name of the stage.
-        question: The question in words.
-        choice: The key that the question is about, the scientific hyperparameter. null: every point is a separate choice.
-        simple_first: The values of the choice go from simple to complex; of equally good values the simpler wins.
-        measure: Measure to compare points by: a number that jobs report besides the objective, lower is better. null: the
-            objective.
-        design: How to spend runs. `halving` drops half of the points from seed to seed; `rounds` tunes the nuisance
+        question: The question, as the report shows it.
+        choice: Key that the question is about, the scientific hyperparameter. null: every point is a separate choice.
+        simple_first: Whether the values of the choice go from simple to complex; of equally good ones, the simplest then wins.
+        measure: Measure by which points are compared: a number that jobs report besides the objective; lower is better. null:
+            the objective.
+        design: How runs are spent. `halving` drops half of the points from seed to seed. `rounds` tunes the nuisance
             hyperparameter of each choice, then runs the best point of every choice at more and more seeds.
-        replicates: Number of seeds for the best points; with `rounds`, up to two more than twice as many.
-        extend: How often the grid may grow outward when the winner is at its edge.
-        asking: How often the question has been asked. The study is called NAME.2, NAME.3, ... when it is asked again.
-        incumbent: The choice so far, kept unless another is better by more than a standard error.
+        replicates: Number of seeds for the best points; with `stage.design=rounds`, up to twice as many plus two.
+        extend: Number of times that the grid may grow outward when the winner is at its edge.
+        asking: Number of this asking; the study of a repeated question is called NAME.2, NAME.3, ...
+        incumbent: Answer so far, kept unless another choice is better by more than a standard error.
     """
 
     name: str

@@ -26,7 +26,7 @@ class TensorBoard:
     """Settings of `conf/logger/tensorboard.yaml`.
 
     Attributes:
-        folder: Folder of the event files, as `tensorboard --logdir` takes it; each training is a run in it.
+        folder: Folder of the event files, for `tensorboard --logdir`; each training is a run in it.
     """
 
     folder: str
@@ -50,11 +50,11 @@ class WandB:
     """Settings of `conf/logger/wandb.yaml`.
 
     Attributes:
-        folder: Folder in which the folder wandb/ is made.
+        folder: Folder in which W&B makes its own folder, wandb/.
         project: W&B project that the trainings belong to.
-        entity: User or team of the project. null: your own.
-        mode: `offline` writes files that `wandb sync` uploads later; `online` uploads them now; `disabled` does nothing. The
-            environment variable WANDB_MODE sets the default.
+        entity: User or team that the project belongs to. null: your own user.
+        mode: `offline` writes files that `wandb sync` uploads later, `online` uploads while training, `disabled` does nothing.
+            The environment variable WANDB_MODE sets the default.
     """
 
     folder: str

@@ -77,12 +77,12 @@ class BonitoCTC(nn.Module):
     last of these have a residual path.
 
     Args:
-        filters: Channels of each block, before `width`.
-        kernels: Widths in frames of each block's convolutions, before `kernel`.
-        repeats: Convolutions in each block.
+        filters: Number of channels of each block, before `width` scales them.
+        kernels: Widths of each block's convolutions, in frames, before `kernel` scales them.
+        repeats: Number of convolutions in each block.
         width: Factor of all channels, which are rounded to multiples of 8.
         kernel: Factor of the kernels after the first block, which are rounded to odd numbers.
-        stride: Samples per output frame, the stride of the first convolution.
+        stride: Number of samples per output frame, the stride of the first convolution.
         dropout: Probability of dropout after every activation.
         activation: Activation function.
     """

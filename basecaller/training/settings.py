@@ -18,8 +18,8 @@ class Optimizer:
     Attributes:
         name: Name of the optimizer. Set by `optimizer=...`.
         lr: Learning rate.
-        weight_decay: Decoupled weight decay: before an update all weights shrink by the learning rate times this value.
-        momentum: Momentum of sgd; the others do not use it.
+        weight_decay: Decoupled weight decay: each update first shrinks all weights by the learning rate times this value.
+        momentum: Momentum of `sgd`; the other optimizers ignore it.
     """
 
     name: str = field(metadata={"choices": OPTIMIZERS})
@@ -33,30 +33,33 @@ class Train:
     """Length and settings of a training.
 
     Attributes:
-        budget: Unit of a training's length, which is the same for all trials; the key of that name gives the amount.
-        epochs: Number of passes over the training chunks.
-        updates: Number of updates of the optimizer.
-        samples: Number of signal samples; the update that reaches it is the last.
+        budget: Unit of the length of a training, which is equal for all trials; the key of that name gives the length.
+        epochs: Length with `train.budget=epochs`: number of passes over the training chunks.
+        updates: Length with `train.budget=updates`: number of updates of the optimizer.
+        samples: Length with `train.budget=samples`: number of signal samples; the update that reaches it is the last.
         chunks: Number of chunks to train on, drawn from the training split by the seed. null: all.
-        validation_chunks: Number of chunks to validate on, drawn likewise. null: all.
+        validation_chunks: Number of chunks to validate on, drawn from the validation split by the seed. null: all.
         validations: Number of points of the learning curve per epoch, or in the whole training if `train.budget` is not
             `epochs`.
-        batch_schedule: Batch sizes that follow each other, each for an equal share of the epochs, as in [32,8,1]. null: all
-            batches have `data.batch_size` chunks. `optimizer.lr` is the rate at that size either way.
-        clip: Largest norm of the gradient. null: no clipping.
-        clip_factor: Largest norm of the gradient as a multiple of the median of the last 100 norms, from the 51st update on.
+        batch_schedule: Batch sizes that follow each other, each for an equal share of the epochs, as in [32,8,1]; a size n
+            trains at `optimizer.lr` times the square root of n over `data.batch_size`. null: all batches have
+            `data.batch_size` chunks.
+        clip: Largest norm of the gradient; a larger gradient is scaled down. null: no clipping.
+        clip_factor: Largest norm of the gradient, as a multiple of the median of the last 100 norms, from the 51st update on.
             null: no such clipping.
-        schedule: Schedule of the learning rate; `cosine` goes down to 0 at the last update (Loshchilov & Hutter, 2017).
-        warmup: Share of all updates in which the rate rises linearly from 0.
-        warmup_updates: Number of updates in which the rate rises, in place of `train.warmup`. null: `train.warmup` counts.
-        label_smoothing: Weight of label smoothing in the training loss: 1 is Bonito's, 0 none. PyTorch computes it, not native
-            code.
+        schedule: Schedule of the learning rate. `cosine` falls to 0 at the last update (Loshchilov & Hutter, 2017).
+        warmup: Share of all updates in which the learning rate rises linearly from 0.
+        warmup_updates: Number of updates in which the learning rate rises, instead of `train.warmup`. null: as `train.warmup`
+            says.
+        label_smoothing: Weight of label smoothing in the training loss: 0 is none, 1 Bonito's. Only PyTorch computes it, not
+            native code.
         precision: Precision of matrix products; the loss is always float32. `auto` uses bfloat16 if it is faster.
-        native: Whether to compute in native code. `auto`: if a C compiler and the processor allow it; `on`: fail otherwise.
+        native: Whether to compute in native code. `auto`: if there is a C compiler and the processor allows it. `on`: always,
+            or fail.
         infeasible: Largest share of chunks that may be skipped because CTC cannot align them.
-        resume: Continue from the last checkpoint in the run's folder; false: begin again.
-        init: Checkpoint (best.pt) to start from instead of random weights; its model must have the same shape. null: none.
-        init_digest: Digest of that file. Computed.
+        resume: Continue from the last checkpoint in the run's folder. false: begin again.
+        init: Checkpoint (best.pt) to start from instead of random weights; its network must have the same shape. null: none.
+        init_digest: Digest of that file; computed.
     """
 
     budget: str = field(metadata={"choices": BUDGETS})
