@@ -171,7 +171,7 @@ def main() -> None:
         if done[kind]:
             console.print(f"{done[kind]:,} reads not written: {kind}")
     if done["reads"] and not done["bases"]:
-        console.print(f"model={chosen.model} calls nothing but blanks: it has learned nothing; train it longer", style="bold")
+        console.print(f"model={chosen.model} calls only blanks: it has not learned anything; train it longer", style="bold")
 
 
 if __name__ == "__main__":

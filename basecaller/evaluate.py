@@ -135,7 +135,7 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation,
         scores, tally = evaluate_reads(calls_of_reads(), Path(chosen.reference), network.alphabet, calibration)
         for reason in UNREADABLE:
             if counts[reason]:
-                log.warning("reads=%s: %d reads are left out: %s", chosen.reads, counts[reason], reason)
+                log.warning("reads=%s: %d reads are skipped: %s", chosen.reads, counts[reason], reason)
     else:
         settings = model.data(overrides)
 
@@ -238,7 +238,7 @@ def render(evaluation: Evaluation, output: Path, console: Console) -> None:
     )  # fmt: skip
     console.print(definition)
     if scores.length_ratio == 0 and not (isinstance(scores, ReadScores) and scores.bases):
-        console.print(f"{evaluation.model} calls nothing but blanks: it has learned nothing; train it longer", style="bold")
+        console.print(f"{evaluation.model} calls only blanks: it has not learned anything; train it longer", style="bold")
     console.print(f"written to {output}")
 
 

@@ -50,7 +50,7 @@ def main() -> None:
     folder, ran = Path(cfg.output_dir), stages_of(str(cfg.storage), str(cfg.experiment))
     if not ran:
         raise StageError(
-            f"experiment={cfg.experiment}, storage {without_password(str(cfg.storage))}: no search or sweep was run yet; run: "
+            f"experiment={cfg.experiment}, storage {without_password(str(cfg.storage))}: no search or sweep has run yet; run: "
             f"python -m basecaller.search experiment={cfg.experiment}"
         )
     begun = any(name in ran for name in cfg.plan)
@@ -60,14 +60,14 @@ def main() -> None:
         served = None if chosen.serve is None else stack.enter_context(serving(folder, chosen.serve))
         if chosen.watch or served:
             place = served or folder / "report.html"
-            print(f"{place}, written every {chosen.every:g} s until the search has ended; Ctrl-C ends this", flush=True)
+            print(f"{place}: updated every {chosen.every:g} s until the search ends; press Ctrl-C to stop", flush=True)
             facts = watch(*search, chosen.every)
         else:
             facts = write_report(*search)
         print_report(facts, Console(markup=False))
         print(folder / "report.html")
         if served:  # a page that is open loads itself once more
-            print(f"{served}, the search has ended; Ctrl-C ends this", flush=True)
+            print(f"{served}: the search has ended; press Ctrl-C to stop", flush=True)
             with suppress(KeyboardInterrupt):
                 Event().wait()
 

@@ -110,7 +110,7 @@ def _source(name: Any, values: dict[str, Any], where: str) -> Any:
     if isinstance(source, Normalisation):
         _check_constants(source, where)
     if source.validation + source.test >= 1:
-        raise SettingError(f"{where}.validation + {where}.test: must leave something to train on (below 1)")
+        raise SettingError(f"{where}.validation + {where}.test: must be below 1, to leave reads for training")
     alphabet = getattr(source, "alphabet", ALPHABET)
     if len(set(alphabet)) < len(alphabet) or not alphabet.isascii() or not alphabet.isalpha():
         raise SettingError(f"{where}.alphabet={alphabet}: must be distinct letters, for the labels 1, 2, ...")

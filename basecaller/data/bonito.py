@@ -182,7 +182,7 @@ def import_bonito(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
     for directory in opened:
         if settings.normalisation != MEDIAN_MAD and directory.chunks.dtype.kind in "iu":
             raise DataError(
-                f"{directory.path / 'chunks.npy'}: holds raw counts, which are normalised by {MEDIAN_MAD}; "
+                f"{directory.path / 'chunks.npy'}: has raw counts, which are normalised by {MEDIAN_MAD}; "
                 f"data.normalisation={settings.normalisation} needs normalised signals"
             )
     parents = {path for entry in settings.path if (path := Path(entry)) and (path / "validation").is_dir()}
@@ -214,5 +214,5 @@ def import_bonito(settings: Settings, counts: Counter[str]) -> Iterator[Chunk]:
     if outside > counts["chunks kept"]:
         raise DataError(
             f"{', '.join(settings.path)}: {outside} of {total} chunks have labels outside 1..{len(settings.alphabet)} "
-            f"({settings.alphabet}): are they counted from 0, or of another data.alphabet?"
+            f"({settings.alphabet}): do they begin at 0, or belong to another data.alphabet?"
         )

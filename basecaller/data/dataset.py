@@ -179,7 +179,7 @@ class DatasetWriter:
             return signal.samples
         signal = np.asarray(signal, np.float16)
         if not len(signal) or not np.isfinite(signal).all():
-            raise DataError(f"{name}: its signal is empty or holds NaN or infinite values; leave it out or repair it")
+            raise DataError(f"{name}: its signal is empty, or has NaN or infinite values; leave it out or repair it")
         self.hash.update(self.columns["signals"].append(signal))
         return len(signal)
 
@@ -197,7 +197,7 @@ class DatasetWriter:
         if empty:
             raise DataError(
                 f"{self.meta.get('source', 'this data')}: no chunk is left for {' and '.join(empty)} "
-                f"({sum(self.counts.values())} chunks in all); give more reads, or other data.validation / data.test"
+                f"({sum(self.counts.values())} chunks in all); give more reads, or change data.validation or data.test"
             )
         np.save(self.partial / "read_ids.npy", np.array(self.read_ids))
         meta = {
@@ -236,7 +236,7 @@ class Dataset:
         if not isinstance(self.meta, dict) or self.meta.get("format") != FORMAT:
             raise DataError(f"{folder}: meta.json is not of format {FORMAT}, which this version reads; prepare it again")
         if any(array.dtype != DTYPES[name] or array.ndim != 1 for name, array in arrays.items()):
-            raise DataError(f"{folder}: its arrays have other types than a data set's; delete the folder and prepare it again")
+            raise DataError(f"{folder}: its arrays have wrong types; delete the folder and prepare it again")
         # Plain arrays over the maps' memory: a slice of a `memmap` takes ten times as long as one of an array.
         self.signals, self.labels, self.base_starts = (
             np.asarray(arrays[name]) for name in ("signals", "labels", "base_starts")
@@ -247,7 +247,7 @@ class Dataset:
         self.label_offsets = np.array(arrays["label_offsets"])
         self.splits = np.array(arrays["splits"])
         if problem := self._problem():
-            raise DataError(f"{folder}: {problem}; it was damaged: delete the folder and prepare it again")
+            raise DataError(f"{folder}: {problem}; the data set is damaged: delete the folder and prepare it again")
 
     def _problem(self) -> str:
         """Describes how the arrays are inconsistent; empty if they are consistent."""
@@ -327,7 +327,7 @@ class Dataset:
         """
         if self.labels.min() < 1 or self.labels.max() > len(self.alphabet):
             raise DataError(
-                f"{self.folder}: labels outside 1..{len(self.alphabet)} ({self.alphabet}); it was damaged: delete the folder "
+                f"{self.folder}: labels outside 1..{len(self.alphabet)} ({self.alphabet}); the data set is damaged: delete the folder "
                 "and prepare it again"
             )
         return frames_needed(self.labels, self.label_offsets)
@@ -370,5 +370,5 @@ def open_array(path: Path) -> Any:
             f"{path}: cannot be read as a NumPy array ({error}); is it truncated, or another kind of file?"
         ) from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise DataError(f"{path}: holds no numbers")
+        raise DataError(f"{path}: has no numbers")
     return array

@@ -63,8 +63,8 @@ def check_alike(sources: dict[str, Any]) -> None:
     if len(set(rna.values())) > 1:
         yes, no = (", ".join(where for where, is_rna in rna.items() if is_rna == wanted) for wanted in (True, False))
         raise SettingError(
-            f"{yes} is direct RNA (rna: true) and {no} is not. Their signals run in opposite directions, and a model calls "
-            "reads in one: give all the same, or train a model for each"
+            f"{yes} is direct RNA (rna: true) and {no} is not; their signals run in opposite directions, and a model calls "
+            "reads in only one: use sources of one kind, or train a model for each"
         )
     by = {where: normalisation_of(source) for where, source in sources.items()}
     if len(set(by.values())) > 1:

@@ -127,7 +127,7 @@ def source_files(settings: Settings) -> list[Path]:
         raise DataError("data=pod5 needs data.pod5=FILE_OR_FOLDER and data.bam=FILE")
     if len(settings.pod5) != len(settings.bam):
         raise DataError(
-            f"data.pod5 names {len(settings.pod5)} sources and data.bam {len(settings.bam)}: give one BAM for each POD5"
+            f"data.pod5 has {len(settings.pod5)} entries and data.bam {len(settings.bam)}; give one BAM for each POD5"
         )
     files = [file for entry in settings.pod5 for file in pod5_files(entry)]
     files += [file for entry in settings.bam for file in bam_files(entry)]

@@ -217,7 +217,7 @@ def _refuse(settings: Settings, pair: int, counts: Counter[str]) -> None:
     if not told:
         raise DataError(f"data.pod5: {entry} has no reads")
     if told == _told(Counter({NO_RECORD: counts[NO_RECORD]}), "reads dropped"):
-        raise DataError(f"{bam}: holds no record for any of the {counts[NO_RECORD]} reads of {entry}; do they belong together?")
+        raise DataError(f"{bam}: has no record of any of the {counts[NO_RECORD]} reads of {entry}; do they belong together?")
     hint = next((hint for words, hint in HINTS.items() if words in told), "")
     raise DataError(f"{bam}: no read can be used ({told}){hint and '. '}{hint}")
 

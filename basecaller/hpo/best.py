@@ -188,7 +188,7 @@ def winner_of(place: Place, stages: list[str]) -> Winner:
         command = place.command.format(stage=stage)
         where = f"stage {stage} of experiment {place.experiment}, storage {without_password(place.url)}"
         if study is None:
-            raise StageError(f"{where}: was never run; run it, with your other settings, by: {command}")
+            raise StageError(f"{where}: has not run yet; run it, with your other settings: {command}")
         record = StudyRecord.of(study)
         kept = record.concluded
         if kept and kept.asked == record.asked_for:
@@ -199,7 +199,7 @@ def winner_of(place: Place, stages: list[str]) -> Winner:
             raise StageError(f"{where}: {len(stand.open)} of its trials are unfinished; finish them with: {command}")
         if stand.winner is None:
             reasons = "; ".join(f"{point}: {outcome}" for point, outcome in stand.failed.items())
-            raise StageError(f"{where}: none of its trials gave a value ({reasons}); fix the cause and run: {command}")
+            raise StageError(f"{where}: none of its trials gave a value ({reasons}); fix the cause, then run: {command}")
         assert stand.conclusion.winner is not None
         found.append(Winner(study, stand.winner, stand.loss_of(stand.conclusion.winner), stand.conclusion.seeds))
     return min(found, key=lambda each: each.mean)

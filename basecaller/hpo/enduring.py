@@ -94,7 +94,7 @@ def _enduring(method: Callable[..., Any]) -> Callable[..., Any]:
                     raise
                 if waited + pause > limit:
                     raise StorageError(
-                        f"storage={self.shown}: unreachable for {waited:.0f} seconds ({said}); start it again, then the same "
+                        f"storage={self.shown}: unreachable for {waited:.0f} seconds ({said}); start the server, then run the same "
                         "command, which continues from here"
                     ) from None
                 if pause == FIRST_PAUSE:
@@ -145,7 +145,7 @@ class EnduringStorage(DatabaseStorage):
         connection = self.database.engine.connect()
         try:
             if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": key}).scalar():
-                log.info("waiting for another host that changes the same study's queue")
+                log.info("waiting for another host to change the queue of the same study")
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
         except BaseException:
             connection.close()

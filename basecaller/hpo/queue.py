@@ -137,7 +137,7 @@ def release_abandoned(
         if trial.entry is not None:
             freed.append(trial.entry)
         point = trial.point or "without a point yet"
-        log.warning("trial %d (%s) was left by a process that died; it goes back into the queue", trial.number, point)
+        log.warning("trial %d (%s): its process died; it goes back into the queue", trial.number, point)
     return freed
 
 

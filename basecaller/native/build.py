@@ -143,7 +143,7 @@ def build() -> Path:
         UnavailableError: it cannot be built, or the cached file is not trusted.
     """
     if platform.machine().lower() not in ("x86_64", "amd64", "aarch64", "arm64"):
-        raise UnavailableError(f"not written for {platform.machine()}")
+        raise UnavailableError(f"it does not support {platform.machine()}")
     here, command, folder = Path(__file__).parent, compiler(), cache_folder()
     march = _march(command)
     digest = hashlib.sha256(shlex.join([*command, march, *FLAGS]).encode())

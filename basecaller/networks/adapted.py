@@ -66,7 +66,7 @@ def check_protocol(network: Network) -> None:
         expected = (reads, output_length(int(samples), network.stride), labels)
         if tuple(scores.shape) != expected:
             raise SettingError(
-                f"{where}: gives {tuple(scores.shape)} for {reads} signals of {samples} samples, and must give {expected}: "
+                f"{where}: returns {tuple(scores.shape)} for {reads} signals of {samples} samples, but must return {expected}: "
                 f"[batch, frames, labels] with ceil(samples / {network.stride}) frames"
             )
     difference = (padded[1:, : alone.shape[1]].log_softmax(2) - alone.log_softmax(2)).abs().max()

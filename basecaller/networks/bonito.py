@@ -102,7 +102,7 @@ class BonitoCTC(nn.Module):
         super().__init__()
         count = len(filters)
         if count < 3 or not count == len(kernels) == len(repeats) or min(*filters, *kernels, *repeats) < 1:
-            raise ValueError("filters, kernels and repeats must be as many numbers of at least 1, for three blocks or more")
+            raise ValueError("filters, kernels and repeats must have the same length, at least 3, and values of at least 1")
         scaled = [max(8, 8 * round(width * each / 8)) for each in filters]
         odd = [kernels[0] // 2 * 2 + 1, *(2 * round(kernel * (each - 1) / 2) + 1 for each in kernels[1:])]
         function = {"swish": nn.SiLU, "relu": nn.ReLU}[activation]()

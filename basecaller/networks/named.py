@@ -152,7 +152,7 @@ def _described(target: str) -> type:
     fields = [(name, str, dataclasses.field()) for name in SHARED]
     for argument in arguments:
         if argument.kind not in (argument.KEYWORD_ONLY, argument.POSITIONAL_OR_KEYWORD) or argument.name not in hints:
-            raise SettingError(f"model._target_={target}: its argument {argument.name} must have a name and a type")
+            raise SettingError(f"model._target_={target}: argument {argument.name} must be named and have a type annotation")
         hint, rules = hints[argument.name], dict[str, Any]()
         if get_origin(hint) is Annotated:
             hint, rules = get_args(hint)[0], dict(get_args(hint)[1])

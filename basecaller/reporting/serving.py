@@ -64,7 +64,7 @@ def serving(folder: Path, port: int) -> Iterator[str]:
     try:
         server = ThreadingHTTPServer((HOST, port), partial(_Handler, folder))
     except OSError as error:
-        raise SettingError(f"serve={port}: {error.strerror}; take another port") from error
+        raise SettingError(f"serve={port}: {error.strerror}; use another port") from error
     Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://{HOST}:{server.server_port}/"

@@ -48,10 +48,10 @@ def overfit(job: Job, learned: float) -> float:
     try:
         train(job, until)
     except _LearnedError:
-        log.info("learned: the training loss is %.4f nats/base after %s updates", losses[max(losses)], max(losses))
+        log.info("memorised: the training loss is %.4f nats/base after %s updates", losses[max(losses)], max(losses))
         return losses[max(losses)]
     raise BasecallerError(
-        f"not learned: the lowest training loss in {max(losses)} updates is {min(losses.values()):.4f} nats/base, not below "
+        f"not memorised: the lowest training loss in {max(losses)} updates is {min(losses.values()):.4f} nats/base, not below "
         f"debug.learned={learned}; raise optimizer.lr or train.updates, or look for a fault in the data or the network"
     )
 
@@ -79,7 +79,7 @@ def profiled(job: Job, kind: str) -> Result:
         if begun:
             profiler.stop()
     file = profiler.write(job.folder)
-    log.info("profile from update %s on: %s", begun[0].updates, os.path.relpath(file))
+    log.info("profile, from update %s on: %s", begun[0].updates, os.path.relpath(file))
     return result
 
 

@@ -116,7 +116,7 @@ class RunFolder:
             if self.job.hydra:
                 self.job.hydra.write(self.path)
         elif (found := read_json(self.path / "result.json")) and (other := self._otherwise(found)):
-            log.warning("%s: %s; trained again here", self, other)
+            log.warning("%s: %s, so it is trained again", self, other)
             (self.path / "result.json").unlink()
 
     def keep(self, result: Result) -> None:

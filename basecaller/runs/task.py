@@ -76,7 +76,7 @@ def _train_alone(cfg: DictConfig) -> float:
     log.info("%s", result)
     log.info("the model is in %s", os.path.relpath(job.folder))
     if result.reused:
-        log.info("it had finished before; train.resume=false trains it again")
+        log.info("it had finished before; train it again with train.resume=false")
     return result.metrics["val_loss"]
 
 

@@ -71,7 +71,7 @@ def check_needs(chosen: Settings) -> None:
 
 def _told(job: Job, found: Result, on_point: Callable[[Point], None]) -> Result:
     if job.settings.logger:
-        log.info("run %s: trained before, nothing is logged again (logger=%s)", job.run_id, ",".join(job.settings.logger))
+        log.info("run %s has finished before, so logger=%s logs nothing again", job.run_id, ",".join(job.settings.logger))
     for point in found.curve:
         on_point(point)
     return found

@@ -61,13 +61,13 @@ def run_trial(job: Job) -> float | None:
         pruner = None
     with claim(chosen.storage, place.study, place.number, folder, _asked(job), pruner) as trial:
         if trial is None:
-            log.info("another process has trial %s", place.number)
+            log.info("trial %s: another process runs it", place.number)
             return None
         name = " ".join(filter(None, [chosen.stage.name, trial.point, f"seed={chosen.seed}"]))
         try:
             return _run_claimed(trial, job, name)
         except optuna.exceptions.UpdateFinishedTrialError:
-            log.warning("%s: this process was silent for so long that another one has this trial now", name)
+            log.warning("%s: this process sent no heartbeat for too long, so another one runs this trial now", name)
             return None
 
 
@@ -82,7 +82,7 @@ def _run_claimed(trial: JobTrial, job: Job, name: str) -> float | None:
         trial.end(Outcome.COMPLETE, result.metrics["val_loss"], shown=SHOWN, **facts, curve=points)
     except StorageError:
         if result:
-            log.error("%s: %s; its result is kept in %s", name, result, os.path.relpath(job.folder))
+            log.error("%s: %s; the storage was lost, but the result is in %s", name, result, os.path.relpath(job.folder))
         raise
     except optuna.exceptions.UpdateFinishedTrialError:
         raise

@@ -31,7 +31,7 @@ def check_plan(plan: Sequence[str], overrides: list[str]) -> None:
     if unknown := [name for name in plan if name not in known]:
         raise SettingError(f"plan: there is no stage {', '.join(unknown)}; {meant(unknown[0], known, 'stages')}")
     if not plan:
-        raise SettingError("plan: names no stage; give some, as in 'plan=[padding,batch_norm]'")
+        raise SettingError("plan: must name at least one stage, as in 'plan=[padding,batch_norm]'")
 
 
 def check_network(files: Mapping[str, StageFile], cfg: DictConfig) -> None:

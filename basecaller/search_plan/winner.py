@@ -50,7 +50,7 @@ def write_winner(
 
     trials = _models(standing(open_study(url, study_name)))
     if not trials[WINNER]:
-        raise StageError(f"{study_name}: none of the winner's trainings gave a model that is on this machine; see its trials")
+        raise StageError(f"{study_name}: none of the winner's trainings left a model on this machine; see its trials")
     stride = largest_stride((_folder(trial) for of in trials.values() for trial in of.values()), cfg.networks)
     scores = {name: {seed: tested(cfg, _folder(trial), stride) for seed, trial in of.items()} for name, of in trials.items()}
     seed, best = min(trials[WINNER].items(), key=lambda pair: float(pair[1].value or math.inf))

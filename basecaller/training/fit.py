@@ -240,7 +240,7 @@ class _Run:
 
     def _restore(self, content: dict[str, Any]) -> None:
         if content["path"] != str(self.path):  # a mix of two paths could not be reproduced by either
-            log.warning("%s: begun with %s, starts again with %s", self.recipe.folder, content["path"], self.path)
+            log.warning("%s: was begun with %s, so it begins again with %s", self.recipe.folder, content["path"], self.path)
             return
         self.network.load_state_dict(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])

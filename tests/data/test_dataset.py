@@ -83,7 +83,7 @@ def test_a_damaged_label_is_found_before_a_training_uses_it(tmp_path, label):
     labels[1] = label
     np.save(tmp_path / "set/labels.npy", labels)
     damaged = Dataset(tmp_path / "set")
-    with pytest.raises(DataError, match=r"set: labels outside 1\.\.4 \(ACGT\); it was damaged: delete the folder"):
+    with pytest.raises(DataError, match=r"set: labels outside 1\.\.4 \(ACGT\); the data set is damaged: delete the folder"):
         damaged.infeasible(damaged.indices("train"), 1)
 
 

@@ -171,7 +171,7 @@ def test_an_empty_pod5_and_files_of_other_kinds_are_named(tmp_path):
     (tmp_path / "two").mkdir()
     for name in "ab":
         shutil.copy(path, tmp_path / "two" / f"{name}.pod5")
-    with pytest.raises(DataError, match="holds no record for any of the 3 reads"):
+    with pytest.raises(DataError, match="has no record of any of the 3 reads"):
         load(settings(tmp_path / "two", other))
 
 

@@ -68,7 +68,7 @@ def test_a_bonito_directory_says_how_its_signals_were_normalised(folder):
     default, quantile = dataset_of(*data), dataset_of(*data, "data.normalisation=quantile")
     assert default.fingerprint != quantile.fingerprint
     assert np.array_equal(default.chunk(7)[0], quantile.chunk(7)[0])  # the signals stay unchanged
-    with pytest.raises(DataError, match=r"raw/chunks\.npy: holds raw counts, .* data\.normalisation=quantile needs"):
+    with pytest.raises(DataError, match=r"raw/chunks\.npy: has raw counts, .* data\.normalisation=quantile needs"):
         dataset_of("data=bonito", f"data.path={raw}", "data.normalisation=quantile", *SHARES)
     constants = ["data.normalisation=standardise", "data.mean=93.7", "data.stdev=23.5"]
     made = {dataset_of(*data, *constants[:2], f"data.stdev={stdev}").fingerprint for stdev in (23.5, 24)}
@@ -175,7 +175,7 @@ def test_bad_chunks_are_dropped_by_reason(folder):
         "chunks dropped: labels outside the alphabet": 1, "chunks dropped: no labels": 1,
     }  # fmt: skip
     np.save(path / "references.npy", references * 0 + 7)
-    with pytest.raises(DataError, match=r"counted from 0, or of another data\.alphabet"):
+    with pytest.raises(DataError, match=r"begin at 0, or belong to another data\.alphabet"):
         dataset_of("data=bonito", f"data.path={path}", *SHARES)
 
 
@@ -199,7 +199,7 @@ def test_additional_letters_may_be_rare_but_not_absent(folder):
             lambda path: (path / "chunks.npy").write_bytes((path / "chunks.npy").read_bytes()[:5000]),
             "cannot be read as a NumPy",
         ),
-        (lambda path: np.save(path / "chunks.npy", np.array([["a"]])), "holds no numbers"),
+        (lambda path: np.save(path / "chunks.npy", np.array([["a"]])), "has no numbers"),
     ],
 )
 def test_a_broken_directory_is_named(folder, spoil, words):

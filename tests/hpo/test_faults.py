@@ -59,8 +59,8 @@ def test_a_storage_that_stays_unreachable_loses_no_result(folder, server):
     finally:
         server.start()
     assert process.returncode == 2
-    assert "its result is kept in outputs/gone/runs/" in errors
-    assert "start it again, then the same command" in errors
+    assert "the storage was lost, but the result is in outputs/gone/runs/" in errors
+    assert "start the server, then run the same command" in errors
     (result,) = folder.glob("outputs/gone/runs/*/result.json")
     written = result.stat().st_mtime_ns
     again = start(folder, *command)

@@ -128,7 +128,7 @@ def test_a_rerun_with_overrides_disturbs_nothing():
 @pytest.mark.slow
 def test_the_message_about_a_missing_stage_has_the_command_that_runs_it(folder):
     with pytest.raises(
-        StageError, match=r"stage padding .* was never run; run it, .* by: python -m basecaller.train -m stage=padding"
+        StageError, match=r"stage padding .* has not run yet; run it, .*: python -m basecaller.train -m stage=padding"
     ):
         sweep("stage=batch_norm")
     study = sweep("stage=padding")

@@ -164,7 +164,7 @@ def test_points_are_compared_by_another_measure():
 
 
 def test_messages_are_in_the_words_of_the_task():
-    with pytest.raises(StageError, match=r"stage first .* was never run; run it, .* by: python toy\.py -m ask=first"):
+    with pytest.raises(StageError, match=r"stage first .* has not run yet; run it, .*: python toy\.py -m ask=first"):
         sweep("ask=second")
     with pytest.raises(SettingError, match=r"db=a,b: is not a setting of the quadratic"):
         sweep("db=a,b")

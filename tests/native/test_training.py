@@ -77,7 +77,7 @@ def test_a_training_begun_with_another_path_starts_again_and_logs_it(dataset, tm
     with pytest.raises(KeyboardInterrupt):
         train(dataset, job(tmp_path / "killed", native="off"), kill, model=WIDE)
     resumed = train(dataset, job(tmp_path / "killed", native="on"), model=WIDE)
-    assert "begun with torch float32, starts again with native float32" in caplog.text
+    assert "was begun with torch float32, so it begins again with native float32" in caplog.text
     assert losses(resumed) == losses(train(dataset, job(tmp_path / "whole", native="on"), model=WIDE))
 
 
@@ -292,6 +292,6 @@ def test_a_result_of_another_path_is_trained_again(run, tmp_path, monkeypatch):
     assert "trained before" in run("train", *overrides).stderr
     monkeypatch.setenv(build.COMPILER, "/nowhere/cc")
     told = run("train", *overrides).stderr
-    assert re.search("computed by native (float32|bfloat16), here it would be torch float32; trained again here", told)
+    assert re.search("computed by native (float32|bfloat16), here it would be torch float32, so it is trained again", told)
     assert "PyTorch is used" in told
     assert "trained before" in run("train", *overrides).stderr

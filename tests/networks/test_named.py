@@ -56,7 +56,7 @@ BROKEN = {
     "no module": ("Net = print", "Net", "must be a class of torch.nn.Module"),
     "an error": ("1 / 0", "Net", "division by zero"),
     "no labels": (SMALLEST.replace("labels: int, ", "").replace("labels", "5"), "Net", "an argument `labels`"),
-    "no type": (SMALLEST.replace("width: int", "width"), "Net", "its argument width must have a name and a type"),
+    "no type": (SMALLEST.replace("width: int", "width"), "Net", "argument width must be named and have a type annotation"),
     "no stride": (SMALLEST.replace("self.stride,", "self.step,"), "Net", "must have the attributes stride"),
     "refused": (SMALLEST.replace("self.stride,", "raise ValueError('too narrow')\n        self.stride,"), "Net", "too narrow"),
 }

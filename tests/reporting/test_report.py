@@ -200,7 +200,7 @@ def test_a_served_report_stays_after_the_search_has_ended(call: Command, monkeyp
             raise KeyboardInterrupt
 
     monkeypatch.setattr(basecaller.report, "Event", Event)
-    assert "the search has ended; Ctrl-C ends this" in call("report", f"serve={port}").stdout
+    assert "the search has ended; press Ctrl-C to stop" in call("report", f"serve={port}").stdout
     assert 'id="padding"' in pages[0]
     assert 'http-equiv="refresh"' not in pages[0]
 

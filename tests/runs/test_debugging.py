@@ -84,7 +84,7 @@ def test_overfit_stops_once_a_batch_is_memorised_and_fails_if_it_never_is():
     updates = json.loads("[" + ",".join(line.split(",")[1] for line in _lines(job)) + "]")
     assert updates[-1] < job.settings.train.updates
     hopeless = job_of("debug=overfit", "optimizer.lr=1e-6", "train.updates=20", "train.validations=2")
-    with pytest.raises(BasecallerError, match=r"not learned: the lowest training loss in 20 updates is \d"):
+    with pytest.raises(BasecallerError, match=r"not memorised: the lowest training loss in 20 updates is \d"):
         overfit(hopeless, 0.1)
 
 

@@ -75,7 +75,7 @@ def test_a_result_that_cannot_be_reused_is_not(change, caplog):
     folder = RunFolder(job())
     assert folder.finished() is None
     folder.take()
-    told = "run: computed by native float32, here it would be torch float32; trained again here"
+    told = "run: computed by native float32, here it would be torch float32, so it is trained again"
     assert (told in caplog.messages) == (change == "another path")
     assert (WHERE / "last.pt").exists() == (change != "of somebody else")  # it can be resumed
     assert RunFolder(job()).finished() is None

@@ -202,7 +202,7 @@ def test_a_reused_result_is_not_logged_again(caplog):
     train(job_of())
     with caplog.at_level(logging.INFO):
         assert train(job_of("logger=csv")).reused
-    assert "trained before, nothing is logged again (logger=csv)" in caplog.text
+    assert "has finished before, so logger=csv logs nothing again" in caplog.text
     assert not Path("outputs/tiny/csv").exists()
 
 

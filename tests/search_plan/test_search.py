@@ -102,7 +102,7 @@ def test_a_plan_with_an_unknown_stage_or_none_is_refused(folder):
     for own in ("sweep", "finalists", "combined", "contenders", "headline"):
         with pytest.raises(SettingError, match=f"plan: there is no stage {own}; (?!.*{own})"):
             search(f"plan=[padding,{own}]")
-    with pytest.raises(SettingError, match="plan: names no stage; give some"):
+    with pytest.raises(SettingError, match="plan: must name at least one stage"):
         search("plan=[]")
 
 
