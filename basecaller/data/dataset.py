@@ -327,8 +327,8 @@ class Dataset:
         """
         if self.labels.min() < 1 or self.labels.max() > len(self.alphabet):
             raise DataError(
-                f"{self.folder}: labels outside 1..{len(self.alphabet)} ({self.alphabet}); the data set is damaged: delete the folder "
-                "and prepare it again"
+                f"{self.folder}: labels outside 1..{len(self.alphabet)} ({self.alphabet}); the data set is damaged: "
+                "delete the folder and prepare it again"
             )
         return frames_needed(self.labels, self.label_offsets)
 

@@ -94,8 +94,8 @@ def _enduring(method: Callable[..., Any]) -> Callable[..., Any]:
                     raise
                 if waited + pause > limit:
                     raise StorageError(
-                        f"storage={self.shown}: unreachable for {waited:.0f} seconds ({said}); start the server, then run the same "
-                        "command, which continues from here"
+                        f"storage={self.shown}: unreachable for {waited:.0f} seconds ({said}); start the server, then run "
+                        "the same command, which continues from here"
                     ) from None
                 if pause == FIRST_PAUSE:
                     log.warning("storage %s is unreachable; waiting up to %.0f seconds", self.shown, limit)
