@@ -60,7 +60,7 @@ class SplitSizes:
 
 @dataclass(frozen=True)
 class Histogram:
-    """`edges` has one value more than `counts`."""
+    """Counts of values between edges, of which there is one more than counts."""
 
     edges: list[float]
     counts: list[int]
@@ -237,7 +237,11 @@ def seen_in_training(dataset: Dataset, held: dict[str, tuple[Dataset, np.ndarray
 
 
 def leaks(seen: dict[str, float]) -> list[str]:
-    """Warnings if training has seen much of the held-out sequence; see `seen_in_training`."""
+    """Warnings about held-out chunks much of whose sequence is also in training.
+
+    Args:
+        seen: share of the sequence by name, see `Seen`.
+    """
     told = " and ".join(f"{share:.0%} of the sequence of {name}" for name, share in seen.items() if share > SEEN)
     if not told:
         return []
@@ -340,7 +344,13 @@ def _misfit(pore: PoreFit) -> list[str]:
 
 
 def infeasible_at(facts: Audit, stride: int, tolerated: float) -> str:
-    """The warning about a stride at which too many targets do not fit; empty if the stride is possible."""
+    """The warning about a stride at which too many targets do not fit; empty if the stride is possible.
+
+    Args:
+        facts: audit of the data set.
+        stride: samples per frame.
+        tolerated: largest share of such targets without a warning, see `train.infeasible`.
+    """
     total = sum(split.chunks for split in facts.splits.values())
     count = facts.infeasible.get(str(stride), 0)
     if count <= tolerated * total:

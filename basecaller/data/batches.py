@@ -39,8 +39,10 @@ def bucketed(indices: np.ndarray, lengths: np.ndarray, batch_size: int, rng: np.
     Args:
         indices: int64 [n], the chunks to distribute; each is in one batch.
         lengths: int64 [all chunks], samples of each chunk.
-        batch_size: chunks per batch; the last batch may hold fewer.
+        batch_size: chunks per batch; the last batch may have fewer.
         rng: decides the order.
+    Returns:
+        The chunks of each batch, int64 [batch], in the order of training.
     """
     order = rng.permutation(indices)
     pools = np.split(order, np.arange(batch_size * POOL, len(order), batch_size * POOL))
@@ -50,13 +52,28 @@ def bucketed(indices: np.ndarray, lengths: np.ndarray, batch_size: int, rng: np.
 
 
 def sorted_batches(indices: np.ndarray, lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """All chunks in order of length, which needs the least padding; for validation, where order does not matter."""
+    """Batches of chunks in order of length, which needs the least padding; for validation, where order does not matter.
+
+    Args:
+        indices, lengths: see `bucketed`.
+        batch_size: chunks per batch; the last batch may have fewer.
+    Returns:
+        The chunks of each batch, int64 [batch].
+    """
     order = indices[np.argsort(lengths[indices], kind="stable")]
     return np.split(order, np.arange(batch_size, len(order), batch_size))
 
 
 def crop(labels: np.ndarray, starts: np.ndarray, length: int, begin: int, samples: int) -> np.ndarray:
-    """Labels of the bases that lie completely inside [begin, begin + samples) of a chunk of `length` samples."""
+    """Labels of the bases that lie completely inside a window of a chunk: uint8 [bases inside].
+
+    Args:
+        labels: uint8 [bases].
+        starts: int [bases], first sample of each base.
+        length: samples in the chunk.
+        begin: first sample of the window.
+        samples: samples in the window.
+    """
     stop = begin + samples  # a base ends where the next one starts, the last one with the chunk
     first = starts.searchsorted(begin)
     return labels[first:] if stop >= length else labels[first : starts[1:].searchsorted(stop, side="right")]

@@ -104,12 +104,14 @@ class _Column:
             raise RuntimeError(f"a .npy header of {self.file.tell()} bytes, {self.HEADER} expected")
 
     def append(self, values: np.ndarray) -> bytes:
+        """Appends values, converted to the column's type. Returns them as bytes."""
         data = np.ascontiguousarray(values, self.dtype).tobytes()
         self.file.write(data)
         self.length += len(values)
         return data
 
     def close(self) -> None:
+        """Rewrites the header with the final length, and closes the file."""
         self._header()
         self.file.flush()
         os.fsync(self.file.fileno())
@@ -150,6 +152,12 @@ class DatasetWriter:
         return self
 
     def add(self, chunk: Chunk) -> None:
+        """Appends a chunk.
+
+        Raises:
+            DataError: labels are missing or outside the alphabet, base starts do not ascend within the signal, or the signal is
+                empty or not finite.
+        """
         name = f"read {chunk.read_id}"
         if not len(chunk.labels) or chunk.labels.min() < 1 or chunk.labels.max() > len(self.alphabet):
             raise DataError(f"{name}: no labels, or labels outside 1..{len(self.alphabet)} ({self.alphabet})")
@@ -279,6 +287,7 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
+        """Digest of the data set, 16 hex digits."""
         return str(self.meta["fingerprint"])
 
     @property
@@ -293,7 +302,7 @@ class Dataset:
 
     @property
     def label_counts(self) -> np.ndarray:
-        """How often each label occurs: int64 [letters]."""
+        """Number of occurrences of each label but the blank: int64 [letters]."""
         return np.bincount(self.labels, minlength=len(self.alphabet) + 1)[1:]
 
     def indices(self, split: str) -> np.ndarray:
@@ -361,7 +370,7 @@ def open_array(path: Path) -> Any:
     """A `.npy` file of numbers as a memory map.
 
     Raises:
-        DataError: the file is missing or truncated, or holds no numbers.
+        DataError: the file is missing or truncated, or has no numbers.
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -65,7 +65,11 @@ def _open(path: Path) -> Any:
 
 
 def contigs_of(path: Path) -> list[Contig]:
-    """The contigs in a BAM file's header, in its order."""
+    """Names and lengths of the contigs in a BAM file's header, in its order.
+
+    Raises:
+        DataError: the file cannot be read as BAM.
+    """
     with _open(path) as bam:
         return list(zip(bam.references, bam.lengths, strict=True))
 
@@ -159,7 +163,11 @@ def records_of(entry: str) -> Records:
 
 
 def quality(record: Any) -> float:
-    """Mean quality of a read: its `qs`, or the phred of its bases' mean error."""
+    """Mean quality of a read, in phred: its `qs` tag, or that of its bases' mean error.
+
+    Raises:
+        Unusable: the record has neither.
+    """
     told = number(record, "qs")
     if told is not None:
         return told
@@ -169,7 +177,11 @@ def quality(record: Any) -> float:
 
 
 def identity(record: Any) -> float:
-    """Matches over alignment columns of an aligned record, by its NM tag."""
+    """Identity of an aligned record, from 0 to 1: matches over alignment columns, by its NM tag.
+
+    Raises:
+        Unusable: the record has no NM tag.
+    """
     differences = number(record, "NM")
     if differences is None:
         raise Unusable("no NM tag, and data.min_identity is set")

@@ -1,4 +1,4 @@
-"""The tags of a BAM record, by name and type.
+"""The tags of a BAM record, by name and type. All functions raise `Unusable` if a tag has another type.
 
 Two programs may use one name: minimap2's `ts:A:+` is the strand of a transcript, the basecaller's `ts:i:25` the number of
 trimmed samples. A record may have either or both. pysam's `get_tag` returns the first one, whatever its type.

@@ -101,6 +101,7 @@ class Standing:
 
     @cached_property
     def conclusion(self) -> Conclusion:
+        """The conclusion from all seeds."""
         return self.conclusion_at(len(self.seeds))
 
     @property

@@ -44,9 +44,9 @@ class Design:
 
     Attributes:
         kind: `every`: every point runs at every seed. `halving`: the better half of the points runs at the second seed, the
-            better quarter at the third, at least two. `separate`: each choice is a separate stage, with halving.
-            `rounds`: the rates of each choice, from high to low until they no longer help; the best two of each choice at the
-            second seed; then rounds of the best point of every choice at one more seed, until the budget is spent.
+            better quarter at the third, at least two. `separate`: each choice is a separate stage, with halving. `rounds`: the
+            rates of each choice run from high to low until they no longer help, then the best two of each choice at the second
+            seed, then the best point of every choice at one more seed in each round, until the budget is spent.
         budget: largest number of runs of `rounds`.
         stops: whether the points of a choice are ordered rates, so that `rounds` may skip the last ones.
         look: number of seeds after which `rounds` with two choices ends if they are less than a standard error apart;

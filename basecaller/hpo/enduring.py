@@ -106,11 +106,13 @@ def _enduring(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class EnduringStorage(DatabaseStorage):
-    """See the module.
+    """Optuna's database storage. If its server is unreachable, every call waits for it, see `wait_limit`.
 
     Args:
         backend: the storage.
         url: the storage's URL.
+    Raises:
+        StorageError: from any call, if the server stays unreachable or the database cannot be used.
     """
 
     def __init__(self, backend: optuna.storages.RDBStorage, url: str) -> None:

@@ -55,6 +55,7 @@ class Entry:
 
     @property
     def key(self) -> tuple[str, int]:
+        """The point's key, and the seed."""
         return self.point.key, self.seed
 
 

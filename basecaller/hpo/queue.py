@@ -72,7 +72,13 @@ def named_lock(folder: Path, name: str) -> FileLock:
 
 
 def fill(study: optuna.Study, space: Space, entries: list[Entry]) -> None:
-    """Enqueues the entries that have no waiting, running or finally ended trial."""
+    """Enqueues the entries that have no waiting, running or finally ended trial.
+
+    Args:
+        study: the study; the caller holds its lock (`study_lock`).
+        space: gives the distributions of the swept keys.
+        entries: the wanted entries, in order.
+    """
     here = {trial.entry for trial in trials_of(study) if trial.state != "fail" or trial.outcome in CONCLUSIVE}
     missing = [
         create_trial(

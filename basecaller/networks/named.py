@@ -79,7 +79,7 @@ def kind_of(node: Mapping[Any, Any], allowed: Sequence[str]) -> type:
         node: the section.
         allowed: modules and packages that may be imported in addition to `OURS`.
     Raises:
-        SettingError: see `class_of`; or the class has arguments that no key can describe.
+        SettingError: the class may not or cannot be imported, or is not a network; or no key can describe its arguments.
     """
     if TARGET not in node:
         return Model
@@ -117,7 +117,7 @@ def check_allowed(target: str, allowed: Sequence[str], where: str = "model._targ
 
 @cache
 def _class(target: str) -> type[nn.Module]:
-    """The class of an allowed name. Its module is searched for like in any import, and in the working folder.
+    """The class of an allowed name. Its module is imported as usual, or from the working folder.
 
     Raises:
         SettingError: the class cannot be imported, or is not a network.

@@ -43,5 +43,5 @@ IGNORED = (
 
 
 def run_id(config: dict[str, Any]) -> str:
-    """The identity of one training: its resolved config, data, seed, and the training code."""
+    """The identity of one training, ten hex digits: a digest of its resolved config, data, seed, and the training code."""
     return digest([without(config, IGNORED), code_version()])

@@ -43,6 +43,7 @@ class Job:
 
     @property
     def is_trial(self) -> bool:
+        """Whether the job is a trial of a sweep."""
         return self.settings.trial.study is not None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Job:

@@ -88,7 +88,12 @@ class BatchPlan:
 
 
 def check_schedule(schedule: Sequence[int] | None, budget: str) -> str:
-    """Describes what is wrong with a batch schedule; empty if it is valid."""
+    """Describes what is wrong with a batch schedule; empty if it is valid.
+
+    Args:
+        schedule: batch sizes in order; None is valid.
+        budget: unit of the training's length, `train.budget`.
+    """
     if schedule is None:
         return ""
     if not schedule or any(size < 1 for size in schedule):

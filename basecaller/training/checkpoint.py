@@ -23,7 +23,11 @@ FORMAT = 1
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Writes tensors and plain values, whole or not at all."""
+    """Writes tensors and plain values, whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written; the old one stays.
+    """
     whole = io.BytesIO()  # because PyTorch's own errors do not report a full disk
     torch.save({"format": FORMAT, **content}, whole)
     with replacing(path) as partial:

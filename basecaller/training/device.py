@@ -17,7 +17,7 @@ from basecaller.files import shared_lock
 
 @cache
 def own_gpu() -> str:
-    """A GPU that no other process of this program on this machine uses, held until this process ends.
+    """A GPU that no other process of this program on this machine uses, such as `cuda:1`, held until this process ends.
 
     If all are taken, processes share them evenly.
     """
@@ -99,7 +99,11 @@ WIDE = 128
 def autocast_type(precision: str, device: torch.device, channels: int) -> torch.dtype | None:
     """The type of autocast matrix products; None for plain float32.
 
-    `auto` is bfloat16 if the hardware multiplies it faster: on a GPU, and on a CPU for wide networks.
+    Args:
+        precision: `float32`, `bfloat16`, or `auto`: bfloat16 if the hardware multiplies it faster, on a GPU, or on a CPU for
+            wide networks.
+        device: device of the network.
+        channels: width of the network.
     """
     if precision == "auto":
         wide = channels >= WIDE and processor_can("avx512_bf16", "amx_bf16")

@@ -166,11 +166,18 @@ def area_under(curve: list[Point]) -> float:
 
 
 def choose(dataset: Dataset, split: str | None, limit: int | None, stride: int, tolerated: float, seed: int = 0) -> np.ndarray:
-    """The chunks of a split (None: of all) to use: `limit` chunks chosen by the seed, without those with too long targets.
+    """A random choice of chunks, without those whose targets need more frames than the network gives: int64 [n], ascending.
 
     Trainings of one seed share their chunks, so they can be compared. Other seeds draw other chunks, so that the spread between
     seeds includes this choice.
 
+    Args:
+        dataset: data set to choose from.
+        split: split of the data set; None: all of it, and `limit` is ignored.
+        limit: number of chunks; None: all.
+        stride: samples per frame.
+        tolerated: largest share of chunks that may be left out.
+        seed: decides the choice.
     Raises:
         InfeasibleError: the targets of more than the tolerated share do not fit.
         DataError: the split is empty.
@@ -236,6 +243,7 @@ class _Run:
 
     @property
     def spent(self) -> bool:
+        """Whether the training has its full length."""
         return self.progress() >= (self.recipe.train.epochs if self.recipe.train.budget == "epochs" else 1)
 
     def _restore(self, content: dict[str, Any]) -> None:
@@ -353,7 +361,7 @@ class _Run:
 def fit(network: Network, dataset: Dataset, recipe: Recipe, on_point: Callable[[Point], None] = lambda point: None) -> Outcome:
     """Trains a network and scores its best checkpoint on the validation split.
 
-    If `recipe.folder` holds the last checkpoint of the same training, it continues from there.
+    If `recipe.folder` has a checkpoint of the same training, it continues from there.
 
     Args:
         network: the network on its device; its weights are changed.

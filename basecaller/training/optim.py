@@ -43,9 +43,13 @@ def _shrink(decay: float, optimizer: torch.optim.Optimizer, *_: object) -> None:
 
 
 def build_schedule(settings: Train, optimizer: torch.optim.Optimizer, updates: int, plan: BatchPlan | None = None) -> LambdaLR:
-    """Linear warm-up, then constant or half a cosine down to zero, over `updates` steps in total.
+    """Linear warm-up, then constant or half a cosine down to zero.
 
-    With a batch schedule, the rate also grows with the square root of the batch size.
+    Args:
+        settings: kind of schedule and length of the warm-up.
+        optimizer: optimizer with the base rate.
+        updates: number of updates of the whole training.
+        plan: batch sizes; with a schedule, the rate also grows with the square root of the batch size.
     """
     warm = settings.warmup * updates if settings.warmup_updates is None else settings.warmup_updates
 
