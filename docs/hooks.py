@@ -53,8 +53,8 @@ def keys_page() -> Iterator[str]:
     yield "## search, train, report, prepare"
     yield ""
     used = _listed(COMMANDS["report"].uses)
-    yield f"`search` and `train` take all of these keys, `report` takes {used} and [its own](#report),"
-    yield "`prepare` those of `data`."
+    yield "`train` takes all of these keys, `search` all but those that it sets itself, `prepare` those of `data`, and `report`"
+    yield f"{used} and [its own](#report)."
     yield ""
     every = keys_and_defaults("train", [])
     pairs = [(key, default) for key, default in every if key.kind is DataShared or _section(key) != "data"]
