@@ -84,8 +84,8 @@ class SearchOptions:
         pruner: Class name of an Optuna pruner that stops poor trials of the first seed, such as MedianPruner. null: none.
         pruner_args: Arguments of the pruner, as in {n_warmup_steps: 50}. null: none.
         preview: List every trial and estimate the time, but run nothing.
-        rounds: Largest number of rounds. The first asks the questions of the plan; each later one asks them again around the
-            best settings so far, until no answer changes.
+        rounds: Largest number of rounds. The first asks the questions of the plan; later ones ask them again around the best
+            settings so far, until no answer changes.
         round_budget: Length of a trial in later rounds, as a multiple of its length in the first.
         finalists: Largest number of configurations that compete in longer trainings: the best settings, their variants, the
             untuned defaults. 0: none.
