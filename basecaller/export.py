@@ -28,7 +28,7 @@ from basecaller.decode import greedy
 from basecaller.entry import as_message
 from basecaller.errors import DataError, SettingError
 from basecaller.files import check_writable, replacing, write_json
-from basecaller.network import RawCTCNet
+from basecaller.networks.rawctcnet import RawCTCNet
 from basecaller.schema import EXPORTS, ExportOptions
 from basecaller.training.checkpoint import network_section
 

@@ -23,7 +23,6 @@ from basecaller.hpo.storage import open_study
 from basecaller.messages import readable
 from basecaller.networks import named
 from basecaller.runs.job import resolve_job
-from basecaller.runs.task import run_job
 from basecaller.runs.training import train
 from basecaller.schema import EXPORTS, BasecallOptions, EvaluateOptions, ExportOptions
 from basecaller.search_plan.costs import estimate
@@ -31,6 +30,7 @@ from basecaller.search_plan.preview import preview
 from basecaller.search_plan.search import Search
 from basecaller.search_plan.stages import hydra_app, unswept
 from basecaller.settings import settings
+from basecaller.task import run_job
 from tests.helpers import reads as files
 from tests.helpers.networks import BONITO, DATA, bonito
 from tests.helpers.sweeping import URL, values
