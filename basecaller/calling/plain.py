@@ -1,4 +1,4 @@
-"""Networks for other programs, as written by `basecaller.export`."""
+"""Networks for other programs, as written by `exporting.py`."""
 
 from __future__ import annotations
 
