@@ -80,6 +80,15 @@ def test_packages_keep_to_their_subject(name):
     assert [each for each in imports_of(name) if f"{each[1]}.".startswith(outside)] == []
 
 
+@pytest.mark.parametrize("path", [PACKAGE / "__init__.py", *FILES], ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_an_import_inside_a_function_says_why(path):
+    source = path.read_text(encoding="utf-8")
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    imports = {node.lineno for of in functions for node in ast.walk(of) if isinstance(node, ast.Import | ast.ImportFrom)}
+    lines = source.splitlines()
+    assert [lines[number - 1] for number in sorted(imports) if "  # here: " not in lines[number - 1]] == []
+
+
 def module_of(path: Path) -> str:
     """The full name of a file's module."""
     return ".".join((PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")

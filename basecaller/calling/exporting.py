@@ -96,11 +96,7 @@ def export(chosen: ExportOptions) -> Export:
         DataError: the model or the reads cannot be used, a package is missing, or the exported model differs. No file is left.
     """
     if chosen.format == "onnx":
-        try:  # optional extras
-            import onnx  # noqa: F401
-            import onnxruntime  # noqa: F401
-        except ImportError:
-            raise DataError("format=onnx: needs onnx and onnxruntime: python -m pip install 'basecaller[export]'") from None
+        _onnx_packages()  # before the work
     model = load_model(chosen.model, "cpu", chosen.networks)
     network = model.network
     target = Path(chosen.output) if chosen.output else model.folder / f"model.{EXPORTS[chosen.format]}"
@@ -136,10 +132,22 @@ def _torchscript(plain: nn.Module, example: Tensor, path: Path, told: dict[str, 
     return lambda signal: loaded(torch.from_numpy(signal)).numpy()
 
 
-def _onnx(plain: nn.Module, example: Tensor, path: Path, told: dict[str, Any]) -> Exported:
-    import onnx  # `export` has checked that they are there
-    import onnxruntime
+def _onnx_packages() -> tuple[Any, Any]:
+    """`onnx` and `onnxruntime`.
 
+    Raises:
+        DataError: one of them is not installed.
+    """
+    try:
+        import onnx  # here: an optional extra
+        import onnxruntime  # here: an optional extra
+    except ImportError:
+        raise DataError("format=onnx: needs onnx and onnxruntime: python -m pip install 'basecaller[export]'") from None
+    return onnx, onnxruntime
+
+
+def _onnx(plain: nn.Module, example: Tensor, path: Path, told: dict[str, Any]) -> Exported:
+    onnx, onnxruntime = _onnx_packages()
     axes = {"signal": {0: "batch", 1: "samples"}, "log_probabilities": {0: "batch", 1: "frames"}}
     names: dict[str, Any] = {"input_names": ["signal"], "output_names": ["log_probabilities"], "dynamic_axes": axes}
     torch.onnx.export(plain, (example,), str(path), dynamo=False, **names)

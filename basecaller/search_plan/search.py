@@ -27,7 +27,7 @@ from basecaller.hpo.best import Standing, Winner, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.records import store_study, trials_of
 from basecaller.hpo.storage import check_storage, open_study, stages_of
-from basecaller.hpo.verdicts import CANDIDATE
+from basecaller.hpo.task import CANDIDATE
 from basecaller.reporting.contents import FINISHED, RUNNING, STOPPED, ReportFacts, WinnerFacts
 from basecaller.reporting.contests import contest_of
 from basecaller.reporting.facts import stage_facts
