@@ -42,9 +42,8 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 
 def __getattr__(name: str) -> Any:
-    # Every command, `--help` and worker process imports this file, and the API imports PyTorch, Hydra and Optuna.
     if name in __all__:
-        from basecaller import api
+        from basecaller import api  # here: it imports PyTorch, and every command and worker imports this file
 
         return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,144 +1,19 @@
-"""`basecaller export`: a trained model as TorchScript or ONNX, checked against the original on reads.
+"""`basecaller export`: a trained model as TorchScript or ONNX, checked against the original on reads."""
 
-The file takes normalised signals, float32 [batch, samples], and gives log-probabilities, [batch, frames, labels]. It contains
-the normalisation, direction, stride and letters that a program needs as `basecaller.json`, which is also written next to it.
-"""
-
-from __future__ import annotations
-
-import itertools
-import json
-import warnings
-from collections import Counter
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
 from rich.console import Console
 
-from basecaller import __version__
-from basecaller.calling.files import signals
-from basecaller.calling.model import load_model, split_of
-from basecaller.calling.plain import LogProbabilities, Plain
+from basecaller.calling.exporting import export
 from basecaller.commandline import arguments, options
-from basecaller.data.pod5 import pod5_files
-from basecaller.data.signal import CLIP, Normalisation
-from basecaller.decode import greedy
 from basecaller.entry import as_message
-from basecaller.errors import DataError, SettingError
-from basecaller.files import check_writable, replacing, write_json
-from basecaller.network import RawCTCNet
-from basecaller.schema import EXPORTS, ExportOptions
-from basecaller.training.checkpoint import network_section
-
-TOLERANCE = 1e-3
-"""Largest allowed difference of a log-probability from the original's: operations in another order round differently."""
-
-
-def metadata(network: Any, by: Normalisation, rna: bool = False) -> dict[str, Any]:
-    """The metadata that a program needs to use the model.
-
-    Args:
-        network: the model's network.
-        by: how the signals are normalised.
-        rna: whether signals are reversed.
-    """
-    return {
-        "program": f"basecaller {__version__}",
-        "alphabet": network.alphabet,
-        "labels": ["blank", *network.alphabet],
-        "stride": network.stride,
-        "receptive_field": network.receptive_field,
-        "normalisation": f"{by.formula} over the read, clipped to +-{CLIP:g}",
-        "direction": "last sample first, since direct RNA runs from the 3' end" if rna else "as measured",
-        "input": "float32 [batch, samples]",
-        "output": "log-probabilities, float32 [batch, frames, labels], frames = ceil(samples / stride)",
-        "model": network_section(network.settings),
-    }
-
-
-def some_signals(chosen: ExportOptions, model: Any) -> list[np.ndarray]:
-    """Normalised signals to check on."""
-    if chosen.reads is not None:
-        files = pod5_files(chosen.reads, "reads")
-        found = (signal for file in files for _, signal in signals(file, Counter(), model.signals.rna, model.signals))
-        return list(itertools.islice(found, chosen.limit))
-    dataset, _ = split_of(model.data([]), "validation")
-    return [np.asarray(dataset.chunk(i)[0], np.float32) for i in dataset.indices("validation")[: chosen.limit]]
-
-
-def export(chosen: ExportOptions) -> dict[str, Any]:
-    """Writes the model, and compares it with the original.
-
-    Returns:
-        `file`; `reads`, the number of reads it was checked on; `difference`, the largest of any log-probability; `calls`, the
-        number of equal calls.
-    Raises:
-        DataError: the model or the reads cannot be used, a package is missing, or the exported model differs. No file is left.
-    """
-    if chosen.format == "onnx":
-        try:  # optional extras
-            import onnx  # noqa: F401
-            import onnxruntime  # noqa: F401
-        except ImportError:
-            raise DataError("format=onnx: needs onnx and onnxruntime: python -m pip install 'basecaller[export]'") from None
-    model = load_model(chosen.model, "cpu", chosen.networks)
-    network = model.network
-    target = Path(chosen.output) if chosen.output else model.folder / f"model.{EXPORTS[chosen.format]}"
-    if target.is_dir():
-        raise SettingError(f"output={target}: is a folder; give a file, such as {target / f'model.{EXPORTS[chosen.format]}'}")
-    check_writable(target.parent)
-    told, given = metadata(network, model.signals, model.rna), some_signals(chosen, model)
-    if not given:
-        raise DataError(f"reads={chosen.reads}: there is no read to check on")
-    plain = (Plain(network) if isinstance(network, RawCTCNet) else LogProbabilities(network)).eval()
-    example = torch.from_numpy(given[0])[None]
-    with replacing(target) as partial, warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # the exporters warn about themselves
-        run = _onnx(plain, example, partial, told) if chosen.format == "onnx" else _torchscript(plain, example, partial, told)
-        worst, same = 0.0, 0
-        for signal in given:
-            expected = network(torch.from_numpy(signal)[None]).log_softmax(2)[0].numpy()
-            found = run(signal[None])[0]
-            if found.shape != expected.shape:
-                raise DataError(f"{target}: returns {found.shape} instead of {expected.shape}; it was not kept")
-            worst = max(worst, float(np.abs(found - expected).max()))
-            same += greedy(found.argmax(1), network.alphabet) == greedy(expected.argmax(1), network.alphabet)
-        if worst > TOLERANCE:
-            raise DataError(f"{target}: differs from the original by up to {worst:.2g} in a log-probability; it was not kept")
-    write_json(target.with_suffix(".json"), told)
-    return {"file": str(target), "reads": len(given), "difference": worst, "calls": same}
-
-
-def _torchscript(plain: Any, example: Any, path: Path, told: dict[str, Any]) -> Any:
-    traced = torch.jit.freeze(torch.jit.trace(plain, example))
-    path.write_bytes(traced.save_to_buffer(_extra_files={"basecaller.json": json.dumps(told)}))
-    loaded = torch.jit.load(str(path))
-    return lambda signal: loaded(torch.from_numpy(signal)).numpy()
-
-
-def _onnx(plain: Any, example: Any, path: Path, told: dict[str, Any]) -> Any:
-    import onnx  # `export` has checked that they are there
-    import onnxruntime
-
-    axes = {"signal": {0: "batch", 1: "samples"}, "log_probabilities": {0: "batch", 1: "frames"}}
-    names: dict[str, Any] = {"input_names": ["signal"], "output_names": ["log_probabilities"], "dynamic_axes": axes}
-    torch.onnx.export(plain, (example,), str(path), dynamo=False, **names)
-    content = onnx.load(str(path))
-    content.metadata_props.add(key="basecaller.json", value=json.dumps(told))
-    onnx.save(content, str(path))
-    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    return lambda signal: session.run(None, {"signal": signal})[0]
+from basecaller.schema import ExportOptions
 
 
 @as_message
 def main() -> None:
-    chosen = options("export", arguments("export"), ExportOptions)
-    done = export(chosen)
+    done = export(options("export", arguments("export"), ExportOptions))
     Console(highlight=False).print(
-        f"{done['file']}: the same calls for {done['calls']} of {done['reads']} reads, log-probabilities differ by at most "
-        f"{done['difference']:.2g}",
+        f"{done.file}: the same calls for {done.same_calls} of {done.reads} reads, log-probabilities differ by at most "
+        f"{done.difference:.2g}",
         soft_wrap=True,
     )
 

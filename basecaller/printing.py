@@ -18,7 +18,7 @@ def print_config(config: Any) -> None:
     """
     text, console = OmegaConf.to_yaml(shown_config(OmegaConf.create(config))), Console()
     if console.is_terminal:
-        from rich.syntax import Syntax  # here: every job imports this module, and Pygments takes as long as Hydra's composing
+        from rich.syntax import Syntax  # here: Pygments starts slowly, and every job imports this module
 
         console.print(Syntax(text, "yaml", background_color="default", word_wrap=True))
     else:

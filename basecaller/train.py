@@ -17,7 +17,7 @@ from basecaller.entry import as_message
 from basecaller.errors import SettingError
 from basecaller.hpo.hydra_private import unknown_flags
 from basecaller.places import conf_dir
-from basecaller.runs.task import run_job
+from basecaller.task import run_job
 
 
 @as_message

@@ -66,14 +66,10 @@ def divide(workers: int | None, device: str = "auto", threads: int | None = None
     return Workers(workers, threads or max(1, cores() // workers))
 
 
-def use_threads(threads: int | None) -> None:
-    """Sets the number of threads of Hydra's job: the requested number, or its share of the cores among the launcher's jobs."""
-    import torch  # starts slowly, and processes that only divide the machine do not need it
-
-    torch.set_num_threads(threads or _share())
-
-
-def _share() -> int:
+def job_threads(threads: int | None) -> int:
+    """Threads of Hydra's job: `threads`; None: its share of the cores among the launcher's jobs."""
+    if threads:
+        return threads
     hydra = HydraConfig.get()
     at_once = hydra.launcher.get("n_jobs", 1) if hydra.mode == RunMode.MULTIRUN else 1
     return max(1, cores() // (at_once if at_once > 0 else cores()))  # joblib's -1 is one job for each core

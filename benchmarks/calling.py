@@ -9,7 +9,7 @@ import torch
 
 from basecaller.calling.caller import Caller, cut
 from basecaller.decode import greedy
-from basecaller.network import RawCTCNet
+from basecaller.networks.rawctcnet import RawCTCNet
 from basecaller.training.engine import choose_path
 from benchmarks.measuring import Row, default, in_turns
 from tests.helpers.reference import PlainRawCTCNet

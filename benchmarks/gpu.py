@@ -19,7 +19,7 @@ import torch
 from basecaller.data.batches import Batch
 from basecaller.errors import SettingError
 from basecaller.geometry import Model, dilations
-from basecaller.network import RawCTCNet
+from basecaller.networks.rawctcnet import RawCTCNet
 from basecaller.training.engine import TorchEngine
 
 SMALL = Model("small", 32, 64, 3, 64, 3, batch_norm=False, stride=4, projection=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 from basecaller.config import compose_config
 from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
-from basecaller.network import RawCTCNet
+from basecaller.networks.rawctcnet import RawCTCNet
 from basecaller.settings import Settings, settings
 from basecaller.training.fit import Recipe, _Run
 

@@ -20,7 +20,7 @@ from basecaller.data.batches import Batch
 from basecaller.data.dataset import Dataset
 from basecaller.geometry import Model
 from basecaller.native.build import compiled, load
-from basecaller.network import RawCTCNet
+from basecaller.networks.rawctcnet import RawCTCNet
 from basecaller.settings import Settings
 from basecaller.training.engine import ctc_nats
 from basecaller.training.fit import Recipe, fit

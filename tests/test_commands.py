@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from basecaller.calling.evaluating import evaluate_chunks
+from basecaller.calling.scoring import evaluate_chunks
 from basecaller.config import compose_config
 from basecaller.data import Dataset, simulator
 from basecaller.data.dataset import Chunk

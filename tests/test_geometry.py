@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from basecaller.geometry import dilations, frames_needed, output_length, receptive_field
-from basecaller.network import RawCTCNet
+from basecaller.networks.rawctcnet import RawCTCNet
 from tests.helpers.models import SIZE
 
 

@@ -1,5 +1,5 @@
-"""The layers of `docs/design.md`: every import, also inside a function, is from the same layer or a lower one, and no files
-import each other in a circle.
+"""The layers of `docs/design.md`: every import, also inside a function, is from the same layer or a lower one, and no files and
+no folders import each other in a circle.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ PACKAGE = Path(basecaller.__file__).parent
 LAYERS: tuple[set[str], ...] = (
     {"errors", "files", "facts", "places", "resolving", "checking", "workers", "scores", "provenance", "source_code"}
     | {"omegaconf_private"},
-    {"geometry", "data", "decode", "metrics", "tower", "network", "networks", "loggers"},
+    {"geometry", "data", "decode", "metrics", "networks", "loggers"},
     {"hpo", "training", "native"},
     {"schema", "settings", "messages", "printing", "config", "entry"},
     {"runs", "calling", "reporting"},
+    {"task"},
     {"search_plan"},
     {"cli", "commandline", "api", "train", "search", "report", "prepare", "basecall", "evaluate", "export", "__main__"},
 )
@@ -63,16 +64,29 @@ def imports_of(name: str) -> set[tuple[str, str]]:
     return {(path.name, module) for path in FILES if room(path) == name for module in imported(path)}
 
 
+def own_imports_of(name: str) -> set[tuple[str, str]]:
+    """`imports_of` that are of this package."""
+    return {(file, module) for file, module in imports_of(name) if module.startswith(f"{PACKAGE.name}.")}
+
+
 @pytest.mark.parametrize("name", sorted(LAYER))
 def test_imports_go_downwards(name):
-    own = [(file, module) for file, module in imports_of(name) if module.startswith("basecaller.")]
-    assert [each for each in own if LAYER[each[1].split(".")[1]] > LAYER[name]] == []
+    assert [each for each in own_imports_of(name) if LAYER[each[1].split(".")[1]] > LAYER[name]] == []
 
 
 @pytest.mark.parametrize("name", FORBIDDEN)
 def test_packages_keep_to_their_subject(name):
     outside = tuple(f"{prefix}." for prefix in FORBIDDEN[name])
     assert [each for each in imports_of(name) if f"{each[1]}.".startswith(outside)] == []
+
+
+@pytest.mark.parametrize("path", [PACKAGE / "__init__.py", *FILES], ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_an_import_inside_a_function_says_why(path):
+    source = path.read_text(encoding="utf-8")
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    imports = {node.lineno for of in functions for node in ast.walk(of) if isinstance(node, ast.Import | ast.ImportFrom)}
+    lines = source.splitlines()
+    assert [lines[number - 1] for number in sorted(imports) if "  # here: " not in lines[number - 1]] == []
 
 
 def module_of(path: Path) -> str:
@@ -89,3 +103,10 @@ def test_no_files_import_each_other_in_a_circle():
     }
     assert graph["basecaller.hpo.sweep"] >= {"basecaller.hpo.queue", "basecaller.hpo.best"}
     TopologicalSorter(graph).prepare()  # raises an error that names the circle
+
+
+def test_no_folders_import_each_other_in_a_circle():
+    """A module of the top level counts as a folder of its own."""
+    graph = {name: {module.split(".")[1] for _, module in own_imports_of(name)} - {name} for name in LAYER}
+    assert graph["runs"] >= {"training", "networks"}
+    TopologicalSorter(graph).prepare()

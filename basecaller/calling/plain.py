@@ -1,4 +1,4 @@
-"""Networks for other programs, as written by `basecaller.export`."""
+"""Networks for other programs, as written by `exporting.py`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from basecaller.network import RawCTCNet
 from basecaller.networks.base import Network
-from basecaller.tower import EPSILON
+from basecaller.networks.rawctcnet import RawCTCNet
+from basecaller.networks.tower import EPSILON
 
 
 def _pointwise(weight: Tensor, bias: Tensor | None) -> nn.Conv1d:

@@ -365,7 +365,7 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 
 def draw(facts: Audit, path: Path) -> None:
     """Draws the histograms as a PNG."""
-    from matplotlib.figure import Figure  # starts slowly, and most audits draw nothing
+    from matplotlib.figure import Figure  # here: starts slowly, and most audits draw nothing
 
     figure = Figure(figsize=(9, 5.4), layout="constrained")
     for axes, (key, name) in zip(figure.subplots(2, 2).flat, NAMES.items(), strict=True):

@@ -83,7 +83,7 @@ def _repeated(found: list[Part]) -> list[dict[str, str]]:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[Any]:
-    import pod5  # starts slowly, and other sources do not need it
+    import pod5  # here: starts slowly, and other sources do not need it
 
     with reading(file, "data.pod5"), pod5.Reader(file) as reader:
         yield reader

@@ -51,7 +51,7 @@ def bam_files(entry: str) -> list[Path]:
 
 
 def _open(path: Path) -> Any:
-    import pysam  # starts slowly, and other sources do not need it
+    import pysam  # here: starts slowly, and other sources do not need it
 
     pysam.set_verbosity(0)  # htslib's own lines on the terminal
     with reading(path, "data.bam"):

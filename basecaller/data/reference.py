@@ -81,7 +81,7 @@ def copy_reference(fasta: Path, folder: Path) -> Path:
 
 
 def _entries(fasta: Path) -> Iterator[Any]:
-    import pysam  # starts slowly, and other sources do not need it
+    import pysam  # here: starts slowly, and other sources do not need it
 
     pysam.set_verbosity(0)  # htslib's own lines on the terminal
     with reading(fasta, "data.reference"), pysam.FastxFile(str(fasta)) as entries:

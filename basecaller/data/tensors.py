@@ -67,7 +67,7 @@ def source_files(settings: Settings) -> list[Path]:
 def _array(path: Path) -> np.ndarray:
     if path.suffix == ".npy":
         return open_array(path)
-    import torch  # starts slowly, and .npy files do not need it
+    import torch  # here: starts slowly, and .npy files do not need it
 
     try:
         tensor = torch.load(path, map_location="cpu", weights_only=True)

@@ -14,7 +14,7 @@ def register_best(task: Task) -> None:
     once; jobs get the values as ordinary overrides."""
 
     def resolver(stages: str, key: str, *, _root_: DictConfig) -> Any:
-        from basecaller.hpo.best import best  # here: imports Optuna, which starts slowly and is needed only for winners
+        from basecaller.hpo.best import best  # here: Optuna starts slowly, and only winners need it
 
         return best(task, stages, key, _root_)
 

@@ -92,8 +92,7 @@ class StageSweeper(Sweeper):
         Raises:
             BasecallerError: the sweep is invalid; nothing was stored.
         """
-        # here: Hydra imports its plugins for every command, and a single training or --help needs no Optuna
-        from basecaller.hpo.sweep import Sweep
+        from basecaller.hpo.sweep import Sweep  # here: Optuna starts slowly, and Hydra imports its plugins for every command
 
         loader = self.hydra_context.config_loader
         return Sweep(self.task, self.config, loader, self.launcher, self.sampler, self.n_trials).run(arguments)

@@ -20,6 +20,9 @@ from basecaller.resolving import resolve
 if TYPE_CHECKING:
     import optuna
 
+CANDIDATE = "stage.candidate"
+"""The key of a stage that compares whole configurations, by their names."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:

@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from basecaller.hpo.best import Standing
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.ranking import Conclusion
-from basecaller.hpo.task import Objective
-
-CANDIDATE = "stage.candidate"
-"""The key of a stage that compares whole configurations, by their names."""
+from basecaller.hpo.task import CANDIDATE, Objective
 
 
 def short(key: str) -> str:

@@ -1,5 +1,5 @@
-// Loss and gradients of RawCTCNet with CTC, or its scores alone, in one call on one thread. What it computes is in basecaller/network.py
-// and tower.py, which the tests hold it against.
+// Loss and gradients of RawCTCNet with CTC, or its scores alone, in one call on one thread. What it computes is in
+// networks/rawctcnet.py and networks/tower.py, which the tests hold it against.
 //
 // Activations are rows, [frame][channel]. The reads of a batch lie one below the other with GAP rows between them that are zero wherever
 // a dilated tap may look: no masks, no padding, and taps are read where they lie. All sizes are arguments: one build serves every network.
@@ -116,7 +116,7 @@ typedef struct {
   const int64_t *frames, *scored;  // of each read: those the network sees, and those CTC does
   const int64_t *targets, *target_lengths;  // NULL: no loss
 } Batch;
-typedef struct {  // one residual block's, in the shapes of basecaller/tower.py; also their gradients
+typedef struct {  // one residual block's, in the shapes of networks/tower.py; also their gradients
   float *gate, *gate_bias, *residual, *residual_bias, *projection, *norm, *norm_bias, *skip, *mean, *variance;
 } Block;
 typedef struct {

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from basecaller.geometry import Model, dilations, output_length
-from basecaller.network import RawCTCNet
+from basecaller.networks.rawctcnet import RawCTCNet
 
 LABELS = 16
 """Largest number of labels, including the blank, in a row of scores."""

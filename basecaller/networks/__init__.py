@@ -1,1 +1,1 @@
-"""Networks other than RawCTCNet, named by `model._target_`; `docs/networks.md` explains how to write one."""
+"""Networks: RawCTCNet, and others that `model._target_` names; `docs/networks.md` explains how to write one."""

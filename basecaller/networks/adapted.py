@@ -7,9 +7,9 @@ from torch import Tensor
 
 from basecaller.errors import SettingError
 from basecaller.geometry import Model, output_length
-from basecaller.network import RawCTCNet
 from basecaller.networks.base import Network
 from basecaller.networks.named import Named
+from basecaller.networks.rawctcnet import RawCTCNet
 
 TOLERANCE = 1e-3
 """Largest difference of a log-probability between a padded read and the same read alone, due to the order of rounding."""

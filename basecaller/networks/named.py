@@ -122,7 +122,7 @@ def _class(target: str) -> type[nn.Module]:
     Raises:
         SettingError: the class cannot be imported, or is not a network.
     """
-    from torch import nn  # here: PyTorch starts slowly, and a command that only reads settings does not need it
+    from torch import nn  # here: PyTorch starts slowly, and RawCTCNet's settings do not need it
 
     module, _, name = target.rpartition(".")
     if str(Path.cwd()) not in sys.path:
@@ -178,7 +178,7 @@ def _geometry(target: str, arguments_json: str) -> tuple[int, int]:
 
 
 def _made(target: str, arguments: dict[str, Any], labels: int, seed: int) -> nn.Module:
-    import torch  # here: see `_class`
+    import torch  # here: as above
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed % 2**63)

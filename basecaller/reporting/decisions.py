@@ -9,7 +9,8 @@ from typing import Any
 from basecaller.hpo.best import Standing
 from basecaller.hpo.identity import value_at
 from basecaller.hpo.records import TrialRecord
-from basecaller.hpo.verdicts import CANDIDATE, named
+from basecaller.hpo.task import CANDIDATE
+from basecaller.hpo.verdicts import named
 from basecaller.reporting.contents import Decision, OptimizerFacts, WinnerFacts
 from basecaller.reporting.contests import RATE, asked
 

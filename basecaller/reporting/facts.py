@@ -19,7 +19,8 @@ from basecaller.hpo.best import Standing, setting_of, standing
 from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, known_study, open_study, stages_of
-from basecaller.hpo.verdicts import CANDIDATE, at_edges, label, short, shown, verdict
+from basecaller.hpo.task import CANDIDATE
+from basecaller.hpo.verdicts import at_edges, label, short, shown, verdict
 from basecaller.reporting.contents import (
     FINISHED,
     RUNNING,

@@ -27,8 +27,7 @@ def write_pages(facts: ReportFacts, folder: Path) -> Path:
     Returns:
         The HTML page.
     """
-    # here: Matplotlib starts slowly, and --help draws nothing
-    from basecaller.reporting.figures import apart, figure_of, learning, overview, questions
+    from basecaller.reporting.figures import apart, figure_of, learning, overview, questions  # here: Matplotlib starts slowly
 
     write_json(folder / "report.json", facts.plain())
     headline, count = facts.headline, itertools.count()

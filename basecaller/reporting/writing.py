@@ -30,7 +30,7 @@ def write_report(
     if pages:
         write_pages(facts, folder)
         if notes:
-            from basecaller.reporting.dashboard import show_search  # its libraries start slowly, and --help needs none
+            from basecaller.reporting.dashboard import show_search  # here: Plotly starts slowly, and --help draws nothing
 
             show_search(studies, facts)
     return facts

@@ -12,8 +12,8 @@ from basecaller.source_code import meaning
 
 TRAINING_CODE = (
     "geometry.py",
-    "network.py",
-    "tower.py",
+    "networks/rawctcnet.py",
+    "networks/tower.py",
     "networks/base.py",
     "networks/adapted.py",
     "networks/named.py:_made",

@@ -17,7 +17,7 @@ from basecaller.runs.job import Job
 from basecaller.runs.loggers import logging_of
 from basecaller.settings import Settings
 from basecaller.training.checkpoint import check_start, start_from
-from basecaller.training.device import choose_device
+from basecaller.training.device import check_gpu, choose_device
 from basecaller.training.engine import choose_path
 from basecaller.training.fit import Point, Recipe, fit
 
@@ -56,11 +56,14 @@ def train(job: Job, on_point: Callable[[Point], None] = lambda point: None) -> R
 
 
 def check_needs(chosen: Settings) -> None:
-    """Checks what a training needs besides its data: the checkpoint that it starts from, and native code if it must use that.
+    """Checks what a training needs besides its data: a GPU, the checkpoint that it starts from, and native code, as far as its
+    settings require them.
 
     Raises:
         BasecallerError: one of these is missing or unusable.
     """
+    if chosen.device.startswith("cuda"):
+        check_gpu(chosen.device)
     if chosen.train.init:
         check_start(chosen.model, Path(chosen.train.init), chosen.networks)
     if chosen.train.native == "on":

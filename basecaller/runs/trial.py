@@ -23,6 +23,7 @@ from basecaller.runs.job import Job
 from basecaller.runs.summary import STEPS
 from basecaller.runs.training import train
 from basecaller.training.fit import Point
+from basecaller.workers import job_threads
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ def run_trial(job: Job) -> float | None:
         StorageError: the storage is unreachable. The training finishes first, so the next sweep finds its result in its folder.
     """
     chosen, place = job.settings, job.settings.trial
+    torch.set_num_threads(job_threads(chosen.threads))
     assert place.study is not None
     assert place.number is not None
     pruner, folder = pruner_of(chosen.search.pruner, chosen.search.pruner_args, "search.pruner"), Path(chosen.output_dir)

@@ -63,7 +63,7 @@ def sizes(search: SearchView) -> Sizes:
 @lru_cache(maxsize=1)
 def _path(search: SearchView) -> str:
     """The engine of the search's trainings, `native` or `torch`."""
-    from basecaller.search_plan.timing import engine_name  # here: imports PyTorch, which starts slowly
+    from basecaller.search_plan.timing import engine_name  # here: imports PyTorch, and --help times nothing
 
     return engine_name(settings(search.cfg))
 
@@ -111,7 +111,7 @@ def training_seconds(search: SearchView, model: Mapping[str, Any], train: Mappin
         batch: chunks per batch.
         path: engine of the training, `native` or `torch`.
     """
-    from basecaller.search_plan.timing import timed  # as above
+    from basecaller.search_plan.timing import timed  # here: as above
 
     data, threads = sizes(search), search.workers.threads
     there = min(train["chunks"] or data.training, data.training)

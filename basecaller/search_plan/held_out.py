@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from basecaller.calling.evaluating import evaluate_chunks
 from basecaller.calling.model import split_of
 from basecaller.calling.quality import calibrate
+from basecaller.calling.scoring import evaluate_chunks
 from basecaller.data.splits import SPLITS
 from basecaller.facts import from_json, to_json
 from basecaller.files import content_digest, read_json, write_json

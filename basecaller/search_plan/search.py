@@ -27,7 +27,7 @@ from basecaller.hpo.best import Standing, Winner, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.records import store_study, trials_of
 from basecaller.hpo.storage import check_storage, open_study, stages_of
-from basecaller.hpo.verdicts import CANDIDATE
+from basecaller.hpo.task import CANDIDATE
 from basecaller.reporting.contents import FINISHED, RUNNING, STOPPED, ReportFacts, WinnerFacts
 from basecaller.reporting.contests import contest_of
 from basecaller.reporting.facts import stage_facts
@@ -35,7 +35,6 @@ from basecaller.reporting.stage_contents import StageFacts
 from basecaller.reporting.terminal import print_report, print_stage
 from basecaller.reporting.writing import write_report
 from basecaller.runs.findings import data_findings
-from basecaller.runs.task import TASK
 from basecaller.schema import OF_SEARCH
 from basecaller.search_plan.budget import longer, shortened, winner_training
 from basecaller.search_plan.checks import check_network, check_order, check_plan, check_winner
@@ -63,6 +62,7 @@ from basecaller.search_plan.progress import Progress
 from basecaller.search_plan.stages import COMBINED, CONTENDERS, FINALISTS, HEADLINE, flat, read_stage, run_sweep, unswept
 from basecaller.search_plan.winner import write_winner
 from basecaller.settings import general, settings
+from basecaller.task import TASK
 from basecaller.workers import divide
 
 OWN = ("plan=", "search.workers=", "search.preview=", "search.winner", "search.rounds=", "search.round_budget=",

@@ -17,7 +17,7 @@ from basecaller.hpo.best import uses
 from basecaller.hpo.grid import Keys, Space, as_override, as_text, check_swept, parse_overrides, read_space
 from basecaller.hpo.hydra_private import Hydra
 from basecaller.places import conf_dir
-from basecaller.runs.task import TASK, run_job
+from basecaller.task import TASK, run_job
 
 FINALISTS, COMBINED, CONTENDERS, HEADLINE = "finalists", "combined", "contenders", "headline"
 """The stages that compare whole configurations after longer trainings."""

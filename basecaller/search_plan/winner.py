@@ -46,7 +46,7 @@ def write_winner(
     Raises:
         StageError: none of the winner's trainings has a model on this machine.
     """
-    from basecaller.search_plan.held_out import largest_stride, new_reads, tested  # imports PyTorch, which starts slowly
+    from basecaller.search_plan.held_out import largest_stride, new_reads, tested  # here: imports PyTorch, see `costs.py`
 
     trials = _models(standing(open_study(url, study_name)))
     if not trials[WINNER]:

@@ -14,10 +14,10 @@ from basecaller.data.dataset import ALPHABET
 from basecaller.errors import DataError
 from basecaller.files import replacing
 from basecaller.geometry import Model
-from basecaller.network import RawCTCNet
 from basecaller.networks.adapted import build
 from basecaller.networks.base import Network
 from basecaller.networks.named import TARGET, Named, check_allowed, model_settings
+from basecaller.networks.rawctcnet import RawCTCNet
 
 FORMAT = 1
 

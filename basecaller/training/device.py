@@ -48,7 +48,7 @@ def _take(path: Path) -> bool:
 def _take_of_another_user(path: Path) -> bool:
     """Locks a file that this user may not write to, such as another user's file in the shared folder /tmp: the kernel can also
     lock a file that is open for reading."""
-    import fcntl  # only POSIX systems have it
+    import fcntl  # here: only POSIX systems have it
 
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

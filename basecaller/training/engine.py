@@ -19,9 +19,9 @@ from basecaller.errors import SettingError
 from basecaller.geometry import Model
 from basecaller.native.build import UnavailableError, load
 from basecaller.native.step import Library, Step
-from basecaller.network import RawCTCNet
 from basecaller.networks.base import Network
 from basecaller.networks.named import Named
+from basecaller.networks.rawctcnet import RawCTCNet
 from basecaller.training.device import autocast_type
 
 log = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ from basecaller.data.dataset import Dataset
 from basecaller.errors import DataError, DivergedError, InfeasibleError
 from basecaller.files import replacing
 from basecaller.geometry import output_length
-from basecaller.network import RawCTCNet
 from basecaller.networks.base import Network
+from basecaller.networks.rawctcnet import RawCTCNet
 from basecaller.training import checkpoint
 from basecaller.training.batch_plan import BatchPlan
 from basecaller.training.engine import choose_path

@@ -14,8 +14,8 @@ import pytest
 from basecaller.calling import tables
 from basecaller.calling.caller import Call
 from basecaller.calling.counts import Counts, ReadRow, homopolymer_counts, signature_counts
-from basecaller.calling.evaluating import evaluate_reads
 from basecaller.calling.quality import Calibration
+from basecaller.calling.scoring import evaluate_reads
 
 # 14 columns: 9 matches; mismatches G for A and T for G; T inserted; T and A deleted
 TRUE = "ACTG-AAAAAACGT"

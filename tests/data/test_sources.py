@@ -24,12 +24,12 @@ from basecaller.hpo.records import StudyRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.runs.findings import data_findings
 from basecaller.runs.job import resolve_job
-from basecaller.runs.task import TASK
 from basecaller.runs.training import train
 from basecaller.search_plan.held_out import largest_stride
 from basecaller.search_plan.held_out import tested as metrics_of_the_test_set
 from basecaller.search_plan.search import Search
 from basecaller.settings import data_settings, settings
+from basecaller.task import TASK
 from tests.conftest import TINY, Command
 from tests.helpers.reads import bonito_directory, tensors
 

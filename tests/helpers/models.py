@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from basecaller.geometry import Model
-from basecaller.network import RawCTCNet
+from basecaller.networks.rawctcnet import RawCTCNet
 from basecaller.training import checkpoint
 
 SIZE = Model(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from basecaller.geometry import Model, dilations, stem_kernel
-from basecaller.network import RawCTCNet
+from basecaller.networks.rawctcnet import RawCTCNet
 
 
 class PlainBlock(nn.Module):

@@ -11,8 +11,8 @@ from optuna.trial import TrialState
 from basecaller.hpo.records import trials_of
 from basecaller.hpo.storage import open_study
 from basecaller.hpo.task import Place
-from basecaller.runs.task import run_job
 from basecaller.search_plan.stages import hydra_app
+from basecaller.task import run_job
 from tests.conftest import TINY
 
 URL = "sqlite:///outputs/optuna.db"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from basecaller.data import Dataset
 from basecaller.geometry import Model
-from basecaller.network import RawCTCNet
+from basecaller.networks.rawctcnet import RawCTCNet
 from basecaller.runs.folder import RunFacts
 from basecaller.training.fit import Outcome, Recipe, fit
 from basecaller.training.settings import Optimizer, Train

@@ -10,7 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from basecaller.config import compose_config
 from basecaller.errors import SettingError
 from basecaller.hpo.grid import Keys, Point, Space, as_override, as_text, parse_overrides, read_space, widened
-from basecaller.runs.task import TASK
+from basecaller.task import TASK
 
 GROUPS = {"optimizer": ["adam", "sgd"], "padding": ["off", "on"]}
 KEYS = Keys(lambda key: GROUPS.get(key, []), TASK, compose_config([]))

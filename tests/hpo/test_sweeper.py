@@ -20,8 +20,8 @@ from basecaller.hpo.optuna_private import trial_id
 from basecaller.hpo.queue import trial_lock
 from basecaller.hpo.records import StudyRecord, store_study, store_trial, trials_of
 from basecaller.hpo.storage import current_study, open_storage, open_study, without_password
-from basecaller.runs.task import run_job
 from basecaller.search_plan.stages import hydra_app
+from basecaller.task import run_job
 from tests.conftest import TINY
 from tests.helpers.processes import wait_until
 from tests.helpers.sweeping import PLACE, RATES, URL, points, sweep

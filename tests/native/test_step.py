@@ -14,7 +14,7 @@ from basecaller.data.batches import Batch
 from basecaller.geometry import Model
 from basecaller.native import build
 from basecaller.native.step import Library, Step, _Place, self_test
-from basecaller.network import RawCTCNet
+from basecaller.networks.rawctcnet import RawCTCNet
 from basecaller.training.engine import NativeEngine, TorchEngine
 
 pytestmark = pytest.mark.slow

@@ -12,18 +12,17 @@ import pytest
 from hydra.errors import ConfigCompositionException
 from rich.console import Console
 
-from basecaller.basecall import basecall
+from basecaller.calling.basecalling import basecall
+from basecaller.calling.evaluation import evaluate
+from basecaller.calling.exporting import export
 from basecaller.commandline import options
 from basecaller.config import compose_config
 from basecaller.errors import SettingError
-from basecaller.evaluate import evaluate
-from basecaller.export import export
 from basecaller.hpo.records import trials_of
 from basecaller.hpo.storage import open_study
 from basecaller.messages import readable
 from basecaller.networks import named
 from basecaller.runs.job import resolve_job
-from basecaller.runs.task import run_job
 from basecaller.runs.training import train
 from basecaller.schema import EXPORTS, BasecallOptions, EvaluateOptions, ExportOptions
 from basecaller.search_plan.costs import estimate
@@ -31,6 +30,7 @@ from basecaller.search_plan.preview import preview
 from basecaller.search_plan.search import Search
 from basecaller.search_plan.stages import hydra_app, unswept
 from basecaller.settings import settings
+from basecaller.task import run_job
 from tests.helpers import reads as files
 from tests.helpers.networks import BONITO, DATA, bonito
 from tests.helpers.sweeping import URL, values
@@ -94,15 +94,15 @@ def test_bonitos_network_is_swept_calls_reads_and_is_exported(folder):
     model = str(trials_of(study)[best.number].folder)
     files.write_pod5(folder / "reads.pod5", files.make_reads(3, bases=100))
     chosen = options("basecall", [f"model={model}", "reads=reads.pod5", "decoder=greedy", "threads=1"], BasecallOptions)
-    assert basecall(chosen, Console(quiet=True))["reads"] == 3
+    assert basecall(chosen, Console(quiet=True)).reads == 3
     told, _ = evaluate(options("evaluate", [f"model={model}", "decoder=greedy", "threads=1"], EvaluateOptions), [])
     assert told.scores.loss > 0
     for form in EXPORTS:
         if form == "onnx":
             pytest.importorskip("onnxruntime")
         done = export(options("export", [f"model={model}", f"format={form}", "reads=reads.pod5"], ExportOptions))
-        assert (done["reads"], done["calls"]) == (3, 3)
-        assert json.loads(Path(done["file"]).with_suffix(".json").read_text())["stride"] == 3
+        assert (done.reads, done.same_calls) == (3, 3)
+        assert json.loads(done.file.with_suffix(".json").read_text())["stride"] == 3
 
 
 def test_a_plan_of_another_network_is_refused_before_anything_runs(folder):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from basecaller.hpo.best import Standing, standing
-from basecaller.hpo.verdicts import CANDIDATE
+from basecaller.hpo.task import CANDIDATE
 from basecaller.reporting.contents import Decision, OptimizerFacts, WinnerFacts
 from basecaller.reporting.decisions import changes, decisions
 from tests.helpers.stages import study_of

@@ -12,8 +12,8 @@ from basecaller.hpo.storage import open_study
 from basecaller.reporting.contests import Optimizers, optimizers
 from basecaller.reporting.facts import choice_facts, optimizer_facts, stage_facts, unequal_chunks
 from basecaller.reporting.stage_contents import ChoiceFacts
-from basecaller.runs.task import run_job
 from basecaller.search_plan.stages import hydra_app
+from basecaller.task import run_job
 from tests.helpers.reporting import GIVEN
 from tests.helpers.stages import lr_stage, study_of
 from tests.helpers.sweeping import URL

@@ -11,7 +11,7 @@ import pytest
 
 from basecaller.hpo.records import store_study
 from basecaller.hpo.storage import open_study
-from basecaller.hpo.verdicts import CANDIDATE
+from basecaller.hpo.task import CANDIDATE
 from tests.helpers.reporting import report, search
 from tests.helpers.sweeping import URL
 

@@ -19,8 +19,8 @@ import basecaller.report
 from basecaller.hpo.records import StudyRecord, store_study, trials_of
 from basecaller.hpo.storage import current_study
 from basecaller.report import watch
-from basecaller.runs.task import run_job
 from basecaller.search_plan.stages import hydra_app
+from basecaller.task import run_job
 from tests.conftest import Command
 from tests.helpers.reporting import GIVEN, PLAN, report, search
 from tests.helpers.sweeping import RATES, URL, sweep

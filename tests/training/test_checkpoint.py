@@ -10,7 +10,7 @@ import torch
 
 from basecaller.config import compose_config
 from basecaller.errors import DataError, SettingError
-from basecaller.network import RawCTCNet
+from basecaller.networks.rawctcnet import RawCTCNet
 from basecaller.runs.job import resolve_job
 from basecaller.runs.training import train
 from basecaller.training import checkpoint

@@ -12,7 +12,7 @@ from basecaller.data import Dataset
 from basecaller.data.batches import collate
 from basecaller.data.dataset import Chunk, DatasetWriter
 from basecaller.errors import DivergedError, InfeasibleError
-from basecaller.network import RawCTCNet
+from basecaller.networks.rawctcnet import RawCTCNet
 from basecaller.training import checkpoint
 from basecaller.training.engine import engine_of
 from basecaller.training.evaluate import BATCH_SIZES, evaluate

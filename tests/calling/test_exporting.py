@@ -9,9 +9,9 @@ import warnings
 import pytest
 import torch
 
+from basecaller.calling.exporting import metadata
 from basecaller.calling.plain import Plain
 from basecaller.data.signal import BY_MEDIAN_MAD, Normalisation
-from basecaller.export import metadata
 from tests.conftest import Command
 from tests.helpers.models import network
 from tests.helpers.reads import make_source
@@ -53,7 +53,7 @@ def test_an_exported_model_gives_the_same_calls(model, tmp_path, run: Command, k
 def test_what_an_export_lacks_is_found_before_reads_are_prepared(model, folder, call: Command, monkeypatch, wrong, words):
     (folder / "folder").mkdir()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not installed
-    monkeypatch.setattr("basecaller.export.some_signals", lambda *of: pytest.fail("reads were prepared"))
+    monkeypatch.setattr("basecaller.calling.exporting.some_signals", lambda *of: pytest.fail("reads were prepared"))
     assert words in call("export", f"model={model}", *wrong, code=2).stderr
 
 

@@ -1,27 +1,17 @@
-"""What an evaluation counts."""
+"""The scores of chunks and of reads, and what they count."""
 
 from __future__ import annotations
-
-import csv
-import json
-from collections import Counter
 
 import numpy as np
 import pytest
 
-from basecaller.calling import evaluating
+from basecaller.calling import scoring
 from basecaller.calling.caller import Call
-from basecaller.calling.evaluating import evaluate_chunks, evaluate_reads, homopolymers, seed_length, spread
-from basecaller.calling.files import signals, some_reads
+from basecaller.calling.scoring import evaluate_chunks, evaluate_reads, homopolymers, seed_length, spread
 from basecaller.calling.tables import event_rates
-from basecaller.config import compose_config
-from basecaller.errors import DataError, SettingError
-from basecaller.evaluate import own_and_data
-from basecaller.runs.job import resolve_job
-from basecaller.runs.training import train
-from tests.conftest import TINY, Command
+from basecaller.errors import DataError
+from tests.conftest import Command
 from tests.helpers.models import network
-from tests.helpers.reads import make_source
 
 
 @pytest.mark.parametrize(
@@ -44,7 +34,7 @@ def test_every_chunk_has_its_own_identity(dataset, monkeypatch):
         bases = len(probabilities) // 2
         return Call(read_id, ("ACGT" * bases)[:bases], np.arange(bases), np.full(bases, 0.9), 0)
 
-    monkeypatch.setattr(evaluating, "decode", call)
+    monkeypatch.setattr(scoring, "decode", call)
     made, indices = network(), dataset.indices("test")
     _, together = evaluate_chunks(made, dataset, indices, "greedy")
     alone = [evaluate_chunks(made, dataset, np.array([index]), "greedy")[1].identities for index in indices]
@@ -54,67 +44,6 @@ def test_every_chunk_has_its_own_identity(dataset, monkeypatch):
     )
     assert together.read_ids != read_ids
     assert len(set(together.identities)) > 2
-
-
-def test_a_folder_of_configs_alone_chooses_no_data():
-    places = "hydra.searchpath=[file:///mine]"
-    assert own_and_data(["model=x", places, "decoder=greedy"]) == (["model=x", "decoder=greedy"], [])
-    assert own_and_data(["model=x", places, "data=lab"]) == (["model=x"], [places, "data=lab"])
-
-
-@pytest.mark.parametrize(
-    ("override", "words"),
-    [("seed=2", "seed: evaluate has no such key; known keys are"), ("limt=3", "limt: .* did you mean limit")],
-)
-def test_keys_that_would_choose_the_default_data_set_are_refused(override, words):
-    with pytest.raises(SettingError, match=words):
-        own_and_data(["model=x", override])
-
-
-def test_an_evaluation_reports_that_nothing_was_called(silent, tmp_path, run: Command, monkeypatch):
-    pytest.importorskip("mappy")
-    make_source(tmp_path / "reads", count=3)
-    (tmp_path / "genome.fasta").write_text(f">g\n{'ACGTTGCA' * 500}\n", encoding="utf-8")
-    told = run("evaluate", "model=silent", "reads=reads", "reference=genome.fasta", "decoder=greedy")
-    assert "calls only blanks" in told.stdout
-    told = run("evaluate", "model=silent", "decoder=greedy", *(line for line in TINY if line.startswith("data.")))
-    assert "calls only blanks" in told.stdout
-
-
-def test_an_evaluation_of_reads_is_limited_to_a_random_choice(silent, tmp_path, run: Command, monkeypatch):
-    pytest.importorskip("mappy")
-    made = [read for seed in range(3) for read in make_source(tmp_path / f"reads/{seed}", count=4, seed=seed)[2]]
-    (tmp_path / "genome.fasta").write_text(f">g\n{'ACGTTGCA' * 500}\n", encoding="utf-8")
-    run("evaluate", "model=silent", "reads=reads", "reference=genome.fasta", "decoder=greedy", "limit=5")
-    assert json.loads((tmp_path / "silent/evaluation/evaluation.json").read_text())["reads"] == 5
-    files = sorted((tmp_path / "reads").rglob("*.pod5"))
-    some = some_reads(files, 5)
-    assert some == some_reads(reversed(files), 5)
-    assert some != [read.read_id for read in made[:5]]
-    taken = [read_id for file in files for read_id, _ in signals(file, Counter(), chosen=some)]
-    assert sorted(taken) == sorted(some)
-    assert sorted(some_reads(files, 100)) == sorted(read.read_id for read in made)
-
-
-def test_a_model_is_evaluated_and_its_qualities_are_fitted(tmp_path, run: Command, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    small = [line for line in TINY if not line.startswith("search.")]
-    train(resolve_job(compose_config([*small, "train.epochs=6", "optimizer.lr=0.01"]), tmp_path / "run"))
-    told = run("evaluate", "model=run", "decoder=greedy")
-    facts = json.loads((tmp_path / "run/evaluation/evaluation.json").read_text())
-    assert len(facts["identities"]) == facts["chunks"]
-    assert not facts.keys() & {"scores", "quality", "reads_from", "reference"}
-    assert facts["identity_mean"] == pytest.approx(np.mean(facts["identities"]), abs=1e-3)
-    assert f"{facts['identity_mean']:.2%}" in told.stdout
-    assert (tmp_path / "run/evaluation/evaluation.png").stat().st_size > 5000
-    with (tmp_path / "run/evaluation/tables/summary.csv").open(newline="", encoding="utf-8") as file:
-        numbers = {row["metric"]: row["value"] for row in csv.DictReader(file)}
-    assert sum(identity > 0 for identity in facts["identities"]) <= int(numbers["alignments"]) <= facts["chunks"]
-    assert json.loads((tmp_path / "run/calibration.json").read_text()) == facts["calibration"]
-    own_data = [line for line in small if line.startswith("data.")]
-    other = run("evaluate", "model=run", "decoder=greedy", "split=all", "data.simulator_seed=9", *own_data)
-    assert "all split of" in " ".join(other.stdout.split())
-    assert json.loads((tmp_path / "run/calibration.json").read_text()) == facts["calibration"]  # fitted on its own data only
 
 
 def test_reads_are_evaluated_against_a_reference(model, tmp_path, run: Command, monkeypatch):

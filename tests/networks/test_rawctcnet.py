@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from basecaller.geometry import Model
-from basecaller.network import RawCTCNet
-from basecaller.tower import Tower
+from basecaller.networks.rawctcnet import RawCTCNet
+from basecaller.networks.tower import Tower
 from tests.helpers.reference import PlainRawCTCNet, gate_weight, map_weights
 
 TINY = Model(

@@ -161,8 +161,8 @@ def evaluate_reads(
     Raises:
         DataError: the reference cannot be read, or mappy is not installed.
     """
-    try:  # an optional extra
-        import mappy
+    try:
+        import mappy  # here: an optional extra
     except ImportError:
         raise DataError("reference=...: needs mappy: python -m pip install 'basecaller[align]'") from None
     k = seed_length(reference.stat().st_size) if reference.is_file() else LONGEST_SEED

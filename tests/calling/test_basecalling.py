@@ -1,4 +1,4 @@
-"""The basecall command: FASTQ and BAM, and what is called again."""
+"""Basecalls of files: FASTQ and BAM, and what is called again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from basecaller.basecall import basecall
+from basecaller.calling.basecalling import basecall
 from basecaller.calling.caller import Call, decode
 from basecaller.calling.files import signals, write_alignments, write_fastq
 from basecaller.calling.model import load_model
@@ -86,14 +86,14 @@ def test_files_of_one_name_are_not_taken_for_each_other(model, tmp_path):
     of = {
         folder: options("basecall", [*given, f"reads={tmp_path / folder / 'reads.pod5'}"], BasecallOptions) for folder in "ab"
     }
-    assert basecall(of["a"], console)["files"] == 1
-    assert basecall(of["a"], console)["files there already"] == 1
+    assert basecall(of["a"], console).files == 1
+    assert basecall(of["a"], console).files_before == 1
     with pytest.raises(SettingError, match=r"reads\.fastq has the calls of another POD5 file, not of .*b/reads\.pod5; give"):
         basecall(of["b"], console)
     log.write_text(json.dumps(json.loads(log.read_text()) | {"files": {}}))  # as an earlier version wrote it
-    assert basecall(of["b"], console)["files there already"] == 1
+    assert basecall(of["b"], console).files_before == 1
     (tmp_path / "calls/reads.fastq").unlink()
-    assert basecall(of["b"], console)["files"] == 1
+    assert basecall(of["b"], console).files == 1
     with pytest.raises(SettingError, match=r"not of .*a/reads\.pod5"):
         basecall(of["a"], console)
 

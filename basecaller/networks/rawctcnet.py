@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from basecaller.data.dataset import ALPHABET
 from basecaller.geometry import Model, dilations, receptive_field, stem_kernel
 from basecaller.networks.base import Network
-from basecaller.tower import Tower
+from basecaller.networks.tower import Tower
 
 
 class RawCTCNet(Network):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 from contextlib import chdir, nullcontext
 from functools import cache
 from pathlib import Path
@@ -21,20 +20,16 @@ from basecaller.data.sources import prepare
 from basecaller.entry import as_message
 from basecaller.errors import SettingError
 from basecaller.hpo.resolver import register_best
-from basecaller.hpo.task import Place, Task
-from basecaller.hpo.verdicts import CANDIDATE
+from basecaller.hpo.task import CANDIDATE, Place, Task
 from basecaller.networks.named import kind_of
 from basecaller.printing import print_config
 from basecaller.runs.findings import check_data_files, warn_once
 from basecaller.runs.identity import IGNORED
-from basecaller.runs.job import Job, hydra_job, job_of
+from basecaller.runs.job import hydra_job, job_of
 from basecaller.schema import NO_STAGE, OBJECTIVE, Stage, field_of
-from basecaller.workers import use_threads
 
 if TYPE_CHECKING:
     import optuna
-
-log = logging.getLogger(__name__)
 
 # Hydra's launchers print every override of every job, PyTorch prints statistics of its caches, and Matplotlib its search for
 # fonts. Levels set in Hydra's own logging config would be reset for every job, for all loggers below them.
@@ -53,7 +48,11 @@ def run_job(cfg: DictConfig) -> float | None:
     hydra = HydraConfig.get()
     with chdir(hydra.runtime.cwd) if hydra.job.chdir else nullcontext():
         rerun = hydra.mode == RunMode.RUN  # a trial's job outside its sweep
-        return _train_alone(cfg) if cfg.trial.study is None or rerun else _run_trial(hydra_job(cfg))
+        if cfg.trial.study is None or rerun:
+            return _train_alone(cfg)
+        from basecaller.runs.trial import run_trial  # here: imports PyTorch, as below
+
+        return run_trial(hydra_job(cfg))
 
 
 @as_message  # here, since Hydra would print all overrides before the message
@@ -62,29 +61,9 @@ def _train_alone(cfg: DictConfig) -> float:
         raise SettingError(
             f"stage={cfg.stage.name} is a sweep: add -m, as in: python -m basecaller.train -m stage={cfg.stage.name}"
         )
-    # here: a sweep, which only starts trainings, starts three times as fast without PyTorch
-    from basecaller.runs import debugging, training
+    from basecaller.runs.alone import train_alone  # here: without PyTorch, a sweep starts three times as fast
 
-    job = hydra_job(cfg)
-    debug = job.settings.debug
-    if job.settings.print_config:
-        print_config(job.config)
-    use_threads(job.settings.threads)
-    if debug.learned is not None:
-        return debugging.overfit(job, debug.learned)
-    result = debugging.profiled(job, debug.profile) if debug.profile else training.train(job)
-    log.info("%s", result)
-    log.info("the model is in %s", os.path.relpath(job.folder))
-    if result.reused:
-        log.info("it had finished before; train it again with train.resume=false")
-    return result.metrics["val_loss"]
-
-
-def _run_trial(job: Job) -> float | None:
-    from basecaller.runs.trial import run_trial  # imports PyTorch, as above
-
-    use_threads(job.settings.threads)
-    return run_trial(job)
+    return train_alone(hydra_job(cfg))
 
 
 UNSWEPT = ("experiment", "storage", "output_dir", "plan", "search", "trial", "stage", "device", "threads", "data.folder",
@@ -134,15 +113,11 @@ class Training(Task):
         if debug.learned is not None or debug.profile:
             raise SettingError(f"debug={debug.name} is for one training: python -m basecaller.train debug={debug.name}")
         if chosen.search.pruner is not None:
-            from basecaller.hpo.pruning import pruner_of  # here: imports Optuna, which a single training does not need
+            from basecaller.hpo.pruning import pruner_of  # here: imports Optuna, and a single training needs none
 
             pruner_of(chosen.search.pruner, chosen.search.pruner_args, "search.pruner")
-        if chosen.device.startswith("cuda"):
-            from basecaller.training.device import check_gpu  # imports PyTorch, as above
-
-            check_gpu(chosen.device)
-        if chosen.train.init or chosen.train.native == "on":
-            from basecaller.runs.training import check_needs  # imports PyTorch, as above
+        if chosen.device.startswith("cuda") or chosen.train.init or chosen.train.native == "on":
+            from basecaller.runs.training import check_needs  # here: imports PyTorch, as above
 
             check_needs(chosen)
         check_data_files(chosen.data)
