@@ -14,7 +14,7 @@ from basecaller.reporting.contents import Decision, OptimizerFacts, WinnerFacts
 from basecaller.reporting.contests import RATE, asked
 
 DEFAULTS = "defaults"
-"""The name of the untuned defaults among the candidates, see `search_plan.finalists`."""
+"""The name of the untuned defaults among the candidates, see `search_plan.candidates`."""
 
 
 def decisions(

@@ -23,7 +23,7 @@ from basecaller.hpo.storage import open_study
 from basecaller.reporting.contents import Gain, SeedScores, WinnerFacts, WinnerTraining
 from basecaller.runs.summary import summary_of
 from basecaller.scores import HeldOutReads, HeldOutScores
-from basecaller.search_plan.finalists import DEFAULTS, WINNER, Candidates
+from basecaller.search_plan.candidates import DEFAULTS, WINNER, Candidates
 
 MODEL_FILES = ("best.pt", "config.yaml", "metrics.csv", "result.json", "calibration.json")
 """The files of a training's folder that make it a model for basecalling."""
