@@ -94,6 +94,7 @@ class WinnerFacts:
         folder: folder of the model.
         study, trial: where it was found.
         fixed: keys of settings that `search.winner` sets, whatever the stages found.
+        fallback: whether these are the untuned defaults, because no training of the winner gave a value.
     """
 
     settings: dict[str, Any]
@@ -106,6 +107,7 @@ class WinnerFacts:
     study: str
     trial: int
     fixed: list[str] = field(default_factory=list)
+    fallback: bool = False
 
 
 @dataclass(frozen=True)

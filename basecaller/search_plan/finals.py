@@ -7,16 +7,17 @@ from typing import Any
 
 from rich.console import Console
 
-from basecaller.errors import BasecallerError
+from basecaller.errors import BasecallerError, StageError
 from basecaller.hpo.best import Standing, standing
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.records import store_study
 from basecaller.hpo.storage import open_study
-from basecaller.hpo.verdicts import CANDIDATE
+from basecaller.hpo.verdicts import CANDIDATE, named
 from basecaller.reporting.contents import WinnerFacts
 from basecaller.reporting.contests import contest_of
 from basecaller.reporting.stage_contents import StageFacts
 from basecaller.runs.task import TASK
+from basecaller.schema import OBJECTIVE
 from basecaller.search_plan.budget import shortened, winner_training
 from basecaller.search_plan.candidates import (
     DEFAULTS,
@@ -27,7 +28,7 @@ from basecaller.search_plan.candidates import (
     contender_candidates,
     finalist_candidates,
 )
-from basecaller.search_plan.incumbent import BATCH
+from basecaller.search_plan.incumbent import BATCH, differences
 from basecaller.search_plan.questions import Questions
 from basecaller.search_plan.request import Request
 from basecaller.search_plan.runner import Runner
@@ -72,6 +73,9 @@ class Finals:
         own = shortened(request.cfg, request.dataset, options.finalist_share)
         own.append(f"stage.replicates={options.finalist_seeds}")
         won = self.compare(FINALISTS, own, candidates)
+        if not won.winner:
+            self._note(won, "No finalist gave a value, so the search keeps the settings that won in short trials")
+            return candidates.best(INCUMBENT)
         name = str(won.winner[CANDIDATE])
         behind = self._behind(won)
         ranked = list(behind)
@@ -81,7 +85,7 @@ class Finals:
         together = combined_candidates(candidates, ranked, self.questions.axes, options.combined, allows, self.can_train)
         if len(together.settings) > 1:
             won = self.compare(COMBINED, own, together)
-            best = str(won.winner[CANDIDATE])
+            best = str(won.winner.get(CANDIDATE, name))
             if best != name:
                 self._note(won, f"The best finalist, {name}, is behind {best}")
             name = best
@@ -102,15 +106,25 @@ class Finals:
         if len(pair.settings) == 1 or not all(self.can_train(name, of) for name, of in pair.settings.items()):
             return finalists.best(best)
         won = self.compare(CONTENDERS, self._new_seeds(1), pair)
-        name = next(name for name in self._behind(won) if name != DEFAULTS)
+        behind = {name: loss for name, loss in self._behind(won).items() if name != DEFAULTS} if won.winner else {}
+        name = next(iter(behind), best)
         if name != best:
-            self._note(won, f"With fewer and larger batches, {best} is better when it trains as long as the winner")
+            self._note(won, larger_batch_won(pair, best, name, behind))
         return pair.best(name)
 
     def headline(self, candidates: Candidates) -> WinnerFacts:
-        """Trains the winner and the untuned defaults with the same budget and new seeds, and tests both on the test split."""
+        """Trains the winner and the untuned defaults with the same budget and new seeds, and tests both on the test split.
+
+        Raises:
+            StageError: all these trainings failed.
+        """
         request = self.request
         facts = self.compare(HEADLINE, self._new_seeds(request.options.headline_seeds), candidates)
+        if not facts.winner:
+            raise StageError(
+                f"{facts.study}: neither the winner nor the untuned defaults gave a model. {facts.verdict.text} Lower "
+                "optimizer.lr, or change search.winner, and search again"
+            )
         with self.runner.progress.testing():
             winner = write_winner(request.cfg, request.url, facts.study, candidates, request.of_winner, self.console)
         store_study(open_study(request.url, facts.study), note=winner.gain.text.removesuffix("."))
@@ -120,7 +134,11 @@ class Finals:
 
     def compare(self, stage: str, own: list[str], candidates: Candidates) -> StageFacts:
         """Trains candidates like the winner, but for some overrides. None is pruned: larger networks and large first batches
-        are slow at first."""
+        are slow at first.
+
+        Returns:
+            The facts of the stage; without a winner if no candidate gave a value.
+        """
         request = self.request
         unpruned = ["search.pruner=null"] if request.options.pruner else []
         shared = [f"stage={stage}", *unswept(request.overrides), *candidates.sweep(), *request.of_winner, *unpruned]
@@ -153,6 +171,25 @@ class Finals:
         """Prints a note on a stage, and stores it for the report."""
         self.console.print(f"{note}.")
         store_study(open_study(self.request.url, stage.study), note=note)
+
+
+def larger_batch_won(pair: Candidates, best: str, name: str, behind: dict[str, float]) -> str:
+    """The note on contenders if the larger batch is better.
+
+    Args:
+        pair: the contenders.
+        best: the best configuration so far.
+        name: the same with the larger batch.
+        behind: how far each is behind the winner of the stage, see `behind`; without those that failed.
+    """
+    changed = differences(pair.settings[best], pair.settings[name])
+    before, after = (", ".join(named(key, pair.settings[of][key]) for key in changed) for of in (best, name))
+    if best not in behind:
+        return f"{name} ({after}) is used, since {best} ({before}) gave no value when it trained as long as the winner"
+    return (
+        f"Trained as long as the winner, {name} ({after}) is better than {best} ({before}) by "
+        f"{OBJECTIVE.shown(behind[best] - behind[name])}"
+    )
 
 
 def behind(stand: Standing) -> dict[str, float]:

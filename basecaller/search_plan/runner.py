@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from basecaller.config import command
+from basecaller.errors import FailedStageError
 from basecaller.hpo.best import standing
 from basecaller.hpo.records import store_study, trials_of
 from basecaller.hpo.storage import open_study
@@ -20,15 +21,22 @@ from basecaller.reporting.writing import write_report
 from basecaller.search_plan.progress import Progress
 from basecaller.search_plan.questions import Questions
 from basecaller.search_plan.request import Request
-from basecaller.search_plan.stages import Step, read_stage, run_sweep
+from basecaller.search_plan.stages import SEARCHING, Step, read_stage, run_sweep
 
 
 @dataclass(frozen=True)
 class Swept:
-    """A finished sweep: the facts of its stage, and whether it ran any trial."""
+    """A finished sweep.
+
+    Attributes:
+        facts: the facts of its stage.
+        ran: whether it ran any trial.
+        failure: the error if none of its trials gave a value.
+    """
 
     facts: StageFacts
     ran: bool
+    failure: FailedStageError | None
 
 
 class Runner:
@@ -59,9 +67,13 @@ class Runner:
         if step.skipped or step.note:
             self.console.print(f"skipped: {step.skipped}" if step.skipped else step.note, style="bold")
         self.console.print(command("train", step.overrides, multirun=True), style="dim", soft_wrap=True)
-        before = time.time()
+        before, failure = time.time(), None
+        own = [] if self.console.quiet else [f"hydra.sweeper.task={SEARCHING.__module__}.SEARCHING"]
         with self.progress.asking(step.stage, step.name):
-            study_name = run_sweep([*self.request.of_hydra, *self.request.workers.overrides, *step.overrides])
+            try:
+                study_name = run_sweep([*self.request.of_hydra, *own, *self.request.workers.overrides, *step.overrides])
+            except FailedStageError as error:
+                study_name, failure = error.study, error
         self.progress.agenda.close(study_name)
         study = open_study(self.request.url, study_name)
         store_study(study, skipped=step.skipped, note=step.note)
@@ -70,7 +82,7 @@ class Runner:
         ran = max(ended, default=0.0) >= before
         self.ran |= ran
         print_stage(facts, self.console)
-        return Swept(facts, ran)
+        return Swept(facts, ran, failure)
 
     def save(self, report: bool, state: str = RUNNING) -> None:
         """Writes the state of the search, and optionally the report."""

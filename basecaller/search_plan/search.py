@@ -104,6 +104,8 @@ class Search:
 
     def _ask(self, step: Step) -> Asked:
         swept = self.runner.run(step)
+        if swept.failure:
+            raise swept.failure
         asked = self.questions.remember(step, swept.facts)
         self.runner.save(report=swept.ran)
         return asked

@@ -18,7 +18,7 @@ from basecaller.hpo.grid import Keys, Space, as_override, as_text, check_swept, 
 from basecaller.hpo.hydra_private import Hydra
 from basecaller.places import conf_dir
 from basecaller.reporting.search_state import study_stage
-from basecaller.runs.task import TASK, run_job
+from basecaller.runs.task import TASK, Training, run_job
 
 FINALISTS, COMBINED, CONTENDERS, HEADLINE = "finalists", "combined", "contenders", "headline"
 """The stages that compare whole configurations after longer trainings."""
@@ -58,6 +58,16 @@ class Step:
     def name(self) -> str:
         """The name under which its study is stored."""
         return study_stage(self.stage, self.asking)
+
+
+class Searching(Training):
+    """Trainings of a search, which prints the verdict of a sweep below its table."""
+
+    def concluded(self, study: str, verdict: str) -> None:
+        """Logs nothing."""
+
+
+SEARCHING = Searching()
 
 
 def run_sweep(overrides: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import shlex
 from typing import Any
 
@@ -12,12 +13,18 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from basecaller.config import compose_config
+from basecaller.errors import DivergedError
 from basecaller.reporting.stage_contents import StageFacts
+from basecaller.runs import trial as life
+from basecaller.runs.folder import Result
+from basecaller.runs.job import Job
 from basecaller.search_plan.candidates import Candidates
+from basecaller.search_plan.finals import larger_batch_won
 from basecaller.search_plan.request import Request
 from basecaller.search_plan.search import Search
+from tests.conftest import TINY
 from tests.helpers.reads import tensors
-from tests.helpers.searching import INCUMBENT, SHORT, search
+from tests.helpers.searching import INCUMBENT, SETTINGS, SHORT, search
 
 
 @pytest.mark.parametrize(("budget", "scheduled"), [("epochs", True), ("updates", False), ("samples", False)])
@@ -46,6 +53,51 @@ def test_a_finalist_that_the_data_does_not_allow_is_skipped_with_a_line(tmp_path
     assert not made.finals.can_train("batch_times_4", {"data.batch_size": 4})
     assert not made.finals.can_train("batches_4_1", {"data.batch_size": 1, "train.batch_schedule": [4, 1]})
     assert "skipped: batch_times_4: padding=off: " in made.console.file.getvalue()
+
+
+def test_a_note_says_which_batches_were_compared_and_by_how_much_the_larger_is_better():
+    larger = SETTINGS | {"data.batch_size": 16, "optimizer.lr": 0.008}
+    pair = Candidates({"stacks_6": SETTINGS, "stacks_6_and_batch_times_4": larger}, ())
+    behind = {"stacks_6_and_batch_times_4": 0.01, "stacks_6": 0.0345}
+    assert larger_batch_won(pair, *pair.settings, behind) == (
+        "Trained as long as the winner, stacks_6_and_batch_times_4 (batch_size 16, lr 0.008) is better than stacks_6 "
+        "(batch_size 4, lr 0.004) by 0.0245 nats per base"
+    )
+    del behind["stacks_6"]
+    assert "since stacks_6 (batch_size 4, lr 0.004) gave no value" in larger_batch_won(pair, *pair.settings, behind)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at_the_end", [False, True], ids=["finalists", "and the winner"])
+def test_a_search_whose_finalists_diverge_ends_with_a_winner(folder, monkeypatch, at_the_end):
+    """With the settings that won in short trials or, if these diverge in the headline too, with the untuned defaults."""
+    train, untuned = life.train, compose_config([]).optimizer.lr
+
+    def diverging(job: Job, *of: Any) -> Result:
+        of_finalist, tuned = job.settings.seed < 1000, job.settings.optimizer.lr != untuned
+        if job.settings.train.schedule == "cosine" and (of_finalist or (at_the_end and tuned)):
+            raise DivergedError(3, math.nan)
+        return train(job, *of)
+
+    monkeypatch.setattr(life, "train", diverging)
+    given = [*TINY, "model.batch_norm=true", "padding=on", "plan=[lr_adam]", "optimizer.lr=0.002,0.004", "search.finalists=3",
+             "search.finalist_share=0.5", "search.workers=1"]  # fmt: skip
+    made = Search(Request(given), Console(file=io.StringIO(), width=1000))
+    facts = made.run()
+    shown = made.console.file.getvalue()
+    assert "No finalist gave a value, so the search keeps the settings that won in short trials." in shown
+    finalists, headline = facts.stages[-2:]
+    assert (finalists.name, finalists.state, finalists.winner) == ("finalists", "failed", {})
+    assert finalists.note.startswith("No finalist gave a value")
+    assert facts.winner is not None
+    assert facts.winner.fallback is at_the_end
+    assert (facts.winner.settings["optimizer.lr"] == untuned) is at_the_end
+    assert (folder / "outputs/tiny/winner/best.pt").exists()
+    if at_the_end:
+        told = "Tuning gained nothing: no training of the winner gave a value, so the untuned defaults are kept."
+        assert facts.winner.gain.text == headline.note + "." == told
+        assert told in shown
+        assert not any(of.stages for of in facts.decisions)
 
 
 @pytest.mark.slow

@@ -18,7 +18,8 @@ def test_a_search_asks_again_compares_finalists_and_repeats_nothing(tmp_path: Pa
     command = [*TINY, "padding=off", "data.reads=120", "train.chunks=20", "plan=[batch_norm,lr_adam]", "search.workers=1",
                "stage.extend=0", "search.finalist_share=0.5", "search.round_budget=2", "search.rounds=2",
                "search.finalists=6", "search.combined=2", "search.headline_seeds=2"]  # fmt: skip
-    shown = run("search", *command).stdout
+    done = run("search", *command)
+    shown = done.stdout
     where = tmp_path / "outputs/tiny"
     facts = json.loads((where / "report.json").read_text())
     names = [stage["name"] for stage in facts["stages"]]
@@ -27,6 +28,9 @@ def test_a_search_asks_again_compares_finalists_and_repeats_nothing(tmp_path: Pa
     assert {"batch_norm.2", "lr_adam.2"} <= set(names)
     assert "asked again: " in shown
     stages = {stage["name"]: stage for stage in facts["stages"]}
+    for words in {stage["verdict"]["text"][:30] for stage in facts["stages"]}:
+        told = [stage for stage in facts["stages"] if stage["verdict"]["text"].startswith(words)]
+        assert (shown + done.stderr).count(words) == len(told)  # each verdict once
     for name, stage in stages.items():
         assert stage["study"].startswith(f"tiny/{name}/")
         assert bool(stage["again"]) == (name.count(".") == 1)
