@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from omegaconf import DictConfig
-from rich.console import Console
 
 from basecaller.config import command
 from basecaller.errors import StageError
@@ -32,9 +31,7 @@ TRAINING = ("model", "optimizer", "padding", "data.batch_size", "train.")
 """Prefixes of overrides that set the network and its training, but not its data."""
 
 
-def write_winner(
-    cfg: DictConfig, url: str, study_name: str, candidates: Candidates, longer: list[str], console: Console
-) -> WinnerFacts:
+def write_winner(cfg: DictConfig, url: str, study_name: str, candidates: Candidates, longer: list[str]) -> WinnerFacts:
     """Tests the trainings of the headline, keeps the winner's best one in `winner/`, and writes `winner/winner.json`.
 
     If none of the winner's trainings gave a value, because all of them diverged, the untuned defaults take its place.
@@ -44,7 +41,6 @@ def write_winner(
         url, study_name: storage URL and name of the headline's study.
         candidates: the winner and the untuned defaults.
         longer: the overrides that make their trainings longer than a trial.
-        console: prints the headline.
     Raises:
         StageError: none of these trainings has a model on this machine.
     """
@@ -81,11 +77,6 @@ def write_winner(
         fallback=fallback,
     )
     write_json(kept / "winner.json", to_json(facts))
-    console.print(
-        f"test, {test.chunks_in_words}: loss {test.loss:.4f} nats/base, identity mean {test.identity_mean:.1%}, median "
-        f"{test.identity_median:.1%} (unrelated sequences {test.identity_floor:.1%})"
-    )
-    console.print(facts.gain.text)
     return facts
 
 

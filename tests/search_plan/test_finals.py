@@ -94,9 +94,10 @@ def test_a_search_whose_finalists_diverge_ends_with_a_winner(folder, monkeypatch
     assert (facts.winner.settings["optimizer.lr"] == untuned) is at_the_end
     assert (folder / "outputs/tiny/winner/best.pt").exists()
     if at_the_end:
-        told = "Tuning gained nothing: no training of the winner gave a value, so the untuned defaults are kept."
-        assert facts.winner.gain.text == headline.note + "." == told
-        assert told in shown
+        told = facts.winner.gain.text
+        assert told.startswith("Tuning gained nothing: no training of the winner gave a value, so the untuned defaults ")
+        assert headline.note + "." == told
+        assert shown.count(told) == 1
         assert not any(of.stages for of in facts.decisions)
 
 

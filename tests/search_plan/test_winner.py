@@ -47,6 +47,12 @@ def test_the_gain_names_what_it_is_relative_to():
     )
 
 
+def test_a_winner_that_gave_no_model_gains_nothing():
+    found = gain({}, {1001: scores(0.7, 0.7, 0.8)}, TUNED)
+    assert found.seeds == []
+    assert found.text == ("Tuning gained nothing: no training of the winner gave a value, so the untuned defaults are kept.")
+
+
 def test_the_gain_is_paired_by_seed_and_read():
     ours = [scores(0.5, 0.8, 0.9, 0.7), scores(0.6, 0.82, 0.88, 0.74)]
     theirs = [scores(0.7, 0.7, 0.8, 0.65), scores(0.9, 0.72, 0.82, 0.64)]
