@@ -34,12 +34,13 @@ from basecaller.hpo.best import standing
 from basecaller.hpo.storage import open_storage, open_study
 from basecaller.messages import is_users, readable
 from basecaller.reporting.contents import ReportFacts
-from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.stage_contents import StageFacts
+from basecaller.reporting.stage_facts import stage_facts
 from basecaller.runs.job import resolve_job
 from basecaller.runs.training import train
 from basecaller.schema import NO_STAGE
 from basecaller.search_plan import stages
+from basecaller.search_plan.request import Request
 from basecaller.search_plan.search import Search
 from basecaller.search_plan.stages import unswept
 from basecaller.training.fit import Point
@@ -100,12 +101,11 @@ def run_search(overrides: Sequence[str] = (), verbose: bool = False) -> SearchRe
         BasecallerError: A setting is invalid, or data or storage cannot be used.
     """
     with _guest():
-        lines = as_typed(list(overrides))
-        cfg = compose_config(unswept(lines))
-        if cfg.search.preview:
+        request = Request(as_typed(list(overrides)), UNLOGGED)
+        if request.options.preview:
             raise SettingError("search.preview=true: runs nothing; use basecaller search on the command line")
-        facts = Search(cfg, lines, Console(markup=False, quiet=not verbose), UNLOGGED).run()
-        folder, winner = Path(str(cfg.output_dir)).resolve(), facts.winner
+        facts = Search(request, Console(markup=False, quiet=not verbose)).run()
+        folder, winner = request.folder.resolve(), facts.winner
     assert winner is not None  # every finished search has one
     return SearchResult(folder, folder / "winner", winner.settings, to_json(winner.test), winner.gain.text, facts)
 

@@ -32,6 +32,19 @@ class StageError(BasecallerError):
     """A stage needs the winner of another stage that is missing or unfinished."""
 
 
+class FailedStageError(StageError):
+    """None of a stage's trials gave a value.
+
+    Args:
+        message: which stage, and why.
+        study: name of its study.
+    """
+
+    def __init__(self, message: str, study: str) -> None:
+        super().__init__(message)
+        self.study = study
+
+
 class DivergedError(BasecallerError):
     """The training loss or the validation loss is no longer finite.
 

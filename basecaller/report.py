@@ -14,10 +14,10 @@ from basecaller.commandline import arguments, as_typed, options
 from basecaller.config import compose_config
 from basecaller.entry import as_message
 from basecaller.errors import StageError
-from basecaller.files import read_json
 from basecaller.hpo.storage import stages_of
 from basecaller.hpo.urls import without_password
-from basecaller.reporting.contents import RUNNING, ReportFacts
+from basecaller.reporting.contents import ReportFacts
+from basecaller.reporting.search_state import RUNNING, SearchState
 from basecaller.reporting.serving import serving
 from basecaller.reporting.terminal import print_report
 from basecaller.reporting.writing import write_report
@@ -54,7 +54,8 @@ def main() -> None:
             f"python -m basecaller.search experiment={cfg.experiment}"
         )
     begun = any(name in ran for name in cfg.plan)
-    plan = (read_json(folder / "search.json") or {}).get("plan", list(cfg.plan) if begun else [])
+    searched = SearchState.read(folder).plan
+    plan = searched if searched is not None else list(cfg.plan) if begun else []
     search = str(cfg.storage), str(cfg.experiment), folder, plan
     with ExitStack() as stack:
         served = None if chosen.serve is None else stack.enter_context(serving(folder, chosen.serve))

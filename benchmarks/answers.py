@@ -40,7 +40,7 @@ from basecaller.hpo.storage import current_study, open_study
 from basecaller.runs.summary import summary_of
 from basecaller.scores import HeldOutReads
 from basecaller.search_plan.budget import longer
-from basecaller.search_plan.finalists import DEFAULTS, SCHEDULE, WINNER, Candidates
+from basecaller.search_plan.candidates import DEFAULTS, SCHEDULE, WINNER, Candidates
 from basecaller.search_plan.held_out import largest_stride, tested
 from basecaller.search_plan.incumbent import settings_of
 from basecaller.search_plan.stages import composed_settings, flat_overrides, run_sweep

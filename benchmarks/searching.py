@@ -79,12 +79,11 @@ PLAN = """
 import sys, time
 from rich import box
 from rich.console import Console
-from basecaller.config import compose_config
+from basecaller.search_plan.request import Request
 from basecaller.search_plan.search import Search
-overrides = sys.argv[1:]
 started = time.perf_counter()
-search = Search(compose_config(overrides), overrides, Console(quiet=True))
-for name in search.plan:
+search = Search(Request(sys.argv[1:]), Console(quiet=True))
+for name in search.request.plan:
     search.run_stage(name)
 print(time.perf_counter() - started)
 """

@@ -17,12 +17,12 @@ import pytest
 from rich.console import Console
 
 from basecaller.calling.scoring import evaluate_chunks
-from basecaller.config import compose_config
 from basecaller.data import Dataset, simulator
 from basecaller.data.dataset import Chunk
 from basecaller.data.sources import SOURCES
 from basecaller.hpo.records import StudyRecord
 from basecaller.hpo.storage import open_study
+from basecaller.search_plan.request import Request
 from basecaller.search_plan.search import Search
 from basecaller.training import checkpoint
 from basecaller.training.engine import engine_of
@@ -234,9 +234,9 @@ def test_the_padding_stage_is_skipped_if_all_chunks_have_one_length(tmp_path, mo
 
     monkeypatch.setitem(SOURCES, "simulated", dataclasses.replace(SOURCES["simulated"], chunks=equal))
     overrides = [*TINY, "data.min_bases=60", "data.max_bases=60", "plan=[padding]", "search.workers=1", "train.infeasible=0.5"]
-    search = Search(compose_config(overrides), overrides, Console(markup=False))
+    search = Search(Request(overrides), Console(markup=False))
     search.run_stage("padding")
-    study = open_study(search.url, search.latest["padding"].study)
+    study = open_study(search.request.url, search.questions.latest["padding"].study)
     assert StudyRecord.of(study).skipped == "every chunk has 200 samples, so there is nothing to pad; padding=off is kept"
     assert len(study.trials) == 1
 

@@ -14,8 +14,8 @@ from basecaller.runs.job import resolve_job
 from basecaller.runs.training import train
 from tests.conftest import TINY, Command
 from tests.helpers.models import network, save_model
+from tests.helpers.searching import search
 from tests.helpers.sweeping import RATES, sweep
-from tests.search_plan.test_search import search
 
 OF_TRAININGS = {
     "train.init=file": "file: cannot be read as a checkpoint",

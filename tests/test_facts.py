@@ -88,7 +88,7 @@ WINNER = {
     "val_loss": 0.88, "test": TEST, "gain": GAIN,
     "facts": {"updates": 100, "samples": 40_000, "seconds": 3.5, "parameters": 9000, "receptive_field": 300},
     "command": "python -m basecaller.train seed=1001", "folder": "outputs/x/winner", "study": "x/headline/0", "trial": 2,
-    "fixed": ["padding"],
+    "fixed": ["padding"], "fallback": False,
 }  # fmt: skip
 
 

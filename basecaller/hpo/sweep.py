@@ -14,7 +14,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from basecaller.errors import BasecallerError, SettingError, StageError
+from basecaller.errors import BasecallerError, FailedStageError, SettingError
 from basecaller.files import check_writable, remove_lock, write_yaml
 from basecaller.hpo import queue
 from basecaller.hpo.best import conclude_study, injections, standing
@@ -24,13 +24,13 @@ from basecaller.hpo.grid import Entry, Keys, Point, Space, as_override, parse_ov
 from basecaller.hpo.hydra_private import error_of
 from basecaller.hpo.identity import digest, value_at, without
 from basecaller.hpo.optuna_private import trial_id
-from basecaller.hpo.records import CONCLUSIVE, Outcome, store_study, trials_of
+from basecaller.hpo.records import CONCLUSIVE, Outcome, StudyRecord, store_study, trials_of
 from basecaller.hpo.sampling import check_sampler, suggested, unclaimed_ended
 from basecaller.hpo.storage import check_storage, name_objective, open_study
 from basecaller.hpo.task import Task
 from basecaller.hpo.trial import JobTrial
 from basecaller.hpo.urls import shown_config, without_password
-from basecaller.hpo.verdicts import verdict
+from basecaller.hpo.verdicts import at_edges, verdict
 from basecaller.resolving import user_error
 from basecaller.workers import cores
 
@@ -189,12 +189,14 @@ class Sweep:
         self.task.ended(study)
         if stand.winner is None:
             reasons = "; ".join(f"{point or 'its one point'}: {outcome}" for point, outcome in stand.failed.items())
-            raise StageError(f"stage {stage.name}: none of its trials gave a value ({reasons}); see the messages above")
+            message = f"stage {stage.name}: none of its trials gave a value ({reasons}); see the messages above"
+            raise FailedStageError(message, study.study_name)
         best = {"best_params": stand.winner.params, "best_value": stand.loss_of(str(stand.conclusion.winner))}
         write_yaml(files / "optimization_results.yaml", {"name": "optuna", "study": study.study_name, **best})
         if not stand.open:
             conclude_study(study, stand)
-        log.info("%s: %s", study.study_name, verdict(stand, self.task.objective))
+        conclusion = f"{verdict(stand, self.task.objective)} {at_edges(StudyRecord.of(study).edges, stand.winner.params)}"
+        self.task.concluded(study.study_name, conclusion.rstrip())
         return study.study_name
 
     def _choice(self, space: Space) -> str | None:
@@ -233,7 +235,8 @@ class Sweep:
             if not beyond:
                 break
             points, grown = points + beyond, grown + 1
-        self._call_edges(study, space)
+        winner = standing(study).winner
+        store_study(study, edges=edges(winner.params, space.axes, self.keys.rules) if winner else {})
 
     def _design(self, space: Space) -> None:
         """The design, with rates from high to low."""
@@ -279,14 +282,6 @@ class Sweep:
                 beyond.append(Point({**{k: params[k] for k in space.axes}, key: value}))
                 log.info("the best %s is the %s of its grid: trying %s", key, end, value)
         return beyond
-
-    def _call_edges(self, study: optuna.Study, space: Space) -> None:
-        """Stores and logs at which edges of the grid the winner lies."""
-        winner = standing(study).winner
-        found = edges(winner.params, space.axes, self.keys.rules) if winner else {}
-        store_study(study, edges=found)
-        for key, end in found.items():
-            log.warning("the winner's %s=%s is the %s of its grid: a better value may lie beyond", key, winner.params[key], end)  # type: ignore[union-attr]
 
     def _finish(self, study: optuna.Study, space: Space, points: list[Point], level: int) -> None:
         """Runs the entries of the design at the first `level` seeds, step by step, until all have ended, here or in other

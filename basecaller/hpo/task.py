@@ -7,6 +7,7 @@ Hydra runs the jobs. A job claims its trial (`trial.claim`), may report a learni
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from basecaller.resolving import resolve
 
 if TYPE_CHECKING:
     import optuna
+
+log = logging.getLogger(__name__)
 
 CANDIDATE = "stage.candidate"
 """The key of a stage that compares whole configurations, by their names."""
@@ -165,6 +168,15 @@ class Task(ABC):
     def why_unswept(self, key: str) -> str:
         """Why a key cannot be swept; empty if it can."""
         return ""
+
+    def concluded(self, study: str, verdict: str) -> None:
+        """Tells the user the verdict of an ended sweep; by default in the log.
+
+        Args:
+            study: name of its study.
+            verdict: its conclusion in words.
+        """
+        log.info("%s: %s", study, verdict)
 
     def ended(self, study: optuna.Study) -> None:  # noqa: B027 (nothing to do by default)
         """Called in the sweeper's process with the study of an ended sweep, with or without a winner."""

@@ -14,9 +14,6 @@ from basecaller.reporting.published import Published
 from basecaller.reporting.stage_contents import StageFacts
 from basecaller.scores import HeldOutScores
 
-RUNNING, STOPPED, FINISHED = "running", "stopped", "finished"
-"""States of a search. A search that was killed stays stored as running, since it could not record its end."""
-
 
 @dataclass(frozen=True)
 class ReusedTrial:
@@ -97,6 +94,7 @@ class WinnerFacts:
         folder: folder of the model.
         study, trial: where it was found.
         fixed: keys of settings that `search.winner` sets, whatever the stages found.
+        fallback: whether these are the untuned defaults, because no training of the winner gave a value.
     """
 
     settings: dict[str, Any]
@@ -109,6 +107,7 @@ class WinnerFacts:
     study: str
     trial: int
     fixed: list[str] = field(default_factory=list)
+    fallback: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ class ReportFacts:
     Attributes:
         plan: stages of its search; empty if only sweeps outside a search were run.
         command: command of the search; empty without one.
-        state: state of the search, see `RUNNING`.
+        state: state of the search, see `search_state.RUNNING`.
         progress: the search's last written progress; empty if it has ended.
         data: findings of the audit.
         winner: the winner; None before the headline.
@@ -195,6 +194,7 @@ class ReportFacts:
         del content["headline"]
         content["winner"] = to_json(self.winner) if self.winner else {}
         for stage in content["stages"]:
+            stage["again"] = stage["again"] or {}
             for point in stage["points"]:
                 del point["curves"]
             stage["trials"] = [

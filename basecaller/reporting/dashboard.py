@@ -25,9 +25,9 @@ from basecaller.hpo.records import StudyRecord, store_study
 from basecaller.hpo.storage import name_objective
 from basecaller.hpo.verdicts import named, seeds, short, shown
 from basecaller.reporting.contents import ReportFacts
-from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.formats import COLOURS, LOSS, with_error
 from basecaller.reporting.stage_contents import ChoiceFacts, PointFacts, StageFacts
+from basecaller.reporting.stage_facts import stage_facts
 from basecaller.runs.identity import IGNORED
 from basecaller.schema import OBJECTIVE
 
@@ -105,7 +105,7 @@ def note_of(stage: StageFacts) -> str:
     told = {
         "": f"**{stage.question}**" if stage.question else "",
         "Answer": stage.winner_label,
-        "Asked again": stage.again.get("why", ""),
+        "Asked again": stage.again.why if stage.again else "",
         "In detail": verdict.text,
         "How sure": SURE.get(verdict.kind, "") if not stage.open else f"{stage.open} trials are still open.",
         "Warnings": " ".join(filter(None, (stage.edge_text, stage.guessing, stage.confounding))),

@@ -15,7 +15,7 @@ from basecaller.reporting.contents import Decision, OptimizerFacts, WinnerFacts
 from basecaller.reporting.contests import RATE, asked
 
 DEFAULTS = "defaults"
-"""The name of the untuned defaults among the candidates, see `search_plan.finalists`."""
+"""The name of the untuned defaults among the candidates, see `search_plan.candidates`."""
 
 
 def decisions(
@@ -26,7 +26,7 @@ def decisions(
     A setting is decided by the last stage that asked for it, unless later candidates have changed it: the best of them has
     another value than the first, which has the best settings before. A setting that only candidates varied is decided by them.
     A learning rate that a later stage tuned along with its choice is that stage's, without a verdict of its own. The optimizer
-    is decided by its own contest. No stage has decided what `search.winner` sets.
+    is decided by its own contest. No stage has decided what `search.winner` sets, or the untuned defaults.
 
     Args:
         winner: the winner.
@@ -49,7 +49,7 @@ def decisions(
         of = [found] if found else []
         if key == "optimizer" and optimizer.stages:
             of, kind = optimizer.stages, optimizer.kind
-        if key in winner.fixed:
+        if key in winner.fixed or winner.fallback:
             of, kind = [], None
         facts.append(Decision(key, value, _value(untuned, key) if untuned else None, of, kind))
     return facts

@@ -333,6 +333,7 @@ def _drawn_learning(drawing: _Drawing) -> str:
             mean = losses.mean(0)
             axes.plot(samples / 1e6, mean, style, color=colour, marker="o", markersize=3, label=f"{name}, {what}")
             told.append(f"{name}, {what}: {mean[0]:.3f} to {mean[-1]:.3f}")
+    axes.set_xlim(left=0)  # else the ticks of curves of one point each are so close that their labels overlap
     axes.set_xlabel("signal seen (million samples)")
     axes.set_ylabel("loss (nats per base)")
     axes.legend(frameon=False, fontsize=9)

@@ -12,8 +12,9 @@ from markupsafe import Markup
 from basecaller.files import replacing, write_json
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.verdicts import named, short, shown
-from basecaller.reporting.contents import RUNNING, ReportFacts
+from basecaller.reporting.contents import ReportFacts
 from basecaller.reporting.formats import duration, interval, many, number, with_error
+from basecaller.reporting.search_state import RUNNING
 from basecaller.schema import OBJECTIVE
 
 REFRESH = 10

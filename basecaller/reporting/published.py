@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from basecaller.hpo.best import Standing
 from basecaller.hpo.verdicts import short, shown
@@ -17,7 +16,7 @@ SOURCES = ("rawctcnet", "simulated", "simulated_hard")
 
 OPTIMIZERS = {"lr_adam": "Adam", "lr_adamax": "Adamax", "lr_adagrad": "Adagrad"}
 
-LOSSES: dict[str, list[tuple[dict[str, Any], float, int]]] = {
+LOSSES: dict[str, list[tuple[dict[str, float], float, int]]] = {
     "lr_adam": [
         ({"optimizer.lr": 0.001}, 41.688525286587804, 8),
         ({"optimizer.lr": 0.0005}, 34.19132614135742, 8),
@@ -178,7 +177,7 @@ def doubt(facts: StageFacts) -> str:
     return facts.confounding
 
 
-def _with_ours(row: Row, stand: Standing | None, settings: dict[str, Any]) -> Row:
+def _with_ours(row: Row, stand: Standing | None, settings: dict[str, float]) -> Row:
     """A row with our means at the same settings, if these were run."""
     for point, params in stand.settings.items() if stand else ():
         if stand and all(key in params and abs(params[key] - value) < 1e-12 for key, value in settings.items()):

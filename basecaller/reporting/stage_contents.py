@@ -128,6 +128,21 @@ class VerdictFacts:
 
 
 @dataclass(frozen=True)
+class AskedAgain:
+    """A question that was asked again.
+
+    Attributes:
+        round: Round of the search.
+        why: Why it was asked again.
+        changed: The answer before and now, for each setting that changed.
+    """
+
+    round: int
+    why: str
+    changed: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
 class StageFacts:
     """A stage: its question, points, winner and verdict.
 
@@ -149,7 +164,7 @@ class StageFacts:
         same_loss: The loss that the winner and its nearest rival both reach; None if nothing is known of their learning curves.
         confounding: A sentence if anything else differs between the points, such as updates; else empty.
         per_cost: Says which choice is best at equal updates and at equal time, if these differ between points; else empty.
-        again: Why the question was asked again, and what changed; empty if it was asked once.
+        again: Why the question was asked again, and what changed; None if it was asked once.
         choices: Every choice that gave a value, against the winner: numbers from small to large, others in the grid's order.
     """
 
@@ -182,7 +197,7 @@ class StageFacts:
     fixed: dict[str, str]
     injected: dict[str, list[str]]
     trials: list[TrialFacts]
-    again: dict[str, Any]
+    again: AskedAgain | None
 
     @property
     def others(self) -> list[ChoiceFacts]:

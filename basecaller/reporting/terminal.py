@@ -120,7 +120,7 @@ def print_report(facts: ReportFacts, console: Console) -> None:
         test = winner.test
         console.print(
             f"test identity {test.identity_mean:.1%} mean, {test.identity_median:.1%} median (unrelated "
-            f"{test.identity_floor:.1%}), loss {test.loss:.4f} nats/base"
+            f"{test.identity_floor:.1%}), loss {test.loss:.4f} nats/base, on {test.chunks_in_words}"
         )
         console.print(winner.gain.text)
         if facts.headline and facts.headline.guessing:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from basecaller.files import read_json
 from basecaller.reporting.contents import ReportFacts
-from basecaller.reporting.facts import asked_in, experiment_facts, studies_of
+from basecaller.reporting.facts import experiment_facts, studies_of
 from basecaller.reporting.pages import write_pages
+from basecaller.reporting.search_state import SearchState
 
 
 def write_report(
@@ -25,8 +25,9 @@ def write_report(
     Returns:
         The facts of the report.
     """
-    studies = studies_of(url, experiment, plan, asked_in(read_json(folder / "search.json") or {}))
-    facts = experiment_facts(url, experiment, folder, plan, studies)
+    search = SearchState.read(folder)
+    studies = studies_of(url, experiment, plan, search)
+    facts = experiment_facts(url, experiment, folder, plan, search, studies)
     if pages:
         write_pages(facts, folder)
         if notes:

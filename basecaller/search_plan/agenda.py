@@ -16,13 +16,15 @@ from basecaller.hpo.best import standing
 from basecaller.hpo.designs import most_runs, rung_size
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
+from basecaller.reporting.search_state import FINISHED
 from basecaller.runs.summary import STEPS, summary_of
 from basecaller.search_plan.budget import longer, shortened
 from basecaller.search_plan.costs import estimate, most_trials, testing_seconds, training_seconds
 from basecaller.search_plan.forecast import RECENT, Planned, Training, seconds_left
 from basecaller.search_plan.incumbent import RATE
+from basecaller.search_plan.questions import Questions
+from basecaller.search_plan.request import Request
 from basecaller.search_plan.stages import COMBINED, CONTENDERS, FINALISTS, HEADLINE
-from basecaller.search_plan.view import SearchView
 
 SHARE = 0.8
 """Share of the possible trials of a question that are trained; assumed until the first question has ended."""
@@ -82,11 +84,12 @@ class Agenda:
     """The finished and the remaining trials of a search.
 
     Args:
-        search: The search.
+        request: The search.
+        questions: Its questions so far.
     """
 
-    def __init__(self, search: SearchView) -> None:
-        self.search = search
+    def __init__(self, request: Request, questions: Questions) -> None:
+        self.request, self.questions = request, questions
         self.stage = self.name = ""
         self.asked_at = self.closed_at = time.time()
         self.wall = 0.0
@@ -104,7 +107,7 @@ class Agenda:
             name: Name of its study without the experiment, such as `padding.2`.
         """
         if not self.name:
-            estimate(self.search, {})  # times a training step while nothing trains; later estimates use it
+            estimate(self.request, {})  # times a training step while nothing trains; later estimates use it
             self.closed_at = time.time()  # the time before that was spent on preparing the data
         now = time.time()
         self.stage, self.name, self.asked_at = stage, name, now
@@ -116,7 +119,7 @@ class Agenda:
         Args:
             study: Name of its study.
         """
-        now, tally = time.time(), Tally.of(open_study(self.search.url, study))
+        now, tally = time.time(), Tally.of(open_study(self.request.url, study))
         if mine := self._of_this_run(tally):
             self.wall += now - self._begun(mine)
             self.mine += mine
@@ -155,7 +158,7 @@ class Agenda:
 
     def _current(self) -> Tally | None:
         """The tally of the current question; None until its sweep has created the study."""
-        study = current_study(self.search.url, self.search.experiment, self.name)
+        study = current_study(self.request.url, self.request.experiment, self.name)
         if study is None or StudyRecord.of(study).asked < self.asked_at:
             return None
         return Tally.of(study)
@@ -167,7 +170,7 @@ class Agenda:
         mine = self.mine + here[: len(here) - len(running)]
         wall = self.wall + (now - self._begun(here) if here else 0.0)
         busy = math.fsum([*(_seconds(trial) for trial in mine), *(min(_age(trial, now), wall) for trial in running)])
-        at_once = max(self.search.workers.count, round(busy / wall) if wall else 0)  # other processes may share the work
+        at_once = max(self.request.workers.count, round(busy / wall) if wall else 0)  # other processes may share the work
         return at_once, max(0.0, wall * at_once - busy) / len(mine) if mine else 0.0
 
     def _under_way(self, current: Tally, now: float) -> list[Training]:
@@ -191,16 +194,16 @@ class Agenda:
     def _asked_now(self, current: Tally | None, ended: bool, now: float) -> Iterator[Planned]:
         """The remaining trainings of the current question."""
         if current:
-            share = self._share if self.stage in self.search.files else 1.0
+            share = self._share if self.stage in self.request.files else 1.0
             costs = [self._cost(trial) for trial in (*current.trained, *current.running)[-RECENT:] if trial.config]
             spent = fmean(_age(trial, now) for trial in current.running) if current.running else 0.0
             cost = fmean(costs) if costs else self._cost_of(self.stage)
             yield Planned(max(current.open, share * current.most - current.ended), cost, spent)
-        elif self.stage in self.search.files and not ended and (self.search.round, self.stage) not in self._known():
+        elif self.stage in self.request.files and not ended and (self.questions.round, self.stage) not in self._known():
             yield self._question(self.stage)
 
     def _question(self, stage: str) -> Planned:
-        return Planned(self._share * most_trials(self.search, stage)[0], self._cost_of(stage))
+        return Planned(self._share * most_trials(self.request, stage)[0], self._cost_of(stage))
 
     def _to_come(self, unasked: bool, ended: bool) -> list[Planned]:
         """The expected trainings after the current question, as of its start.
@@ -215,15 +218,15 @@ class Agenda:
         return self.cached[1]
 
     def _following(self, unasked: bool) -> Iterator[Planned]:
-        search, options = self.search, self.search.options
+        request, options = self.request, self.request.options
         order = (FINALISTS, COMBINED, CONTENDERS, HEADLINE)
         here = order.index(self.stage) + 1 - unasked if self.stage in order else 0
         if self.stage not in order:
             yield from (self._question(stage) for stage in self._first_round())
-            cost = self._of_incumbent(longer(search.cfg, search.dataset, options.round_budget))
+            cost = self._of_incumbent(longer(request.cfg, request.dataset, options.round_budget))
             for stage, likely in self._later_rounds():
-                yield Planned(likely * self._share * most_trials(search, stage)[0], cost)
-        if search.finished_before and self._known():
+                yield Planned(likely * self._share * most_trials(request, stage)[0], cost)
+        if self.questions.before.state == FINISHED and self._known():
             return
         for place, count in enumerate([options.finalists, options.combined]):
             for rung in range(options.finalist_seeds if options.finalists > 1 and here <= place else 0):
@@ -234,31 +237,31 @@ class Agenda:
 
     def _testing(self) -> list[Planned]:
         """The test of the winner, which evaluates one model after the other."""
-        return [Planned(1, 2 * self.search.options.headline_seeds * testing_seconds(self.search))]
+        return [Planned(1, 2 * self.request.options.headline_seeds * testing_seconds(self.request))]
 
     def _first_round(self) -> Iterator[str]:
         """Stages that the first round has not asked yet, and those that it will ask again: their networks learned nothing, and
         a later stage finds a rate at which they learn."""
-        search, known = self.search, self._known()
-        if search.round > 1:
+        request, questions, known = self.request, self.questions, self._known()
+        if questions.round > 1:
             return
-        asked = {self.stage, *search.latest}
-        yield from (name for name in search.plan if name not in asked and (1, name) not in known)
-        learned = {self.stage, *(name for name, of in search.latest.items() if not of.guessing)}
-        contests = [contest for contest in search.contests() if contest[-1] in search.latest]
+        asked = {self.stage, *questions.latest}
+        yield from (name for name in request.plan if name not in asked and (1, name) not in known)
+        learned = {self.stage, *(name for name, of in questions.latest.items() if not of.guessing)}
+        contests = [contest for contest in request.contests() if contest[-1] in questions.latest]
         guessed = [contest[0] for contest in contests if not learned & set(contest)]
-        rates = [contest for contest in search.contests() if search.files[contest[0]].choice == RATE]
-        asked_twice = {of.stage for of in search.history if of.asking > 1} | {self.stage}
+        rates = [contest for contest in request.contests() if request.files[contest[0]].choice == RATE]
+        asked_twice = {of.stage for of in questions.history if of.asking > 1} | {self.stage}
         again = [*guessed, *(contest[0] for contest in rates if guessed and not asked_twice & set(contest))]
         yield from (name for name in again if not known)
 
     def _later_rounds(self) -> Iterator[tuple[str, float]]:
         """Stages that later rounds may ask again, with their probability; one stage for each question."""
-        search, known = self.search, self._known()
-        contests = list(search.contests())
-        for number in range(max(2, search.round), search.options.rounds + 1):
-            asked = {of.stage for of in search.history if of.round == number}
-            if number == search.round:
+        questions, known = self.questions, self._known()
+        contests = list(self.request.contests())
+        for number in range(max(2, questions.round), self.request.options.rounds + 1):
+            asked = {of.stage for of in questions.history if of.round == number}
+            if number == questions.round:
                 asked.add(self.stage)
             last = max((place for place, contest in enumerate(contests) if asked & set(contest)), default=-1)
             for contest in contests[last + 1 :]:
@@ -267,40 +270,39 @@ class Agenda:
 
     def _known(self) -> set[tuple[int, str]]:
         """Rounds and stages that were answered before this search started; empty once it has taken another course."""
-        search = self.search
-        before = search.answered_before
-        same = all(asked.study == study for asked, (_, _, study) in zip(search.history, before, strict=False))
-        return {(number, stage) for number, stage, _ in before} if same else set()
+        now, before = self.questions.history, self.questions.before.history
+        same = all(asked.study == known.study for asked, known in zip(now, before, strict=False))
+        return {(known.round, known.stage) for known in before} if same else set()
 
     # -- costs
 
     def _cost(self, trial: TrialRecord) -> float:
         """The estimated cost of a trial, from its own config."""
         config, path = trial.config, "torch" if str(summary_of(trial).path).startswith("torch") else "native"
-        return training_seconds(self.search, config["model"], config["train"], config["data"]["batch_size"], path)
+        return training_seconds(self.request, config["model"], config["train"], config["data"]["batch_size"], path)
 
     def _cost_of(self, stage: str) -> float:
         """The estimated mean cost of the trials of a stage, around the best settings so far."""
-        search = self.search
+        request = self.request
         if stage in (CONTENDERS, HEADLINE):
-            return fmean(estimate(search, of, config=search.winner_config) for of in (self._best, {}))
+            return fmean(estimate(request, of, config=request.winner_config) for of in (self._best, {}))
         if stage in (FINALISTS, COMBINED):
-            short = OmegaConf.from_dotlist(shortened(search.cfg, search.dataset, search.options.finalist_share))
-            train = OmegaConf.merge({"train": search.winner_config.train}, short).train
-            return estimate(search, self._best, train, search.winner_config)
-        file, space = search.files[stage], search.spaces[stage]
+            short = OmegaConf.from_dotlist(shortened(request.cfg, request.dataset, request.options.finalist_share))
+            train = OmegaConf.merge({"train": request.winner_config.train}, short).train
+            return estimate(request, self._best, train, request.winner_config)
+        file, space = request.files[stage], request.spaces[stage]
         known = {key: value for key, value in self._best.items() if "${" in file.params.get(key, "${")}
-        return fmean(estimate(search, known | point.values) for point in space.points())
+        return fmean(estimate(request, known | point.values) for point in space.points())
 
     def _of_incumbent(self, lines: list[str]) -> float:
         """The estimated cost of a longer training with the best settings so far."""
-        train = OmegaConf.merge({"train": self.search.cfg.train}, OmegaConf.from_dotlist(lines)).train
-        return estimate(self.search, self._best, train)
+        train = OmegaConf.merge({"train": self.request.cfg.train}, OmegaConf.from_dotlist(lines)).train
+        return estimate(self.request, self._best, train)
 
     @property
     def _best(self) -> dict[str, Any]:
         """The best settings so far, or those of the config."""
-        return self.search.incumbent.settings if self.search.incumbent else {}
+        return self.questions.incumbent.settings if self.questions.incumbent else {}
 
 
 def _seconds(trial: TrialRecord) -> float:

@@ -10,7 +10,8 @@ from basecaller.data.dataset import Dataset
 
 
 def longer(cfg: DictConfig, dataset: Dataset, factor: int) -> list[str]:
-    """Overrides that make a training `factor` times as long as a trial: more chunks if there are enough, else more epochs.
+    """Overrides that make a training `factor` times as long as a trial: more chunks if there are enough, else more epochs, and
+    a warm-up that is as much longer.
 
     The validation set grows with the square root of the length: its noise shrinks as the losses do.
 
@@ -27,6 +28,8 @@ def longer(cfg: DictConfig, dataset: Dataset, factor: int) -> list[str]:
     chunks = min(train.chunks or there, there)
     more = min(chunks * factor, there)
     lines.append(f"train.chunks={'null' if more == there else more}")
+    if train.warmup_updates:
+        lines.append(f"train.warmup_updates={train.warmup_updates * factor}")
     if train.budget == "updates":
         lines.append(f"train.updates={train.updates * factor}")
     elif train.budget == "samples":

@@ -16,7 +16,7 @@ from basecaller.geometry import Model, dilations
 from basecaller.hpo.designs import most_runs, planned
 from basecaller.networks.named import TARGET, Named, model_settings
 from basecaller.resolving import resolve
-from basecaller.search_plan.view import SearchView
+from basecaller.search_plan.request import Request
 from basecaller.settings import settings
 
 REFERENCE = Model("reference", channels=32, skip_channels=64, kernel=3, max_dilation=64, stacks=3, batch_norm=False, stride=4,
@@ -49,44 +49,44 @@ class Sizes:
 
 
 @lru_cache(maxsize=1)
-def sizes(search: SearchView) -> Sizes:
+def sizes(request: Request) -> Sizes:
     """Sizes of a search's data; simulates no reads."""
-    data = search.cfg.data
+    data = request.cfg.data
     if data.name.startswith("simulated"):
         counts = [round(data.reads * share) for share in (1 - data.validation - data.test, data.validation, data.test)]
         return Sizes(SAMPLES_PER_BASE * (data.min_bases + data.max_bases) / 2, *counts)
-    dataset = search.dataset
+    dataset = request.dataset
     training, validation, testing = (len(dataset.indices(split)) for split in SPLITS)
     return Sizes(float(np.mean(dataset.lengths)), training, validation, testing)
 
 
 @lru_cache(maxsize=1)
-def _path(search: SearchView) -> str:
+def _path(request: Request) -> str:
     """The engine of the search's trainings, `native` or `torch`."""
     from basecaller.search_plan.timing import engine_name  # here: imports PyTorch, and --help times nothing
 
-    return engine_name(settings(search.cfg))
+    return engine_name(settings(request.cfg))
 
 
-def most_trials(search: SearchView, name: str) -> tuple[int, int]:
+def most_trials(request: Request, name: str) -> tuple[int, int]:
     """The largest number of trials of a stage of the plan, unless its grid grows, and its number of seeds."""
-    file, space = search.files[name], search.spaces[name]
+    file, space = request.files[name], request.spaces[name]
     if space.seeds:
         return len(space.points()) * len(space.seeds), len(space.seeds)
     design, choices, seeds = planned(str(file.stage.design), space.axes, file.choice, int(file.stage.replicates))
     return most_runs(design, choices, seeds), seeds
 
 
-def estimate(search: SearchView, chosen: Mapping[str, Any], train: Any = None, config: DictConfig | None = None) -> float:
+def estimate(request: Request, chosen: Mapping[str, Any], train: Any = None, config: DictConfig | None = None) -> float:
     """Seconds of one training on one worker.
 
     Args:
-        search: the search that it is a trial of.
+        request: the search that it is a trial of.
         chosen: its settings by key; settings that an earlier stage decides come from the config.
         train: its `train` section, if not the config's.
         config: its config, if not the search's.
     """
-    cfg = config or search.cfg
+    cfg = config or request.cfg
 
     def number(key: str) -> float:
         value = str(chosen.get(key, "<default>"))
@@ -99,21 +99,21 @@ def estimate(search: SearchView, chosen: Mapping[str, Any], train: Any = None, c
         model = resolve(OmegaConf.merge(cfg.model, swept))
     else:
         model = {key: number(f"model.{key}") for key in ("max_dilation", "stacks", "channels", "stride")}
-    return training_seconds(search, model, train or cfg.train, batch, _path(search))
+    return training_seconds(request, model, train or cfg.train, batch, _path(request))
 
 
-def training_seconds(search: SearchView, model: Mapping[str, Any], train: Mapping[str, Any], batch: float, path: str) -> float:
+def training_seconds(request: Request, model: Mapping[str, Any], train: Mapping[str, Any], batch: float, path: str) -> float:
     """Seconds of one training on a worker of this machine.
 
     Args:
-        search: the search that it is a trial of.
+        request: the search that it is a trial of.
         model, train: sections of its config.
         batch: chunks per batch.
         path: engine of the training, `native` or `torch`.
     """
     from basecaller.search_plan.timing import timed  # here: as above
 
-    data, threads = sizes(search), search.workers.threads
+    data, threads = sizes(request), request.workers.threads
     there = min(train["chunks"] or data.training, data.training)
     chunks = {
         "epochs": train["epochs"] * there,
@@ -123,7 +123,7 @@ def training_seconds(search: SearchView, model: Mapping[str, Any], train: Mappin
     validated = min(train["validation_chunks"] or data.validation, data.validation)
     validation = train["validations"] * chunks / there * validated / 3  # no backward
     if TARGET in model:
-        networks = tuple(search.cfg.networks)
+        networks = tuple(request.cfg.networks)
         settings = model_settings(dict(model), networks)
         assert isinstance(settings, Named)
         every = timed(json.dumps(settings.section()), networks, path, threads, int(batch), int(data.samples))
@@ -145,8 +145,8 @@ def _overhead(path: str, batch: float) -> float:
     return 1 + 2 / batch if path == "torch" else 1.0
 
 
-def testing_seconds(search: SearchView) -> float:
+def testing_seconds(request: Request) -> float:
     """Seconds that the test of one model takes on the test split, by beam search on one core."""
-    data = sizes(search)
-    chunks = data.testing + min(search.cfg.train.validation_chunks or data.validation, data.validation)
+    data = sizes(request)
+    chunks = data.testing + min(request.cfg.train.validation_chunks or data.validation, data.validation)
     return chunks * data.samples / DECODING

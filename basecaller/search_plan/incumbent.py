@@ -8,7 +8,7 @@ choice is judged at its own best point; all others are *fixed* at the incumbent'
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -43,43 +43,6 @@ class Incumbent:
     study: str
     trial: int
     mean: float
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One asking of a question.
-
-    Attributes:
-        stage: its file in `conf/stage/`.
-        asking: 1 for the method's own asking, 2 for the first repeat, and so on.
-        round: round of the search.
-        why: why it is asked again; empty for the method's own asking.
-        study: name of its study.
-        under: the fixed settings by override key, and the budget.
-        answer: the winner's settings by override key.
-        guessing: whether its winner had learned nothing.
-        before: the answer that it replaces; empty for the method's own asking.
-    """
-
-    stage: str
-    asking: int
-    round: int
-    why: str
-    study: str
-    under: dict[str, Any]
-    answer: dict[str, Any]
-    guessing: bool
-    before: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """The name under which its study is stored."""
-        return study_stage(self.stage, self.asking)
-
-
-def study_stage(stage: str, asking: int) -> str:
-    """The part of a study's name for the question: `dilation`, or `dilation.2` if it is asked again."""
-    return stage if asking == 1 else f"{stage}.{asking}"
 
 
 def decided_keys(files: Iterable[StageFile]) -> list[str]:

@@ -17,7 +17,8 @@ from rich.text import Text
 from basecaller.errors import StorageError
 from basecaller.files import write_json
 from basecaller.search_plan.agenda import Agenda, State
-from basecaller.search_plan.view import SearchView
+from basecaller.search_plan.questions import Questions
+from basecaller.search_plan.request import Request
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +51,15 @@ class Progress:
     A search that prints nothing draws no line.
 
     Args:
-        search: The search.
+        request: The search.
+        questions: Its questions so far.
+        quiet: Whether the search prints nothing.
     """
 
-    def __init__(self, search: SearchView) -> None:
-        self.agenda = Agenda(search)
+    def __init__(self, request: Request, questions: Questions, quiet: bool) -> None:
+        self.agenda, self.folder = Agenda(request, questions), request.folder
         self.console = Console(stderr=True, markup=False, highlight=False)
-        self.drawn = self.console.is_terminal and not self.console.is_dumb_terminal and not search.console.quiet
+        self.drawn = self.console.is_terminal and not self.console.is_dumb_terminal and not quiet
         self.told = 0.0
 
     @contextmanager
@@ -98,7 +101,7 @@ class Progress:
             return
         try:
             line = in_words(self.agenda.state(ended), datetime.now())
-            write_json(self.agenda.search.folder / "progress.json", {"text": line})  # for the report
+            write_json(self.folder / "progress.json", {"text": line})  # for the report
         except (StorageError, OSError):  # the trainings report an outage
             log.debug("how far the search is", exc_info=True)
             return

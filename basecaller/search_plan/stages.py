@@ -1,4 +1,4 @@
-"""One stage of a search as a Hydra multirun, and the contents of a stage's file."""
+"""One step of a search as a Hydra multirun, and the contents of a stage's file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from basecaller.hpo.best import uses
 from basecaller.hpo.grid import Keys, Space, as_override, as_text, check_swept, parse_overrides, read_space
 from basecaller.hpo.hydra_private import Hydra
 from basecaller.places import conf_dir
-from basecaller.task import TASK, run_job
+from basecaller.reporting.search_state import study_stage
+from basecaller.task import TASK, Training, run_job
 
 FINALISTS, COMBINED, CONTENDERS, HEADLINE = "finalists", "combined", "contenders", "headline"
 """The stages that compare whole configurations after longer trainings."""
@@ -31,6 +32,42 @@ def hydra_app() -> Iterator[Hydra]:
         app = GlobalHydra.instance().hydra
         assert app is not None
         yield app
+
+
+@dataclass(frozen=True)
+class Step:
+    """A sweep that a search runs.
+
+    Attributes:
+        stage: its file in `conf/stage/`.
+        overrides: its overrides.
+        asking: number of the asking, see `Asked`.
+        why: why the question is asked again; empty for the first asking.
+        skipped: why there is nothing to ask; empty if there is.
+        note: a remark for the reader.
+    """
+
+    stage: str
+    overrides: list[str]
+    asking: int = 1
+    why: str = ""
+    skipped: str = ""
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name under which its study is stored."""
+        return study_stage(self.stage, self.asking)
+
+
+class Searching(Training):
+    """Trainings of a search, which prints the verdict of a sweep below its table."""
+
+    def concluded(self, study: str, verdict: str) -> None:
+        """Logs nothing."""
+
+
+SEARCHING = Searching()
 
 
 def run_sweep(overrides: list[str]) -> str:

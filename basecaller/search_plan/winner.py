@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from omegaconf import DictConfig
-from rich.console import Console
 
 from basecaller.config import command
 from basecaller.errors import StageError
@@ -23,7 +22,7 @@ from basecaller.hpo.storage import open_study
 from basecaller.reporting.contents import Gain, SeedScores, WinnerFacts, WinnerTraining
 from basecaller.runs.summary import summary_of
 from basecaller.scores import HeldOutReads, HeldOutScores
-from basecaller.search_plan.finalists import DEFAULTS, WINNER, Candidates
+from basecaller.search_plan.candidates import DEFAULTS, WINNER, Candidates
 
 MODEL_FILES = ("best.pt", "config.yaml", "metrics.csv", "result.json", "calibration.json")
 """The files of a training's folder that make it a model for basecalling."""
@@ -32,38 +31,40 @@ TRAINING = ("model", "optimizer", "padding", "data.batch_size", "train.")
 """Prefixes of overrides that set the network and its training, but not its data."""
 
 
-def write_winner(
-    cfg: DictConfig, url: str, study_name: str, candidates: Candidates, longer: list[str], console: Console
-) -> WinnerFacts:
+def write_winner(cfg: DictConfig, url: str, study_name: str, candidates: Candidates, longer: list[str]) -> WinnerFacts:
     """Tests the trainings of the headline, keeps the winner's best one in `winner/`, and writes `winner/winner.json`.
+
+    If none of the winner's trainings gave a value, because all of them diverged, the untuned defaults take its place.
 
     Args:
         cfg: the search's config.
         url, study_name: storage URL and name of the headline's study.
         candidates: the winner and the untuned defaults.
         longer: the overrides that make their trainings longer than a trial.
-        console: prints the headline.
     Raises:
-        StageError: none of the winner's trainings has a model on this machine.
+        StageError: none of these trainings has a model on this machine.
     """
     from basecaller.search_plan.held_out import largest_stride, new_reads, tested  # here: imports PyTorch, see `costs.py`
 
-    trials = _models(standing(open_study(url, study_name)))
-    if not trials[WINNER]:
-        raise StageError(f"{study_name}: none of the winner's trainings left a model on this machine; see its trials")
+    stand = standing(open_study(url, study_name))
+    trials = _models(stand)
+    fallback = not any(stand.trials_of(point) for point in stand.points if stand.choices[point] == WINNER)
+    name = DEFAULTS if fallback else WINNER
+    if not trials[name]:
+        raise StageError(f"{study_name}: no training of the {name} left a model on this machine; see its trials")
     stride = largest_stride((_folder(trial) for of in trials.values() for trial in of.values()), cfg.networks)
-    scores = {name: {seed: tested(cfg, _folder(trial), stride) for seed, trial in of.items()} for name, of in trials.items()}
-    seed, best = min(trials[WINNER].items(), key=lambda pair: float(pair[1].value or math.inf))
+    scores = {of: {seed: tested(cfg, _folder(trial), stride) for seed, trial in by.items()} for of, by in trials.items()}
+    seed, best = min(trials[name].items(), key=lambda pair: float(pair[1].value or math.inf))
     source, kept = _folder(best), Path(cfg.output_dir) / "winner"
-    for name in MODEL_FILES:
-        if (source / name).exists():
-            with replacing(kept / name) as partial:
-                shutil.copyfile(source / name, partial)
-    overrides = parse_overrides([*candidates.given, *candidates.lines(WINNER), *longer, f"seed={seed}"])
-    test, training = scores[WINNER][seed], summary_of(best)
+    for file in MODEL_FILES:
+        if (source / file).exists():
+            with replacing(kept / file) as partial:
+                shutil.copyfile(source / file, partial)
+    overrides = parse_overrides([*candidates.given, *candidates.lines(name), *longer, f"seed={seed}"])
+    test, training = scores[name][seed], summary_of(best)
     fixed = {line.partition("=")[0] for line in longer}
     facts = WinnerFacts(
-        settings=dict(sorted(candidates.settings[WINNER].items())),
+        settings=dict(sorted(candidates.settings[name].items())),
         val_loss=best.value,
         test=HeldOutScores(**{field.name: getattr(test, field.name) for field in fields(HeldOutScores)}),
         gain=gain(scores[WINNER], scores[DEFAULTS], candidates, longer, new_reads(cfg)),
@@ -72,14 +73,10 @@ def write_winner(
         folder=str(kept),
         study=study_name,
         trial=best.number,
-        fixed=[key for key in candidates.settings[WINNER] if key in fixed],
+        fixed=[key for key in candidates.settings[name] if key in fixed],
+        fallback=fallback,
     )
     write_json(kept / "winner.json", to_json(facts))
-    console.print(
-        f"test, {test.chunks_in_words}: loss {test.loss:.4f} nats/base, identity mean {test.identity_mean:.1%}, median "
-        f"{test.identity_median:.1%} (unrelated sequences {test.identity_floor:.1%})"
-    )
-    console.print(facts.gain.text)
     return facts
 
 
@@ -133,6 +130,8 @@ def gain(
     """
     defaults = defaults_in_words(candidates.given, recipe)
     seeds = sorted(ours.keys() & theirs.keys())
+    if not ours:
+        return Gain([], f"Tuning gained nothing: no training of the winner gave a value, so {defaults} are kept.")
     if not seeds:
         return Gain([], f"What tuning gained is not known: {defaults} gave no model.")
     reads = list(ours[seeds[0]].identities)

@@ -27,6 +27,7 @@ from basecaller.runs.job import resolve_job
 from basecaller.runs.training import train
 from basecaller.search_plan.held_out import largest_stride
 from basecaller.search_plan.held_out import tested as metrics_of_the_test_set
+from basecaller.search_plan.request import Request
 from basecaller.search_plan.search import Search
 from basecaller.settings import data_settings, settings
 from basecaller.task import TASK
@@ -269,10 +270,10 @@ def test_a_search_compares_on_with_masked_if_chunks_cannot_be_cropped(folder):
     path, _ = tensors(folder / "t")
     given = ["data=rawctcnet", f"data.path={path}", *SHARES, *SMALL, "plan=[padding,batch_norm]", "search.workers=1"]
     given += [line for line in TINY if line.startswith("search.")]
-    search = Search(compose_config(given), given, Console(quiet=True))
+    search = Search(Request(given), Console(quiet=True))
     search.run_stage("padding")
-    asked = search.latest["padding"]
-    record = StudyRecord.of(open_study(search.url, asked.study))
+    asked = search.questions.latest["padding"]
+    record = StudyRecord.of(open_study(search.request.url, asked.study))
     assert not record.skipped
     assert "chunks cannot be cropped" in record.note
     assert record.axes["padding"] == ["masked", "on"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from basecaller.config import compose_config
 from basecaller.reporting.writing import write_report
+from basecaller.search_plan.request import Request
 from basecaller.search_plan.search import Search
 from tests.conftest import TINY
 from tests.helpers.sweeping import URL
@@ -19,9 +19,7 @@ GIVEN = [*(line for line in TINY if not line.startswith("search.replicates")), "
 
 def search(*overrides: str) -> Search:
     asked = [*GIVEN, f"plan=[{','.join(PLAN)}]", "search.workers=1", *overrides]
-    return Search(
-        compose_config([line for line in asked if "," not in line or line.startswith("plan=")]), asked, Console(quiet=True)
-    )
+    return Search(Request(asked), Console(quiet=True))
 
 
 def report(folder: Path, plan: list[str] = PLAN) -> tuple[dict, str, str]:

@@ -12,7 +12,7 @@ from basecaller.errors import DivergedError
 from basecaller.hpo.best import setting_of, standing, winner_of
 from basecaller.hpo.records import store_study, trials_of
 from basecaller.hpo.storage import current_study
-from basecaller.reporting.facts import stage_facts
+from basecaller.reporting.stage_facts import stage_facts
 from basecaller.runs import trial as life
 from tests.helpers.sweeping import PLACE, RATES, URL, sweep
 

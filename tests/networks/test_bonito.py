@@ -27,8 +27,8 @@ from basecaller.runs.training import train
 from basecaller.schema import EXPORTS, BasecallOptions, EvaluateOptions, ExportOptions
 from basecaller.search_plan.costs import estimate
 from basecaller.search_plan.preview import preview
-from basecaller.search_plan.search import Search
-from basecaller.search_plan.stages import hydra_app, unswept
+from basecaller.search_plan.request import Request
+from basecaller.search_plan.stages import hydra_app
 from basecaller.settings import settings
 from basecaller.task import run_job
 from tests.helpers import reads as files
@@ -45,11 +45,6 @@ def swept(*overrides: str) -> optuna.Study:
     with hydra_app() as app:
         given = ["model=bonito_ctc_small", "recipe=bonito", "train.warmup_updates=3", *DATA, *overrides]
         return open_study(URL, app.multirun("config", run_job, given, with_log_configuration=False))
-
-
-def search(*overrides: str) -> tuple[Search, Console]:
-    given, console = [*DATA, *overrides], Console(record=True, width=160, quiet=False, file=io.StringIO())
-    return Search(compose_config(unswept(given)), given, console), console
 
 
 def test_the_published_size_of_bonitos_network():
@@ -109,7 +104,7 @@ def test_a_plan_of_another_network_is_refused_before_anything_runs(folder):
     with pytest.raises(
         SettingError, match=r"stage dilation sets model.batch_norm, but the network of model.name=bonito_ctc_small"
     ):
-        search("model=bonito_ctc_small", "plan=[lr_adamw,dilation]")
+        Request([*DATA, "model=bonito_ctc_small", "plan=[lr_adamw,dilation]"])
     with pytest.raises(ConfigCompositionException) as raised:
         swept("stage=padding")
     assert "model.batch_norm: this network has no such key, only RawCTCNet has" in str(readable(raised.value))
@@ -118,9 +113,9 @@ def test_a_plan_of_another_network_is_refused_before_anything_runs(folder):
 
 @pytest.mark.slow
 def test_a_preview_lists_the_stages_of_bonitos_network(folder):
-    found, console = search("recipe=bonito_ctc", "plan=[lr_adamw,width]")
+    found, console = Request([*DATA, "recipe=bonito_ctc", "plan=[lr_adamw,width]"]), Console(file=io.StringIO(), width=160)
     preview(found, console)
-    told = console.export_text()
+    told = console.file.getvalue()
     assert "model.width=0.0625  stage.rate_factor=1.0" in told
     assert "optimizer.lr=<scaled best of lr_adamw>" in told
     assert "nan" not in told

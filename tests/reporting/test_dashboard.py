@@ -25,7 +25,7 @@ from basecaller.hpo.records import StudyRecord, store_study, trial_attributes
 from basecaller.hpo.storage import current_study, open_storage, open_study
 from basecaller.reporting import dashboard
 from basecaller.reporting.dashboard import MOST, note_of, show_study, stage_figure, worth_figure
-from basecaller.reporting.facts import stage_facts
+from basecaller.reporting.stage_facts import stage_facts
 from basecaller.schema import OBJECTIVE
 from tests.helpers.sweeping import URL, sweep
 

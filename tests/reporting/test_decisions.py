@@ -49,10 +49,14 @@ def asked(name: str, choice: str, losses: dict[Any, float], **points: dict[str, 
 
 
 def decided(
-    settings: dict[str, Any], stands: dict[str, Standing], optimizer: OptimizerFacts, fixed: Collection[str] = ()
+    settings: dict[str, Any],
+    stands: dict[str, Standing],
+    optimizer: OptimizerFacts,
+    fixed: Collection[str] = (),
+    fallback: bool = False,
 ) -> dict[str, Decision]:
     unknown = dict.fromkeys(field.name for field in dataclasses.fields(WinnerFacts))
-    winner = WinnerFacts(**unknown | {"settings": settings, "fixed": list(fixed)})
+    winner = WinnerFacts(**unknown | {"settings": settings, "fixed": list(fixed), "fallback": fallback})
     return {of.key: of for of in decisions(winner, stands, optimizer, stands.get("headline"))}
 
 
@@ -97,3 +101,9 @@ def test_a_rate_that_was_tuned_along_with_another_setting_has_no_verdict_of_its_
     of = decided(SETTINGS | {"optimizer.lr": 0.00282842, "model.stacks": 6}, stands, OptimizerFacts(None, None, "", []))
     assert of["optimizer.lr"] == Decision("optimizer.lr", 0.00282842, None, ["stacks"], None)
     assert of["optimizer"].stages == []
+
+
+def test_no_stage_has_decided_the_untuned_defaults():
+    stands = {"stacks": asked("stacks", "model.stacks", {3: 1.0, 6: 1.1})}
+    of = decided(SETTINGS, stands, OptimizerFacts("clear", "Adam", "", ["lr_adam", "lr_adamax"]), fallback=True)
+    assert not any(decision.stages or decision.kind for decision in of.values())

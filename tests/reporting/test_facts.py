@@ -10,8 +10,9 @@ from basecaller.hpo.best import standing
 from basecaller.hpo.records import StudyRecord, trials_of
 from basecaller.hpo.storage import open_study
 from basecaller.reporting.contests import Optimizers, optimizers
-from basecaller.reporting.facts import choice_facts, optimizer_facts, stage_facts, unequal_chunks
+from basecaller.reporting.facts import optimizer_facts
 from basecaller.reporting.stage_contents import ChoiceFacts
+from basecaller.reporting.stage_facts import choice_facts, stage_facts, unequal_chunks
 from basecaller.search_plan.stages import hydra_app
 from basecaller.task import run_job
 from tests.helpers.reporting import GIVEN

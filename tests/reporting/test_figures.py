@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 from xml.etree import ElementTree
 
+from matplotlib.figure import Figure
+
+from basecaller.reporting import figures
 from basecaller.reporting.figures import figure_of, overview
 from basecaller.reporting.stage_contents import PointFacts, StageFacts, VerdictFacts
 
@@ -75,6 +79,24 @@ def test_a_stage_without_values_has_no_figure():
     assert figure_of(stage("padding", [point({"padding": "on"}, None, "open")]), []) is None
     assert overview([stage("padding", [point({"padding": "on"}, None)])]) is None
     assert overview([stage("padding", [point({"padding": "on"}, 1.0)])]) is None
+
+
+def test_the_ticks_of_curves_with_one_point_are_apart(monkeypatch):
+    """Winner and defaults may differ by a few samples, after which an axis from one to the other has long tick labels."""
+    drawn: list[Figure] = []
+    monkeypatch.setattr(figures, "_svg", lambda figure, title: drawn.append(figure) or title)
+    points = [
+        point({"stage.candidate": name}, 1.0, curves=[[{"samples": samples, "val_loss": loss, "train_loss": loss + 0.01}]])
+        for name, samples, loss in (("winner", 311_748, 1.0), ("defaults", 311_852, 1.1))
+    ]
+    assert figures.learning(stage("headline", points))
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    low, high = axes.get_xlim()
+    boxes = [of.label1.get_window_extent() for of in axes.xaxis.get_major_ticks() if low <= of.get_loc() <= high]
+    assert len(boxes) > 2
+    assert all(right.x0 - left.x1 > 5 for left, right in itertools.pairwise(boxes))
 
 
 def test_the_overview_has_every_stage_with_a_winner():

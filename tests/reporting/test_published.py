@@ -11,8 +11,8 @@ from basecaller.hpo.best import standing
 from basecaller.hpo.designs import Design
 from basecaller.hpo.records import store_study
 from basecaller.reporting.contests import asked
-from basecaller.reporting.facts import stage_facts
 from basecaller.reporting.published import LOSSES, against_published, latest_asked
+from basecaller.reporting.stage_facts import stage_facts
 from basecaller.reporting.writing import write_report
 from tests.helpers.stages import SIX, lr_stage, pair, study_of
 

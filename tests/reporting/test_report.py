@@ -162,7 +162,7 @@ def test_a_report_of_nothing_is_one_message_and_makes_no_file(tmp_path, run: Com
 @pytest.mark.slow
 def test_a_watched_report_follows_the_search_and_ends_with_it(folder, monkeypatch):
     made = search()
-    made._save(report=False)
+    made.runner.save(report=False)
     made.run_stage("padding")
     where, seen = folder / "outputs/tiny", []
 
@@ -173,7 +173,7 @@ def test_a_watched_report_follows_the_search_and_ends_with_it(folder, monkeypatc
         assert "The search is running: 2 of about" in page or len(seen) > 1
         assert 'id="padding"' in page
         if len(seen) == 2:
-            made._save(report=False, state="finished")
+            made.runner.save(report=False, state="finished")
 
     (where / "progress.json").write_text('{"text": "2 of about 30 trials, 0 running"}')
     monkeypatch.setattr(basecaller.report.time, "sleep", slept)
@@ -188,7 +188,7 @@ def test_a_served_report_stays_after_the_search_has_ended(call: Command, monkeyp
     """An open page reloads itself once more, up to ten seconds later."""
     made = search()
     made.run_stage("padding")
-    made._save(report=False, state="finished")
+    made.runner.save(report=False, state="finished")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     pages = []

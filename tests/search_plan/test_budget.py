@@ -24,6 +24,8 @@ from basecaller.search_plan.stages import flat_overrides
         (["train.budget=updates", "train.updates=7", "train.chunks=10"], 4, {"train.chunks": 40, "train.updates": 28}),
         (["train.budget=samples", "train.samples=700", "train.chunks=null"], 2, {"train.chunks": None, "train.samples": 1400}),
         (["train.validation_chunks=5"], 4, {"train.validation_chunks": 10}),
+        (["train.warmup_updates=3"], 4, {"train.warmup_updates": 12}),
+        (["train.warmup=0.1"], 4, {"train.warmup": 0.1, "train.warmup_updates": None}),  # a share stays
     ],
 )
 def test_a_longer_training_takes_more_chunks_and_then_more_epochs(dataset: Dataset, overrides, factor, expected):

@@ -8,23 +8,21 @@ import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from basecaller.config import compose_config
 from basecaller.search_plan.costs import estimate
 from basecaller.search_plan.preview import preview
-from basecaller.search_plan.search import Search
+from basecaller.search_plan.request import Request
 
 OWN = ["data.reads=1000", "train.native=off", "train.chunks=100", "search.workers=2", "plan=[padding,lr_adam]",
        "model.batch_norm=false"]  # fmt: skip
 
 
-def search(*overrides: str) -> Search:
-    given = [*OWN, *overrides]
-    return Search(compose_config(given), given, Console(quiet=True))
+def request(*overrides: str) -> Request:
+    return Request([*OWN, *overrides])
 
 
 def shown(*overrides: str) -> str:
     console = Console(file=io.StringIO(), width=200)
-    preview(search(*overrides), console)
+    preview(request(*overrides), console)
     return console.file.getvalue()
 
 
@@ -47,7 +45,7 @@ def test_every_trial_of_the_first_round_is_listed():
 
 def test_a_preview_writes_values_as_they_are_typed():
     given, console = [*OWN[:-1], "plan=[padding,batch_norm]"], Console(file=io.StringIO(), width=200)
-    preview(Search(compose_config(given), given, Console(quiet=True)), console)
+    preview(Request(given), console)
     text = console.file.getvalue()
     assert "model.batch_norm=false" in text
     assert "False" not in text
@@ -67,7 +65,7 @@ def test_later_rounds_and_finalists_are_listed_if_there_are_any():
 
 @pytest.mark.slow
 def test_an_estimate_follows_the_work():
-    asked = search("train.validation_chunks=1")
+    asked = request("train.validation_chunks=1")
     base = estimate(asked, {})
     assert base > 0
 
@@ -82,6 +80,6 @@ def test_an_estimate_follows_the_work():
     assert estimate(asked, {"model.stacks": 2 * stacks}) == pytest.approx(2 * base, rel=0.1)
     assert estimate(asked, {"data.batch_size": 1}) > base  # a core is less busy
     assert estimate(asked, {"model.stacks": "<best of stacks>"}) == base  # not known yet: as the config has it
-    assert estimate(search("train.validation_chunks=1", "model.stride=2"), {}) == pytest.approx(2 * base)
-    wider = search("train.validation_chunks=1", "~search.winner.train", "search.winner.model.stride=2")
+    assert estimate(request("train.validation_chunks=1", "model.stride=2"), {}) == pytest.approx(2 * base)
+    wider = request("train.validation_chunks=1", "~search.winner.train", "search.winner.model.stride=2")
     assert estimate(wider, {}, config=wider.winner_config) == pytest.approx(2 * base)

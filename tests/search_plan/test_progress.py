@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from basecaller.config import compose_config
 from basecaller.hpo.storage import open_storage
 from basecaller.search_plan.agenda import State
 from basecaller.search_plan.forecast import RECENT, Planned, Training, seconds_left, slowness
 from basecaller.search_plan.progress import in_words
+from basecaller.search_plan.request import Request
 from basecaller.search_plan.search import Search
 from tests.conftest import TINY
 
@@ -82,8 +82,8 @@ COMMAND = [*TINY, "plan=[padding,lr_adam]", "model.batch_norm=true", "search.wor
 def test_the_remaining_work_shrinks_to_nothing(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     open_storage.cache_clear()
-    search = Search(compose_config(COMMAND), COMMAND, Console(quiet=True))
-    agenda, seen = search.progress.agenda, []
+    search = Search(Request(COMMAND), Console(quiet=True))
+    agenda, seen = search.runner.progress.agenda, []
     close, ask = agenda.close, agenda.ask
 
     def asked(stage: str, name: str) -> None:
@@ -106,10 +106,10 @@ def test_the_remaining_work_shrinks_to_nothing(tmp_path: Path, monkeypatch):
     expected = [state.expected for _, state in seen]
     assert 0.5 * last.ended < expected[len(expected) // 2] < 2 * last.ended
     # the same search again has nothing to do
-    again = Search(compose_config(COMMAND), COMMAND, Console(quiet=True))
-    assert again.finished_before
-    again.progress.agenda.ask("padding", "padding")
-    assert again.progress.agenda.state().expected == 0
+    again = Search(Request(COMMAND), Console(quiet=True))
+    assert again.questions.before.state == "finished"
+    again.runner.progress.agenda.ask("padding", "padding")
+    assert again.runner.progress.agenda.state().expected == 0
 
 
 @pytest.mark.slow
@@ -118,7 +118,7 @@ def test_a_search_that_prints_nothing_draws_no_line(tmp_path: Path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
     monkeypatch.setenv("TERM", "xterm")
-    drawn = [Search(compose_config(COMMAND), COMMAND, Console(quiet=quiet)).progress.drawn for quiet in (True, False)]
+    drawn = [Search(Request(COMMAND), Console(quiet=quiet)).runner.progress.drawn for quiet in (True, False)]
     assert drawn == [False, True]
 
 

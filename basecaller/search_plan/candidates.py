@@ -1,4 +1,4 @@
-"""The finalists: whole configurations, compared after a longer training than a trial's."""
+"""Candidates: whole configurations that a search compares after a longer training than a trial's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from basecaller.hpo.best import Standing, setting_of
 from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.verdicts import short, shown
-from basecaller.search_plan.incumbent import BATCH, RATE, Asked, Incumbent, neighbours, scaled
+from basecaller.reporting.search_state import Asked
+from basecaller.search_plan.incumbent import BATCH, RATE, Incumbent, neighbours, scaled
 from basecaller.search_plan.stages import StageFile, composed_settings
 
 INCUMBENT, DEFAULTS, WINNER = "incumbent", "defaults", "winner"

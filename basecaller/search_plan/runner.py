@@ -1,0 +1,106 @@
+"""Runs the steps of a search, shows what they found, and writes its state."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from basecaller.config import command
+from basecaller.errors import FailedStageError
+from basecaller.hpo.best import standing
+from basecaller.hpo.records import store_study, trials_of
+from basecaller.hpo.storage import open_study
+from basecaller.reporting.contents import ReportFacts
+from basecaller.reporting.search_state import RUNNING, SearchState
+from basecaller.reporting.stage_contents import StageFacts
+from basecaller.reporting.stage_facts import stage_facts
+from basecaller.reporting.terminal import print_stage
+from basecaller.reporting.writing import write_report
+from basecaller.search_plan.progress import Progress
+from basecaller.search_plan.questions import Questions
+from basecaller.search_plan.request import Request
+from basecaller.search_plan.stages import SEARCHING, Step, read_stage, run_sweep
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A finished sweep.
+
+    Attributes:
+        facts: the facts of its stage.
+        ran: whether it ran any trial.
+        failure: the error if none of its trials gave a value.
+    """
+
+    facts: StageFacts
+    ran: bool
+    failure: FailedStageError | None
+
+
+class Runner:
+    """Runs the steps of a search.
+
+    Args:
+        request: the search.
+        questions: its questions so far.
+        console: prints the tables.
+    Attributes:
+        compared: studies of the stages that compare whole configurations, by stage.
+        ran: whether any trial has run.
+    """
+
+    def __init__(self, request: Request, questions: Questions, console: Console) -> None:
+        self.request, self.questions, self.console = request, questions, console
+        self.progress = Progress(request, questions, quiet=console.quiet)
+        self.compared: dict[str, str] = {}
+        self.ran, self.started = False, time.monotonic()
+
+    def run(self, step: Step) -> Swept:
+        """Runs the missing trials of a step, and prints its table."""
+        self.console.rule(step.name)
+        file = self.request.files.get(step.stage) or read_stage(step.stage, [])
+        self.console.print(file.stage.question, style="italic")
+        if step.why:
+            self.console.print(f"asked again: {step.why}")
+        if step.skipped or step.note:
+            self.console.print(f"skipped: {step.skipped}" if step.skipped else step.note, style="bold")
+        self.console.print(command("train", step.overrides, multirun=True), style="dim", soft_wrap=True)
+        before, failure = time.time(), None
+        own = [] if self.console.quiet else [f"hydra.sweeper.task={SEARCHING.__module__}.SEARCHING"]
+        with self.progress.asking(step.stage, step.name):
+            try:
+                study_name = run_sweep([*self.request.of_hydra, *own, *self.request.workers.overrides, *step.overrides])
+            except FailedStageError as error:
+                study_name, failure = error.study, error
+        self.progress.agenda.close(study_name)
+        study = open_study(self.request.url, study_name)
+        store_study(study, skipped=step.skipped, note=step.note)
+        facts = stage_facts(step.name, study, standing(study))
+        ended = [trial.ended.timestamp() for trial in trials_of(study) if trial.ended]
+        ran = max(ended, default=0.0) >= before
+        self.ran |= ran
+        print_stage(facts, self.console)
+        return Swept(facts, ran, failure)
+
+    def save(self, report: bool, state: str = RUNNING) -> None:
+        """Writes the state of the search, and optionally the report."""
+        request, questions = self.request, self.questions
+        seconds = questions.before.seconds + time.monotonic() - self.started
+        SearchState(
+            command=command("search", request.typed),
+            plan=request.plan,
+            history=questions.history,
+            compared=self.compared,
+            data=request.findings,
+            seconds=round(seconds, 1),
+            state=state,
+        ).write(request.folder)
+        if report:
+            self.report()
+
+    def report(self, pages: bool = True) -> ReportFacts:
+        """Writes the report, see `write_report`."""
+        request = self.request
+        return write_report(request.url, request.experiment, request.folder, request.plan, pages)
