@@ -150,7 +150,7 @@ def _call_files(
                 progress.advance(task, reads_in(file))
                 continue
             with replacing(target) as partial:
-                calls = caller.calls(signals(file, counts, model.signals.rna, model.signals))
+                calls = caller.calls(signals(file, counts, model.signals))
                 if chosen.format == "fastq":
                     written = write_fastq(partial, calls, quality)
                 else:

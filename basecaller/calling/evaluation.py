@@ -96,7 +96,7 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation,
         def calls_of_reads() -> Iterator[Call]:
             some = None if chosen.limit is None else some_reads(files, chosen.limit)
             for file in files:
-                yield from caller.calls(signals(file, counts, model.signals.rna, model.signals, some))
+                yield from caller.calls(signals(file, counts, model.signals, some))
 
         scores, tally = evaluate_reads(calls_of_reads(), Path(chosen.reference), network.alphabet, calibration)
         for reason in UNREADABLE:
@@ -113,6 +113,8 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation,
             return dataset, indices
 
         dataset, indices = chunks_of(chosen.split)
+        if told := model.signals.at_others(dataset.sample_rates):
+            log.warning("%s: %s", dataset.folder, told)
         data = str(dataset.folder)
         if chosen.split != "validation":
             _, held = evaluate_chunks(network, *chunks_of("validation"), decoder)

@@ -17,17 +17,19 @@ from basecaller.calling.caller import Call
 from basecaller.calling.quality import Calibration, mean_quality
 from basecaller.data.pod5 import is_direct_rna, signal_of
 from basecaller.data.records import reading
-from basecaller.data.signal import BY_MEDIAN_MAD, Normalisation
 from basecaller.data.tags import Unusable
+from basecaller.runs.signals import Signals
 
 log = logging.getLogger(__name__)
+
+DNA = Signals(rna=False)
+"""Signals of DNA, normalised by default."""
 
 
 def signals(
     file: Path,
     counts: Counter[str],
-    rna: bool | None = False,
-    by: Normalisation = BY_MEDIAN_MAD,
+    trained: Signals = DNA,
     chosen: Iterable[str] | None = None,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Read ids and normalised signals of a POD5 file, float32 [samples].
@@ -35,32 +37,35 @@ def signals(
     Args:
         file: the POD5 file.
         counts: incremented in place: `samples` read, and unreadable reads, see `UNREADABLE`.
-        rna: whether the model was trained on direct RNA, which runs from the 3' end: signals are reversed, as for training.
-            None: not known; they are not reversed. Reads of the other kind, by their sequencing kits, are reported.
-        by: how the signals that the model was trained on are normalised.
+        trained: the signals that the model was trained on. Those of direct RNA, which runs from the 3' end, are reversed, as
+            for training. Reads of the other kind, by their sequencing kits, and at other sample rates are reported.
         chosen: ids of the reads to take, of which the file may lack some; None: all.
     Raises:
         DataError: it cannot be read.
     """
-    others = 0  # reads of the other kind
+    others, rates, rna = 0, set[int](), trained.rna  # others: reads of the other kind
     with reading(file, "reads"), pod5.Reader(file) as reader:
         for read in reader.reads(chosen, missing_ok=True):
             others += is_direct_rna(read) not in (None, bool(rna))
+            if (rate := read.run_info.sample_rate) not in rates:
+                rates.add(rate)
+                if told := trained.at_others([rate]):
+                    log.warning("%s: %s", file, told)
             try:
-                signal = signal_of(read, by)
+                signal = signal_of(read, trained)
             except Unusable as reason:
                 counts[f"{reason}"] += 1
                 continue
             counts["samples"] += len(signal)
             yield str(read.read_id), np.ascontiguousarray(signal[::-1]) if rna else signal
     if others:
-        trained = {
+        reason = {
             True: "the model was trained on direct RNA (data.rna=true): their calls are wrong",
             False: "the model was trained on DNA (data.rna=false): their calls are wrong",
             None: "nothing says that the model was trained on it (data.rna): they are called like DNA",
         }
         theirs = "DNA" if rna else "direct RNA"
-        log.warning("%s: %d reads are %s by their sequencing kit, but %s", file, others, theirs, trained[rna])
+        log.warning("%s: %d reads are %s by their sequencing kit, but %s", file, others, theirs, reason[rna])
 
 
 def reads_in(file: Path) -> int:

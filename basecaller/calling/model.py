@@ -18,7 +18,7 @@ from basecaller.data.signal import Normalisation
 from basecaller.data.sources import prepare
 from basecaller.errors import DataError, SettingError
 from basecaller.networks.base import Network
-from basecaller.runs.signals import Signals, stored_config
+from basecaller.runs.signals import Signals, stored_config, stored_rates
 from basecaller.settings import Data, data_settings
 from basecaller.training.checkpoint import load_network
 from basecaller.training.device import choose_device
@@ -33,17 +33,19 @@ class Trained:
         network: network with its weights, on its device, in evaluation mode.
         config: config of the training; None if there is only the checkpoint.
         calibration: calibration of its qualities; None if it was not evaluated yet.
+        sample_rates: sample rates of the reads that it was trained on, in Hz; empty if they are unknown.
     """
 
     folder: Path
     network: Network
     config: DictConfig | None
     calibration: Calibration | None
+    sample_rates: tuple[int, ...] = ()
 
     @property
     def signals(self) -> Signals:
         """The signals that it was trained on."""
-        return Signals.of(self.config)
+        return replace(Signals.of(self.config), sample_rates=self.sample_rates)
 
     @property
     def rna(self) -> bool:
@@ -128,4 +130,4 @@ def load_model(model: str, device: str = "auto", networks: Sequence[str] = ()) -
         such = within if (within / "best.pt").is_file() else Path("outputs/tiny/winner")
         raise DataError(f"model={model}: has no best.pt; give the folder of a training, such as {such}")
     network = load_network(folder / "best.pt", networks).to(choose_device(device)).eval()
-    return Trained(folder, network, stored_config(folder), read_calibration(folder))
+    return Trained(folder, network, stored_config(folder), read_calibration(folder), stored_rates(folder))

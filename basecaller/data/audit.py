@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from basecaller.data.dataset import ALPHABET, Dataset
+from basecaller.data.dataset import ALPHABET, Dataset, sample_rates
 from basecaller.data.pod5 import NO_MD, NOT_ALIGNED
 from basecaller.data.pore import Pore, Ways, fit, r94
 from basecaller.data.splits import SPLITS
@@ -288,7 +287,7 @@ def verdict(facts: Audit, only_tested: bool = False) -> list[str]:
     per_base = facts.samples_per_base[2]
     if not 3 <= per_base <= 60:
         found.append(f"{per_base:g} samples per base (median): labels and signals do not seem to belong together")
-    rates = sorted({int(told[1]) for reason in facts.counts if (told := re.search(r"reads at (\d+) Hz$", reason))})
+    rates = sample_rates(facts.counts)
     if len(rates) > 1:
         found.append(
             f"reads were sampled at {' and '.join(map(str, rates))} Hz, so bases differ in length between runs: a model "

@@ -18,8 +18,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -116,6 +117,15 @@ class _Column:
         self.file.flush()
         os.fsync(self.file.fileno())
         self.file.close()
+
+
+SAMPLED = "reads at {} Hz"
+"""Counter of an import: reads by their sample rate."""
+
+
+def sample_rates(counts: Mapping[str, int]) -> list[int]:
+    """The sample rates in an import's counts, in Hz, ascending."""
+    return sorted({int(found[1]) for reason in counts if (found := re.search(SAMPLED.format(r"(\d+)") + "$", reason))})
 
 
 class DatasetWriter:
@@ -294,6 +304,11 @@ class Dataset:
     def alphabet(self) -> str:
         """The letters of labels 1, 2, ..."""
         return str(self.meta.get("alphabet", ALPHABET))
+
+    @property
+    def sample_rates(self) -> list[int]:
+        """Sample rates of its reads in Hz, ascending; empty if its sources do not tell."""
+        return sample_rates(self.meta.get("counts", {}))
 
     @property
     def has_starts(self) -> bool:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import numpy as np
 
-from basecaller.data.dataset import Chunk, Dataset
+from basecaller.data.dataset import SAMPLED, Chunk, Dataset
 from basecaller.data.pod5 import Settings, chunks_of, label_read, pod5_files, signal_of, source_files
 from basecaller.data.records import bam_files, contigs_of, reading, records_of
 from basecaller.data.reference import Reference, copy_reference
@@ -144,7 +144,7 @@ def import_part(settings: Settings, part: Part, counts: Counter[str]) -> Iterato
                     continue
                 counts.update(told)
                 counts["reads kept"] += 1
-                counts[f"reads at {read.run_info.sample_rate} Hz"] += 1
+                counts[SAMPLED.format(read.run_info.sample_rate)] += 1
                 yield from chunks_of(read_id, signal, placed, contig, settings, counts)
                 break
             else:

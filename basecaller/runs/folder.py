@@ -17,7 +17,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -43,12 +43,14 @@ class RunFacts(TrainingFacts):
         commit: the program's commit, see `provenance.commit`; None if unknown.
         versions: versions of Python and of packages by name.
         run_id: the run's id.
+        sample_rates: sample rates of the reads in Hz; empty if they are unknown.
     """
 
     data: str
     commit: str | None
     versions: dict[str, str]
     run_id: str
+    sample_rates: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

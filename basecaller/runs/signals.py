@@ -1,7 +1,8 @@
-"""How the signals of a model are normalised, and in which direction they run."""
+"""The signals of a model: their normalisation, direction and sample rate."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from basecaller.data import mixture
 from basecaller.data.signal import Normalisation, normalisation_of
 from basecaller.errors import DataError, SettingError, one_line
+from basecaller.files import read_json
 from basecaller.omegaconf_private import plain
 
 
@@ -25,14 +27,31 @@ class _Direction:
 
 @dataclass(frozen=True, kw_only=True)
 class Signals(Normalisation):
-    """The signals that a model was trained on: how they are normalised, and their direction.
+    """The signals that a model was trained on: their normalisation, direction and sample rate.
 
     Attributes:
         rna: `data.rna`, or the common value of a mixture's sources: whether they run from the 3' end. None if it is not
             recorded.
+        sample_rates: in Hz; empty if they are not recorded.
     """
 
     rna: bool | None = None
+    sample_rates: tuple[int, ...] = ()
+
+    def at_others(self, sample_rates: Iterable[int]) -> str:
+        """Warns of reads at other sample rates than the model's; empty if there are none.
+
+        Args:
+            sample_rates: those of the reads, in Hz.
+        """
+        others = sorted(set(sample_rates) - set(self.sample_rates)) if self.sample_rates else []
+        if not others:
+            return ""
+        theirs, own = (" and ".join(f"{rate:,}" for rate in rates) for rates in (others, self.sample_rates))
+        return (
+            f"reads were sampled at {theirs} Hz, and the model was trained on reads at {own} Hz: bases differ in length, so "
+            "expect many more errors"
+        )
 
     @classmethod
     def of(cls, config: DictConfig | None) -> Signals:
@@ -94,3 +113,18 @@ def stored_config(folder: Path) -> DictConfig | None:
         told = one_line(str(error))
         raise DataError(f"{file}: cannot be read as a config ({told}); restore it, or give another model") from error
     return config
+
+
+def stored_rates(folder: Path) -> tuple[int, ...]:
+    """The sample rates of the reads that a training in a folder saw, in Hz; empty if they are not recorded.
+
+    Raises:
+        DataError: its result cannot be read.
+    """
+    file = folder / "result.json"
+    found = read_json(file)
+    facts = found.get("facts") if isinstance(found, dict) else None
+    rates = facts.get("sample_rates", []) if isinstance(facts, dict) else []
+    if not isinstance(rates, list) or not all(type(rate) is int and rate > 0 for rate in rates):
+        raise DataError(f"{file}: facts.sample_rates must be a list of rates in Hz, is {rates!r:.60}")
+    return tuple(rates)

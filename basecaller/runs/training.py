@@ -101,5 +101,12 @@ def _fit(job: Job, on_point: Callable[[Point], None]) -> Result:
         alone=not job.is_trial,
     )
     outcome = fit(network, dataset, recipe, on_point)
-    facts = RunFacts(**vars(outcome.facts), data=dataset.fingerprint, commit=commit(), versions=versions(), run_id=job.run_id)
+    facts = RunFacts(
+        **vars(outcome.facts),
+        data=dataset.fingerprint,
+        commit=commit(),
+        versions=versions(),
+        run_id=job.run_id,
+        sample_rates=dataset.sample_rates,
+    )
     return Result(outcome.metrics, outcome.curve, facts)

@@ -31,11 +31,12 @@ from basecaller.decode import greedy
 from basecaller.errors import DataError, SettingError
 from basecaller.files import shared_lock
 from basecaller.runs.job import resolve_job
+from basecaller.runs.signals import Signals
 from basecaller.runs.training import train
 from basecaller.schema import BasecallOptions
 from tests.conftest import TINY, Command
 from tests.helpers.models import network
-from tests.helpers.reads import bonito_directory, fastq, make_reads, make_source, write_pod5
+from tests.helpers.reads import bonito_directory, fastq, make_reads, make_source, unaligned, write_bam, write_pod5
 
 
 def test_a_wrong_file_is_one_line_and_makes_no_output(model, folder, call: Command):
@@ -171,9 +172,32 @@ def test_a_model_of_rna_reads_signals_from_the_other_end(model, tmp_path, run: C
 ])  # fmt: skip
 def test_reads_of_another_kind_than_the_models_are_reported(tmp_path, caplog, kit, rna, told):
     path = write_pod5(tmp_path / "reads.pod5", make_reads(2, bases=50), kit=kit)
-    assert len(list(signals(path, Counter(), rna))) == 2
+    assert len(list(signals(path, Counter(), Signals(rna=rna)))) == 2
     assert told in caplog.text
     assert bool(told) == bool(caplog.records)
+
+
+def test_a_model_records_its_sample_rate_and_reads_at_another_are_reported(folder, call: Command, caplog):
+    """In basecalls, and in an evaluation on another data set."""
+    reads = make_reads(12, bases=100)
+    given = {}
+    for rate in (4000, 5000):
+        pod5 = write_pod5(folder / f"{rate}.pod5", reads, rates=(rate,))
+        bam = write_bam(folder / f"{rate}.bam", [unaligned(read) for read in reads])
+        given[rate] = ["data=pod5", f"data.pod5={pod5}", f"data.bam={bam}", "data.chunk_samples=300", "data.split=read"]
+    small = [line for line in TINY if not line.startswith(("data.", "search."))]
+    train(resolve_job(compose_config([*given[4000], "data.validation=0.3", "data.test=0.3", *small]), folder / "model"))
+    assert load_model("model").sample_rates == (4000,)
+    for rate, expected in (
+        (4000, []),
+        (5000, ["reads were sampled at 5,000 Hz, and the model was trained on reads at 4,000 Hz"] * 2),
+    ):
+        caplog.clear()
+        call("basecall", "model=model", f"reads={rate}.pod5", f"output=calls{rate}")
+        call("evaluate", "model=model", *given[rate], "limit=3")
+        told = [record.message for record in caplog.records if "Hz" in record.message]
+        assert len(told) == len(expected)
+        assert all(words in message for words, message in zip(expected, told, strict=True))
 
 
 def test_a_damaged_pod5_is_named_and_a_damaged_signal_costs_its_read_only(model, tmp_path, run: Command):

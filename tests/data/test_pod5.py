@@ -25,6 +25,7 @@ from basecaller.data.pore import r94
 from basecaller.data.signal import Normalisation, normalise, reverse_complement
 from basecaller.decode import to_string
 from basecaller.errors import DataError
+from basecaller.runs.signals import Signals
 from tests.helpers import reads as files
 from tests.helpers.importing import dropped, load, settings
 from tests.helpers.reads import CONTIG, SimulatedRead, aligned, aligned_read
@@ -71,7 +72,7 @@ def test_training_sees_the_samples_that_a_model_calls(tmp_path, name, rna):
     bam = files.write_bam(tmp_path / "calls.bam", [made.record], {CONTIG: len(made.genome)})
     chosen = settings(path, bam, chunk_samples=100_000, rna=rna, **vars(by))
     (chunk,), _ = load(chosen)
-    ((_, called),) = signals(path, Counter(), rna, by)
+    ((_, called),) = signals(path, Counter(), Signals(rna=rna, **vars(by)))
     np.testing.assert_allclose(called, normalise((read.adc + 7.0) * 0.2, by)[:: -1 if rna else 1], atol=1e-5)
     first = len(adapter) + made.read.move_starts[0]
     beyond = len(called) - first - len(chunk.signal)  # samples after the last block
