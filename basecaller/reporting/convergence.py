@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 
 from basecaller.hpo.best import Standing
 from basecaller.hpo.verdicts import label, seeds
 
-Curve = list[dict[str, Any]]
+Curve = list[dict[str, float]]
+"""A learning curve: updates, samples, seconds and losses by name, for each point, see `training.fit.Point`."""
 
 
 def reached(curve: Curve, level: float, what: str = "samples") -> float:
@@ -21,7 +21,7 @@ def reached(curve: Curve, level: float, what: str = "samples") -> float:
     Infinite if it never does. For a curve that starts below `level`, the first point is returned: the loss may have been
     reached earlier.
     """
-    before: dict[str, Any] | None = None
+    before: dict[str, float] | None = None
     for point in curve:
         if point["val_loss"] <= level:
             if before is None:

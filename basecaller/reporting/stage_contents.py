@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from basecaller.reporting.convergence import Convergence
+from basecaller.reporting.convergence import Convergence, Curve
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class PointFacts:
     parameters: int | None
     state: str
     reused: int
-    curves: list[list[dict[str, Any]]] = field(repr=False)
+    curves: list[Curve] = field(repr=False)
     changes: str = ""
 
 

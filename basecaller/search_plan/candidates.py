@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -140,7 +140,42 @@ def finalist_candidates(
         variants[LARGER_BATCH] = base | {BATCH: 4 * int(base[BATCH])}
         if RATE in base:
             variants[LARGER_BATCH][RATE] = scaled(base[RATE], 2)
-    rivals: list[tuple[float, str, dict[str, Any]]] = []
+    rivals = sorted(_rivals(base, stands, files, axes), key=lambda rival: rival.distance)
+    names = Counter(short(choice) for choice in {rival.choice for rival in rivals})
+    for rival in rivals:
+        key = short(rival.choice) if names[short(rival.choice)] == 1 else rival.choice
+        variants.setdefault(re.sub(r"\W", "_", f"{key}_{shown(rival.settings[rival.choice])}"), rival.settings)
+    chosen = dict[str, dict[str, Any]]()
+    for name, settings in variants.items():
+        made = settings | own
+        new = not _changes(base, settings) & fixed.keys() and made not in chosen.values()
+        if len(chosen) < count - 2 and new and can_train(name, made):
+            chosen[name] = made
+    return Candidates({INCUMBENT: base} | chosen | {DEFAULTS: defaults}, tuple(given))
+
+
+@dataclass(frozen=True)
+class _Rival:
+    """Another choice than the incumbent's.
+
+    Attributes:
+        choice: its key.
+        settings: the incumbent's settings with it.
+        distance: how far it was behind in short trials, in standard errors; larger networks come before all others.
+    """
+
+    choice: str
+    settings: dict[str, Any]
+    distance: float
+
+
+def _rivals(
+    base: dict[str, Any],
+    stands: list[tuple[Asked, Standing]],
+    files: Mapping[str, StageFile],
+    axes: Mapping[str, list[Any]],
+) -> Iterator[_Rival]:
+    """For each question the next larger network or, if it has none, the nearest other choice, unless the verdict is clear."""
     for asked, stand in stands:
         conclusion, choice = stand.conclusion, files[asked.stage].choice
         if choice is None or choice not in base or choice == RATE:
@@ -148,7 +183,7 @@ def finalist_candidates(
         now = base[choice]
         larger = _larger(stand, axes.get(choice, []), now, partial(files[asked.stage].allows, choice))
         if larger != now:
-            value, distance = larger, -math.inf  # before all rivals
+            value, distance = larger, -math.inf
         elif conclusion.kind != "clear" and conclusion.rival is not None and stand.choices[conclusion.rival] != now:
             value = stand.choices[conclusion.rival]
             distance = conclusion.margin / conclusion.error if conclusion.error > 0 else conclusion.margin  # one seed: no error
@@ -158,18 +193,7 @@ def finalist_candidates(
         if RATE in settings and (best := stand.best_of(value)) is not None:
             ratio = float(setting_of(stand.trials_of(best)[0], RATE)) / float(asked.answer[RATE])
             settings[RATE] = scaled(settings[RATE], ratio)
-        rivals.append((distance, choice, settings))
-    names = Counter(short(choice) for choice in {choice for _, choice, _ in rivals})
-    for _, choice, settings in sorted(rivals, key=lambda rival: rival[0]):
-        key = short(choice) if names[short(choice)] == 1 else choice
-        variants.setdefault(re.sub(r"\W", "_", f"{key}_{shown(settings[choice])}"), settings)
-    chosen = dict[str, dict[str, Any]]()
-    for name, settings in variants.items():
-        made = settings | own
-        new = not _changes(base, settings) & fixed.keys() and made not in chosen.values()
-        if len(chosen) < count - 2 and new and can_train(name, made):
-            chosen[name] = made
-    return Candidates({INCUMBENT: base} | chosen | {DEFAULTS: defaults}, tuple(given))
+        yield _Rival(choice, settings, distance)
 
 
 def _larger(stand: Standing, values: list[Any], now: Any, allows: Callable[[Any], bool]) -> Any:
