@@ -94,7 +94,8 @@ class SearchOptions:
         batch_schedule: `train.batch_schedule` of one finalist, if the winner trains for epochs. null: no such finalist.
         combined: Largest number of combinations of the finalists' changes to train, if changes helped. 0: none.
         batch_margin: Loss, in nats per base, by which a finalist with a batch four times as large may be behind for the best
-            configuration to train in full with that batch as well. null: it never does.
+            configuration to train longer with and without that batch. null: it never does.
+        contender_share: Length of these two trainings, as a share of the winner's.
         headline_seeds: Number of new seeds at which the winner and the untuned defaults are trained alike and tested.
         winner: Settings that these last trainings have instead of a trial's.
     """
@@ -112,6 +113,7 @@ class SearchOptions:
     batch_schedule: tuple[int, ...] | None
     combined: int = field(metadata={"least": 0})
     batch_margin: float | None = field(metadata={"least": 0})
+    contender_share: float = field(metadata={"above": 0, "most": 1})
     headline_seeds: int = field(metadata={"least": 1})
     winner: dict[str, Any]
 

@@ -232,8 +232,7 @@ class Agenda:
             for rung in range(options.finalist_seeds if options.finalists > 1 and here <= place else 0):
                 yield Planned(rung_size(count, rung), self._cost_of(FINALISTS))
         if here < len(order):
-            trained = int(self.stage == CONTENDERS)  # by them, if one of the two wins: at the first seed
-            yield Planned(2 * (options.headline_seeds - trained), self._cost_of(HEADLINE))
+            yield Planned(2 * options.headline_seeds, self._cost_of(HEADLINE))
 
     def _testing(self) -> list[Planned]:
         """The test of the winner, which evaluates one model after the other."""
@@ -284,10 +283,11 @@ class Agenda:
     def _cost_of(self, stage: str) -> float:
         """The estimated mean cost of the trials of a stage, around the best settings so far."""
         request = self.request
-        if stage in (CONTENDERS, HEADLINE):
+        if stage == HEADLINE:
             return fmean(estimate(request, of, config=request.winner_config) for of in (self._best, {}))
-        if stage in (FINALISTS, COMBINED):
-            short = OmegaConf.from_dotlist(shortened(request.cfg, request.dataset, request.options.finalist_share))
+        if stage in (FINALISTS, COMBINED, CONTENDERS):
+            share = request.options.contender_share if stage == CONTENDERS else request.options.finalist_share
+            short = OmegaConf.from_dotlist(shortened(request.cfg, request.dataset, share))
             train = OmegaConf.merge({"train": request.winner_config.train}, short).train
             return estimate(request, self._best, train, request.winner_config)
         file, space = request.files[stage], request.spaces[stage]

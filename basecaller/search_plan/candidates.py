@@ -249,8 +249,8 @@ def combined_candidates(
 
 
 def contender_candidates(finalists: Candidates, best: str) -> Candidates:
-    """The best configuration, the same with the larger batch of the finalists, and the untuned defaults. Only the first if it
-    already has another batch, or if no finalist has a larger one.
+    """The best configuration, and the same with the larger batch of the finalists. Only the first if it already has another
+    batch, or if no finalist has a larger one.
 
     A larger batch makes fewer updates, so what it gains shows only when training is long (Shallue et al., JMLR 2019).
     """
@@ -258,8 +258,7 @@ def contender_candidates(finalists: Candidates, best: str) -> Candidates:
     larger = _together(base, own, finalists.settings[LARGER_BATCH]) if LARGER_BATCH in finalists.settings else {}
     if not larger or best == DEFAULTS:
         return Candidates({best: own}, finalists.given)
-    pair = {best: own, f"{best}_and_{LARGER_BATCH}": larger}
-    return Candidates(pair | {DEFAULTS: finalists.settings[DEFAULTS]}, finalists.given)
+    return Candidates({best: own, f"{best}_and_{LARGER_BATCH}": larger}, finalists.given)
 
 
 def _changes(base: Mapping[str, Any], variant: Mapping[str, Any]) -> set[str]:

@@ -20,7 +20,6 @@ from basecaller.reporting.stage_contents import StageFacts
 from basecaller.schema import OBJECTIVE
 from basecaller.search_plan.budget import shortened, winner_training
 from basecaller.search_plan.candidates import (
-    DEFAULTS,
     INCUMBENT,
     LARGER_BATCH,
     Candidates,
@@ -71,8 +70,7 @@ class Finals:
         if train.batch_schedule and BATCH in request.keys:
             sizes = as_text(list(train.batch_schedule))
             self.console.print(f"skipped: {LARGER_BATCH}: train.batch_schedule={sizes} sets the size of every batch")
-        own = shortened(request.cfg, request.dataset, options.finalist_share)
-        own.append(f"stage.replicates={options.finalist_seeds}")
+        own = [*self._share(options.finalist_share), f"stage.replicates={options.finalist_seeds}"]
         won = self.compare(FINALISTS, own, candidates)
         if not won.winner:
             self._note(won, "No finalist gave a value, so the search keeps the settings that won in short trials")
@@ -97,21 +95,20 @@ class Finals:
         return found.best(name)
 
     def _contenders(self, finalists: Candidates, best: str) -> Candidates:
-        """Trains the best configuration as long as the winner, as it is and with a larger batch. The headline uses these
-        trainings.
+        """Trains the best configuration longer, as it is and with a larger batch.
 
         Returns:
-            The better of both on validation reads, and the untuned defaults.
+            The better of both, and the untuned defaults.
         """
         pair = contender_candidates(finalists, best)
         if len(pair.settings) == 1 or not all(self.can_train(name, of) for name, of in pair.settings.items()):
             return finalists.best(best)
-        won = self.compare(CONTENDERS, self._new_seeds(1), pair)
-        behind = {name: loss for name, loss in self._behind(won).items() if name != DEFAULTS} if won.winner else {}
+        won = self.compare(CONTENDERS, [*self._share(self.request.options.contender_share), "stage.replicates=1"], pair)
+        behind = self._behind(won) if won.winner else {}
         name = next(iter(behind), best)
         if name != best:
             self._note(won, larger_batch_won(pair, best, name, behind))
-        return pair.best(name)
+        return Candidates(finalists.settings | pair.settings, finalists.given).best(name)
 
     def headline(self, candidates: Candidates) -> WinnerFacts:
         """Trains the winner and the untuned defaults with the same budget and new seeds, and tests both on the test split.
@@ -120,7 +117,8 @@ class Finals:
             StageError: all these trainings failed.
         """
         request = self.request
-        facts = self.compare(HEADLINE, self._new_seeds(request.options.headline_seeds), candidates)
+        new = [f"seed={int(request.cfg.seed) + 1000}", f"stage.replicates={request.options.headline_seeds}"]
+        facts = self.compare(HEADLINE, new, candidates)
         if not facts.winner:
             raise StageError(
                 f"{facts.study}: neither the winner nor the untuned defaults gave a model. {facts.verdict.text} Lower "
@@ -160,9 +158,9 @@ class Finals:
             return False
         return True
 
-    def _new_seeds(self, count: int) -> list[str]:
-        """Overrides for seeds that no stage of the plan has used."""
-        return [f"seed={int(self.request.cfg.seed) + 1000}", f"stage.replicates={count}"]
+    def _share(self, share: float) -> list[str]:
+        """Overrides that make a training a share as long as the winner's."""
+        return shortened(self.request.cfg, self.request.dataset, share)
 
     def _behind(self, stage: StageFacts) -> dict[str, float]:
         """See `behind`."""
@@ -186,9 +184,9 @@ def larger_batch_won(pair: Candidates, best: str, name: str, behind: dict[str, f
     changed = differences(pair.settings[best], pair.settings[name])
     before, after = (", ".join(named(key, pair.settings[of][key]) for key in changed) for of in (best, name))
     if best not in behind:
-        return f"{name} ({after}) is used, since {best} ({before}) gave no value when it trained as long as the winner"
+        return f"{name} ({after}) is used, since {best} ({before}) gave no value"
     return (
-        f"Trained as long as the winner, {name} ({after}) is better than {best} ({before}) by "
+        f"In this longer training, {name} ({after}) is better than {best} ({before}) by "
         f"{OBJECTIVE.shown(behind[best] - behind[name])}"
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from threading import Event, Thread
@@ -54,10 +54,11 @@ class Progress:
         request: The search.
         questions: Its questions so far.
         quiet: Whether the search prints nothing.
+        meanwhile: Called again and again while trainings run, so that its work does not delay them.
     """
 
-    def __init__(self, request: Request, questions: Questions, quiet: bool) -> None:
-        self.agenda, self.folder = Agenda(request, questions), request.folder
+    def __init__(self, request: Request, questions: Questions, quiet: bool, meanwhile: Callable[[], None]) -> None:
+        self.agenda, self.folder, self.meanwhile = Agenda(request, questions), request.folder, meanwhile
         self.console = Console(stderr=True, markup=False, highlight=False)
         self.drawn = self.console.is_terminal and not self.console.is_dumb_terminal and not quiet
         self.told = 0.0
@@ -92,6 +93,7 @@ class Progress:
     def _follow(self, over: Event, ended: bool) -> None:
         while True:
             self._tell(ended)
+            self.meanwhile()
             if over.wait(DRAWN_EVERY):
                 return
 

@@ -29,7 +29,7 @@ from basecaller.task import TASK
 from basecaller.workers import divide
 
 OWN = ("plan=", "search.workers=", "search.preview=", "search.winner", "search.rounds=", "search.round_budget=",
-       "search.finalist", "search.combined=", "search.batch_margin=", "search.headline",
+       "search.finalist", "search.combined=", "search.batch_margin=", "search.contender", "search.headline",
        "search.batch_schedule=", "print_config=")  # fmt: skip
 """Keys that select what a search runs and do not affect its trials."""
 

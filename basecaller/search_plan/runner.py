@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 
 from rich.console import Console
 
 from basecaller.config import command
-from basecaller.errors import FailedStageError
+from basecaller.errors import BasecallerError, FailedStageError
 from basecaller.hpo.best import standing
 from basecaller.hpo.records import store_study, trials_of
 from basecaller.hpo.storage import open_study
@@ -22,6 +23,8 @@ from basecaller.search_plan.progress import Progress
 from basecaller.search_plan.questions import Questions
 from basecaller.search_plan.request import Request
 from basecaller.search_plan.stages import SEARCHING, Step, read_stage, run_sweep
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,14 @@ class Runner:
     Attributes:
         compared: studies of the stages that compare whole configurations, by stage.
         ran: whether any trial has run.
+        due: whether the report lacks the last step.
     """
 
     def __init__(self, request: Request, questions: Questions, console: Console) -> None:
         self.request, self.questions, self.console = request, questions, console
-        self.progress = Progress(request, questions, quiet=console.quiet)
+        self.progress = Progress(request, questions, console.quiet, self._report_if_due)
         self.compared: dict[str, str] = {}
-        self.ran, self.started = False, time.monotonic()
+        self.ran, self.due, self.started = False, False, time.monotonic()
 
     def run(self, step: Step) -> Swept:
         """Runs the missing trials of a step, and prints its table."""
@@ -85,7 +89,12 @@ class Runner:
         return Swept(facts, ran, failure)
 
     def save(self, report: bool, state: str = RUNNING) -> None:
-        """Writes the state of the search, and optionally the report."""
+        """Writes the state of the search.
+
+        Args:
+            report: whether to write the report too, while the next step trains.
+            state: see `SearchState`.
+        """
         request, questions = self.request, self.questions
         seconds = questions.before.seconds + time.monotonic() - self.started
         SearchState(
@@ -97,8 +106,16 @@ class Runner:
             seconds=round(seconds, 1),
             state=state,
         ).write(request.folder)
-        if report:
+        self.due |= report
+
+    def _report_if_due(self) -> None:
+        if not self.due:
+            return
+        self.due = False
+        try:
             self.report()
+        except (BasecallerError, OSError) as error:  # the next step, or the end of the search, writes it again
+            log.warning("the report is not up to date: %s", error)
 
     def report(self, pages: bool = True) -> ReportFacts:
         """Writes the report, see `write_report`."""

@@ -35,7 +35,8 @@ class Search:
         self.finals = Finals(request, self.questions, self.runner, console)
 
     def run(self) -> ReportFacts:
-        """Runs the missing trainings of the search, and updates the report after every step that ran any.
+        """Runs the missing trainings of the search. The report is updated after every step that ran any, while the next one
+        trains.
 
         Returns:
             The facts of the report.
@@ -43,7 +44,9 @@ class Search:
             BasecallerError: a setting is invalid or the data cannot be used; nothing was stored.
         """
         self.request.check()
-        self.runner.save(report=not (self.request.folder / "report.html").exists())
+        self.runner.save(report=False)
+        if not (self.request.folder / "report.html").exists():
+            self.runner.report()
         try:
             self.first_round()
             for number in range(2, self.request.options.rounds + 1):

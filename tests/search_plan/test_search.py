@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 from basecaller.hpo.records import store_study
 from basecaller.hpo.storage import open_storage, open_study
+from basecaller.reporting.contents import ReportFacts
+from basecaller.search_plan import runner
 from tests.conftest import TINY, Command
 from tests.helpers.searching import INCUMBENT, SHORT, search
 
@@ -87,3 +90,25 @@ def test_the_forecast_knows_a_finalist_before_one_runs(folder):
         state = agenda.state()
         assert (state.ended, state.running) == (0, 0)
         assert state.expected >= 2
+
+
+@pytest.mark.slow
+def test_the_report_is_written_while_the_next_step_trains(folder, monkeypatch):
+    """At the start and at the end it is written at once. A report that cannot be written does not end the search."""
+    made = search(*SHORT, "search.workers=1")
+    threads, report, told = list[bool](), made.runner.report, list[str]()
+
+    def reported(pages: bool = True) -> ReportFacts:
+        threads.append(threading.current_thread() is threading.main_thread())
+        if len(threads) == 2:
+            raise OSError("disk full")
+        return report(pages)
+
+    monkeypatch.setattr(made.runner, "report", reported)
+    monkeypatch.setattr(runner.log, "warning", lambda words, *of: told.append(words % of))  # Hydra replaces log handlers
+    made.run()
+    assert threads[0]
+    assert threads[-1]
+    assert not any(threads[1:-1])
+    assert len(threads) > 3
+    assert told == ["the report is not up to date: disk full"]
