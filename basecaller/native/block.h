@@ -213,9 +213,9 @@ static void F(pack_columns)(int panels, int step, int apart, int rows, int k, co
   }
 }
 
-// A tile's units, and their tanh and sigmoid as in `forward_block`, from its sums. Where registers are scarce, a function of its own:
+// A tile's units, and their tanh and sigmoid as in `forward_block`, from its sums. Where registers are scarce, and on ARM, a function of its own:
 // GCC would keep its constants in them, and some of the sums in memory, all through the products.
-#if defined(SCARCE)
+#if defined(SCARCE) || defined(__aarch64__)
 static __attribute__((noinline))
 #else
 AI

@@ -43,14 +43,24 @@ def compiler() -> list[str]:
     Raises:
         UnavailableError: no compiler is installed.
     """
-    if os.environ.get(COMPILER):
-        return shlex.split(os.environ[COMPILER])
+    if given := os.environ.get(COMPILER):
+        try:
+            return shlex.split(given)
+        except ValueError as error:
+            raise UnavailableError(f"{COMPILER}={given}: {error}") from None
     for name in ("cc", "gcc", "clang"):
-        if found := shutil.which(name):
+        if (found := shutil.which(name)) and not _is_stub(found):
             return [found]
     if importlib.util.find_spec("ziglang"):
         return [sys.executable, "-m", "ziglang", "cc"]
     raise UnavailableError("no C compiler was found; install gcc or clang, or: python -m pip install 'basecaller[native]'")
+
+
+def _is_stub(path: str) -> bool:
+    """Whether a compiler of macOS is none: without Apple's developer tools, it asks the user to install them."""
+    if sys.platform != "darwin" or Path(path).parent != Path("/usr/bin"):
+        return False
+    return subprocess.run(["/usr/bin/xcode-select", "-p"], capture_output=True, check=False).returncode != 0
 
 
 def _march(command: list[str]) -> str:

@@ -10,7 +10,7 @@
 #include <string.h>
 
 // ---- vectors. Of the processor's own width: wider ones are split badly by compilers.
-// ROWS x 2 sums of a product fill the registers: 24 of 32, or 12 of 16. OUTER x 2 are those of a weight's gradient.
+// ROWS x 2 sums of a product fill the registers: 24 of 32, or 12 of 16; 16 of 32 on ARM. OUTER x 2 are those of a weight's gradient.
 #if defined(__AVX512F__)
 #include <immintrin.h>
 enum { VL = 16, ROWS = 12, OUTER = 8 };
@@ -20,7 +20,7 @@ enum { VL = 8, ROWS = 6, OUTER = 6 };
 enum { WIDE = 192 };  // columns from which `outer` packs its strips: in narrower networks it is no faster
 #define SCARCE  // registers: block.h arranges for compilers to keep the sums in them
 #elif defined(__aarch64__)
-enum { VL = 4, ROWS = 12, OUTER = 4 };
+enum { VL = 4, ROWS = 8, OUTER = 4 };  // with more sums GCC keeps some in memory
 #else
 #error "needs AVX-512, AVX2 with FMA, or NEON"
 #endif

@@ -120,6 +120,7 @@ def script(path: Path, text: str) -> str:
 REFUSALS = {
     "no compiler": ("", "no C compiler was found"),
     "missing compiler": ("/nowhere/cc", "/nowhere/cc cannot be run"),
+    "open quote": ("/nowhere/cc '-I", "BASECALLER_CC=/nowhere/cc '-I: No closing quotation"),
     "failing compiler": ("echo 'step.c:1: error: no such thing' >&2; exit 1", "failed: step.c:1: error: no such thing"),
     "silent compiler": ("exit 0", "FOLDER"),
     "hanging compiler": ("exec sleep 60", "took longer than 1 s"),
@@ -243,6 +244,25 @@ def test_ziglang_is_the_compiler_if_there_is_no_other(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: object())
     assert build.compiler() == [sys.executable, "-m", "ziglang", "cc"]
+
+
+@pytest.mark.parametrize(("installed", "name"), [(False, "ziglang"), (True, "/usr/bin/cc")])
+def test_the_cc_of_macos_is_a_compiler_if_the_developer_tools_are_installed(monkeypatch, installed, name):
+    monkeypatch.delenv(build.COMPILER, raising=False)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0 if installed else 2))
+    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: object())
+    assert name in build.compiler()
+
+
+def test_a_processor_without_avx2_is_left_to_pytorch(fresh, monkeypatch):
+    if shutil.which("gcc") is None or platform.machine().lower() not in ("x86_64", "amd64"):
+        pytest.skip("no GCC for x86-64")
+    monkeypatch.setenv(build.COMPILER, "gcc")
+    monkeypatch.setenv(build.TARGET, "x86-64-v2")
+    with pytest.raises(build.UnavailableError, match="needs AVX-512, AVX2 with FMA, or NEON"):
+        build.load()
 
 
 @pytest.mark.parametrize(
