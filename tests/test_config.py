@@ -97,7 +97,7 @@ def test_unknown_groups_and_keys_are_named(override, message):
 def test_missing_pod5_settings_are_asked_for():
     with pytest.raises(SettingError, match=r"data\.pod5: must be given"):
         settings(compose_config(["data=pod5"]))
-    with pytest.raises(DataError, match=r"2 sources and data\.bam 1"):
+    with pytest.raises(DataError, match=r"2 entries and data\.bam 1"):
         resolve_job(compose_config(["data=pod5", "data.pod5=[a,b]", "data.bam=c"]), Path())
 
 
