@@ -83,7 +83,7 @@ def some_signals(chosen: ExportOptions, model: Trained) -> list[np.ndarray]:
     """Normalised signals to check on."""
     if chosen.reads is not None:
         files = pod5_files(chosen.reads, "reads")
-        found = (signal for file in files for _, signal in signals(file, Counter(), model.signals.rna, model.signals))
+        found = (signal for file in files for _, signal in signals(file, Counter(), model.signals))
         return list(itertools.islice(found, chosen.limit))
     dataset, _ = split_of(model.data([]), "validation")
     return [np.asarray(dataset.chunk(i)[0], np.float32) for i in dataset.indices("validation")[: chosen.limit]]

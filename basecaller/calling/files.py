@@ -59,13 +59,13 @@ def signals(
             counts["samples"] += len(signal)
             yield str(read.read_id), np.ascontiguousarray(signal[::-1]) if rna else signal
     if others:
-        reason = {
+        consequence = {
             True: "the model was trained on direct RNA (data.rna=true): their calls are wrong",
             False: "the model was trained on DNA (data.rna=false): their calls are wrong",
             None: "nothing says that the model was trained on it (data.rna): they are called like DNA",
         }
         theirs = "DNA" if rna else "direct RNA"
-        log.warning("%s: %d reads are %s by their sequencing kit, but %s", file, others, theirs, reason[rna])
+        log.warning("%s: %d reads are %s by their sequencing kit, but %s", file, others, theirs, consequence[rna])
 
 
 def reads_in(file: Path) -> int:
