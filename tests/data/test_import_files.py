@@ -212,7 +212,7 @@ def test_bad_files_are_named(tmp_path, kind):
 def test_a_bam_of_other_reads_is_an_error_that_names_both_files(tmp_path):
     path, _, _ = files.make_source(tmp_path / "a", count=2, seed=1)
     _, bam, _ = files.make_source(tmp_path / "b", count=2, seed=2)
-    with pytest.raises(DataError, match="no record for any of the 2 reads") as caught:
+    with pytest.raises(DataError, match="no record of any of the 2 reads") as caught:
         load(settings(path, bam))
     assert str(path) in str(caught.value)
     assert str(bam) in str(caught.value)

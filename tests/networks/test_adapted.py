@@ -16,8 +16,8 @@ from basecaller.networks.masking import MaskedBatchNorm
 from tests.helpers.networks import SMALLEST, bonito, section
 
 UNSOUND = {
-    "too few frames": ("5, 2, 2)", "5, 2, 0)", r"and must give \(2, 61, 5\)"),
-    "labels first": (".transpose(1, 2)", "", r"gives \(2, 5, 61\)"),
+    "too few frames": ("5, 2, 2)", "5, 2, 0)", r"but must return \(2, 61, 5\)"),
+    "labels first": (".transpose(1, 2)", "", r"returns \(2, 5, 61\)"),
     "padding seen": (
         "self.first, self",
         "self.second = nn.Conv1d(width, width, 3, padding=1)\n        self.first, self",

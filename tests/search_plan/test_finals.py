@@ -30,7 +30,7 @@ from tests.helpers.searching import INCUMBENT, SETTINGS, SHORT, search
 @pytest.mark.parametrize(("budget", "scheduled"), [("epochs", True), ("updates", False), ("samples", False)])
 def test_a_finalist_has_a_batch_schedule_only_if_the_winner_trains_for_epochs(folder, monkeypatch, budget, scheduled):
     """Others cannot have one: the search would fail after all its stages."""
-    made, compared = search(f"search.winner.train.budget={budget}"), list[Candidates]()
+    made, compared = search(f"search.winner.train.budget={budget}", "search.finalist_share=0.5"), list[Candidates]()
     made.questions.incumbent = INCUMBENT
     made.request.dataset = None  # type: ignore[assignment]
 
