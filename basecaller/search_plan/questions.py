@@ -56,10 +56,11 @@ class Questions:
         self.round, self.budget = number, longer(request.cfg, request.dataset, request.options.round_budget)
 
     def stale(self, name: str) -> str:
-        """Why a question must be asked again; empty if its fixed settings are unchanged."""
+        """Why a question must be asked again; empty if its fixed settings are unchanged, or if all its choices now train alike:
+        a batch of one chunk has no padding."""
         assert self.incumbent is not None
-        asked, file = self.latest[name], self.request.files[name]
-        if len(self.choices_left(name)[1]) == 1:
+        asked, file, batch = self.latest[name], self.request.files[name], self.incumbent.settings.get(BATCH)
+        if len(self.choices_left(name)[1]) == 1 or (batch == 1 and self.request.swept(name) == {"padding"}):
             return ""
         if asked.guessing:
             return "its networks had learned nothing"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from basecaller.data import Dataset
@@ -62,3 +64,11 @@ def test_no_batch_sizes_are_compared_if_a_schedule_sets_the_batches(folder):
     made.history.append(Asked("batch_size", 1, 1, "", "batch_size", {}, {}, True))
     made.incumbent = INCUMBENT
     assert made.stale("batch_size") == ""
+
+
+def test_the_padding_is_not_asked_again_for_batches_of_one_chunk(folder):
+    made = Questions(Request([]))
+    made.history.append(Asked("padding", 1, 1, "", "padding", {}, {}, False))
+    for batch in (4, 1):
+        made.incumbent = dataclasses.replace(INCUMBENT, settings=INCUMBENT.settings | {"data.batch_size": batch})
+        assert bool(made.stale("padding")) == (batch > 1)
