@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         run_sweep,
         run_training,
     )
-    from basecaller.errors import BasecallerError
+    from basecaller.common.errors import BasecallerError
 
 __version__ = "0.1.0"
 

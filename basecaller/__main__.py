@@ -10,9 +10,9 @@ import sys
 from basecaller import __version__
 from basecaller.cli.commands import COMMANDS
 from basecaller.cli.completion import BASH, candidates
+from basecaller.cli.entry import USER_ERROR, as_message
 from basecaller.cli.help import answer_help, overview
-from basecaller.entry import USER_ERROR, as_message
-from basecaller.errors import SettingError
+from basecaller.common.errors import SettingError
 
 
 @as_message

@@ -24,27 +24,27 @@ from rich.console import Console
 from basecaller.calling.caller import Caller
 from basecaller.calling.model import Trained, load_model
 from basecaller.calling.quality import UNCALIBRATED, mean_quality
-from basecaller.commandline import as_typed
-from basecaller.config import compose_config
+from basecaller.cli.arguments import as_typed
+from basecaller.common.errors import BasecallerError, DataError, SettingError
+from basecaller.common.facts import to_json
+from basecaller.common.workers import cores
+from basecaller.config.composition import compose_config
+from basecaller.config.messages import is_users, readable
+from basecaller.config.schema import NO_STAGE
 from basecaller.data.signal import normalise
-from basecaller.decode import DECODERS, Decoder
-from basecaller.errors import BasecallerError, DataError, SettingError
-from basecaller.facts import to_json
 from basecaller.hpo.best import standing
 from basecaller.hpo.storage import open_storage, open_study
-from basecaller.messages import is_users, readable
+from basecaller.networks.decode import DECODERS, Decoder
 from basecaller.reporting.contents import ReportFacts
 from basecaller.reporting.stage_contents import StageFacts
 from basecaller.reporting.stage_facts import stage_facts
 from basecaller.runs.job import resolve_job
 from basecaller.runs.training import train
-from basecaller.schema import NO_STAGE
 from basecaller.search_plan import stages
 from basecaller.search_plan.request import Request
 from basecaller.search_plan.search import Search
 from basecaller.search_plan.stages import unswept
 from basecaller.training.fit import Point
-from basecaller.workers import cores
 
 UNLOGGED = ("hydra/job_logging=none", "hydra/hydra_logging=none")
 """Overrides that keep Hydra from replacing the handlers of Python's root logger."""

@@ -3,9 +3,9 @@
 from rich.console import Console
 
 from basecaller.calling.basecalling import basecall
-from basecaller.commandline import arguments, options
-from basecaller.entry import as_message
-from basecaller.schema import BasecallOptions
+from basecaller.cli.arguments import arguments, options
+from basecaller.cli.entry import as_message
+from basecaller.config.schema import BasecallOptions
 
 
 @as_message

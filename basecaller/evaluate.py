@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from basecaller.calling.evaluation import Evaluation, evaluate
-from basecaller.commandline import arguments, as_typed, options
-from basecaller.entry import as_message
-from basecaller.errors import SettingError
-from basecaller.schema import EvaluateOptions
-from basecaller.scores import ReadScores
+from basecaller.cli.arguments import arguments, as_typed, options
+from basecaller.cli.entry import as_message
+from basecaller.common.errors import SettingError
+from basecaller.config.schema import EvaluateOptions
+from basecaller.training.scores import ReadScores
 
 SHOWN = (
     ("identity_mean", "identity, mean", ".2%"), ("identity_median", "identity, median", ".2%"),

@@ -3,9 +3,9 @@
 from rich.console import Console
 
 from basecaller.calling.exporting import export
-from basecaller.commandline import arguments, options
-from basecaller.entry import as_message
-from basecaller.schema import ExportOptions
+from basecaller.cli.arguments import arguments, options
+from basecaller.cli.entry import as_message
+from basecaller.config.schema import ExportOptions
 
 
 @as_message

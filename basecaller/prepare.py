@@ -4,14 +4,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from basecaller.commandline import arguments, as_typed
-from basecaller.config import compose_config
+from basecaller.cli.arguments import arguments, as_typed
+from basecaller.cli.entry import as_message
+from basecaller.config.composition import compose_config
+from basecaller.config.settings import data_settings
 from basecaller.data.audit import render
 from basecaller.data.pore import pore_of
 from basecaller.data.sources import prepare
-from basecaller.entry import as_message
 from basecaller.runs.findings import check_data_files
-from basecaller.settings import data_settings
 
 
 @as_message

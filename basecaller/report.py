@@ -10,10 +10,11 @@ from threading import Event
 
 from rich.console import Console
 
-from basecaller.commandline import arguments, as_typed, options
-from basecaller.config import compose_config
-from basecaller.entry import as_message
-from basecaller.errors import StageError
+from basecaller.cli.arguments import arguments, as_typed, options
+from basecaller.cli.entry import as_message
+from basecaller.common.errors import StageError
+from basecaller.config.composition import compose_config
+from basecaller.config.schema import ReportOptions
 from basecaller.hpo.storage import stages_of
 from basecaller.hpo.urls import without_password
 from basecaller.reporting.contents import ReportFacts
@@ -21,7 +22,6 @@ from basecaller.reporting.search_state import RUNNING, SearchState
 from basecaller.reporting.serving import serving
 from basecaller.reporting.terminal import print_report
 from basecaller.reporting.writing import write_report
-from basecaller.schema import ReportOptions
 from basecaller.search_plan.checks import check_plan
 
 

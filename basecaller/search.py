@@ -2,9 +2,9 @@
 
 from rich.console import Console
 
-from basecaller.commandline import arguments, as_typed
-from basecaller.entry import as_message
-from basecaller.printing import print_config
+from basecaller.cli.arguments import arguments, as_typed
+from basecaller.cli.entry import as_message
+from basecaller.config.printing import print_config
 from basecaller.search_plan.preview import preview
 from basecaller.search_plan.request import Request
 from basecaller.search_plan.search import Search

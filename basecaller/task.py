@@ -13,20 +13,20 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from basecaller.checking import section
-from basecaller.config import register_resolvers
+from basecaller.cli.entry import as_message
+from basecaller.common.checking import section
+from basecaller.common.errors import SettingError
+from basecaller.config.composition import register_resolvers
+from basecaller.config.printing import print_config
+from basecaller.config.schema import NO_STAGE, OBJECTIVE, Stage, field_of
 from basecaller.data.batches import check_padding
 from basecaller.data.sources import prepare
-from basecaller.entry import as_message
-from basecaller.errors import SettingError
 from basecaller.hpo.resolver import register_best
 from basecaller.hpo.task import CANDIDATE, Place, Task
 from basecaller.networks.named import kind_of
-from basecaller.printing import print_config
 from basecaller.runs.findings import check_data_files, warn_once
 from basecaller.runs.identity import IGNORED
 from basecaller.runs.job import hydra_job, job_of
-from basecaller.schema import NO_STAGE, OBJECTIVE, Stage, field_of
 
 if TYPE_CHECKING:
     import optuna

@@ -10,13 +10,13 @@ import sys
 
 import hydra
 
+from basecaller.cli.arguments import as_typed
+from basecaller.cli.entry import as_message
 from basecaller.cli.flags import no_such_flag, without_config_dir
 from basecaller.cli.help import answer_help
-from basecaller.commandline import as_typed
-from basecaller.entry import as_message
-from basecaller.errors import SettingError
+from basecaller.common.errors import SettingError
+from basecaller.common.places import conf_dir
 from basecaller.hpo.hydra_private import unknown_flags
-from basecaller.places import conf_dir
 from basecaller.task import run_job
 
 

@@ -20,7 +20,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from basecaller.errors import BasecallerError
+from basecaller.common.errors import BasecallerError
 from basecaller.native.build import UnavailableError
 from benchmarks.batching import padding
 from benchmarks.calling import basecalling

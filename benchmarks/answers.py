@@ -30,23 +30,23 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from basecaller.config import compose_config
+from basecaller.common.files import read_json
+from basecaller.common.workers import divide
+from basecaller.config.composition import compose_config
+from basecaller.config.settings import settings
 from basecaller.data.sources import prepare
-from basecaller.files import read_json
 from basecaller.hpo.best import standing
 from basecaller.hpo.grid import parse_overrides
 from basecaller.hpo.records import TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.runs.summary import summary_of
-from basecaller.scores import HeldOutReads
 from basecaller.search_plan.budget import longer
 from basecaller.search_plan.candidates import DEFAULTS, SCHEDULE, WINNER, Candidates
 from basecaller.search_plan.held_out import largest_stride, tested
 from basecaller.search_plan.incumbent import settings_of
 from basecaller.search_plan.stages import composed_settings, flat_overrides, run_sweep
 from basecaller.search_plan.winner import gain
-from basecaller.settings import settings
-from basecaller.workers import divide
+from basecaller.training.scores import HeldOutReads
 
 HAND = {"padding": "off", "optimizer": "adam", "optimizer.lr": 0.002, "data.batch_size": 4, "model.batch_norm": True}
 """Settings that an experienced user would type without any search."""

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from basecaller.config import compose_config
+from basecaller.config.composition import compose_config
+from basecaller.config.settings import data_settings
 from basecaller.data.batches import bucketed
 from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
-from basecaller.settings import data_settings
 from benchmarks.measuring import Row, default
 
 

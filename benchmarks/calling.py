@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from basecaller.calling.caller import Caller, cut
-from basecaller.decode import greedy
+from basecaller.networks.decode import greedy
 from basecaller.networks.rawctcnet import RawCTCNet
 from basecaller.training.engine import choose_path
 from benchmarks.measuring import Row, default, in_turns

@@ -28,7 +28,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from basecaller.config import compose_config
+from basecaller.config.composition import compose_config
 from basecaller.hpo.designs import Design
 from basecaller.runs.job import resolve_job
 from basecaller.runs.training import train

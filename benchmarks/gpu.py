@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from basecaller.common.errors import SettingError
+from basecaller.common.geometry import Model, dilations
 from basecaller.data.batches import Batch
-from basecaller.errors import SettingError
-from basecaller.geometry import Model, dilations
 from basecaller.networks.rawctcnet import RawCTCNet
 from basecaller.training.engine import TorchEngine
 

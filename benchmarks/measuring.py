@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from basecaller.config import compose_config
+from basecaller.config.composition import compose_config
+from basecaller.config.settings import Settings, settings
 from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
 from basecaller.networks.rawctcnet import RawCTCNet
-from basecaller.settings import Settings, settings
 from basecaller.training.fit import Recipe, _Run
 
 

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from basecaller.config import compose_config
+from basecaller.config.composition import compose_config
 from benchmarks.measuring import Row, default
 
 COST = """

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from basecaller.common.geometry import Model
+from basecaller.config.settings import Settings
 from basecaller.data.batches import Batch
 from basecaller.data.dataset import Dataset
-from basecaller.geometry import Model
 from basecaller.native.build import compiled, load
 from basecaller.networks.rawctcnet import RawCTCNet
-from basecaller.settings import Settings
 from basecaller.training.engine import ctc_nats
 from basecaller.training.fit import Recipe, fit
 from benchmarks.gpu import multiply_adds

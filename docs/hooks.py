@@ -13,7 +13,7 @@ from mkdocs.structure.files import File, Files
 from basecaller.cli.commands import COMMANDS
 from basecaller.cli.help import REQUIRED, keys_and_defaults
 from basecaller.cli.keys import Key, groups_of
-from basecaller.schema import SECTIONS, DataShared
+from basecaller.config.schema import SECTIONS, DataShared
 
 ROOT = Path(__file__).resolve().parents[1]
 

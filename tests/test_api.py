@@ -20,9 +20,9 @@ from hydra.core.hydra_config import HydraConfig
 import basecaller
 from basecaller import Basecaller, BasecallerError, api, run_search, run_sweep, run_training
 from basecaller.calling.quality import MOST_QUALITY
-from basecaller.decode import DECODERS
-from basecaller.files import read_json, write_json
-from basecaller.places import conf_dir
+from basecaller.common.files import read_json, write_json
+from basecaller.common.places import conf_dir
+from basecaller.networks.decode import DECODERS
 from tests.conftest import TINY
 from tests.helpers.reads import make_reads, write_pod5
 

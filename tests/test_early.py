@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from basecaller.config import compose_config
+from basecaller.common.errors import BasecallerError, file_problem
+from basecaller.config.composition import compose_config
 from basecaller.data import sources
-from basecaller.errors import BasecallerError, file_problem
 from basecaller.runs.job import resolve_job
 from basecaller.runs.training import train
 from tests.conftest import TINY, Command

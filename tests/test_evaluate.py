@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from basecaller.errors import SettingError
+from basecaller.common.errors import SettingError
 from basecaller.evaluate import own_and_data
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from basecaller.errors import SettingError
+from basecaller.common.errors import SettingError
 from benchmarks import gpu
 
 TINY = gpu.Trial(dataclasses.replace(gpu.SMALL, channels=8, skip_channels=8, max_dilation=2), 8, 4, 2, 4, samples=80, bases=6)

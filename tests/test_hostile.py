@@ -16,9 +16,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from basecaller.common.errors import BasecallerError, DataError
 from basecaller.data import Dataset, bonito, pod5, tensors
 from basecaller.data.sources import prepare
-from basecaller.errors import BasecallerError, DataError
 from basecaller.training import checkpoint
 from tests.helpers import reads as files
 from tests.helpers.importing import SETTINGS

@@ -16,15 +16,15 @@ import basecaller
 PACKAGE = Path(basecaller.__file__).parent
 
 LAYERS: tuple[set[str], ...] = (
-    {"errors", "files", "facts", "places", "resolving", "checking", "workers", "scores", "provenance", "source_code"}
-    | {"omegaconf_private"},
-    {"geometry", "data", "decode", "metrics", "networks", "loggers"},
+    {"common"},
+    {"data", "networks", "loggers"},
     {"hpo", "training", "native"},
-    {"schema", "settings", "messages", "printing", "config", "entry"},
+    {"config"},
+    {"cli"},
     {"runs", "calling", "reporting"},
     {"task"},
     {"search_plan"},
-    {"cli", "commandline", "api", "train", "search", "report", "prepare", "basecall", "evaluate", "export", "__main__"},
+    {"api", "train", "search", "report", "prepare", "basecall", "evaluate", "export", "__main__"},
 )
 """Packages and modules, lowest layer first."""
 

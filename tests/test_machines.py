@@ -15,8 +15,8 @@ import optuna
 import pytest
 
 import basecaller
-from basecaller.files import shared_lock
-from basecaller.provenance import commit
+from basecaller.common.files import shared_lock
+from basecaller.common.provenance import commit
 from basecaller.training import progress
 from tests.conftest import TINY, Command
 from tests.helpers.models import network, save_model
@@ -67,11 +67,11 @@ def test_without_git_a_training_ends_and_its_commit_is_unknown(tmp_path, run: Co
 def test_configs_are_the_programs_own_whatever_is_installed_beside_it(tmp_path):
     site = tmp_path / "site-packages"
     (site / "basecaller/conf").mkdir(parents=True)
-    for name in ("__init__.py", "places.py"):
-        shutil.copy(PACKAGE / name, site / "basecaller")
+    shutil.copy(PACKAGE / "__init__.py", site / "basecaller")
+    shutil.copytree(PACKAGE / "common", site / "basecaller/common")
     (site / "conf").mkdir()
     (site / "conf/config.yaml").touch()
-    code = "from basecaller.places import conf_dir; print(conf_dir())"
+    code = "from basecaller.common.places import conf_dir; print(conf_dir())"
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=site, env=os.environ | {"PYTHONPATH": str(site)}, capture_output=True, text=True,
         encoding="utf-8", check=True,
@@ -179,7 +179,7 @@ def test_a_search_in_another_locale_writes_and_prints_everything(tmp_path, run: 
 @pytest.mark.slow
 @pytest.mark.parametrize(("encoding", "shown"), [("ascii", b"0.1 ? x\xff"), ("utf-8", "0.1 ± x".encode() + b"\xff")])
 def test_a_terminal_shows_the_characters_that_it_has(encoding, shown):
-    code = "from basecaller.entry import as_message; as_message(lambda: print('0.1 \\xb1 x\\udcff', end=''))()"
+    code = "from basecaller.cli.entry import as_message; as_message(lambda: print('0.1 \\xb1 x\\udcff', end=''))()"
     environment = os.environ | {"PYTHONIOENCODING": encoding}
     assert subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stdout == shown
 

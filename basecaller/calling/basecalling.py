@@ -21,13 +21,13 @@ from basecaller.calling.caller import Caller
 from basecaller.calling.files import reads_in, signals, write_alignments, write_fastq
 from basecaller.calling.model import Trained, load_model
 from basecaller.calling.quality import UNCALIBRATED, calibration_from
+from basecaller.common.errors import SettingError
+from basecaller.common.files import check_writable, content_digest, holding, read_json, replacing, shared_lock, write_json
+from basecaller.common.workers import cores
+from basecaller.config.schema import FORMATS, BasecallOptions
 from basecaller.data.dataset import ALPHABET
 from basecaller.data.pod5 import UNREADABLE, pod5_files
 from basecaller.data.sources import file_fingerprint
-from basecaller.errors import SettingError
-from basecaller.files import check_writable, content_digest, holding, read_json, replacing, shared_lock, write_json
-from basecaller.schema import FORMATS, BasecallOptions
-from basecaller.workers import cores
 
 log = logging.getLogger(__name__)
 

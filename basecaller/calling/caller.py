@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from basecaller.common.errors import SettingError
+from basecaller.common.geometry import output_length, stem_kernel
 from basecaller.data.batches import Batch
-from basecaller.decode import Decoder, path
-from basecaller.errors import SettingError
-from basecaller.geometry import output_length, stem_kernel
 from basecaller.networks.base import Network
+from basecaller.networks.decode import Decoder, path
 from basecaller.training.engine import engine_of
 
 LEAST_CHUNK = 4000

@@ -22,16 +22,16 @@ from basecaller.calling.model import load_model, split_of
 from basecaller.calling.quality import UNCALIBRATED, CalibrationFit, QualityScores, calibrate, quality_scores
 from basecaller.calling.scoring import evaluate_chunks, evaluate_reads
 from basecaller.calling.tables import write_tables
+from basecaller.common.errors import SettingError
+from basecaller.common.facts import to_json
+from basecaller.common.files import check_writable, replacing, write_json
+from basecaller.common.workers import cores
+from basecaller.config.schema import EvaluateOptions
 from basecaller.data.dataset import Dataset
 from basecaller.data.pod5 import UNREADABLE, pod5_files
-from basecaller.decode import Decoder
-from basecaller.errors import SettingError
-from basecaller.facts import to_json
-from basecaller.files import check_writable, replacing, write_json
-from basecaller.schema import EvaluateOptions
-from basecaller.scores import ChunkScores, ReadScores
+from basecaller.networks.decode import Decoder
 from basecaller.training.fit import choose
-from basecaller.workers import cores
+from basecaller.training.scores import ChunkScores, ReadScores
 
 log = logging.getLogger(__name__)
 

@@ -23,14 +23,14 @@ from basecaller import __version__
 from basecaller.calling.files import signals
 from basecaller.calling.model import Trained, load_model, split_of
 from basecaller.calling.plain import LogProbabilities, Plain
+from basecaller.common.errors import DataError, SettingError
+from basecaller.common.files import check_writable, replacing, write_json
+from basecaller.config.schema import EXPORTS, ExportOptions
 from basecaller.data.pod5 import pod5_files
 from basecaller.data.signal import CLIP, Normalisation
-from basecaller.decode import greedy
-from basecaller.errors import DataError, SettingError
-from basecaller.files import check_writable, replacing, write_json
 from basecaller.networks.base import Network
+from basecaller.networks.decode import greedy
 from basecaller.networks.rawctcnet import RawCTCNet
-from basecaller.schema import EXPORTS, ExportOptions
 from basecaller.training.checkpoint import network_section
 
 TOLERANCE = 1e-3

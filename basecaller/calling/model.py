@@ -10,16 +10,16 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.calling.quality import Calibration, read_calibration
-from basecaller.checking import typed
-from basecaller.config import compose_config
+from basecaller.common.checking import typed
+from basecaller.common.errors import DataError, SettingError
+from basecaller.config.composition import compose_config
+from basecaller.config.settings import Data, data_settings
 from basecaller.data import mixture
 from basecaller.data.dataset import Dataset
 from basecaller.data.signal import Normalisation
 from basecaller.data.sources import prepare
-from basecaller.errors import DataError, SettingError
 from basecaller.networks.base import Network
 from basecaller.runs.signals import Signals, stored_config, stored_rates
-from basecaller.settings import Data, data_settings
 from basecaller.training.checkpoint import load_network
 from basecaller.training.device import choose_device
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from basecaller.errors import DataError
-from basecaller.facts import from_json
-from basecaller.files import read_json
+from basecaller.common.errors import DataError
+from basecaller.common.facts import from_json
+from basecaller.common.files import read_json
 
 LEAST_QUALITY, MOST_QUALITY = 1.0, 50.0
 

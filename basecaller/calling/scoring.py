@@ -12,14 +12,14 @@ import numpy as np
 from basecaller.calling.caller import Call, decode
 from basecaller.calling.counts import Counts
 from basecaller.calling.quality import UNCALIBRATED, Calibration, raw_quality
+from basecaller.common.errors import DataError
 from basecaller.data.dataset import ALPHABET, Dataset
-from basecaller.decode import Decoder
-from basecaller.errors import DataError
-from basecaller.metrics import Alignment, columns, error_rates, identity_summary
 from basecaller.networks.base import Network
-from basecaller.scores import ChunkScores, Homopolymers, ReadScores
+from basecaller.networks.decode import Decoder
 from basecaller.training.engine import engine_of
 from basecaller.training.evaluate import scored_batches, targets_of
+from basecaller.training.metrics import Alignment, columns, error_rates, identity_summary
+from basecaller.training.scores import ChunkScores, Homopolymers, ReadScores
 
 SHORTEST_SEED, LONGEST_SEED = 11, 15
 """See `seed_length`; 15 is minimap2's default for nanopore reads."""

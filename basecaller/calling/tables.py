@@ -19,7 +19,7 @@ import numpy as np
 
 from basecaller.calling.counts import Counts, ReadRow, mean
 from basecaller.calling.quality import MOST_QUALITY
-from basecaller.files import replacing
+from basecaller.common.files import replacing
 
 BANDWIDTH, STEP = 0.2, 0.01
 """Width of the Gaussian kernel that smooths reads' mean qualities, and step of the grid for the overlap; in phred."""

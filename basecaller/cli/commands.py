@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from basecaller.schema import OF_SEARCH, BasecallOptions, EvaluateOptions, ExportOptions, ReportOptions
+from basecaller.config.schema import OF_SEARCH, BasecallOptions, EvaluateOptions, ExportOptions, ReportOptions
 
 EVERY = ("",)
 """All keys of `conf/config.yaml`."""

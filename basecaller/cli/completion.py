@@ -9,9 +9,9 @@ from hydra.errors import HydraException
 from basecaller.cli.commands import COMMANDS
 from basecaller.cli.flags import CONFIG_DIR, without_config_dir
 from basecaller.cli.keys import groups_of, keys_of
-from basecaller.config import composed
+from basecaller.common.errors import BasecallerError
+from basecaller.config.composition import composed
 from basecaller.data.sources import SOURCES
-from basecaller.errors import BasecallerError
 
 BASH = "complete -o default -o nospace -C 'basecaller completion' basecaller"
 """The line that makes bash call `candidates`."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from basecaller.errors import SettingError
-from basecaller.places import expanded
+from basecaller.common.errors import SettingError
+from basecaller.common.places import expanded
 
 CONFIG_DIR = ("--config-dir", "-cd")
 

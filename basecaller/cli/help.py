@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from basecaller.cli.commands import COMMANDS, Command
 from basecaller.cli.flags import without_config_dir
 from basecaller.cli.keys import Key, groups_of, keys_of
-from basecaller.config import composed
+from basecaller.config.composition import composed
 from basecaller.loggers.settings import LOGGERS
 from basecaller.networks.named import kind_of
 

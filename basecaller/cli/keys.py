@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
-from basecaller.checking import kind_in_words, meaning_of, rules_of, type_of
 from basecaller.cli.commands import EVERY, Command
-from basecaller.config import group_options
-from basecaller.geometry import Model
-from basecaller.schema import GROUPS, PATHS, SECTIONS, source_keys
+from basecaller.common.checking import kind_in_words, meaning_of, rules_of, type_of
+from basecaller.common.geometry import Model
+from basecaller.config.composition import group_options
+from basecaller.config.schema import GROUPS, PATHS, SECTIONS, source_keys
 
 
 @dataclass(frozen=True)

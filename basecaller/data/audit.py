@@ -12,12 +12,12 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from basecaller.common.facts import from_json, to_json
+from basecaller.common.files import read_json, replacing, write_json
 from basecaller.data.dataset import ALPHABET, Dataset, sample_rates
 from basecaller.data.pod5 import NO_MD, NOT_ALIGNED
 from basecaller.data.pore import Pore, Ways, fit, r94
 from basecaller.data.splits import SPLITS
-from basecaller.facts import from_json, to_json
-from basecaller.files import read_json, replacing, write_json
 
 VERSION = 4
 """Version of the facts: increase it with any change, so that earlier audits are repeated."""

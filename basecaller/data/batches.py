@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from basecaller.common.errors import DataError, SettingError
+from basecaller.common.geometry import output_length
 from basecaller.data.dataset import Dataset
-from basecaller.errors import DataError, SettingError
-from basecaller.geometry import output_length
 
 PADDINGS = ("off", "on", "masked")
 POOL = 32

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from basecaller.common.errors import DataError
 from basecaller.data.dataset import Chunk, Row, open_array
 from basecaller.data.signal import MEDIAN_MAD, Normalisation
-from basecaller.errors import DataError
 
 VERSION = 1
 """Version of data sets made from such directories: see `sources.Source`."""

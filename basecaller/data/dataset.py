@@ -30,10 +30,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
+from basecaller.common.errors import DataError
+from basecaller.common.geometry import frames_needed, output_length
 from basecaller.data.signal import normalise
 from basecaller.data.splits import SPLITS, Contig
-from basecaller.errors import DataError
-from basecaller.geometry import frames_needed, output_length
 
 ALPHABET = "ACGT"
 FORMAT = 1

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from basecaller.common.errors import DataError, SettingError
 from basecaller.data.dataset import Dataset
 from basecaller.data.signal import normalisation_of
-from basecaller.errors import DataError, SettingError
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from basecaller.common.errors import DataError
 from basecaller.data.dataset import Chunk
 from basecaller.data.folders import files_below
 from basecaller.data.labels import LabelledRead, Moves, called_positions, label_from_moves, label_from_reference, moves_of
@@ -20,7 +21,6 @@ from basecaller.data.reference import Reference
 from basecaller.data.signal import Normalisation, normalise
 from basecaller.data.splits import Contig
 from basecaller.data.tags import Unusable, text, whole_number
-from basecaller.errors import DataError
 
 VERSION = 6
 """Version of data sets made from POD5 and BAM: see `sources.Source`."""

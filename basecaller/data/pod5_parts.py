@@ -12,13 +12,13 @@ from uuid import UUID
 
 import numpy as np
 
+from basecaller.common.errors import DataError
 from basecaller.data.dataset import SAMPLED, Chunk, Dataset
 from basecaller.data.pod5 import Settings, chunks_of, label_read, pod5_files, signal_of, source_files
 from basecaller.data.records import bam_files, contigs_of, reading, records_of
 from basecaller.data.reference import Reference, copy_reference
 from basecaller.data.splits import SPLITS, Contig, splits_of_places, splits_of_reads
 from basecaller.data.tags import Unusable
-from basecaller.errors import DataError
 
 
 @dataclass(frozen=True)

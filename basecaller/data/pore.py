@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from basecaller.common.errors import DataError
 from basecaller.data.dataset import ALPHABET, Dataset
 from basecaller.data.signal import encode, reverse_complement
-from basecaller.errors import DataError
 
 ALIGNED = 100
 """Number of chunks whose event means are compared with a table."""

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from basecaller.common.errors import DataError
 from basecaller.data.folders import files_below
 from basecaller.data.splits import Contig
 from basecaller.data.tags import Unusable, number, text, whole_number
-from basecaller.errors import DataError
 
 
 @contextmanager

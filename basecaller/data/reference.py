@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from basecaller.common.errors import DataError
+from basecaller.common.files import read_json, write_json
 from basecaller.data.records import reading
 from basecaller.data.signal import encode
 from basecaller.data.tags import Unusable
-from basecaller.errors import DataError
-from basecaller.files import read_json, write_json
 
 
 class Reference:

@@ -24,12 +24,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from basecaller.common.errors import BasecallerError, DataError
+from basecaller.common.files import content_digest, holding, naming, read_json, shared_lock, write_json
+from basecaller.common.workers import cores
 from basecaller.data import bonito, mixture, pod5, pod5_parts, simulator, tensors
 from basecaller.data.dataset import ALPHABET, Chunk, Dataset, DatasetWriter
 from basecaller.data.splits import SPLITS
-from basecaller.errors import BasecallerError, DataError
-from basecaller.files import content_digest, holding, naming, read_json, shared_lock, write_json
-from basecaller.workers import cores
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from basecaller.common.errors import DataError
 from basecaller.data.dataset import Chunk, open_array
 from basecaller.data.signal import normalise
 from basecaller.data.splits import splits_of_reads
-from basecaller.errors import DataError
 
 VERSION = 1
 """Version of data sets made from such files: see `sources.Source`."""

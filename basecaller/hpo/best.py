@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 from omegaconf import DictConfig
 
-from basecaller.errors import StageError
+from basecaller.common.errors import StageError
 from basecaller.hpo.designs import EVERY, Design, Entry, Values, wanted
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.identity import value_at

@@ -14,8 +14,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
+from basecaller.common.omegaconf_private import JobConfig
 from basecaller.hpo.hydra_private import apply_overrides
-from basecaller.omegaconf_private import JobConfig
 
 _composed: dict[Any, DictConfig] = {}
 """Configs composed in this process, by everything that Hydra composes them from. A worker process keeps them between jobs."""

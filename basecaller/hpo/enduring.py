@@ -26,7 +26,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
-from basecaller.errors import StorageError
+from basecaller.common.errors import StorageError
 from basecaller.hpo.optuna_database import DatabaseStorage
 from basecaller.hpo.urls import reason, scrubbed, without_password
 

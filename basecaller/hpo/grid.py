@@ -13,8 +13,8 @@ from hydra.core.override_parser.types import IntervalSweep, Override, Quote, Quo
 from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from basecaller.checking import rules_of, type_of, typed_scalar
-from basecaller.errors import SettingError, meant
+from basecaller.common.checking import rules_of, type_of, typed_scalar
+from basecaller.common.errors import SettingError, meant
 from basecaller.hpo.task import Task
 
 PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_][\w./-]*", re.IGNORECASE | re.ASCII)

@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 
-from basecaller.errors import SettingError
+from basecaller.common.errors import SettingError
 from basecaller.hpo.designs import screens
 from basecaller.hpo.records import StudyRecord
 

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState, create_trial
 
-from basecaller.files import holding, remove_lock, replacing, shared_lock
+from basecaller.common.files import holding, remove_lock, replacing, shared_lock
 from basecaller.hpo.grid import Entry, Space
 from basecaller.hpo.identity import digest
 from basecaller.hpo.optuna_private import add_trials, exclusive, silent, storage_of

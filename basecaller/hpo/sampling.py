@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from optuna.trial import TrialState
 
-from basecaller.errors import SettingError, StorageError
+from basecaller.common.errors import SettingError, StorageError
 from basecaller.hpo.grid import Entry, Point, Space
 from basecaller.hpo.identity import digest
 from basecaller.hpo.optuna_private import beat, storage_of, trial_id

@@ -11,8 +11,8 @@ from typing import Any
 import optuna
 from optuna.storages.journal import JournalFileBackend
 
-from basecaller.errors import StorageError, file_problem
-from basecaller.files import check_writable
+from basecaller.common.errors import StorageError, file_problem
+from basecaller.common.files import check_writable
 from basecaller.hpo.records import FORMAT, USER_FORMAT, adopt, asked_at, format_of, store_study
 from basecaller.hpo.urls import file_of, parsed, reason, scrubbed, without_password
 

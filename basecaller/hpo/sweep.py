@@ -14,8 +14,10 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from basecaller.errors import BasecallerError, FailedStageError, SettingError
-from basecaller.files import check_writable, remove_lock, write_yaml
+from basecaller.common.errors import BasecallerError, FailedStageError, SettingError
+from basecaller.common.files import check_writable, remove_lock, write_yaml
+from basecaller.common.resolving import user_error
+from basecaller.common.workers import cores
 from basecaller.hpo import queue
 from basecaller.hpo.best import conclude_study, injections, standing
 from basecaller.hpo.designs import EVERY, planned
@@ -31,8 +33,6 @@ from basecaller.hpo.task import Task
 from basecaller.hpo.trial import JobTrial
 from basecaller.hpo.urls import shown_config, without_password
 from basecaller.hpo.verdicts import at_edges, verdict
-from basecaller.resolving import user_error
-from basecaller.workers import cores
 
 log = logging.getLogger(__name__)
 

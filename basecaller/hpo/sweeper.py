@@ -16,8 +16,8 @@ from hydra.types import HydraContext, TaskFunction
 from hydra.utils import get_object
 from omegaconf import MISSING, DictConfig
 
-from basecaller.checking import typed
-from basecaller.errors import SettingError
+from basecaller.common.checking import typed
+from basecaller.common.errors import SettingError
 from basecaller.hpo.composing import OnceComposed
 from basecaller.hpo.resolver import register_best
 from basecaller.hpo.task import Task

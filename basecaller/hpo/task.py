@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from basecaller.resolving import resolve
+from basecaller.common.resolving import resolve
 
 if TYPE_CHECKING:
     import optuna

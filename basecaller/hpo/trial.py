@@ -12,7 +12,7 @@ import optuna
 from filelock import Timeout
 from optuna.trial import TrialState
 
-from basecaller.files import remove_lock
+from basecaller.common.files import remove_lock
 from basecaller.hpo.optuna_private import Attributes, end_trial, heartbeat, storage_of, trial_id_of, write_trial
 from basecaller.hpo.queue import CLAIM_TIMEOUT, place, trial_lock
 from basecaller.hpo.records import Outcome, claim_queued, read_trial, trial_attributes

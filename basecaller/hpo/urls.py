@@ -9,8 +9,8 @@ from urllib.parse import quote_plus
 
 from omegaconf import DictConfig, ListConfig
 
-from basecaller.omegaconf_private import plain
-from basecaller.places import expanded
+from basecaller.common.omegaconf_private import plain
+from basecaller.common.places import expanded
 
 if TYPE_CHECKING:
     from sqlalchemy import URL

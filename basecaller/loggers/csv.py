@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 
-from basecaller.files import replacing, write_yaml
+from basecaller.common.files import replacing, write_yaml
 from basecaller.loggers.settings import Csv
 from basecaller.loggers.training import Training
 

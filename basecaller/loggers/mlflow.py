@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from basecaller.errors import BasecallerError
-from basecaller.files import holding, read_json, shared_lock, write_json
+from basecaller.common.errors import BasecallerError
+from basecaller.common.files import holding, read_json, shared_lock, write_json
 from basecaller.loggers.settings import MLflow
 from basecaller.loggers.training import Training
 

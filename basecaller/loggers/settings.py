@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-from basecaller.checking import section
-from basecaller.errors import SettingError
+from basecaller.common.checking import section
+from basecaller.common.errors import SettingError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read by the import: a
 
 import wandb
 
-from basecaller.files import read_json, write_json
+from basecaller.common.files import read_json, write_json
 from basecaller.loggers.settings import WandB
 from basecaller.loggers.training import Training
 

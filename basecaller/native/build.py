@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from basecaller.files import holding
+from basecaller.common.files import holding
 from basecaller.native.step import Library, self_test
 
 log = logging.getLogger(__name__)

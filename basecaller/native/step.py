@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from basecaller.geometry import Model, dilations, output_length
+from basecaller.common.geometry import Model, dilations, output_length
 from basecaller.networks.rawctcnet import RawCTCNet
 
 LABELS = 16

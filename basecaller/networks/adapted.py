@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from basecaller.errors import SettingError
-from basecaller.geometry import Model, output_length
+from basecaller.common.errors import SettingError
+from basecaller.common.geometry import Model, output_length
 from basecaller.networks.base import Network
 from basecaller.networks.named import Named
 from basecaller.networks.rawctcnet import RawCTCNet

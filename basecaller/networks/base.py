@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from basecaller.geometry import output_length
+from basecaller.common.geometry import output_length
 
 
 class Network(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from basecaller.geometry import output_length
+from basecaller.common.geometry import output_length
 
 
 def valid_frames(lengths: Tensor | None, stride: int, frames: int) -> Tensor | None:

@@ -17,11 +17,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from basecaller.checking import section
+from basecaller.common.checking import section
+from basecaller.common.errors import SettingError
+from basecaller.common.geometry import Model
+from basecaller.common.source_code import file_version
 from basecaller.data.dataset import ALPHABET
-from basecaller.errors import SettingError
-from basecaller.geometry import Model
-from basecaller.source_code import file_version
 
 if TYPE_CHECKING:
     from torch import nn

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from basecaller.common.geometry import Model, dilations, receptive_field, stem_kernel
 from basecaller.data.dataset import ALPHABET
-from basecaller.geometry import Model, dilations, receptive_field, stem_kernel
 from basecaller.networks.base import Network
 from basecaller.networks.tower import Tower
 

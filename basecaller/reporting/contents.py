@@ -9,10 +9,10 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from basecaller.facts import to_json
+from basecaller.common.facts import to_json
 from basecaller.reporting.published import Published
 from basecaller.reporting.stage_contents import StageFacts
-from basecaller.scores import HeldOutScores
+from basecaller.training.scores import HeldOutScores
 
 
 @dataclass(frozen=True)

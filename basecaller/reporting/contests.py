@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from basecaller.config.schema import OBJECTIVE
 from basecaller.hpo.best import Standing, setting_of
 from basecaller.hpo.designs import HALVING, SEPARATE, Design, Values
 from basecaller.hpo.identity import digest, without
 from basecaller.hpo.ranking import Conclusion, against, conclude
 from basecaller.hpo.verdicts import compared, seeds, shown
 from basecaller.runs.identity import IGNORED
-from basecaller.schema import OBJECTIVE
 
 RATE = "optimizer.lr"
 

@@ -16,6 +16,7 @@ import optuna
 import plotly.graph_objects as go
 from optuna_dashboard import save_note, save_plotly_graph_object
 
+from basecaller.config.schema import OBJECTIVE
 from basecaller.hpo.best import standing
 from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.identity import digest
@@ -29,7 +30,6 @@ from basecaller.reporting.formats import COLOURS, LOSS, with_error
 from basecaller.reporting.stage_contents import ChoiceFacts, PointFacts, StageFacts
 from basecaller.reporting.stage_facts import stage_facts
 from basecaller.runs.identity import IGNORED
-from basecaller.schema import OBJECTIVE
 
 MOST = 16
 """Number of choices that fit into a figure; if there are more, it shows the best."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import optuna
 
-from basecaller.errors import DataError
-from basecaller.facts import from_json
-from basecaller.files import read_json
+from basecaller.common.errors import DataError
+from basecaller.common.facts import from_json
+from basecaller.common.files import read_json
 from basecaller.hpo.best import Standing, standing
 from basecaller.hpo.records import trials_of
 from basecaller.hpo.storage import current_study, known_study, open_study, stages_of

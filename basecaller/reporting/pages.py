@@ -9,13 +9,13 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from basecaller.files import replacing, write_json
+from basecaller.common.files import replacing, write_json
+from basecaller.config.schema import OBJECTIVE
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.verdicts import named, short, shown
 from basecaller.reporting.contents import ReportFacts
 from basecaller.reporting.formats import duration, interval, many, number, with_error
 from basecaller.reporting.search_state import RUNNING
-from basecaller.schema import OBJECTIVE
 
 REFRESH = 10
 """Seconds after which the page of a running search reloads itself."""

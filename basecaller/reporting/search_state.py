@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from basecaller.facts import from_json, to_json
-from basecaller.files import read_json, write_json
+from basecaller.common.facts import from_json, to_json
+from basecaller.common.files import read_json, write_json
 
 RUNNING, STOPPED, FINISHED = "running", "stopped", "finished"
 """States of a search. A search that was killed stays stored as running, since it could not record its end."""

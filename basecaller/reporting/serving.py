@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-from basecaller.errors import SettingError
+from basecaller.common.errors import SettingError
 
 HOST = "127.0.0.1"
 

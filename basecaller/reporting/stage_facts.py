@@ -9,7 +9,8 @@ from typing import Any
 
 import optuna
 
-from basecaller.config import command
+from basecaller.config.composition import command
+from basecaller.config.schema import NO_STAGE, OBJECTIVE
 from basecaller.data.dataset import ALPHABET
 from basecaller.hpo.best import Standing, setting_of
 from basecaller.hpo.edges import is_ordered
@@ -23,7 +24,6 @@ from basecaller.reporting.guessing import guessing
 from basecaller.reporting.search_state import Asked
 from basecaller.reporting.stage_contents import AskedAgain, ChoiceFacts, PointFacts, StageFacts, TrialFacts, VerdictFacts
 from basecaller.runs.summary import summary_of
-from basecaller.schema import NO_STAGE, OBJECTIVE
 
 
 def stage_facts(name: str, study: optuna.Study, stand: Standing, asked: Asked | None = None) -> StageFacts:

@@ -7,11 +7,11 @@ import os
 
 import torch
 
-from basecaller.printing import print_config
+from basecaller.common.workers import job_threads
+from basecaller.config.printing import print_config
 from basecaller.runs.debugging import overfit, profiled
 from basecaller.runs.job import Job
 from basecaller.runs.training import train
-from basecaller.workers import job_threads
 
 log = logging.getLogger(__name__)
 

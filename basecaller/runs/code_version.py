@@ -8,18 +8,18 @@ import re
 from functools import cache
 from pathlib import Path
 
-from basecaller.source_code import meaning
+from basecaller.common.source_code import meaning
 
 TRAINING_CODE = (
-    "geometry.py",
+    "common/geometry.py",
     "networks/rawctcnet.py",
     "networks/tower.py",
     "networks/base.py",
     "networks/adapted.py",
     "networks/named.py:_made",
     "networks/masking.py",
-    "decode.py",
-    "metrics.py",
+    "networks/decode.py",
+    "training/metrics.py",
     "data/batches.py",
     "data/dataset.py",
     "data/mixture.py",

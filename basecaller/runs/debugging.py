@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity
 
-from basecaller.errors import BasecallerError
+from basecaller.common.errors import BasecallerError
 from basecaller.runs.folder import Result
 from basecaller.runs.job import Job
 from basecaller.runs.training import train

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from basecaller.common.errors import DataError
+from basecaller.config.settings import Data, Settings
 from basecaller.data.audit import audit, infeasible_at, leaks, seen_in_training, verdict
 from basecaller.data.dataset import Dataset
 from basecaller.data.pore import pore_of
 from basecaller.data.sources import prepare, source_fingerprint
-from basecaller.errors import DataError
-from basecaller.settings import Data, Settings
 
 log = logging.getLogger(__name__)
 

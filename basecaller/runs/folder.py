@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from basecaller.facts import from_json
-from basecaller.files import holding, read_json, shared_lock, write_json, write_yaml
+from basecaller.common.facts import from_json
+from basecaller.common.files import holding, read_json, shared_lock, write_json, write_yaml
 from basecaller.runs.job import Job
 from basecaller.training.device import choose_device
 from basecaller.training.engine import choose_path

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from basecaller.files import write_yaml
+from basecaller.common.files import write_yaml
 from basecaller.hpo.urls import shown_config
 
 FOLDER = ".hydra"

@@ -10,16 +10,16 @@ from typing import Any, cast
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from basecaller.common.errors import DataError
+from basecaller.common.files import content_digest
+from basecaller.config.schema import typed_config
+from basecaller.config.settings import Settings, settings_and_values
 from basecaller.data.sources import source_fingerprint
-from basecaller.errors import DataError
-from basecaller.files import content_digest
 from basecaller.hpo.urls import shown, without_password
 from basecaller.networks.named import Named, kind_of
 from basecaller.runs.hydra_files import HydraFiles
 from basecaller.runs.identity import run_id
 from basecaller.runs.signals import Signals, stored_config
-from basecaller.schema import typed_config
-from basecaller.settings import Settings, settings_and_values
 
 
 @dataclass(frozen=True)

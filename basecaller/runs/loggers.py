@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from basecaller.errors import one_line
+from basecaller.common.errors import one_line
+from basecaller.config.settings import TRAINING
 from basecaller.hpo.urls import HIDDEN
 from basecaller.loggers.training import Logger, Training
 from basecaller.runs.folder import Result
 from basecaller.runs.job import Job
-from basecaller.settings import TRAINING
 from basecaller.training.fit import Point
 
 log = logging.getLogger(__name__)

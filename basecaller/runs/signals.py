@@ -11,11 +11,11 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from basecaller.common.errors import DataError, SettingError, one_line
+from basecaller.common.files import read_json
+from basecaller.common.omegaconf_private import plain
 from basecaller.data import mixture
 from basecaller.data.signal import Normalisation, normalisation_of
-from basecaller.errors import DataError, SettingError, one_line
-from basecaller.files import read_json
-from basecaller.omegaconf_private import plain
 
 
 @dataclass(frozen=True)

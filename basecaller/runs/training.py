@@ -8,14 +8,14 @@ from pathlib import Path
 
 import torch
 
+from basecaller.common.provenance import commit, versions
+from basecaller.config.settings import Settings
 from basecaller.data.sources import prepare
 from basecaller.networks.adapted import build, check_protocol
-from basecaller.provenance import commit, versions
 from basecaller.runs.findings import warn_once
 from basecaller.runs.folder import Result, RunFacts, RunFolder
 from basecaller.runs.job import Job
 from basecaller.runs.loggers import logging_of
-from basecaller.settings import Settings
 from basecaller.training.checkpoint import check_start, start_from
 from basecaller.training.device import check_gpu, choose_device
 from basecaller.training.engine import choose_path

@@ -13,17 +13,17 @@ import optuna
 import torch
 from hydra.core.hydra_config import HydraConfig
 
-from basecaller.errors import DivergedError, InfeasibleError, StorageError, file_problem, one_line
+from basecaller.common.errors import DivergedError, InfeasibleError, StorageError, file_problem, one_line
+from basecaller.common.omegaconf_private import plain
+from basecaller.common.workers import job_threads
 from basecaller.hpo.pruning import is_screening, pruner_of
 from basecaller.hpo.records import Outcome
 from basecaller.hpo.storage import open_study
 from basecaller.hpo.trial import JobTrial, claim
-from basecaller.omegaconf_private import plain
 from basecaller.runs.job import Job
 from basecaller.runs.summary import STEPS
 from basecaller.runs.training import train
 from basecaller.training.fit import Point
-from basecaller.workers import job_threads
 
 log = logging.getLogger(__name__)
 

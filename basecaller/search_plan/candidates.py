@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from basecaller.config import compose_config
+from basecaller.config.composition import compose_config
 from basecaller.hpo.best import Standing, setting_of
 from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.grid import as_text

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from basecaller.common.geometry import Model, dilations
+from basecaller.common.resolving import resolve
+from basecaller.config.settings import settings
 from basecaller.data.splits import SPLITS
-from basecaller.geometry import Model, dilations
 from basecaller.hpo.designs import most_runs, planned
 from basecaller.networks.named import TARGET, Named, model_settings
-from basecaller.resolving import resolve
 from basecaller.search_plan.request import Request
-from basecaller.settings import settings
 
 REFERENCE = Model("reference", channels=32, skip_channels=64, kernel=3, max_dilation=64, stacks=3, batch_norm=False, stride=4,
                   projection=False)  # fmt: skip

@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from basecaller.errors import BasecallerError, StageError
+from basecaller.common.errors import BasecallerError, StageError
+from basecaller.config.schema import OBJECTIVE
 from basecaller.hpo.best import Standing, standing
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.records import store_study
@@ -17,7 +18,6 @@ from basecaller.hpo.verdicts import named
 from basecaller.reporting.contents import WinnerFacts
 from basecaller.reporting.contests import contest_of
 from basecaller.reporting.stage_contents import StageFacts
-from basecaller.schema import OBJECTIVE
 from basecaller.search_plan.budget import shortened, winner_training
 from basecaller.search_plan.candidates import (
     INCUMBENT,

@@ -13,16 +13,16 @@ from omegaconf import DictConfig
 from basecaller.calling.model import split_of
 from basecaller.calling.quality import calibrate
 from basecaller.calling.scoring import evaluate_chunks
+from basecaller.common.facts import from_json, to_json
+from basecaller.common.files import content_digest, read_json, write_json
+from basecaller.config.settings import settings
 from basecaller.data.splits import SPLITS
-from basecaller.facts import from_json, to_json
-from basecaller.files import content_digest, read_json, write_json
 from basecaller.hpo.identity import digest
 from basecaller.runs.code_version import code_version
-from basecaller.scores import HeldOutReads
-from basecaller.settings import settings
 from basecaller.training.checkpoint import load_network
 from basecaller.training.device import choose_device
 from basecaller.training.fit import choose
+from basecaller.training.scores import HeldOutReads
 
 TEST_VERSION = 4
 """Version of `test.json`; increase it to test trainings again."""

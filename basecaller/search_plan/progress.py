@@ -14,8 +14,8 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
-from basecaller.errors import StorageError
-from basecaller.files import write_json
+from basecaller.common.errors import StorageError
+from basecaller.common.files import write_json
 from basecaller.search_plan.agenda import Agenda, State
 from basecaller.search_plan.questions import Questions
 from basecaller.search_plan.request import Request

@@ -6,8 +6,8 @@ import dataclasses
 from functools import partial
 from typing import Any
 
+from basecaller.common.errors import SettingError
 from basecaller.data.batches import check_padding, padding_question
-from basecaller.errors import SettingError
 from basecaller.hpo.best import Winner, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.storage import open_study

@@ -10,23 +10,23 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from basecaller.checking import typed_scalar
-from basecaller.config import compose_config, composed
+from basecaller.common.checking import typed_scalar
+from basecaller.common.errors import SettingError
+from basecaller.common.files import check_writable
+from basecaller.common.workers import divide
+from basecaller.config.composition import compose_config, composed
+from basecaller.config.schema import OF_SEARCH
+from basecaller.config.settings import general, settings
 from basecaller.data.batches import check_padding
 from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
-from basecaller.errors import SettingError
-from basecaller.files import check_writable
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.storage import check_storage, stages_of
 from basecaller.runs.findings import data_findings
-from basecaller.schema import OF_SEARCH
 from basecaller.search_plan.checks import check_network, check_order, check_plan, check_winner
 from basecaller.search_plan.incumbent import BATCH, decided_keys
 from basecaller.search_plan.stages import flat, read_stage, unswept
-from basecaller.settings import general, settings
 from basecaller.task import TASK
-from basecaller.workers import divide
 
 OWN = ("plan=", "search.workers=", "search.preview=", "search.winner", "search.rounds=", "search.round_budget=",
        "search.finalist", "search.combined=", "search.batch_margin=", "search.contender", "search.headline",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from basecaller.config import command
-from basecaller.errors import BasecallerError, FailedStageError
+from basecaller.common.errors import BasecallerError, FailedStageError
+from basecaller.config.composition import command
 from basecaller.hpo.best import standing
 from basecaller.hpo.records import store_study, trials_of
 from basecaller.hpo.storage import open_study

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from rich.console import Console
 
-from basecaller.facts import to_json
-from basecaller.files import read_json
+from basecaller.common.facts import to_json
+from basecaller.common.files import read_json
 from basecaller.reporting.contents import ReportFacts, WinnerFacts
 from basecaller.reporting.search_state import FINISHED, STOPPED, Asked
 from basecaller.reporting.terminal import print_report

@@ -12,11 +12,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from basecaller.config import group_options
+from basecaller.common.places import conf_dir
+from basecaller.config.composition import group_options
 from basecaller.hpo.best import uses
 from basecaller.hpo.grid import Keys, Space, as_override, as_text, check_swept, parse_overrides, read_space
 from basecaller.hpo.hydra_private import Hydra
-from basecaller.places import conf_dir
 from basecaller.reporting.search_state import study_stage
 from basecaller.task import TASK, Training, run_job
 

@@ -9,12 +9,12 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from basecaller.common.geometry import Model
+from basecaller.config.settings import Settings
 from basecaller.data.batches import Batch
 from basecaller.data.dataset import ALPHABET
-from basecaller.geometry import Model
 from basecaller.networks.adapted import build
 from basecaller.networks.named import TARGET, model_settings
-from basecaller.settings import Settings
 from basecaller.training.device import choose_device
 from basecaller.training.engine import choose_path, engine_of
 

@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from basecaller.config import command
-from basecaller.errors import StageError
-from basecaller.facts import to_json
-from basecaller.files import replacing, write_json
+from basecaller.common.errors import StageError
+from basecaller.common.facts import to_json
+from basecaller.common.files import replacing, write_json
+from basecaller.config.composition import command
 from basecaller.hpo.best import Standing, standing
 from basecaller.hpo.grid import parse_overrides
 from basecaller.hpo.records import TrialRecord
 from basecaller.hpo.storage import open_study
 from basecaller.reporting.contents import Gain, SeedScores, WinnerFacts, WinnerTraining
 from basecaller.runs.summary import summary_of
-from basecaller.scores import HeldOutReads, HeldOutScores
 from basecaller.search_plan.candidates import DEFAULTS, WINNER, Candidates
+from basecaller.training.scores import HeldOutReads, HeldOutScores
 
 MODEL_FILES = ("best.pt", "config.yaml", "metrics.csv", "result.json", "calibration.json")
 """The files of a training's folder that make it a model for basecalling."""

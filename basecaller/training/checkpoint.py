@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
+from basecaller.common.errors import DataError
+from basecaller.common.files import replacing
+from basecaller.common.geometry import Model
 from basecaller.data.dataset import ALPHABET
-from basecaller.errors import DataError
-from basecaller.files import replacing
-from basecaller.geometry import Model
 from basecaller.networks.adapted import build
 from basecaller.networks.base import Network
 from basecaller.networks.named import TARGET, Named, check_allowed, model_settings

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from basecaller.errors import SettingError
-from basecaller.files import shared_lock
+from basecaller.common.errors import SettingError
+from basecaller.common.files import shared_lock
 
 
 @cache

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from basecaller.common.errors import SettingError
+from basecaller.common.geometry import Model
 from basecaller.data.batches import Batch
-from basecaller.errors import SettingError
-from basecaller.geometry import Model
 from basecaller.native.build import UnavailableError, load
 from basecaller.native.step import Library, Step
 from basecaller.networks.base import Network

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from basecaller.data.batches import Batch, collate, sorted_batches
 from basecaller.data.dataset import Dataset
-from basecaller.decode import greedy, to_string
-from basecaller.metrics import identity_summary
-from basecaller.scores import BasecallScores, ValidationScores
+from basecaller.networks.decode import greedy, to_string
 from basecaller.training.engine import Engine
+from basecaller.training.metrics import identity_summary
+from basecaller.training.scores import BasecallScores, ValidationScores
 
 BATCH_SIZES = {"cpu": 16, "cuda": 64}
 """Chunks in a validation batch: a batch that fits a CPU's cache is twice as fast as one of 64. It changes no result."""

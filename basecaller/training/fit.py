@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from basecaller.common.errors import DataError, DivergedError, InfeasibleError
+from basecaller.common.files import replacing
+from basecaller.common.geometry import output_length
 from basecaller.data.batches import Batch, check_padding, training_batches
 from basecaller.data.dataset import Dataset
-from basecaller.errors import DataError, DivergedError, InfeasibleError
-from basecaller.files import replacing
-from basecaller.geometry import output_length
 from basecaller.networks.base import Network
 from basecaller.networks.rawctcnet import RawCTCNet
 from basecaller.training import checkpoint

@@ -24,16 +24,16 @@ from basecaller.calling.caller import Call, decode
 from basecaller.calling.files import signals, write_alignments, write_fastq
 from basecaller.calling.model import load_model
 from basecaller.calling.quality import Calibration
-from basecaller.commandline import options
-from basecaller.config import compose_config
+from basecaller.cli.arguments import options
+from basecaller.common.errors import DataError, SettingError
+from basecaller.common.files import shared_lock
+from basecaller.config.composition import compose_config
+from basecaller.config.schema import BasecallOptions
 from basecaller.data.signal import normalise
-from basecaller.decode import greedy
-from basecaller.errors import DataError, SettingError
-from basecaller.files import shared_lock
+from basecaller.networks.decode import greedy
 from basecaller.runs.job import resolve_job
 from basecaller.runs.signals import Signals
 from basecaller.runs.training import train
-from basecaller.schema import BasecallOptions
 from tests.conftest import TINY, Command
 from tests.helpers.models import network
 from tests.helpers.reads import bonito_directory, fastq, make_reads, make_source, unaligned, write_bam, write_pod5

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from basecaller.calling.caller import Caller, cut, margin
+from basecaller.common.errors import SettingError
+from basecaller.common.geometry import output_length
 from basecaller.data.signal import normalise
-from basecaller.errors import SettingError
-from basecaller.geometry import output_length
 from tests.helpers.models import network
 
 

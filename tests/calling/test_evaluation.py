@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from basecaller.calling.files import signals, some_reads
-from basecaller.config import compose_config
+from basecaller.config.composition import compose_config
 from basecaller.runs.job import resolve_job
 from basecaller.runs.training import train
 from tests.conftest import TINY, Command

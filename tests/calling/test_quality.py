@@ -20,8 +20,8 @@ from basecaller.calling.quality import (
     raw_quality,
     read_calibration,
 )  # fmt: skip
-from basecaller.errors import DataError
-from basecaller.files import write_json
+from basecaller.common.errors import DataError
+from basecaller.common.files import write_json
 
 
 def test_too_few_bases_fit_nothing_and_one_quality_only_an_offset():

@@ -9,7 +9,7 @@ from basecaller.calling import scoring
 from basecaller.calling.caller import Call
 from basecaller.calling.scoring import evaluate_chunks, evaluate_reads, homopolymers, seed_length, spread
 from basecaller.calling.tables import event_rates
-from basecaller.errors import DataError
+from basecaller.common.errors import DataError
 from tests.conftest import Command
 from tests.helpers.models import network
 

@@ -6,8 +6,8 @@ import pytest
 
 from basecaller.cli.commands import COMMANDS
 from basecaller.cli.keys import groups_of, keys_of
+from basecaller.config.schema import OF_SEARCH
 from basecaller.data.sources import SOURCES
-from basecaller.schema import OF_SEARCH
 
 
 def names(command: str, source: str = "simulated") -> set[str]:

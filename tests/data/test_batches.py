@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from basecaller.common.errors import DataError
+from basecaller.common.geometry import frames_needed, output_length
 from basecaller.data.batches import PADDINGS, bucketed, collate, crop, padding_question, training_batches
 from basecaller.data.dataset import Chunk, Dataset, DatasetWriter
-from basecaller.errors import DataError
-from basecaller.geometry import frames_needed, output_length
 
 
 def test_every_chunk_is_in_one_batch_of_about_equal_lengths():

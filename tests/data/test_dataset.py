@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from basecaller.common.errors import DataError
+from basecaller.common.facts import from_json
 from basecaller.data import Dataset, simulator
 from basecaller.data.audit import Audit, audit
 from basecaller.data.dataset import Chunk, DatasetWriter
 from basecaller.data.sources import prepare, source_fingerprint
 from basecaller.data.splits import splits_of_reads
-from basecaller.decode import to_string
-from basecaller.errors import DataError
-from basecaller.facts import from_json
+from basecaller.networks.decode import to_string
 from tests.conftest import SIMULATED
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pysam
 import pytest
 
+from basecaller.common.errors import DataError
 from basecaller.data import sources
 from basecaller.data.folders import files_below
-from basecaller.decode import to_string
-from basecaller.errors import DataError
+from basecaller.networks.decode import to_string
 from tests.helpers import reads as files
 from tests.helpers.importing import dropped, load, settings
 from tests.helpers.reads import aligned_read

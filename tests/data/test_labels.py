@@ -25,7 +25,7 @@ from basecaller.data.labels import (
 )
 from basecaller.data.reference import Reference, copy_reference
 from basecaller.data.tags import Unusable
-from basecaller.decode import to_string
+from basecaller.networks.decode import to_string
 from tests.helpers import reads as files
 from tests.helpers.importing import load, settings
 from tests.helpers.reads import AlignedRead, aligned_read

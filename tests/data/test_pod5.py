@@ -18,13 +18,13 @@ import pytest
 from pod5.signal_tools import vbz_compress_signal
 
 from basecaller.calling.files import signals
+from basecaller.common.errors import DataError
 from basecaller.data import pod5, sources
 from basecaller.data.audit import audit
 from basecaller.data.dataset import Chunk
 from basecaller.data.pore import r94
 from basecaller.data.signal import Normalisation, normalise, reverse_complement
-from basecaller.decode import to_string
-from basecaller.errors import DataError
+from basecaller.networks.decode import to_string
 from basecaller.runs.signals import Signals
 from tests.helpers import reads as files
 from tests.helpers.importing import dropped, load, settings

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from basecaller.common.errors import DataError
+from basecaller.common.files import write_json
 from basecaller.data import pod5_parts, sources
-from basecaller.decode import to_string
-from basecaller.errors import DataError
-from basecaller.files import write_json
+from basecaller.networks.decode import to_string
 from tests.helpers import reads as files
 from tests.helpers.importing import dropped, load, settings
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from basecaller.config import compose_config
+from basecaller.common.errors import DataError
+from basecaller.config.composition import compose_config
+from basecaller.config.settings import data_settings
 from basecaller.data import Dataset, simulator
 from basecaller.data.audit import audit
 from basecaller.data.dataset import Chunk, DatasetWriter
 from basecaller.data.pore import Pore, placed_correlation, r94, read_table
 from basecaller.data.signal import reverse_complement
-from basecaller.errors import DataError
-from basecaller.settings import data_settings
 from tests.conftest import SIMULATED, TINY, Command
 
 KMERS = ["".join("ACGT"[(i >> shift) & 3] for shift in range(10, -1, -2)) for i in range(4**6)]

@@ -9,10 +9,10 @@ import numpy as np
 import pysam
 import pytest
 
+from basecaller.common.errors import DataError
 from basecaller.data import pod5_parts
 from basecaller.data.signal import normalise
-from basecaller.decode import to_string
-from basecaller.errors import DataError
+from basecaller.networks.decode import to_string
 from tests.helpers import reads as files
 from tests.helpers.importing import dropped, load, settings
 from tests.helpers.reads import CONTIG, SimulatedRead, aligned, aligned_read

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from basecaller.data.signal import BY_MEDIAN_MAD, Normalisation, encode, normalise, reverse_complement
-from basecaller.decode import to_string
+from basecaller.networks.decode import to_string
 
 TENS = np.arange(0, 101, 10)
 """Median 50, MAD 30, quantiles 0.2 and 0.9 at 20 and 90."""

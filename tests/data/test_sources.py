@@ -11,17 +11,18 @@ import pytest
 from rich.console import Console
 
 from basecaller.calling.model import Trained
-from basecaller.config import compose_config
+from basecaller.common.errors import DataError, SettingError
+from basecaller.config.composition import compose_config
+from basecaller.config.settings import data_settings, settings
 from basecaller.data import Dataset
 from basecaller.data import sources as sources_module
 from basecaller.data.audit import audit
 from basecaller.data.batches import training_batches
 from basecaller.data.signal import normalise
 from basecaller.data.sources import prepare
-from basecaller.decode import to_string
-from basecaller.errors import DataError, SettingError
 from basecaller.hpo.records import StudyRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
+from basecaller.networks.decode import to_string
 from basecaller.runs.findings import data_findings
 from basecaller.runs.job import resolve_job
 from basecaller.runs.training import train
@@ -29,7 +30,6 @@ from basecaller.search_plan.held_out import largest_stride
 from basecaller.search_plan.held_out import tested as metrics_of_the_test_set
 from basecaller.search_plan.request import Request
 from basecaller.search_plan.search import Search
-from basecaller.settings import data_settings, settings
 from basecaller.task import TASK
 from tests.conftest import TINY, Command
 from tests.helpers.reads import bonito_directory, tensors

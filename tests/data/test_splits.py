@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from basecaller.common.errors import DataError
 from basecaller.data import sources
 from basecaller.data.splits import SPLITS, splits_of_places
-from basecaller.decode import to_string
-from basecaller.errors import DataError
+from basecaller.networks.decode import to_string
 from tests.helpers import reads as files
 from tests.helpers.importing import load, settings
 from tests.helpers.reads import CONTIG, aligned, aligned_read

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from basecaller.geometry import Model
+from basecaller.common.geometry import Model
 from basecaller.networks.rawctcnet import RawCTCNet
 from basecaller.training import checkpoint
 

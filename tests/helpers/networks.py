@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from basecaller.config import compose_config
+from basecaller.config.composition import compose_config
+from basecaller.config.settings import settings
 from basecaller.networks.adapted import Adapted, build
-from basecaller.settings import settings
 from tests.conftest import TINY
 
 BONITO = ["model=bonito_ctc_small", "model.width=0.02", "model.repeats=[1,1,1,1,1,1,1,1]"]

@@ -14,7 +14,7 @@ import pysam
 
 from basecaller.data.signal import normalise, reverse_complement
 from basecaller.data.simulator import ADC_STEP, FLANK, simulate_read
-from basecaller.decode import to_string
+from basecaller.networks.decode import to_string
 
 STRIDE = 5  # of the move tables
 TRIMMED = 25  # samples before the first base

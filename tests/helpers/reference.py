@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from basecaller.geometry import Model, dilations, stem_kernel
+from basecaller.common.geometry import Model, dilations, stem_kernel
 from basecaller.networks.rawctcnet import RawCTCNet
 
 

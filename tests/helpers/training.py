@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from basecaller.common.geometry import Model
 from basecaller.data import Dataset
-from basecaller.geometry import Model
 from basecaller.networks.rawctcnet import RawCTCNet
 from basecaller.runs.folder import RunFacts
 from basecaller.training.fit import Outcome, Recipe, fit

@@ -12,9 +12,9 @@ from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from basecaller.common.places import conf_dir
 from basecaller.hpo import composing
 from basecaller.hpo.composing import OnceComposed
-from basecaller.places import conf_dir
 
 
 class Counting:

@@ -8,7 +8,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from basecaller.errors import DivergedError
+from basecaller.common.errors import DivergedError
 from basecaller.hpo.best import setting_of, standing, winner_of
 from basecaller.hpo.records import store_study, trials_of
 from basecaller.hpo.storage import current_study

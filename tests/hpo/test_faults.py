@@ -19,8 +19,8 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
-from basecaller.errors import SettingError, StageError, StorageError
-from basecaller.files import write_json
+from basecaller.common.errors import SettingError, StageError, StorageError
+from basecaller.common.files import write_json
 from basecaller.hpo import optuna_private, queue
 from basecaller.hpo.best import standing
 from basecaller.hpo.optuna_private import Attributes

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from basecaller.config import compose_config
-from basecaller.errors import SettingError
+from basecaller.common.errors import SettingError
+from basecaller.config.composition import compose_config
 from basecaller.hpo.grid import Keys, Point, Space, as_override, as_text, parse_overrides, read_space, widened
 from basecaller.task import TASK
 

@@ -12,7 +12,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from basecaller.errors import BasecallerError
+from basecaller.common.errors import BasecallerError
 from basecaller.hpo.best import standing
 from basecaller.hpo.records import StudyRecord
 from basecaller.runs import trial as life

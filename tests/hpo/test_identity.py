@@ -8,24 +8,24 @@ from pathlib import Path
 import pytest
 
 import basecaller
-from basecaller.config import compose_config
+from basecaller.common.source_code import meaning
+from basecaller.config.composition import compose_config
 from basecaller.hpo.identity import without
 from basecaller.runs.code_version import TRAINING_CODE, code_version
 from basecaller.runs.job import resolve_job
-from basecaller.source_code import meaning
 
 PACKAGE = Path(basecaller.__file__).parent
 
 DECIDES_NOTHING = {
-    "__init__", "errors", "files", "scores",
-    "training.progress", "settings", "training.settings",  # settings are part of a run's config
+    "__init__", "common.errors", "common.files", "training.scores",
+    "training.progress", "config.settings", "training.settings",  # settings are part of a run's config
     "training.device", "training.checkpoint",  # the functions that decide numbers are listed
     "data.__init__", "training.__init__",
     # these make the data set, whose fingerprint is part of a run's config
     "data.audit", "data.labels", "data.pore", "data.signal", "data.sources", "data.splits",
     # these bring a job to `runs.training._fit`
-    "provenance", "runs.findings", "runs.folder", "runs.job", "runs.loggers", "hpo.records",
-    "checking", "source_code",  # these describe a named network
+    "common.provenance", "runs.findings", "runs.folder", "runs.job", "runs.loggers", "hpo.records",
+    "common.checking", "common.source_code",  # these describe a named network
 }  # fmt: skip
 
 

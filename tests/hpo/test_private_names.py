@@ -1,6 +1,6 @@
 """What this program needs of Optuna and Hydra beyond their public interfaces: each test says why, and names the installed
 version if it lacks the name. Only `hpo/optuna_private.py`, `hpo/optuna_database.py` and `hpo/hydra_private.py` may use such
-names, and for OmegaConf `omegaconf_private.py`, which `tests/test_omegaconf_private.py` compares with OmegaConf.
+names, and for OmegaConf `omegaconf_private.py`, which `tests/common/test_omegaconf_private.py` compares with OmegaConf.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from optuna.trial import TrialState
 from sqlalchemy import text
 
 import basecaller
+from basecaller.common.places import conf_dir
 from basecaller.hpo import hydra_private, optuna_private
 from basecaller.hpo.optuna_database import DatabaseStorage
 from basecaller.hpo.optuna_private import Attributes, storage_of, study_attributes
 from basecaller.hpo.storage import open_study
-from basecaller.places import conf_dir
 from tests.helpers.sweeping import URL
 
 OPTUNA, HYDRA = f"optuna {optuna.__version__}", f"hydra-core {version('hydra-core')}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import optuna
 import pytest
 
-from basecaller.errors import SettingError
+from basecaller.common.errors import SettingError
 from basecaller.hpo.designs import HALVING
 from basecaller.hpo.pruning import is_screening, pruner_of
 from basecaller.hpo.records import store_study

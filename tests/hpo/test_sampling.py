@@ -12,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from basecaller.errors import SettingError
+from basecaller.common.errors import SettingError
 from basecaller.hpo.best import standing
 from basecaller.hpo.records import StudyRecord, trials_of
 from basecaller.hpo.sampling import check_sampler, sampler_for

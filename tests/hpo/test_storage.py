@@ -9,7 +9,7 @@ import pytest
 from optuna.storages import BaseStorage
 from optuna.testing.pytest_storages import StorageTestCase
 
-from basecaller.errors import StorageError
+from basecaller.common.errors import StorageError
 from basecaller.hpo.storage import check_storage, open_storage, open_study
 from tests.helpers.postgres import Server
 

@@ -14,7 +14,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from basecaller.errors import DataError, SettingError, StageError, StorageError
+from basecaller.common.errors import DataError, SettingError, StageError, StorageError
 from basecaller.hpo.best import setting_of, standing, winner_of
 from basecaller.hpo.optuna_private import trial_id
 from basecaller.hpo.queue import trial_lock

@@ -18,7 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 import basecaller.hpo
-from basecaller.errors import SettingError, StageError
+from basecaller.common.errors import SettingError, StageError
 from basecaller.hpo.best import setting_of, standing
 from basecaller.hpo.records import Outcome, trials_of
 from basecaller.hpo.storage import open_study

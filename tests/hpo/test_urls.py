@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from basecaller.errors import StorageError
+from basecaller.common.errors import StorageError
 from basecaller.hpo.storage import open_study
 from basecaller.hpo.urls import file_of, reason, scrubbed, without_password
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from basecaller.config.schema import OBJECTIVE
 from basecaller.hpo.best import standing
 from basecaller.hpo.ranking import Conclusion
 from basecaller.hpo.task import CANDIDATE
 from basecaller.hpo.verdicts import at_edges, compared, named, verdict
-from basecaller.schema import OBJECTIVE
 from tests.helpers.stages import lr_stage
 
 

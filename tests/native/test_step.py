@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from basecaller.common.geometry import Model
 from basecaller.data.batches import Batch
-from basecaller.geometry import Model
 from basecaller.native import build
 from basecaller.native.step import Library, Step, _Place, self_test
 from basecaller.networks.rawctcnet import RawCTCNet

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from basecaller.errors import DivergedError, SettingError
+from basecaller.common.errors import DivergedError, SettingError
 from basecaller.native import build
 from basecaller.native.step import Library, self_test
 from basecaller.training import checkpoint, engine

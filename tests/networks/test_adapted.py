@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from basecaller.calling.caller import Caller, margin
-from basecaller.errors import SettingError
-from basecaller.geometry import output_length
+from basecaller.common.errors import SettingError
+from basecaller.common.geometry import output_length
 from basecaller.networks import named
 from basecaller.networks.adapted import build, check_protocol
 from basecaller.networks.masking import MaskedBatchNorm

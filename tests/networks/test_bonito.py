@@ -15,21 +15,21 @@ from rich.console import Console
 from basecaller.calling.basecalling import basecall
 from basecaller.calling.evaluation import evaluate
 from basecaller.calling.exporting import export
-from basecaller.commandline import options
-from basecaller.config import compose_config
-from basecaller.errors import SettingError
+from basecaller.cli.arguments import options
+from basecaller.common.errors import SettingError
+from basecaller.config.composition import compose_config
+from basecaller.config.messages import readable
+from basecaller.config.schema import EXPORTS, BasecallOptions, EvaluateOptions, ExportOptions
+from basecaller.config.settings import settings
 from basecaller.hpo.records import trials_of
 from basecaller.hpo.storage import open_study
-from basecaller.messages import readable
 from basecaller.networks import named
 from basecaller.runs.job import resolve_job
 from basecaller.runs.training import train
-from basecaller.schema import EXPORTS, BasecallOptions, EvaluateOptions, ExportOptions
 from basecaller.search_plan.costs import estimate
 from basecaller.search_plan.preview import preview
 from basecaller.search_plan.request import Request
 from basecaller.search_plan.stages import hydra_app
-from basecaller.settings import settings
 from basecaller.task import run_job
 from tests.helpers import reads as files
 from tests.helpers.networks import BONITO, DATA, bonito

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from basecaller.api import Basecaller
-from basecaller.config import compose_config
-from basecaller.errors import DataError, SettingError
+from basecaller.common.errors import DataError, SettingError
+from basecaller.config.composition import compose_config
+from basecaller.config.settings import settings
 from basecaller.networks import named
 from basecaller.networks.adapted import build
 from basecaller.runs.job import resolve_job
-from basecaller.settings import settings
 from basecaller.training.checkpoint import load_network, start_from
 from basecaller.training.fit import Recipe, fit
 from tests.helpers.networks import DATA, SMALLEST, section

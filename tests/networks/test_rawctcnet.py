@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from basecaller.geometry import Model
+from basecaller.common.geometry import Model
 from basecaller.networks.rawctcnet import RawCTCNet
 from basecaller.networks.tower import Tower
 from tests.helpers.reference import PlainRawCTCNet, gate_weight, map_weights

@@ -18,6 +18,7 @@ import optuna
 import pytest
 from optuna_dashboard import get_note
 
+from basecaller.config.schema import OBJECTIVE
 from basecaller.hpo.best import standing
 from basecaller.hpo.designs import HALVING, rounds
 from basecaller.hpo.optuna_private import study_attributes
@@ -26,7 +27,6 @@ from basecaller.hpo.storage import current_study, open_storage, open_study
 from basecaller.reporting import dashboard
 from basecaller.reporting.dashboard import MOST, note_of, show_study, stage_figure, worth_figure
 from basecaller.reporting.stage_facts import stage_facts
-from basecaller.schema import OBJECTIVE
 from tests.helpers.sweeping import URL, sweep
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from basecaller.errors import SettingError
+from basecaller.common.errors import SettingError
 from basecaller.reporting.serving import serving
 
 

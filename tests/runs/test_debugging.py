@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from basecaller.config import compose_config
-from basecaller.errors import BasecallerError, SettingError
+from basecaller.common.errors import BasecallerError, SettingError
+from basecaller.config.composition import compose_config
 from basecaller.hpo.urls import shown
 from basecaller.runs.debugging import overfit, profiled
 from basecaller.runs.job import Job, resolve_job

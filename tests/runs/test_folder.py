@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from basecaller.config import compose_config
-from basecaller.files import write_json
+from basecaller.common.files import write_json
+from basecaller.config.composition import compose_config
 from basecaller.runs.folder import LEFT, Result, RunFolder
 from basecaller.runs.job import Job, resolve_job
 from basecaller.runs.training import train

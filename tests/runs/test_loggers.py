@@ -19,8 +19,8 @@ from unittest.mock import Mock
 import pytest
 from omegaconf import OmegaConf
 
-from basecaller.config import compose_config
-from basecaller.errors import BasecallerError, SettingError
+from basecaller.common.errors import BasecallerError, SettingError
+from basecaller.config.composition import compose_config
 from basecaller.hpo.records import trials_of
 from basecaller.loggers.csv import Logger as CsvLogger
 from basecaller.loggers.settings import LOGGERS, Csv, Kind

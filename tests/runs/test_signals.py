@@ -12,14 +12,14 @@ from omegaconf import OmegaConf, open_dict
 
 from basecaller import Basecaller
 from basecaller.calling.model import Trained, load_model
-from basecaller.config import compose_config
+from basecaller.common.errors import DataError, SettingError
+from basecaller.config.composition import compose_config
+from basecaller.config.settings import data_settings
 from basecaller.data.signal import normalisation_of, normalise
-from basecaller.decode import greedy
-from basecaller.errors import DataError, SettingError
+from basecaller.networks.decode import greedy
 from basecaller.runs.job import resolve_job
 from basecaller.runs.signals import Signals, stored_config
 from basecaller.runs.training import train
-from basecaller.settings import data_settings
 from tests.conftest import TINY, Command
 from tests.helpers import reads as files
 from tests.helpers.reads import CONTIG, aligned_read

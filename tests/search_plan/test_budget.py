@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 from omegaconf import OmegaConf
 
-from basecaller.config import compose_config
+from basecaller.config.composition import compose_config
 from basecaller.data import Dataset
 from basecaller.search_plan.budget import longer, shortened
 from basecaller.search_plan.stages import flat_overrides

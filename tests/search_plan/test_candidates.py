@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from basecaller.config import compose_config
+from basecaller.config.composition import compose_config
 from basecaller.hpo.grid import as_text
 from basecaller.reporting.search_state import Asked
 from basecaller.search_plan.candidates import (

@@ -12,8 +12,8 @@ import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from basecaller.config import compose_config
-from basecaller.errors import DivergedError
+from basecaller.common.errors import DivergedError
+from basecaller.config.composition import compose_config
 from basecaller.reporting.stage_contents import StageFacts
 from basecaller.runs import trial as life
 from basecaller.runs.folder import Result

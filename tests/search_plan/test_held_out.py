@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from basecaller.config import compose_config
+from basecaller.config.composition import compose_config
 from basecaller.search_plan import held_out
 from tests.conftest import TINY
 from tests.helpers.models import network, save_model

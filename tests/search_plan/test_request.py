@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from basecaller.errors import SettingError
+from basecaller.common.errors import SettingError
 from basecaller.hpo.storage import open_study
 from basecaller.search_plan.request import Request
 from tests.helpers.searching import search

@@ -8,10 +8,10 @@ import math
 import numpy as np
 import pytest
 
-from basecaller.facts import to_json
-from basecaller.scores import HeldOutReads, Homopolymers
+from basecaller.common.facts import to_json
 from basecaller.search_plan.candidates import Candidates
 from basecaller.search_plan.winner import gain
+from basecaller.training.scores import HeldOutReads, Homopolymers
 from tests.helpers.searching import SETTINGS
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from basecaller.config import compose_config
-from basecaller.errors import DataError, SettingError
+from basecaller.common.errors import DataError, SettingError
+from basecaller.config.composition import compose_config
 from basecaller.networks.rawctcnet import RawCTCNet
 from basecaller.runs.job import resolve_job
 from basecaller.runs.training import train

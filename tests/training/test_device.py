@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from basecaller.errors import SettingError
+from basecaller.common.errors import SettingError
 from basecaller.training import device
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from basecaller.config import compose_config
+from basecaller.common.errors import SettingError
+from basecaller.config.composition import compose_config
+from basecaller.config.settings import settings
 from basecaller.data.batches import Batch
-from basecaller.errors import SettingError
-from basecaller.settings import settings
 from basecaller.training.engine import TorchEngine, choose_path, smoothing_nats
 from tests.helpers.networks import BONITO, bonito
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from basecaller.common.errors import DivergedError, InfeasibleError
 from basecaller.data import Dataset
 from basecaller.data.batches import collate
 from basecaller.data.dataset import Chunk, DatasetWriter
-from basecaller.errors import DivergedError, InfeasibleError
 from basecaller.networks.rawctcnet import RawCTCNet
 from basecaller.training import checkpoint
 from basecaller.training.engine import engine_of

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from basecaller.config import compose_config
+from basecaller.config.composition import compose_config
+from basecaller.config.settings import settings
 from basecaller.networks.adapted import build
-from basecaller.settings import settings
 from basecaller.training.fit import Recipe, _Run
 from basecaller.training.optim import build_optimizer, build_schedule
 from tests.helpers.networks import DATA

@@ -9,8 +9,8 @@ import pytest
 from filelock import Timeout
 from omegaconf import OmegaConf
 
-from basecaller import files
-from basecaller.files import (
+from basecaller.common import files
+from basecaller.common.files import (
     check_writable,
     content_digest,
     holding,

@@ -14,11 +14,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from basecaller.common.places import conf_dir
+from basecaller.config.messages import is_users, readable
+from basecaller.config.schema import SECTIONS
+from basecaller.config.settings import general
 from basecaller.hpo.urls import without_password
-from basecaller.messages import is_users, readable
-from basecaller.places import conf_dir
-from basecaller.schema import SECTIONS
-from basecaller.settings import general
 
 
 def scaled_rate(base: float, factor: float, batch: int = 1, base_batch: int = 1) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from basecaller import __version__
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 """The folder of this program."""
 
 PACKAGES = ("torch", "hydra-core", "optuna", "numpy")

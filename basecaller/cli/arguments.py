@@ -18,13 +18,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
 from hydra.errors import HydraException
 
-from basecaller.checking import rules_of, section, type_of
 from basecaller.cli.flags import no_such_flag, without_config_dir
 from basecaller.cli.help import answer_help
-from basecaller.config import composed
+from basecaller.common.checking import rules_of, section, type_of
+from basecaller.common.places import expanded
+from basecaller.config.composition import composed
+from basecaller.config.schema import PATHS
 from basecaller.hpo.hydra_private import parsed_value
-from basecaller.places import expanded
-from basecaller.schema import PATHS
 
 Options = TypeVar("Options")
 

@@ -11,20 +11,13 @@ from typing import Any, cast
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from basecaller.checking import section, typed
-from basecaller.data import mixture, simulator
-from basecaller.data.dataset import ALPHABET
-from basecaller.data.signal import STANDARDISE, Normalisation
-from basecaller.data.sources import SOURCES
-from basecaller.errors import DataError, SettingError
-from basecaller.geometry import Model
-from basecaller.hpo.identity import value_at
-from basecaller.loggers.settings import logger_settings
-from basecaller.networks.named import Named, kind_of, model_settings
-from basecaller.omegaconf_private import plain
-from basecaller.places import conf_dir, expanded
-from basecaller.resolving import resolve
-from basecaller.schema import (
+from basecaller.common.checking import section, typed
+from basecaller.common.errors import DataError, SettingError
+from basecaller.common.geometry import Model
+from basecaller.common.omegaconf_private import plain
+from basecaller.common.places import conf_dir, expanded
+from basecaller.common.resolving import resolve
+from basecaller.config.schema import (
     GROUPS,
     LASTING,
     DataShared,
@@ -37,6 +30,13 @@ from basecaller.schema import (
     TrialPlace,
     field_of,
 )
+from basecaller.data import mixture, simulator
+from basecaller.data.dataset import ALPHABET
+from basecaller.data.signal import STANDARDISE, Normalisation
+from basecaller.data.sources import SOURCES
+from basecaller.hpo.identity import value_at
+from basecaller.loggers.settings import logger_settings
+from basecaller.networks.named import Named, kind_of, model_settings
 from basecaller.training.batch_plan import check_schedule
 from basecaller.training.settings import Optimizer, Train
 

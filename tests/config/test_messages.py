@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hydra.errors import HydraException, MissingConfigException
 
-from basecaller.config import compose_config, composed
-from basecaller.errors import DataError, SettingError
-from basecaller.messages import is_users, readable
-from basecaller.schema import ReportOptions
+from basecaller.common.errors import DataError, SettingError
+from basecaller.config.composition import compose_config, composed
+from basecaller.config.messages import is_users, readable
+from basecaller.config.schema import ReportOptions
 
 
 @pytest.mark.parametrize(

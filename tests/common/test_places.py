@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from basecaller.places import conf_dir, expanded
+from basecaller.common.places import conf_dir, expanded
 
 
 def test_configs_are_in_the_checkout_or_in_the_package():

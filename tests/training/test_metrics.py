@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from basecaller.decode import to_string
-from basecaller.metrics import align, identity_summary
+from basecaller.networks.decode import to_string
+from basecaller.training.metrics import align, identity_summary
 
 
 def test_alignment_counts_every_kind_of_column():

@@ -18,8 +18,8 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 
 from omegaconf import MISSING
 
-from basecaller.errors import SettingError
-from basecaller.resolving import resolve
+from basecaller.common.errors import SettingError
+from basecaller.common.resolving import resolve
 
 Section = TypeVar("Section")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from basecaller.geometry import dilations, frames_needed, output_length, receptive_field
+from basecaller.common.geometry import dilations, frames_needed, output_length, receptive_field
 from basecaller.networks.rawctcnet import RawCTCNet
 from tests.helpers.models import SIZE
 

@@ -8,8 +8,8 @@ from typing import Any, cast
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from basecaller.errors import BasecallerError, SettingError
-from basecaller.omegaconf_private import plain
+from basecaller.common.errors import BasecallerError, SettingError
+from basecaller.common.omegaconf_private import plain
 
 
 def resolve(node: Any, where: str = "", without: Collection[str] = ()) -> dict[str, Any]:

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
 
-from basecaller.checking import typed_scalar
+from basecaller.common.checking import typed_scalar
+from basecaller.common.geometry import Model
 from basecaller.data.batches import PADDINGS
 from basecaller.data.sources import SOURCES
 from basecaller.data.splits import SPLITS
-from basecaller.decode import DECODERS
-from basecaller.geometry import Model
 from basecaller.hpo import task
 from basecaller.loggers.settings import LOGGERS
+from basecaller.networks.decode import DECODERS
 from basecaller.training.settings import Optimizer, Train
 
 NAME = {"matches": (r"\w[\w.-]*", "letters, digits, '_', '-' and '.', the first a letter or digit"), "longest": 100}

@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 import basecaller
+from basecaller.cli.arguments import as_typed, options
 from basecaller.cli.commands import COMMANDS
 from basecaller.cli.help import EVERY_LOGGER, help_of
-from basecaller.commandline import as_typed, options
-from basecaller.config import compose_config, composed
-from basecaller.errors import SettingError
-from basecaller.places import conf_dir
+from basecaller.common.errors import SettingError
+from basecaller.common.places import conf_dir
+from basecaller.config.composition import compose_config, composed
+from basecaller.config.schema import PATHS, BasecallOptions
+from basecaller.config.settings import data_settings
 from basecaller.reporting import pages
-from basecaller.schema import PATHS, BasecallOptions
-from basecaller.settings import data_settings
 from tests.conftest import TINY, Command
 from tests.helpers.models import network, save_model
 from tests.helpers.reads import make_source

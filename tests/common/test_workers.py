@@ -1,6 +1,6 @@
 """How a machine's cores are divided."""
 
-from basecaller.workers import Workers, cores, divide
+from basecaller.common.workers import Workers, cores, divide
 
 
 def test_cores_are_divided_never_oversubscribed():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 def conf_dir() -> str:
     """The folder of configs: the copy inside an installed wheel, or `conf/` of the checkout."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     # A folder `conf` beside an installed package belongs to another package.
     installed, checkout = package / "conf", package.parent / "conf"
     return str(installed if installed.is_dir() else checkout)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from omegaconf import OmegaConf
 
-from basecaller.errors import DataError, SettingError
-from basecaller.resolving import resolve, user_error
+from basecaller.common.errors import DataError, SettingError
+from basecaller.common.resolving import resolve, user_error
 
 
 def test_a_section_becomes_plain_and_its_interpolations_values():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import parasail
 
-from basecaller.scores import ErrorRates, IdentitySummary
+from basecaller.training.scores import ErrorRates, IdentitySummary
 
 GAP_OPEN, GAP_EXTEND, MIN_COVERAGE = 8, 4, 0.5
 """Bonito's `accuracy`: local alignment with parasail's `dnafull` matrix and these gap costs; 0 below half coverage."""

@@ -11,11 +11,11 @@ from dataclasses import fields
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
+from basecaller.common.errors import BasecallerError, SettingError, meant
+from basecaller.common.resolving import user_error
+from basecaller.config.schema import SECTIONS
 from basecaller.data.sources import SOURCES
-from basecaller.errors import BasecallerError, SettingError, meant
 from basecaller.hpo.sweeper import STOCK_KEYS
-from basecaller.resolving import user_error
-from basecaller.schema import SECTIONS
 
 NOT_HERE = STOCK_KEYS | {
     "study_name": "studies are named by experiment, stage and settings; use experiment=NAME",

@@ -18,8 +18,8 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, ReadonlyConfigError
 
-from basecaller.omegaconf_private import JobConfig, plain
-from basecaller.places import conf_dir
+from basecaller.common.omegaconf_private import JobConfig, plain
+from basecaller.common.places import conf_dir
 
 OMEGACONF = f"omegaconf {version('omegaconf')}"
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from basecaller.decode import beam, greedy, to_string
+from basecaller.networks.decode import beam, greedy, to_string
 
 
 @pytest.mark.parametrize(

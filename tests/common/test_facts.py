@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from basecaller.calling.quality import Calibration, read_calibration
-from basecaller.errors import DataError
-from basecaller.facts import from_json, to_json
+from basecaller.common.errors import DataError
+from basecaller.common.facts import from_json, to_json
 from basecaller.reporting.facts import winner_facts
 
 

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from basecaller.errors import SettingError, file_problem, one_line
-from basecaller.messages import is_users, readable
+from basecaller.common.errors import SettingError, file_problem, one_line
+from basecaller.config.messages import is_users, readable
 
 USER_ERROR, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 """Exit statuses; the last two are a shell's for commands that SIGINT and SIGPIPE end."""

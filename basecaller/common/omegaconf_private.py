@@ -1,7 +1,7 @@
 """All use of OmegaConf's private interface: copies and plain values of configs, read from the nodes themselves.
 
 OmegaConf's own take 4 to 18 times as long, which was half of the work around a short trial.
-`tests/test_omegaconf_private.py` compares both.
+`tests/common/test_omegaconf_private.py` compares both.
 """
 
 from __future__ import annotations

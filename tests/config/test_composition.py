@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from basecaller.config import compose_config, conf_dir, scaled_rate
-from basecaller.errors import DataError, SettingError
+from basecaller.common.errors import DataError, SettingError
+from basecaller.config.composition import compose_config, conf_dir, scaled_rate
+from basecaller.config.settings import settings
 from basecaller.runs.job import resolve_job
-from basecaller.settings import settings
 
 CHOICES = [
     (group, path.stem)

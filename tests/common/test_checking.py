@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 from omegaconf import OmegaConf
 
-from basecaller.checking import kind_in_words, meaning_of, rules_of, section, type_of, typed
-from basecaller.errors import SettingError
+from basecaller.common.checking import kind_in_words, meaning_of, rules_of, section, type_of, typed
+from basecaller.common.errors import SettingError
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Configs: their keys, checked settings, composition, and messages about them."""
