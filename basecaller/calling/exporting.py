@@ -1,7 +1,8 @@
 """Exports a trained model as TorchScript or ONNX, and checks the exported one against the original on reads.
 
 The file takes normalised signals, float32 [batch, samples], and gives log-probabilities, [batch, frames, labels]. It contains
-the normalisation, direction, stride and letters that a program needs as `basecaller.json`, which is also written next to it.
+the normalisation, direction, stride and letters that a program needs as `basecaller.json`; a file next to it, such as
+`model.json`, has them too.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def stored_rates(folder: Path) -> tuple[int, ...]:
     """The sample rates of the reads that a training in a folder saw, in Hz; empty if they are not recorded.
 
     Raises:
-        DataError: its result cannot be read.
+        DataError: they are not a list of numbers.
     """
     file = folder / "result.json"
     found = read_json(file)

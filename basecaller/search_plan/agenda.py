@@ -30,7 +30,7 @@ SHARE = 0.8
 """Share of the possible trials of a question that are trained; assumed until the first question has ended."""
 
 LIKELY = 0.5
-"""Share of the questions that each round after the second is assumed to ask again."""
+"""Share of the questions that each round after the second is assumed to ask again, and probability that contenders train."""
 
 
 @dataclass(frozen=True)
@@ -231,6 +231,8 @@ class Agenda:
         for place, count in enumerate([options.finalists, options.combined]):
             for rung in range(options.finalist_seeds if options.finalists > 1 and here <= place else 0):
                 yield Planned(rung_size(count, rung), self._cost_of(FINALISTS))
+        if options.finalists > 1 and options.batch_margin is not None and here <= order.index(CONTENDERS):
+            yield Planned(2 if self.stage == CONTENDERS else 2 * LIKELY, self._cost_of(CONTENDERS))
         if here < len(order):
             yield Planned(2 * options.headline_seeds, self._cost_of(HEADLINE))
 

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from basecaller.hpo.grid import as_text
 from basecaller.reporting.formats import duration, many
+from basecaller.search_plan.agenda import LIKELY
 from basecaller.search_plan.costs import estimate, most_trials
 from basecaller.search_plan.request import Request
 
@@ -44,6 +45,10 @@ def preview(request: Request, console: Console) -> None:
         each = f"{float(cfg.finalist_share):.0%} of the winner's training each"
         words = f"up to {cfg.finalists} finalists{combined} at {many(cfg.finalist_seeds, 'seed')}, {each}"
         parts[words] = count * int(cfg.finalist_seeds) * float(cfg.finalist_share) * cost
+        if cfg.batch_margin is not None:
+            parts[f"up to 2 contenders, {float(cfg.contender_share):.0%} of the winner's training each"] = (
+                2 * LIKELY * float(cfg.contender_share) * cost
+            )
     seeds = int(cfg.headline_seeds)
     parts[f"headline: the winner and the defaults, {many(seeds, 'seed')} each"] = 2 * seeds * cost
     table = Table("part", "about", title="the whole search", title_justify="left", show_footer=True)

@@ -93,7 +93,8 @@ class Progress:
     def _follow(self, over: Event, ended: bool) -> None:
         while True:
             self._tell(ended)
-            self.meanwhile()
+            if not over.is_set():
+                self.meanwhile()
             if over.wait(DRAWN_EVERY):
                 return
 

@@ -59,8 +59,9 @@ class Questions:
         """Why a question must be asked again; empty if its fixed settings are unchanged, or if all its choices now train alike:
         a batch of one chunk has no padding."""
         assert self.incumbent is not None
-        asked, file, batch = self.latest[name], self.request.files[name], self.incumbent.settings.get(BATCH)
-        if len(self.choices_left(name)[1]) == 1 or (batch == 1 and self.request.swept(name) == {"padding"}):
+        asked, file, train = self.latest[name], self.request.files[name], self.request.cfg.train
+        unpadded = self.incumbent.settings.get(BATCH) == 1 and not train.batch_schedule
+        if len(self.choices_left(name)[1]) == 1 or (unpadded and self.request.swept(name) == {"padding"}):
             return ""
         if asked.guessing:
             return "its networks had learned nothing"

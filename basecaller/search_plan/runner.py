@@ -114,8 +114,10 @@ class Runner:
         self.due = False
         try:
             self.report()
-        except (BasecallerError, OSError) as error:  # the next step, or the end of the search, writes it again
+        except (BasecallerError, OSError) as error:  # the end of the search writes it again
             log.warning("the report is not up to date: %s", error)
+        except Exception:  # in this thread nobody else would show it, and the search goes on
+            log.warning("the report is not up to date", exc_info=True)
 
     def report(self, pages: bool = True) -> ReportFacts:
         """Writes the report, see `write_report`."""

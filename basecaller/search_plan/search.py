@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from rich.console import Console
 
+from basecaller.common.errors import BasecallerError, StorageError
 from basecaller.common.facts import to_json
 from basecaller.common.files import read_json
 from basecaller.reporting.contents import ReportFacts, WinnerFacts
@@ -54,9 +55,11 @@ class Search:
                     break
             candidates = self.finals.finalists()
             return self._report(self.finals.headline(candidates))
-        except BaseException:
-            with suppress(OSError):  # so that the error that ended the search is reported
+        except BaseException as error:
+            with suppress(BasecallerError, OSError):  # so that the error that ended the search is the one that is shown
                 self.runner.save(report=False, state=STOPPED)
+                if not isinstance(error, StorageError):  # then the report could not be read either
+                    self.runner.report()
             raise
 
     # -- the rounds

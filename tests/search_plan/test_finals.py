@@ -133,7 +133,8 @@ def test_the_winner_is_written_down_as_it_trained(folder, monkeypatch):
 def test_the_better_of_the_contenders_wins(folder):
     """The best settings with and without a larger batch train longer than finalists, at a seed that is not the headline's."""
     given = [*SHORT, "plan=[padding,batch_size]", "optimizer=adam", "search.rounds=1", "search.combined=0",
-             "search.batch_margin=100", "search.contender_share=1", "search.workers=1"]  # fmt: skip
+             "search.batch_margin=100", "search.winner.train.epochs=2",
+             "search.finalist_share=0.25", "search.contender_share=0.5", "search.workers=1"]  # fmt: skip
     made = search(*given, "optimizer.lr=0.004")
     facts = made.run()
     contenders, headline = facts.stages[-2:]
@@ -146,4 +147,6 @@ def test_the_better_of_the_contenders_wins(folder):
     sizes = made.questions.incumbent
     assert sizes is not None
     assert facts.winner.settings["data.batch_size"] == sizes.settings["data.batch_size"] * (4 if larger_won else 1)
+    samples = [max(trial.samples or 0 for trial in stage.trials) for stage in (contenders, headline)]
+    assert samples[0] == samples[1] / 2
     assert not {trial.folder for trial in headline.trials} & {trial.folder for trial in contenders.trials}

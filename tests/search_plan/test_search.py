@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from basecaller.common.errors import StageError
 from basecaller.hpo.records import store_study
 from basecaller.hpo.storage import open_storage, open_study
 from basecaller.reporting.contents import ReportFacts
 from basecaller.search_plan import runner
+from basecaller.search_plan.candidates import Candidates
 from tests.conftest import TINY, Command
 from tests.helpers.searching import INCUMBENT, SHORT, search
 
@@ -112,3 +114,18 @@ def test_the_report_is_written_while_the_next_step_trains(folder, monkeypatch):
     assert not any(threads[1:-1])
     assert len(threads) > 3
     assert told == ["the report is not up to date: disk full"]
+
+
+@pytest.mark.slow
+def test_the_report_of_a_search_that_ends_early_has_all_its_stages(folder, monkeypatch):
+    made = search(*SHORT, "search.finalists=0", "search.workers=1")
+
+    def headline(candidates: Candidates) -> None:
+        raise StageError("no model")
+
+    monkeypatch.setattr(made.finals, "headline", headline)
+    with pytest.raises(StageError, match="no model"):
+        made.run()
+    report = json.loads((folder / "outputs/tiny/report.json").read_text())
+    assert report["state"] == "stopped"
+    assert [stage["name"] for stage in report["stages"]][:2] == ["padding", "lr_adam"]
