@@ -172,7 +172,8 @@ def test_messages_are_in_the_words_of_the_task():
 
 # -- what the sweeper needs
 
-GENERAL = {"basecaller", "checking", "errors", "files", "omegaconf_private", "places", "resolving", "workers"}
+COMMON = ("checking", "errors", "files", "omegaconf_private", "places", "resolving", "workers")
+GENERAL = {"basecaller", "common", *(f"common.{name}" for name in COMMON)}
 """Modules of this package that know nothing of basecalling either."""
 
 
