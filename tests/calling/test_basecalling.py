@@ -177,6 +177,7 @@ def test_reads_of_another_kind_than_the_models_are_reported(tmp_path, caplog, ki
     assert bool(told) == bool(caplog.records)
 
 
+@pytest.mark.slow
 def test_a_model_records_its_sample_rate_and_reads_at_another_are_reported(folder, call: Command, caplog):
     """In basecalls, and in an evaluation on another data set."""
     reads = make_reads(12, bases=100)

@@ -232,6 +232,7 @@ def test_a_storage_that_cannot_be_opened_is_named_without_its_password(folder):
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_journal_file_works_as_storage(folder):
     with hydra_app() as app:
         name = app.multirun(

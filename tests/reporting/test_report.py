@@ -113,6 +113,7 @@ def test_a_sweep_after_a_search_decides_none_of_its_settings(searched, folder):
     assert not any(of["stages"] for of in again["decisions"])
 
 
+@pytest.mark.slow
 def test_a_sweep_outside_a_search_is_reported_without_a_plan(folder, call: Command):
     sweep("optimizer=adam,adamax", RATES)
     shown = call("report").stdout

@@ -27,6 +27,7 @@ from tests.helpers.reads import tensors
 from tests.helpers.searching import INCUMBENT, SETTINGS, SHORT, search
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("budget", "scheduled"), [("epochs", True), ("updates", False), ("samples", False)])
 def test_a_finalist_has_a_batch_schedule_only_if_the_winner_trains_for_epochs(folder, monkeypatch, budget, scheduled):
     """Others cannot have one: the search would fail after all its stages."""

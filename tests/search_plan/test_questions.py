@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 
 from basecaller.data import Dataset
 from basecaller.data.dataset import Chunk, DatasetWriter
@@ -36,6 +37,7 @@ def test_of_stages_that_answer_one_question_only_the_winners_is_asked_again(fold
     assert again == ["padding", "batch_norm", "lr_adamax"]
 
 
+@pytest.mark.slow
 def test_no_batch_is_larger_than_the_padding_allows(folder):
     """Without base starts, padding=off needs batches of one length: found at the start, not in the stage of batch sizes."""
     with DatasetWriter(folder / "set", {}) as writer:
@@ -66,6 +68,7 @@ def test_no_batch_sizes_are_compared_if_a_schedule_sets_the_batches(folder):
     assert made.stale("batch_size") == ""
 
 
+@pytest.mark.slow
 def test_the_padding_is_not_asked_again_for_batches_of_one_chunk(folder):
     made = Questions(Request([]))
     made.history.append(Asked("padding", 1, 1, "", "padding", {}, {}, False))

@@ -10,6 +10,7 @@ from basecaller.search_plan.request import Request
 from tests.helpers.searching import search
 
 
+@pytest.mark.slow
 def test_a_plan_without_stages_that_it_needs_is_refused_before_anything_runs(folder):
     with pytest.raises(SettingError, match=r"winners of padding, batch_norm: .*'plan=\[padding,batch_norm,lr_adam\]'"):
         search("plan=[lr_adam,padding]")
