@@ -113,7 +113,7 @@ def evaluate(chosen: EvaluateOptions, overrides: list[str]) -> tuple[Evaluation,
             return dataset, indices
 
         dataset, indices = chunks_of(chosen.split)
-        if told := model.signals.at_others(dataset.sample_rates):
+        if told := model.signals.rate_warning(dataset.sample_rates):
             log.warning("%s: %s", dataset.folder, told)
         data = str(dataset.folder)
         if chosen.split != "validation":

@@ -43,13 +43,14 @@ def signals(
     Raises:
         DataError: it cannot be read.
     """
-    others, rates, rna = 0, set[int](), trained.rna  # others: reads of the other kind
+    rna, rates = trained.rna, set[int]()
+    others = 0  # reads of the other kind
     with reading(file, "reads"), pod5.Reader(file) as reader:
         for read in reader.reads(chosen, missing_ok=True):
             others += is_direct_rna(read) not in (None, bool(rna))
             if (rate := read.run_info.sample_rate) not in rates:
                 rates.add(rate)
-                if told := trained.at_others([rate]):
+                if told := trained.rate_warning([rate]):
                     log.warning("%s: %s", file, told)
             try:
                 signal = signal_of(read, trained)

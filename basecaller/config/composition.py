@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import make_dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -72,17 +71,10 @@ def composed(overrides: list[str], name: str = "config", sections: Mapping[str, 
 
 def group_options(group: str, overrides: list[str]) -> list[str]:
     """The options of a config group, including those of folders in `hydra.searchpath`."""
-    places = tuple(line for line in overrides if line.startswith("hydra.searchpath="))
-    return list(_options(group, places, conf_dir(), Path.cwd()))
-
-
-@lru_cache(maxsize=256)  # Hydra composes the config for each answer, and a search asks for many
-def _options(group: str, places: tuple[str, ...], folder: str, cwd: Path) -> tuple[str, ...]:
-    """The options of a config group. Relative search paths depend on the working folder `cwd`."""
+    places = [line for line in overrides if line.startswith("hydra.searchpath=")]
     GlobalHydra.instance().clear()
-    with initialize_config_dir(folder):
-        loader = GlobalHydra.instance().config_loader()
-        return tuple(loader.get_group_options(group, config_name="config", overrides=list(places)))
+    with initialize_config_dir(conf_dir()):
+        return list(GlobalHydra.instance().config_loader().get_group_options(group, config_name="config", overrides=places))
 
 
 def compose_config(overrides: list[str], options: type | None = None) -> DictConfig:

@@ -38,8 +38,8 @@ class Signals(Normalisation):
     rna: bool | None = None
     sample_rates: tuple[int, ...] = ()
 
-    def at_others(self, sample_rates: Iterable[int]) -> str:
-        """Warns of reads at other sample rates than the model's; empty if there are none.
+    def rate_warning(self, sample_rates: Iterable[int]) -> str:
+        """A warning about reads at other sample rates than the model's; empty if there are none.
 
         Args:
             sample_rates: those of the reads, in Hz.
@@ -50,7 +50,7 @@ class Signals(Normalisation):
         theirs, own = (" and ".join(f"{rate:,}" for rate in rates) for rates in (others, self.sample_rates))
         return (
             f"reads were sampled at {theirs} Hz, and the model was trained on reads at {own} Hz: bases differ in length, so "
-            "expect many more errors"
+            "expect more errors"
         )
 
     @classmethod

@@ -18,7 +18,7 @@ def preview(request: Request, console: Console) -> None:
     cfg = request.cfg.search
     total, seconds = 0, 0.0
     for name, file in request.files.items():
-        space, fixed = file.planned(request.overrides)
+        space, fixed = file.planned(request.overrides, request.group_options)
         points = [point.values for point in space.points()]
         table = Table("trial", "settings", "about", title=name, title_justify="left")
         costs = [estimate(request, {**fixed, **point}) for point in points]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from basecaller.common.checking import typed_scalar
 from basecaller.common.errors import SettingError
 from basecaller.common.files import check_writable
 from basecaller.common.workers import divide
-from basecaller.config.composition import compose_config, composed
+from basecaller.config.composition import compose_config, composed, group_options
 from basecaller.config.schema import OF_SEARCH
 from basecaller.config.settings import general, settings
 from basecaller.data.batches import check_padding
@@ -79,7 +79,9 @@ class Request:
         self.files = {name: read_stage(name, self.overrides) for name in self.plan}
         check_network(self.files, self.cfg)
         check_order(self.files, self.overrides, stages_of(self.url, self.experiment))
-        self.spaces = {name: file.planned(self.overrides)[0] for name, file in self.files.items()}
+        # Hydra composes a config for each answer, and the stages ask about the same groups
+        self.group_options = cache(partial(group_options, overrides=self.overrides))
+        self.spaces = {name: file.planned(self.overrides, self.group_options)[0] for name, file in self.files.items()}
         self.keys = [key for key in decided_keys(self.files.values()) if key not in self.given]
         check_winner(self.keys, self.cfg, unswept(self.overrides))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.common.places import conf_dir
-from basecaller.config.composition import group_options
 from basecaller.hpo.best import uses
 from basecaller.hpo.grid import Keys, Space, as_override, as_text, check_swept, parse_overrides, read_space
 from basecaller.hpo.hydra_private import Hydra
@@ -101,18 +100,19 @@ class StageFile:
         """Whether a key, which is no config group, can have a value."""
         return Keys(lambda group: [], TASK, self.config).allows(key, value)
 
-    def planned(self, overrides: list[str]) -> tuple[Space, dict[str, str]]:
+    def planned(self, overrides: list[str], group_options: Callable[[str], list[str]]) -> tuple[Space, dict[str, str]]:
         """The grid and the fixed settings, as far as known before earlier stages have run.
 
         Args:
             overrides: the user's overrides; they take precedence by key.
+            group_options: returns the options of a config group; empty for any other key.
         Returns:
             The space, and the fixed settings by key; settings that an earlier stage decides are described in words.
         """
         later = {key: describe(value) for key, value in self.params.items() if "${" in value}
         known = parse_overrides(f"{key}={value}" for key, value in self.params.items() if key not in later)
         asked = parse_overrides(overrides)
-        keys = Keys(lambda group: group_options(group, overrides), TASK, self.config)
+        keys = Keys(group_options, TASK, self.config)
         space = read_space(known | asked, keys, sampled=False)
         fixed = {key: line.partition("=")[2] for key, line in space.fixed.items()}
         return space, fixed | {key: text for key, text in later.items() if key not in asked}
