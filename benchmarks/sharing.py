@@ -25,7 +25,8 @@ from tests.helpers.postgres import AbsentError, temporary_server
 
 CHILD = """
 import sys
-from basecaller.runs import task, trial
+from basecaller import task
+from basecaller.runs import trial
 from basecaller.runs.folder import Result
 from basecaller.search_plan.stages import hydra_app
 from tests.helpers.training import FACTS
