@@ -14,7 +14,8 @@ from benchmarks.measuring import Row, default
 
 COST = """
 import sys, time
-from basecaller.runs import task, training
+from basecaller import task
+from basecaller.runs import training
 from basecaller.search_plan.stages import hydra_app
 real, known = training._fit, []
 

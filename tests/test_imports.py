@@ -45,9 +45,11 @@ def missing(path: Path) -> list[str]:
     return found
 
 
-FILES = sorted(
-    path for folder in ("benchmarks", "tests", "docs", "basecaller") for end in ("py", "md") for path in (ROOT / folder).rglob(f"*.{end}")
-) + [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]  # fmt: skip
+FOLDERS = ("basecaller", "benchmarks", "docs", "tests")
+FILES = [
+    *sorted(ROOT.glob("*.md")),
+    *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*")) if path.suffix in {".py", ".md"}),
+]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
