@@ -159,7 +159,7 @@ def trained(
         trials = stand.trials_of(point)
         seconds = float(np.mean([summary_of(trial).seconds or np.nan for trial in trials]))
         numbers = range(FIRST_SEED, FIRST_SEED + seeds)
-        scores = {seed: tested(cfg, Path(trial.folder), stride) for seed, trial in zip(numbers, trials, strict=True)}
+        scores = {seed: tested(settings(cfg), Path(trial.folder), stride) for seed, trial in zip(numbers, trials, strict=True)}
         name = str(stand.choices[point]) if len(found) > 1 else next(iter(found))  # one point is not a sweep
         tests[name] = Trained(seconds, scores)
     return tests

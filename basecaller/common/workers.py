@@ -54,6 +54,7 @@ class Workers:
             "hydra/launcher=joblib",
             f"hydra.launcher.n_jobs={self.count}",
             f"hydra.launcher.inner_max_num_threads={self.threads}",
+            "hydra.launcher.batch_size=1",  # else joblib groups trials that are short, such as reused ones, with long ones
             f"threads={self.threads}",
         ]
 

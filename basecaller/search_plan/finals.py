@@ -125,7 +125,7 @@ class Finals:
                 "optimizer.lr, or change search.winner, and search again"
             )
         with self.runner.progress.testing():
-            winner = write_winner(request.cfg, request.url, facts.study, candidates, request.of_winner)
+            winner = write_winner(request.cfg, request.url, facts.study, candidates, request.of_winner, request.workers)
         store_study(open_study(request.url, facts.study), note=winner.gain.text.removesuffix("."))
         return winner
 

@@ -15,7 +15,7 @@ from basecaller.calling.quality import calibrate
 from basecaller.calling.scoring import evaluate_chunks
 from basecaller.common.facts import from_json, to_json
 from basecaller.common.files import content_digest, read_json, write_json
-from basecaller.config.settings import settings
+from basecaller.config.settings import Settings, settings
 from basecaller.data.splits import SPLITS
 from basecaller.hpo.identity import digest
 from basecaller.runs.code_version import code_version
@@ -63,28 +63,27 @@ def new_reads(cfg: DictConfig) -> bool:
     return not np.isin(dataset.read_ids[held], dataset.read_ids[~held]).any()
 
 
-def tested(cfg: DictConfig, folder: Path, stride: int) -> HeldOutReads:
+def tested(chosen: Settings, folder: Path, stride: int) -> HeldOutReads:
     """Scores a training's best checkpoint on the test split (all of `data.test` if that is a separate source) by beam search,
     and fits the qualities of its basecalls on the validation split: `calibration.json`.
 
     The result is kept in `test.json`, and read from there while checkpoint, stride, data and code stay the same.
 
     Args:
-        cfg: the search's config.
+        chosen: the search's settings.
         folder: folder of the training.
         stride: the largest stride of the trainings to compare: all are tested on the chunks that fit it. `train.infeasible`
             does not limit the others: a finished search must not fail here, and another value would be another search.
     """
-    checked = settings(cfg)
-    dataset, split = split_of(checked.data, "test")
-    own, _ = split_of(checked.data, "validation")
+    dataset, split = split_of(chosen.data, "test")
+    own, _ = split_of(chosen.data, "validation")
     weights = content_digest(folder / "best.pt")
     key = digest([weights, stride, dataset.fingerprint, own.fingerprint, code_version(), TEST_VERSION])
     with suppress(ValueError):  # the file is missing or incomplete
         kept = from_json(_Test, read_json(folder / "test.json"))
         if kept.key == key:
             return kept.scores
-    network = load_network(folder / "best.pt", checked.networks).to(choose_device(checked.device))
+    network = load_network(folder / "best.pt", chosen.networks).to(choose_device(chosen.device))
     indices = choose(dataset, split, None, stride, tolerated=1.0)
     there = len(dataset.indices(split)) if split else len(dataset)
     scores, tally = evaluate_chunks(network, dataset, indices, "beam")
@@ -96,7 +95,7 @@ def tested(cfg: DictConfig, folder: Path, stride: int) -> HeldOutReads:
     held_out = HeldOutReads(
         **vars(scores), reads=len(of_reads), too_dense=there - len(indices), identities=of_reads, chunks_of=counts
     )
-    validation = choose(own, "validation", checked.train.validation_chunks, network.stride, tolerated=1.0)
+    validation = choose(own, "validation", chosen.train.validation_chunks, network.stride, tolerated=1.0)
     _, tally = evaluate_chunks(network, own, validation, "beam")
     write_json(folder / "calibration.json", to_json(calibrate(tally.quality)))
     write_json(folder / "test.json", to_json(_Test(key, held_out)))

@@ -26,6 +26,9 @@ from basecaller.search_plan.stages import SEARCHING, Step, read_stage, run_sweep
 
 log = logging.getLogger(__name__)
 
+REPORT_SHARE = 0.05
+"""Largest share of the time that a search spends on reports while it trains; they slow the trainings down."""
+
 
 @dataclass(frozen=True)
 class Swept:
@@ -53,13 +56,14 @@ class Runner:
         compared: studies of the stages that compare whole configurations, by stage.
         ran: whether any trial has run.
         due: whether the report lacks the last step.
+        next_report: the earliest time of the next report while trainings run, on the clock of `time.monotonic`.
     """
 
     def __init__(self, request: Request, questions: Questions, console: Console) -> None:
         self.request, self.questions, self.console = request, questions, console
         self.progress = Progress(request, questions, console.quiet, self._report_if_due)
         self.compared: dict[str, str] = {}
-        self.ran, self.due, self.started = False, False, time.monotonic()
+        self.ran, self.due, self.next_report, self.started = False, False, 0.0, time.monotonic()
 
     def run(self, step: Step) -> Swept:
         """Runs the missing trials of a step, and prints its table."""
@@ -109,7 +113,7 @@ class Runner:
         self.due |= report
 
     def _report_if_due(self) -> None:
-        if not self.due:
+        if not self.due or (begun := time.monotonic()) < self.next_report:
             return
         self.due = False
         try:
@@ -118,6 +122,8 @@ class Runner:
             log.warning("the report is not up to date: %s", error)
         except Exception:  # in this thread nobody else would show it, and the search goes on
             log.warning("the report is not up to date", exc_info=True)
+        now = time.monotonic()
+        self.next_report = now + (now - begun) / REPORT_SHARE
 
     def report(self, pages: bool = True) -> ReportFacts:
         """Writes the report, see `write_report`."""

@@ -14,7 +14,9 @@ from omegaconf import DictConfig
 from basecaller.common.errors import StageError
 from basecaller.common.facts import to_json
 from basecaller.common.files import replacing, write_json
+from basecaller.common.workers import Workers
 from basecaller.config.composition import command
+from basecaller.config.settings import settings
 from basecaller.hpo.best import Standing, standing
 from basecaller.hpo.grid import parse_overrides
 from basecaller.hpo.records import TrialRecord
@@ -22,6 +24,7 @@ from basecaller.hpo.storage import open_study
 from basecaller.reporting.contents import Gain, SeedScores, WinnerFacts, WinnerTraining
 from basecaller.runs.summary import summary_of
 from basecaller.search_plan.candidates import DEFAULTS, WINNER, Candidates
+from basecaller.search_plan.pool import spread
 from basecaller.training.scores import HeldOutReads, HeldOutScores
 
 MODEL_FILES = ("best.pt", "config.yaml", "metrics.csv", "result.json", "calibration.json")
@@ -31,7 +34,9 @@ TRAINING = ("model", "optimizer", "padding", "data.batch_size", "train.")
 """Prefixes of overrides that set the network and its training, but not its data."""
 
 
-def write_winner(cfg: DictConfig, url: str, study_name: str, candidates: Candidates, longer: list[str]) -> WinnerFacts:
+def write_winner(
+    cfg: DictConfig, url: str, study_name: str, candidates: Candidates, longer: list[str], workers: Workers
+) -> WinnerFacts:  # fmt: skip
     """Tests the trainings of the headline, keeps the winner's best one in `winner/`, and writes `winner/winner.json`.
 
     If none of the winner's trainings gave a value, because all of them diverged, the untuned defaults take its place.
@@ -41,6 +46,7 @@ def write_winner(cfg: DictConfig, url: str, study_name: str, candidates: Candida
         url, study_name: storage URL and name of the headline's study.
         candidates: the winner and the untuned defaults.
         longer: the overrides that make their trainings longer than a trial.
+        workers: the processes that test them.
     Raises:
         StageError: none of these trainings has a model on this machine.
     """
@@ -52,8 +58,10 @@ def write_winner(cfg: DictConfig, url: str, study_name: str, candidates: Candida
     name = DEFAULTS if fallback else WINNER
     if not trials[name]:
         raise StageError(f"{study_name}: no training of the {name} left a model on this machine; see its trials")
-    stride = largest_stride((_folder(trial) for of in trials.values() for trial in of.values()), cfg.networks)
-    scores = {of: {seed: tested(cfg, _folder(trial), stride) for seed, trial in by.items()} for of, by in trials.items()}
+    folders = [_folder(trial) for by in trials.values() for trial in by.values()]
+    stride = largest_stride(folders, cfg.networks)
+    results = iter(spread(workers, tested, [(settings(cfg), folder, stride) for folder in folders]))
+    scores: dict[str, dict[int, HeldOutReads]] = {of: {seed: next(results) for seed in by} for of, by in trials.items()}
     seed, best = min(trials[name].items(), key=lambda pair: float(pair[1].value or math.inf))
     source, kept = _folder(best), Path(cfg.output_dir) / "winner"
     for file in MODEL_FILES:

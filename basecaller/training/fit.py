@@ -27,6 +27,7 @@ from basecaller.training.engine import choose_path
 from basecaller.training.evaluate import evaluate
 from basecaller.training.optim import build_optimizer, build_schedule
 from basecaller.training.progress import Meter
+from basecaller.training.scores import ValidationScores
 from basecaller.training.settings import Optimizer, Train
 
 log = logging.getLogger(__name__)
@@ -219,6 +220,7 @@ class _Run:
         self.updates = self._updates()
         self.schedule = build_schedule(recipe.train, self.optimizer, self.updates, self.plan)
         self.state = _State()
+        self.scored: ValidationScores | None = None  # of the best checkpoint, if it is the last point
         if recipe.train.resume and (recipe.folder / "last.pt").exists():
             self._restore(checkpoint.load(recipe.folder / "last.pt"))
 
@@ -336,10 +338,12 @@ class _Run:
         """Validates, adds a point to the curve, and saves it all."""
         state, parts = self.state, self.recipe.train.validations
         before = time.perf_counter()
-        scored = evaluate(self.engine, self.dataset, self.validation, basecall=False)
+        scored = evaluate(self.engine, self.dataset, self.validation, basecall=self.spent)
         if not np.isfinite(scored.loss):
             raise DivergedError(state.updates, scored.loss, "validation loss")
         best = all(scored.loss < point.val_loss for point in state.curve)
+        if best and self.spent:
+            self.scored = scored
         state.seconds += time.perf_counter() - before
         rate = float(self.schedule.get_last_lr()[0])
         point = Point(
@@ -379,9 +383,9 @@ def fit(network: Network, dataset: Dataset, recipe: Recipe, on_point: Callable[[
         on_point(point)
     with Meter(run.updates, run.state.updates, recipe.alone, recipe.folder.name) as meter:
         run.loop(on_point, meter)
-    best = checkpoint.load(recipe.folder / "best.pt")
-    network.load_state_dict(best["network"])
-    scored = evaluate(run.engine, dataset, run.validation)
+    if not (scored := run.scored):
+        network.load_state_dict(checkpoint.load(recipe.folder / "best.pt")["network"])
+        scored = evaluate(run.engine, dataset, run.validation)
     assert scored.basecalls is not None
     metrics = {
         "val_loss": scored.loss,

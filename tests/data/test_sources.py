@@ -373,10 +373,10 @@ def test_the_winner_may_be_tested_on_another_source(folder, run: Command):
     assert result.facts.chunks > 0
     stride = largest_stride([folder / "run"])
     assert stride == cfg.model.stride
-    tested = metrics_of_the_test_set(cfg, folder / "run", stride)
+    tested = metrics_of_the_test_set(settings(cfg), folder / "run", stride)
     assert tested.reads == len(tested.identities) == 30
     assert set(tested.chunks_of.values()) == {1}
-    assert metrics_of_the_test_set(cfg, folder / "run", stride) == tested  # read from test.json
+    assert metrics_of_the_test_set(settings(cfg), folder / "run", stride) == tested  # read from test.json
     told = run("evaluate", "model=run", "decoder=greedy")
     assert f"test split of {prepare(data.test.name, data.test.source, Path(data.folder)).folder}" in " ".join(
         told.stdout.split()

@@ -149,13 +149,18 @@ def test_a_limit_takes_the_chunks_that_the_seed_draws(dataset, tmp_path):
     assert np.array_equal(dataset.choice("validation", None, 1), dataset.choice("validation", None, 2))
 
 
-def test_the_best_checkpoint_gives_the_objective(dataset, tmp_path):
-    outcome = train(dataset, job(tmp_path, lr=0.05, epochs=3, schedule="constant"))
+@pytest.mark.parametrize(("lr", "improves"), [(0.05, False), (0.001, True)])
+def test_the_best_checkpoint_gives_the_metrics(dataset, tmp_path, lr, improves):
+    outcome = train(dataset, job(tmp_path, lr=lr, epochs=3, schedule="constant"))
+    assert (losses(outcome)[-1] == min(losses(outcome))) is improves
     assert outcome.metrics["val_loss"] == pytest.approx(min(losses(outcome)), rel=1e-6)
     network = checkpoint.load_network(tmp_path / "best.pt")
     again = evaluate(engine_of(network), dataset, dataset.indices("validation"))
     fitting = np.setdiff1d(dataset.indices("validation"), dataset.infeasible(dataset.indices("validation"), 5))
-    assert evaluate(engine_of(network), dataset, fitting).loss == pytest.approx(outcome.metrics["val_loss"], rel=1e-6)
+    best = evaluate(engine_of(network), dataset, fitting)
+    assert best.loss == pytest.approx(outcome.metrics["val_loss"], rel=1e-6)
+    assert best.basecalls is not None
+    assert vars(best.basecalls).items() <= outcome.metrics.items()
     assert again.loss_per_read > again.loss
     assert again.basecalls is not None
 

@@ -1,0 +1,48 @@
+"""Work of a search other than trials, in the same worker processes: joblib keeps one pool, and Hydra's launcher uses it too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib import import_module
+from threading import Thread
+from typing import Any
+
+from joblib import Parallel, delayed, parallel_config
+
+from basecaller.common.workers import Workers
+
+
+def spread(workers: Workers, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Calls a function in parallel, in this process if there is one worker.
+
+    Args:
+        workers: how the search divides the machine.
+        function: a function of a module.
+        arguments: the arguments of each call.
+    Returns:
+        What the calls return, in order.
+    """
+    with parallel_config("loky", n_jobs=workers.count, inner_max_num_threads=workers.threads):
+        return list(Parallel(batch_size=1)(delayed(function)(*of) for of in arguments))
+
+
+def warm_up(workers: Workers) -> Thread:
+    """Starts the worker processes, which takes seconds since they import PyTorch, while this process goes on.
+
+    Returns:
+        The thread that waits for them.
+    """
+    thread = Thread(target=_warm_up, args=(workers,), daemon=True)
+    if workers.count > 1:
+        thread.start()
+    return thread
+
+
+def _warm_up(workers: Workers) -> None:
+    with suppress(Exception, KeyboardInterrupt):  # the first trial shows it
+        spread(workers, _import, [("basecaller.runs.trial",)] * workers.count)
+
+
+def _import(module: str) -> None:
+    import_module(module)
