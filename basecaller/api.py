@@ -41,6 +41,7 @@ from basecaller.reporting.stage_facts import stage_facts
 from basecaller.runs.job import resolve_job
 from basecaller.runs.training import train
 from basecaller.search_plan import stages
+from basecaller.search_plan.pool import shut_down
 from basecaller.search_plan.request import Request
 from basecaller.search_plan.search import Search
 from basecaller.search_plan.stages import unswept
@@ -253,7 +254,7 @@ class Basecaller:
 @contextmanager
 def _guest() -> Iterator[None]:
     """Runs inside the caller's program, which may be a Hydra application itself: Hydra's global state and PyTorch's number of
-    threads are restored, and Hydra's errors are raised as errors of this package."""
+    threads are restored, worker processes end, and Hydra's errors are raised as errors of this package."""
     app, config, name = GlobalHydra.instance().hydra, HydraConfig.instance().cfg, JobRuntime.instance().get("name")
     threads = torch.get_num_threads()
     open_storage.cache_clear()  # a relative path in a URL is another file after a change of directory
@@ -267,3 +268,4 @@ def _guest() -> Iterator[None]:
         GlobalHydra.instance().hydra, HydraConfig.instance().cfg = app, config
         JobRuntime.instance().set("name", name)
         torch.set_num_threads(threads)
+        shut_down()

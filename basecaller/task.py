@@ -28,6 +28,7 @@ from basecaller.networks.named import TARGET, kind_of
 from basecaller.runs.findings import check_data_files, warn_once
 from basecaller.runs.identity import IGNORED
 from basecaller.runs.job import hydra_job, job_of
+from basecaller.runs.orphans import busy, watch
 
 if TYPE_CHECKING:
     import optuna
@@ -53,7 +54,11 @@ def run_job(cfg: DictConfig) -> float | None:
             return _train_alone(cfg)
         from basecaller.runs.trial import run_trial  # here: imports PyTorch, as below
 
-        return run_trial(hydra_job(cfg))
+        watch()
+        with busy:
+            value = run_trial(hydra_job(cfg))
+        _freeze()
+        return value
 
 
 @as_message  # here, since Hydra would print all overrides before the message
@@ -172,8 +177,9 @@ class Training(Task):
 
 @cache
 def _freeze() -> None:
-    """Excludes what is in memory after the first sweep, mostly imported modules, from garbage collection: scanning it takes a
-    tenth of the own time of all later sweeps."""
+    """Excludes what is in memory after the first trial or sweep of a process, mostly imported modules, from garbage collection.
+    Scanning it takes a tenth of a second, and a joblib worker collects garbage after every job that takes longer than a second.
+    """
     gc.collect()
     gc.freeze()
 

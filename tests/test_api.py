@@ -155,6 +155,17 @@ def test_paths_follow_the_current_directory(folder, monkeypatch):
 
 
 @pytest.mark.slow
+def test_worker_processes_follow_the_current_directory(folder, monkeypatch):
+    """joblib keeps its workers for five minutes, in the directory in which they started."""
+    for name in ("here", "there"):
+        (folder / name).mkdir()
+        monkeypatch.chdir(folder / name)
+        facts = run_sweep([*TINY, "optimizer.lr=0.001,0.002", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"])
+        assert [trial.state for trial in facts.trials] == ["complete"] * 2
+        assert len(list((folder / name).glob("outputs/*/runs/*/result.json"))) == 2
+
+
+@pytest.mark.slow
 def test_it_works_inside_a_hydra_application(tmp_path):
     (tmp_path / "app.yaml").write_text("lr: 0.1\nhydra: {run: {dir: theirs}, job: {chdir: true}}\n")
     code = f"""

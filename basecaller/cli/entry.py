@@ -15,8 +15,12 @@ from typing import Any
 from basecaller.common.errors import SettingError, file_problem, one_line
 from basecaller.config.messages import is_users, readable
 
-USER_ERROR, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
-"""Exit statuses; the last two are a shell's for commands that SIGINT and SIGPIPE end."""
+USER_ERROR, INTERRUPTED, PIPE_CLOSED, TERMINATED = 2, 130, 141, 143
+"""Exit statuses; the last three are a shell's for commands that SIGINT, SIGPIPE and SIGTERM end."""
+
+
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM, as from a cluster, `docker stop` or `kill`. Handled like Ctrl-C, so that worker processes end too."""
 
 
 def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,6 +31,8 @@ def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
         if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _terminate)
         _set_up_streams()
         try:
             try:
@@ -34,6 +40,9 @@ def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
                 return function(*args, **kwargs)
             finally:
                 sys.stdout.flush()
+        except _TerminatedError:
+            print("terminated; the same command continues from here", file=sys.stderr)
+            sys.exit(TERMINATED)
         except KeyboardInterrupt:
             print("interrupted; the same command continues from here", file=sys.stderr)
             sys.exit(INTERRUPTED)
@@ -49,6 +58,10 @@ def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(USER_ERROR)
 
     return wrapped
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise _TerminatedError
 
 
 def _message(error: Exception) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 from dataclasses import asdict
@@ -26,9 +25,6 @@ from basecaller.runs.training import train
 from basecaller.training.fit import Point
 
 log = logging.getLogger(__name__)
-
-# The objects of PyTorch's import stay alive: scanning them in every garbage collection costs a tenth of a short trial.
-gc.freeze()
 
 OUTCOMES: tuple[tuple[type[Exception], Outcome], ...] = (
     (DivergedError, Outcome.DIVERGED),

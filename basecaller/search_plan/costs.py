@@ -113,7 +113,7 @@ def training_seconds(request: Request, model: Mapping[str, Any], train: Mapping[
     """
     from basecaller.search_plan.timing import timed  # here: as above
 
-    data, threads = sizes(request), request.workers.threads
+    data, workers = sizes(request), request.workers
     there = min(train["chunks"] or data.training, data.training)
     chunks = {
         "epochs": train["epochs"] * there,
@@ -126,9 +126,9 @@ def training_seconds(request: Request, model: Mapping[str, Any], train: Mapping[
         networks = tuple(request.cfg.networks)
         settings = model_settings(dict(model), networks)
         assert isinstance(settings, Named)
-        every = timed(json.dumps(settings.section()), networks, path, threads, int(batch), int(data.samples))
+        every = timed(json.dumps(settings.section()), networks, path, workers, int(batch), int(data.samples))
         return (chunks + validation) * data.samples * every
-    reference = timed(json.dumps(asdict(REFERENCE)), (), path, threads, TIMED_BATCH, TIMED_SAMPLES)
+    reference = timed(json.dumps(asdict(REFERENCE)), (), path, workers, TIMED_BATCH, TIMED_SAMPLES)
     every = reference / work(asdict(REFERENCE)) * work(model)
     overhead = _overhead(path, batch) / _overhead(path, TIMED_BATCH)
     return float((chunks * overhead + validation) * data.samples * every)

@@ -9,6 +9,7 @@ from threading import Thread
 from typing import Any
 
 from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky import get_reusable_executor
 
 from basecaller.common.workers import Workers
 
@@ -24,7 +25,8 @@ def spread(workers: Workers, function: Callable[..., Any], arguments: Sequence[t
         What the calls return, in order.
     """
     with parallel_config("loky", n_jobs=workers.count, inner_max_num_threads=workers.threads):
-        return list(Parallel(batch_size=1)(delayed(function)(*of) for of in arguments))
+        # with other options than the launcher's, joblib would end its processes and start others
+        return list(Parallel(batch_size=1, max_nbytes=None)(delayed(function)(*of) for of in arguments))
 
 
 def warm_up(workers: Workers) -> Thread:
@@ -37,6 +39,11 @@ def warm_up(workers: Workers) -> Thread:
     if workers.count > 1:
         thread.start()
     return thread
+
+
+def shut_down() -> None:
+    """Ends the worker processes. They would wait for five minutes, in the folder in which they started."""
+    get_reusable_executor().shutdown()
 
 
 def _warm_up(workers: Workers) -> None:

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import os
-import sys
 
-import joblib
+import pytest
 
 from basecaller.common.workers import Workers
-from basecaller.search_plan.pool import spread, warm_up
+from basecaller.search_plan.pool import shut_down, spread, warm_up
+from basecaller.search_plan.stages import run_sweep
+from tests.conftest import TINY
+
+TWO = Workers(2, 1)
 
 
 def test_calls_are_spread_over_the_workers_in_order():
-    two = Workers(2, 1)
-    assert spread(two, pow, [(2, n) for n in range(5)]) == [1, 2, 4, 8, 16]
-    assert os.getpid() not in spread(two, os.getpid, [()] * 4)
+    assert spread(TWO, pow, [(2, n) for n in range(5)]) == [1, 2, 4, 8, 16]
+    assert os.getpid() not in spread(TWO, os.getpid, [()] * 4)
+    before = _processes()
+    shut_down()
+    assert not before & _processes()
     assert spread(Workers(1, 2), os.getpid, [()]) == [os.getpid()]
 
 
-def test_hydras_launcher_finds_the_workers_that_are_warm():
-    """It makes the same pool in its own way; with other options joblib would end these processes and start others."""
-    warm_up(Workers(2, 1)).join()
-    with joblib.parallel_backend("loky", inner_max_num_threads=1, n_jobs=2):
-        found = joblib.Parallel(batch_size=1, pre_dispatch="2*n_jobs")(joblib.delayed(_imported)() for _ in range(4))
-    assert found == [True] * 4
+@pytest.mark.slow
+def test_trials_run_in_the_processes_that_are_warm(folder):
+    """With other options than those of Hydra's launcher, joblib would end these processes and start others."""
+    shut_down()  # other tests ran in other folders
+    warm_up(TWO).join()
+    warm = _processes()
+    run_sweep([*TINY, *TWO.overrides, "optimizer.lr=0.001,0.002"])
+    assert _processes() == warm
 
 
-def _imported() -> bool:
-    return "basecaller.runs.trial" in sys.modules
+def _processes() -> set[int]:
+    found = set[int]()
+    while len(found) < 2:
+        found |= set(spread(TWO, os.getpid, [()] * 8))
+    return found
