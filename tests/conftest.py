@@ -38,7 +38,7 @@ TINY = [
 ON_SERVER = pytest.param("postgresql", marks=[pytest.mark.slow, pytest.mark.server])
 """A parameter of tests that run on every kind of storage: they ask for the fixture `server` themselves."""
 
-STARTING = {"run", "another", "console", "hosts", "project", "server", "far_server"}
+STARTING = {"run", "another", "console", "hosts", "project", "site", "server", "far_server"}
 """Fixtures that start commands or a server."""
 
 
