@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import os
@@ -38,7 +39,7 @@ TINY = [
 ON_SERVER = pytest.param("postgresql", marks=[pytest.mark.slow, pytest.mark.server])
 """A parameter of tests that run on every kind of storage: they ask for the fixture `server` themselves."""
 
-STARTING = {"run", "another", "console", "hosts", "project", "server", "far_server"}
+STARTING = {"run", "another", "console", "hosts", "project", "site", "server", "far_server"}
 """Fixtures that start commands or a server."""
 
 
@@ -51,6 +52,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
         if used & {"server", "far_server"}:
             item.add_marker(pytest.mark.server)
+
+
+def pytest_collection_finish() -> None:
+    """Spares every garbage collection the million objects of imported modules, which stay anyway."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

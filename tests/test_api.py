@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -206,10 +207,17 @@ except AttributeError as error:
     assert started(code, tmp_path) == "module 'basecaller' has no attribute 'nonesuch'\n"
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model that calls bases."""
+    place = tmp_path_factory.mktemp("trained")
+    return run_training([*TINY, "data.reads=300", "train.epochs=4", "optimizer.lr=0.02", f"output_dir={place}"]).folder
+
+
 @pytest.fixture
-def model(folder) -> Path:
-    """A model that calls bases."""
-    return run_training([*TINY, "data.reads=300", "train.epochs=4", "optimizer.lr=0.02"]).folder
+def model(folder: Path, trained: Path) -> Path:
+    """A copy of `trained`, which a test may change."""
+    return Path(shutil.copytree(trained, folder / "model"))
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

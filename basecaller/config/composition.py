@@ -18,6 +18,7 @@ from basecaller.common.places import conf_dir
 from basecaller.config.messages import is_users, readable
 from basecaller.config.schema import SECTIONS
 from basecaller.config.settings import general
+from basecaller.hpo.hydra_private import parse_files_once
 from basecaller.hpo.urls import without_password
 
 
@@ -42,6 +43,7 @@ def register_resolvers() -> None:
 
 
 register_resolvers()
+parse_files_once()
 
 
 def composed(overrides: list[str], name: str = "config", sections: Mapping[str, type] = SECTIONS) -> DictConfig:

@@ -12,13 +12,14 @@ from pathlib import Path
 import hydra
 import optuna
 import pytest
-from hydra import initialize_config_dir
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import ConfigCompositionException
-from omegaconf import OmegaConf
+from hydra.errors import ConfigCompositionException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy import text
@@ -124,6 +125,36 @@ def test_hydra_puts_plain_values_into_a_composed_config():
     assert config == {"train": {"clip": 2}}, HYDRA
     with pytest.raises(ConfigCompositionException):
         hydra_private.apply_overrides(parse(["train.nonesuch=2"]), config)
+
+
+def test_hydra_parses_a_config_file_once_until_its_text_changes(tmp_path, monkeypatch):
+    """A search composes dozens of configs from the same files, and Hydra parses each file again for each."""
+    assert Plugins.instance()
+    hydra_private.parse_files_once()
+    parsed = []
+    load = OmegaConf.load
+    monkeypatch.setattr(OmegaConf, "load", lambda file: (parsed.append(Path(file.name)), load(file))[1])
+
+    def composed(name: str) -> DictConfig:
+        with initialize_config_dir(str(tmp_path)):
+            return compose(name)
+
+    (file := tmp_path / "mine.yaml").write_text("defaults: [_self_, size: big]\na: [1, {b: 2}]\n")
+    (tmp_path / "size").mkdir()
+    (tmp_path / "size/big.yaml").write_text("# @package _global_\nwidth: 5\n")
+    first = composed("mine")
+    first.a[1].b = 3  # a caller's own copy
+    assert composed("mine") == {"a": [1, {"b": 2}], "width": 5}, HYDRA
+    assert sorted(path for path in parsed if path.is_relative_to(tmp_path)) == [file, tmp_path / "size/big.yaml"], HYDRA
+    file.write_text("defaults: [_self_, size: big]\na: [1, {b: 4}]\n")
+    assert composed("mine").a[1].b == 4, HYDRA
+    file.unlink()
+    with pytest.raises(MissingConfigException):
+        composed("mine")
+    (tmp_path / "list.yaml").write_text("[1, 2]\n")
+    for _ in range(2):
+        with pytest.raises(ConfigCompositionException, match="must be a DictConfig, got ListConfig"):
+            composed("list")
 
 
 def test_flags_that_hydra_does_not_know_are_found_before_it_prints_its_usage():

@@ -38,8 +38,8 @@ BASE = [*TINY, "train.validations=4", "seed=3"]
 TRACKERS = [pytest.param(name, marks=needed) for name, needed in {
     "csv": (),
     "tensorboard": pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed"),
-    "mlflow": pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow is not installed"),
-    "wandb": pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed"),
+    "mlflow": [pytest.mark.slow, pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow is not installed")],
+    "wandb": [pytest.mark.slow, pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed")],
 }.items()]  # fmt: skip
 
 Points = dict[str, list[tuple[int, float]]]
