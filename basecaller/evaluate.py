@@ -20,13 +20,18 @@ from basecaller.config.schema import EvaluateOptions
 from basecaller.training.scores import ReadScores
 
 SHOWN = (
-    ("identity_mean", "identity, mean", ".2%"), ("identity_median", "identity, median", ".2%"),
-    ("identity_floor", "identity of unrelated sequences", ".2%"), ("mismatch_rate", "mismatches", ".2%"),
-    ("insertion_rate", "insertions", ".2%"), ("deletion_rate", "deletions", ".2%"),
-    ("length_ratio", "called over true length", ".3f"), ("blank_fraction", "frames called blank", ".1%"),
-    ("loss", "loss, nats per base", ".4f"), ("read_coverage_mean", "share of a read that aligns", ".1%"),
+    ("identity_mean", "identity, mean", ".2%"),
+    ("identity_median", "identity, median", ".2%"),
+    ("identity_floor", "identity of unrelated sequences", ".2%"),
+    ("mismatch_rate", "mismatches", ".2%"),
+    ("insertion_rate", "insertions", ".2%"),
+    ("deletion_rate", "deletions", ".2%"),
+    ("length_ratio", "called over true length", ".3f"),
+    ("blank_fraction", "frames called blank", ".1%"),
+    ("loss", "loss, nats per base", ".4f"),
+    ("read_coverage_mean", "share of a read that aligns", ".1%"),
     ("quality_error", "written qualities off by, phred", ".2f"),
-)  # fmt: skip
+)
 """Scores of an evaluation to print: key, name and format."""
 
 
@@ -70,9 +75,10 @@ def render(evaluation: Evaluation, output: Path, console: Console) -> None:
         console.print(runs)
     definition = (
         "Identity by Bonito's definition: matches over the columns of a local alignment (gap open 8, extend 4), 0 if less "
-        "than half of the chunk aligns." if of_chunks else
-        "Identity: matches over the columns of minimap2's best alignment of each read; reads that do not align are left out."
-    )  # fmt: skip
+        "than half of the chunk aligns."
+        if of_chunks
+        else "Identity: matches over the columns of minimap2's best alignment of each read; reads that do not align are left out."
+    )
     console.print(definition)
     if scores.length_ratio == 0 and not (isinstance(scores, ReadScores) and scores.bases):
         console.print(f"{evaluation.model} calls only blanks: it has not learned anything; train it longer", style="bold")

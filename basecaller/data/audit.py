@@ -357,8 +357,12 @@ def infeasible_at(facts: Audit, stride: int, tolerated: float) -> str:
     return f"model.stride={stride}: {count:,} of {total:,} targets have more labels than frames; use a smaller one"
 
 
-NAMES = {"samples_per_chunk": "samples/chunk", "bases_per_chunk": "bases/chunk", "samples_per_base": "samples/base",
-         "level": "signal level"}  # fmt: skip
+NAMES = {
+    "samples_per_chunk": "samples/chunk",
+    "bases_per_chunk": "bases/chunk",
+    "samples_per_base": "samples/base",
+    "level": "signal level",
+}
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 

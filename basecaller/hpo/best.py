@@ -149,9 +149,17 @@ def standing(study: optuna.Study) -> Standing:
     }
     settings = {point: trial.params for (point, _), trial in trials} | asked.settings
     return Standing(
-        points, asked.seeds, asked.design or EVERY, complete, dead, asked.choice, asked.simple_first, settings, asked.measure,
-        asked.incumbent,
-    )  # fmt: skip
+        points=points,
+        seeds=asked.seeds,
+        design=asked.design or EVERY,
+        complete=complete,
+        dead=dead,
+        choice=asked.choice,
+        simple_first=asked.simple_first,
+        settings=settings,
+        measure=asked.measure,
+        incumbent=asked.incumbent,
+    )
 
 
 def conclude_study(study: optuna.Study, stand: Standing) -> None:

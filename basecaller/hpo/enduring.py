@@ -175,8 +175,11 @@ def connect(url: str) -> EnduringStorage:
     if url.startswith("sqlite:"):
         kwargs: dict[str, Any] = {"engine_kwargs": {"connect_args": {"timeout": SQLITE_TIMEOUT}}}
     else:  # a live process that waits for the server must not be taken for dead when the server is back
-        kwargs = {"engine_kwargs": {"pool_pre_ping": True}, "heartbeat_interval": max(1, round(wait_limit() / BEATS)),
-                  "grace_period": max(2, round(2 * wait_limit()))}  # fmt: skip
+        kwargs = {
+            "engine_kwargs": {"pool_pre_ping": True},
+            "heartbeat_interval": max(1, round(wait_limit() / BEATS)),
+            "grace_period": max(2, round(2 * wait_limit())),
+        }
     try:
         return EnduringStorage(_connected(url, kwargs), url)
     except SQLAlchemyError as error:

@@ -299,6 +299,17 @@ def conclude(
     kind: Kind = "clear" if clear else "no difference" if winner != best or simplest else "undecided"
     tied = (best, *near) if winner != best else near or (rival,)
     return Conclusion(
-        kind, winner, best, rival, mean_of(values[winner]), len(values[winner]), margin, error, shared, noise, freedom, needed,
-        () if clear else tuple(dict.fromkeys(tied)),
-    )  # fmt: skip
+        kind=kind,
+        winner=winner,
+        best=best,
+        rival=rival,
+        mean=mean_of(values[winner]),
+        seeds=len(values[winner]),
+        margin=margin,
+        error=error,
+        shared=shared,
+        noise=noise,
+        freedom=freedom,
+        needed=needed,
+        undecided=() if clear else tuple(dict.fromkeys(tied)),
+    )

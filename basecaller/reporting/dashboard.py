@@ -154,27 +154,42 @@ def stage_figure(stage: StageFacts) -> go.Figure | None:
         runs = [(labels[point.point], seed, value) for point in of for seed, value in point.measured.items()]
         colour = COLOURS[number % len(COLOURS)]
         figure.add_scatter(
-            x=[label for label, _, _ in runs], y=[round(value, 5) for _, _, value in runs],
-            text=[f"seed {seed}" for _, seed, _ in runs], hoverinfo="text+y",
-            marker={"size": 5, "color": colour, "opacity": 0.3}, mode="markers", offsetgroup=str(number), showlegend=False,
-        )  # fmt: skip
+            x=[label for label, _, _ in runs],
+            y=[round(value, 5) for _, _, value in runs],
+            text=[f"seed {seed}" for _, seed, _ in runs],
+            hoverinfo="text+y",
+            marker={"size": 5, "color": colour, "opacity": 0.3},
+            mode="markers",
+            offsetgroup=str(number),
+            showlegend=False,
+        )
         symbols = [_symbol(point, best[labels[point.point]]) for point in of]
         figure.add_scatter(
-            x=[labels[point.point] for point in of], y=[round(mean_of(point.measured), 5) for point in of],
+            x=[labels[point.point] for point in of],
+            y=[round(mean_of(point.measured), 5) for point in of],
             error_y={"type": "data", "array": [_error(stage, point) for point in of], "thickness": 1.5},
-            text=[_hover(stage, point) for point in of], hoverinfo="text",
+            text=[_hover(stage, point) for point in of],
+            hoverinfo="text",
             marker={"size": [14 if symbol == "star" else 8 for symbol in symbols], "symbol": symbols, "color": colour},
-            mode="markers", offsetgroup=str(number), name=level, showlegend=len(levels) > 1,
-        )  # fmt: skip
+            mode="markers",
+            offsetgroup=str(number),
+            name=level,
+            showlegend=len(levels) > 1,
+        )
     remarks = "".join(f" {remark.capitalize()}." for remark in stage.remarks)
     _lay_out(figure, stage.question or stage.name, f"{stage.verdict.text}{remarks}")
     axis = (short(stage.choice) if stage.choice else "") + (f" (the best {MOST} of {len(best)})" if len(best) > MOST else "")
     figure.update_layout(
         scattermode="group",
-        xaxis={"type": "category", "categoryorder": "array", "categoryarray": [label for label in best if label in kept],
-               "title": {"text": f"{axis}<br><sub>{MARKS}</sub>"}, "automargin": True},
+        xaxis={
+            "type": "category",
+            "categoryorder": "array",
+            "categoryarray": [label for label in best if label in kept],
+            "title": {"text": f"{axis}<br><sub>{MARKS}</sub>"},
+            "automargin": True,
+        },
         yaxis={"title": {"text": MEASURES[stage.measure]}, "gridcolor": LINES, "range": _range(points)},
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -240,19 +255,29 @@ def worth_figure(asked: list[StageFacts], gain: str) -> go.Figure:
     for name, marker in WORTH_MARKERS.items():
         of = [(stage, choice) for stage, choice in compared if _standing(stage, choice) == name]
         figure.add_scatter(
-            x=[round(choice.difference, 4) for _, choice in of], y=[rows[stage.name] for stage, _ in of], name=name,
+            x=[round(choice.difference, 4) for _, choice in of],
+            y=[rows[stage.name] for stage, _ in of],
+            name=name,
             error_x={"type": "data", "array": [_band(choice) for _, choice in of]} if "nearest" in name else None,
-            text=[html.escape(choice.label, quote=False) for _, choice in of], hoverinfo="text+x",
-            marker=marker, mode="markers",
-        )  # fmt: skip
+            text=[html.escape(choice.label, quote=False) for _, choice in of],
+            hoverinfo="text+x",
+            marker=marker,
+            mode="markers",
+        )
     _lay_out(figure, "What each question was worth", gain)
     axis = "nats per base that the answer is ahead<br><sub>bars hold the true lead in 95 of 100 stages; none: one seed</sub>"
     figure.add_vline(x=0, line={"color": GREY, "width": 1})
     figure.update_layout(
         xaxis={"title": {"text": axis}, "gridcolor": LINES, "zeroline": False},
-        yaxis={"categoryorder": "array", "categoryarray": list(rows.values()), "autorange": "reversed", "automargin": True,
-               "dtick": 1, "tickfont": {"size": 9 if len(rows) < 20 else 7}},
-    )  # fmt: skip
+        yaxis={
+            "categoryorder": "array",
+            "categoryarray": list(rows.values()),
+            "autorange": "reversed",
+            "automargin": True,
+            "dtick": 1,
+            "tickfont": {"size": 9 if len(rows) < 20 else 7},
+        },
+    )
     return figure
 
 

@@ -26,9 +26,14 @@ from basecaller.reporting.formats import COLOURS, LOSS, in_lines, interval
 from basecaller.reporting.stage_contents import ChoiceFacts, PointFacts, StageFacts
 
 STYLE: Any = {
-    "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "path",
-    "svg.hashsalt": "basecaller", "axes.grid": True, "grid.alpha": 0.25,
-}  # fmt: skip
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "basecaller",
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+}
 """Matplotlib's settings while a figure is drawn."""
 
 Given = ParamSpec("Given")
@@ -154,9 +159,17 @@ def _against(key: str, stage: StageFacts, stages: list[StageFacts]) -> tuple[str
         values += x
         own = other.name == stage.name
         axes.errorbar(
-            x, [mean for _, mean in points], yerr=[_bars(p.error) for p, _ in points], color=colour, marker="o", markersize=5,
-            capsize=3, alpha=1 if own else 0.45, linewidth=2 if own else 1, label=other.name,
-        )  # fmt: skip
+            x,
+            [mean for _, mean in points],
+            yerr=[_bars(p.error) for p, _ in points],
+            color=colour,
+            marker="o",
+            markersize=5,
+            capsize=3,
+            alpha=1 if own else 0.45,
+            linewidth=2 if own else 1,
+            label=other.name,
+        )
         for p, mean in points:
             if p.state == "winner":
                 axes.plot(p.settings[key], mean, marker="*", markersize=14, color=colour, alpha=1 if own else 0.45)
@@ -194,8 +207,12 @@ def _heat_map(stage: StageFacts, keys: list[str]) -> tuple[str, str]:
             axes.add_patch(_frame(i, j))
     axes.set_xticks(range(len(columns)), [f"{value:g}" for value in columns])
     axes.set_yticks(range(len(rows)), [f"{value:g}" for value in rows])
-    names = {"stage.rate_factor": "factor of the learning rate", "data.batch_size": "batch size",
-             "model.max_dilation": "largest dilation", "model.stacks": "stacks"}  # fmt: skip
+    names = {
+        "stage.rate_factor": "factor of the learning rate",
+        "data.batch_size": "batch size",
+        "model.max_dilation": "largest dilation",
+        "model.stacks": "stacks",
+    }
     axes.set_xlabel(names.get(keys[1], keys[1]))
     axes.set_ylabel(names.get(keys[0], keys[0]))
     figure.colorbar(image, label=LOSS)
@@ -215,9 +232,14 @@ def _dots(name: str, points: list[PointFacts]) -> tuple[str, str]:
         values = list(point.values.values())
         axes.plot(values, [i] * len(values), linestyle="", marker="o", markersize=4, color="#999999")
         axes.errorbar(
-            mean, i, xerr=_bars(point.error), marker="D", markersize=5, capsize=3,
+            mean,
+            i,
+            xerr=_bars(point.error),
+            marker="D",
+            markersize=5,
+            capsize=3,
             color=COLOURS[1] if point.state == "winner" else COLOURS[0],
-        )  # fmt: skip
+        )
     axes.set_yticks(range(len(ranked)), names)
     axes.set_ylim(-0.6, len(ranked) - 0.4)
     axes.set_xlabel(LOSS)
@@ -239,9 +261,14 @@ def overview(stages: list[StageFacts]) -> str | None:
     many = len(shown) > 10
     figure, axes = _figure(height=3.2 if many else 2.6)
     axes.errorbar(
-        [name for name, _, _ in shown], [value for _, value, _ in shown], yerr=[_bars(error) for _, _, error in shown],
-        marker="o", color=COLOURS[0], capsize=3, linestyle=":",
-    )  # fmt: skip
+        [name for name, _, _ in shown],
+        [value for _, value, _ in shown],
+        yerr=[_bars(error) for _, _, error in shown],
+        marker="o",
+        color=COLOURS[0],
+        capsize=3,
+        linestyle=":",
+    )
     axes.set_ylabel(LOSS)
     axes.tick_params(axis="x", rotation=90 if many else 30)
     axes.margins(x=0.05, y=0.15)
@@ -299,9 +326,12 @@ def _choices(choices: tuple[ChoiceFacts, ...], name: str, kind: str, reach: tupl
         if choice.low is not None and choice.high is not None:
             axes.plot([choice.low, choice.high], [place, place], marker="|", markersize=6, color=COLOURS[0])
         axes.plot(
-            choice.difference, place, marker="D" if choice.wins else "o", markersize=6 if choice.wins else 5,
+            choice.difference,
+            place,
+            marker="D" if choice.wins else "o",
+            markersize=6 if choice.wins else 5,
             color=COLOURS[1] if choice.wins else COLOURS[0],
-        )  # fmt: skip
+        )
     axes.set_yticks(range(len(choices)), names)
     axes.set_xlim(*reach)
     axes.set_ylim(len(choices) - 0.4, -0.6)  # the first on top

@@ -135,10 +135,12 @@ def against_published(stands: dict[str, Standing], stages: list[StageFacts]) -> 
     facts = {stage.name: stage for stage in stages}
     latest = {name: _Asked(stands[full], facts[full]) for name, full in latest_asked(facts).items() if full in stands}
     claims = [
-        _padding(latest.get("padding")), _batch_norm(latest.get("batch_norm")), *_optimizers(stands, facts),
+        _padding(latest.get("padding")),
+        _batch_norm(latest.get("batch_norm")),
+        *_optimizers(stands, facts),
         _batch_size(latest.get("batch_size")),
         *(_rates(text, latest.get(stage)) for stage, text in LARGER.items()),
-    ]  # fmt: skip
+    ]
     return Published(rows, claims, any(map(_is_of_its_pore, stands.values())))
 
 

@@ -122,9 +122,12 @@ def defaults_in_words(given: Sequence[str], recipe: Sequence[str] = ()) -> str:
 
 
 def gain(
-    ours: Mapping[int, HeldOutReads], theirs: Mapping[int, HeldOutReads], candidates: Candidates,
-    recipe: Sequence[str] = (), new_reads: bool = True,
-) -> Gain:  # fmt: skip
+    ours: Mapping[int, HeldOutReads],
+    theirs: Mapping[int, HeldOutReads],
+    candidates: Candidates,
+    recipe: Sequence[str] = (),
+    new_reads: bool = True,
+) -> Gain:
     """The gain of tuning: identity and loss of two settings at the same seeds, on the same chunks.
 
     Identity is the mean over chunks. Its standard error has two parts: between reads (of the mean over seeds), whose chunks are
