@@ -161,9 +161,9 @@ def _rows(owner: dict[str, int], attributes: Mapping[str, Any]) -> list[dict[str
 def _overwriting(database: str, table: Any, key: str) -> Any:
     """An INSERT that overwrites existing rows of the same owner, a study or a trial, and key."""
     statement = INSERTS[database](table)
-    identity = [column.name for column in table.columns if column.foreign_keys or column.name == key]
-    changed = [column.name for column in table.columns if column.name not in identity and not column.primary_key]
-    return statement.on_conflict_do_update(index_elements=identity, set_={name: statement.excluded[name] for name in changed})
+    unique = [column.name for column in table.columns if column.foreign_keys or column.name == key]
+    changed = [column.name for column in table.columns if column.name not in unique and not column.primary_key]
+    return statement.on_conflict_do_update(index_elements=unique, set_={name: statement.excluded[name] for name in changed})
 
 
 def _now() -> datetime:

@@ -15,7 +15,7 @@ from basecaller.hpo.designs import HALVING, SEPARATE, Design, Values
 from basecaller.hpo.identity import digest, without
 from basecaller.hpo.ranking import Conclusion, against, conclude
 from basecaller.hpo.verdicts import compared, seeds, shown
-from basecaller.runs.identity import IGNORED
+from basecaller.runs.run_id import IGNORED
 
 RATE = "optimizer.lr"
 

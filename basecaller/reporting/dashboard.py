@@ -29,7 +29,7 @@ from basecaller.reporting.contents import ReportFacts
 from basecaller.reporting.formats import COLOURS, LOSS, with_error
 from basecaller.reporting.stage_contents import ChoiceFacts, PointFacts, StageFacts
 from basecaller.reporting.stage_facts import stage_facts
-from basecaller.runs.identity import IGNORED
+from basecaller.runs.run_id import IGNORED
 
 MOST = 16
 """Number of choices that fit into a figure; if there are more, it shows the best."""

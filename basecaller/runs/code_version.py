@@ -37,8 +37,8 @@ TRAINING_CODE = (
     "native/block.h",
     "native/ctc.h",
 )
-"""Files of the package, or functions in them, that decide a training's result. `tests/hpo/test_identity.py` fails if one of
-them uses a module that is neither listed here nor known to have no influence."""
+"""Files of the package, or functions in them, that decide a training's result. `tests/runs/test_code_version.py` fails if one
+of them uses a module that is neither listed here nor known to have no influence."""
 
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 """A comment in C."""
