@@ -38,11 +38,11 @@ class Tally:
     """The trials of one question.
 
     Attributes:
-        most: Largest possible number of trials.
-        open: Number of trials that it needs now.
-        ended: Number of ended trials.
-        trained: Ended trials that were trained, not reused from earlier ones.
-        running: Running trials.
+        most: largest possible number of trials.
+        open: number of trials that it needs now.
+        ended: number of ended trials.
+        trained: ended trials that were trained, not reused from earlier ones.
+        running: running trials.
     """
 
     most: int
@@ -69,9 +69,9 @@ class State:
     """The progress of a search.
 
     Attributes:
-        ended, running: Numbers of trials.
-        expected: Expected total number of trials.
-        left: Expected seconds until the end.
+        ended, running: numbers of trials.
+        expected: expected total number of trials.
+        left: expected seconds until the end.
     """
 
     ended: int
@@ -84,8 +84,8 @@ class Agenda:
     """The finished and the remaining trials of a search.
 
     Args:
-        request: The search.
-        questions: Its questions so far.
+        request: the search.
+        questions: its questions so far.
     """
 
     def __init__(self, request: Request, questions: Questions) -> None:
@@ -103,8 +103,8 @@ class Agenda:
         """Notes that a question begins.
 
         Args:
-            stage: Name of its stage.
-            name: Name of its study without the experiment, such as `padding.2`.
+            stage: name of its stage.
+            name: name of its study without the experiment, such as `padding.2`.
         """
         if not self.name:
             estimate(self.request, {})  # times a training step while nothing trains; later estimates use it
@@ -117,7 +117,7 @@ class Agenda:
         """Notes that the question has ended.
 
         Args:
-            study: Name of its study.
+            study: name of its study.
         """
         now, tally = time.time(), Tally.of(open_study(self.request.url, study))
         if mine := self._of_this_run(tally):
