@@ -63,8 +63,8 @@ def own_and_data(overrides: list[str]) -> tuple[list[str], list[str]]:
 def render(evaluation: Evaluation, output: Path, console: Console) -> None:
     """Prints the numbers as tables."""
     scores, of_chunks = evaluation.scores, evaluation.data is not None
-    of = f"{evaluation.split} split of {evaluation.data}" if of_chunks else f"{evaluation.reads_from}, {evaluation.reference}"
-    table = Table("", f"{evaluation.decoder}", title=f"{evaluation.model}, {of}", title_justify="left")
+    what = f"{evaluation.split} split of {evaluation.data}" if of_chunks else f"{evaluation.reads_from}, {evaluation.reference}"
+    table = Table("", f"{evaluation.decoder}", title=f"{evaluation.model}, {what}", title_justify="left")
     numbers = vars(scores) | {"quality_error": evaluation.quality.quality_error}
     for key in ("chunks", "reads", "aligned", "bases"):
         if key in numbers:

@@ -103,8 +103,8 @@ def _unknown(key: str, sections: Mapping[str, type]) -> str:
         return f"unknown key; did you mean {f'{where}.' if where else ''}{close[0]}?"
     if where == "data":
         return "unknown key; --help with your data=... lists the keys of the source"
-    of = " of RawCTCNet" if where == "model" else ""
-    return f"unknown key; known keys{of} are {', '.join(known)}"
+    network = " of RawCTCNet" if where == "model" else ""
+    return f"unknown key; known keys{network} are {', '.join(known)}"
 
 
 def _places(sections: Mapping[str, type]) -> list[str]:

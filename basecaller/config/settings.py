@@ -109,15 +109,15 @@ def _whole(node: Any, shares: dict[str, Any], where: str) -> tuple[str, float, A
     `conf/data/`."""
     if not isinstance(node, dict) or "name" not in node:
         raise SettingError(f"{where}: must describe a source, as in {{name: pod5, pod5: reads.pod5, bam: calls.bam}}")
-    given = dict(node)
-    name, weight = given.pop("name"), given.pop("weight", 1)
+    own = dict(node)
+    name, weight = own.pop("name"), own.pop("weight", 1)
     if name not in SOURCES:
         raise SettingError(f"{where}.name={name}: must be one of {', '.join(SOURCES)}")
     if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 < weight < math.inf:
         raise SettingError(f"{where}.weight={weight}: must be above 0")
     defaults = resolve(OmegaConf.load(Path(conf_dir()) / "data" / f"{name}.yaml"))
     defaults.pop("defaults", None)
-    return name, float(weight), _source(name, _values({**shares, **defaults, **given}, where), where)
+    return name, float(weight), _source(name, _values({**shares, **defaults, **own}, where), where)
 
 
 def _mixture(sources: Any, shares: dict[str, Any]) -> mixture.Settings:

@@ -168,9 +168,9 @@ def quality(record: Any) -> float:
     Raises:
         Unusable: the record has neither.
     """
-    told = number(record, "qs")
-    if told is not None:
-        return told
+    stored = number(record, "qs")
+    if stored is not None:
+        return stored
     if record.query_qualities is None:
         raise Unusable("no qualities, and data.min_quality is set")
     return float(-10 * np.log10(np.mean(10 ** (-np.asarray(record.query_qualities, float) / 10))))

@@ -101,8 +101,8 @@ def note_of(stage: StageFacts) -> str:
     fixed = "; ".join(_fixed(stage))
     others = {key: values for key, values in stage.axes.items() if key != stage.choice and len(values) > 1}
     along = "; ".join(f"{short(key)} {', '.join(map(shown, values))}" for key, values in others.items())
-    sources = [f"- {source}" for of in stage.injected.values() for source in of]
-    told = {
+    sources = [f"- {source}" for lines in stage.injected.values() for source in lines]
+    entries = {
         "": f"**{stage.question}**" if stage.question else "",
         "Answer": stage.winner_label,
         "Asked again": stage.again.why if stage.again else "",
@@ -115,7 +115,7 @@ def note_of(stage: StageFacts) -> str:
         "Taken from earlier answers": "\n\n" + "\n".join(sources) if sources else "",
         "Run it again": f"`{_breakable(stage.command)}`",
     }
-    return "\n\n".join(f"**{name}:** {text}" if name else text for name, text in told.items() if text)
+    return "\n\n".join(f"**{name}:** {text}" if name else text for name, text in entries.items() if text)
 
 
 def _fixed(stage: StageFacts) -> Iterator[str]:
@@ -150,8 +150,8 @@ def stage_figure(stage: StageFacts) -> go.Figure | None:
     levels = list(dict.fromkeys(_level(stage, point) for point in points))
     figure = go.Figure()
     for number, level in enumerate(levels):
-        of = [point for point in points if _level(stage, point) == level]
-        runs = [(labels[point.point], seed, value) for point in of for seed, value in point.measured.items()]
+        on_level = [point for point in points if _level(stage, point) == level]
+        runs = [(labels[point.point], seed, value) for point in on_level for seed, value in point.measured.items()]
         colour = COLOURS[number % len(COLOURS)]
         figure.add_scatter(
             x=[label for label, _, _ in runs],
@@ -163,12 +163,12 @@ def stage_figure(stage: StageFacts) -> go.Figure | None:
             offsetgroup=str(number),
             showlegend=False,
         )
-        symbols = [_symbol(point, best[labels[point.point]]) for point in of]
+        symbols = [_symbol(point, best[labels[point.point]]) for point in on_level]
         figure.add_scatter(
-            x=[labels[point.point] for point in of],
-            y=[round(mean_of(point.measured), 5) for point in of],
-            error_y={"type": "data", "array": [_error(stage, point) for point in of], "thickness": 1.5},
-            text=[_hover(stage, point) for point in of],
+            x=[labels[point.point] for point in on_level],
+            y=[round(mean_of(point.measured), 5) for point in on_level],
+            error_y={"type": "data", "array": [_error(stage, point) for point in on_level], "thickness": 1.5},
+            text=[_hover(stage, point) for point in on_level],
             hoverinfo="text",
             marker={"size": [14 if symbol == "star" else 8 for symbol in symbols], "symbol": symbols, "color": colour},
             mode="markers",
@@ -253,13 +253,13 @@ def worth_figure(asked: list[StageFacts], gain: str) -> go.Figure:
     rows = {name: html.escape(f"{name}: {answer}", quote=False) for name, answer in answers.items()}
     figure = go.Figure()
     for name, marker in WORTH_MARKERS.items():
-        of = [(stage, choice) for stage, choice in compared if _standing(stage, choice) == name]
+        pairs = [(stage, choice) for stage, choice in compared if _standing(stage, choice) == name]
         figure.add_scatter(
-            x=[round(choice.difference, 4) for _, choice in of],
-            y=[rows[stage.name] for stage, _ in of],
+            x=[round(choice.difference, 4) for _, choice in pairs],
+            y=[rows[stage.name] for stage, _ in pairs],
             name=name,
-            error_x={"type": "data", "array": [_band(choice) for _, choice in of]} if "nearest" in name else None,
-            text=[html.escape(choice.label, quote=False) for _, choice in of],
+            error_x={"type": "data", "array": [_band(choice) for _, choice in pairs]} if "nearest" in name else None,
+            text=[html.escape(choice.label, quote=False) for _, choice in pairs],
             hoverinfo="text+x",
             marker=marker,
             mode="markers",

@@ -77,8 +77,8 @@ def figure_of(stage: StageFacts, stages: list[StageFacts]) -> tuple[str, str] | 
         stage: facts of the stage.
         stages: all stages of the search: stages that sweep the same single key share a figure.
     """
-    of = list(stage.axes)
-    return _drawn(_Drawing.of(stage, [other for other in stages if list(other.axes) == of]))
+    keys = list(stage.axes)
+    return _drawn(_Drawing.of(stage, [other for other in stages if list(other.axes) == keys]))
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,8 @@ def _learned(point: PointFacts, key: str) -> tuple[np.ndarray, np.ndarray]:
     """Samples of signal [n] and one of the curve's losses at them [seeds, n], up to the shortest curve of all seeds."""
     curves = [curve for curve in point.curves if curve]
     steps = list(zip(*curves, strict=False))
-    return np.array([of[0]["samples"] for of in steps]), np.array([[each[key] for each in of] for of in steps]).T
+    samples = np.array([points[0]["samples"] for points in steps])
+    return samples, np.array([[point[key] for point in points] for points in steps]).T
 
 
 def _curves(name: str, points: list[PointFacts]) -> tuple[str, str]:
@@ -300,7 +301,7 @@ def questions(stages: list[StageFacts]) -> list[list[Panel]]:
     for stage in stages:
         if stage.choice and stage.others:  # without a choice, its own figure shows all points
             rows.setdefault(asked(stage.name)[0], []).append(stage)
-    return [[_panel(stage, _reach(of)) for stage in of] for of in rows.values()]
+    return [[_panel(stage, _reach(row)) for stage in row] for row in rows.values()]
 
 
 def _panel(stage: StageFacts, reach: tuple[float, float]) -> Panel:
@@ -339,10 +340,12 @@ def _choices(choices: tuple[ChoiceFacts, ...], name: str, kind: str, reach: tupl
     axes.grid(visible=False, axis="y")
     (winner,) = [choice.label for choice in choices if choice.wins]
     others = [choice for choice in choices if not choice.wins]
-    told = [
-        f"{of.label} {of.difference:+.4f}" + (f" ({interval(of.low, of.high)})" if of.low is not None else "") for of in others
+    gaps = [
+        f"{choice.label} {choice.difference:+.4f}"
+        + (f" ({interval(choice.low, choice.high)})" if choice.low is not None else "")
+        for choice in others
     ]
-    return _svg(figure, f"{name}, {kind}: the winner is {winner}; against it {', '.join(told)} nats per base")
+    return _svg(figure, f"{name}, {kind}: the winner is {winner}; against it {', '.join(gaps)} nats per base")
 
 
 def learning(stage: StageFacts) -> str | None:
@@ -354,7 +357,7 @@ def learning(stage: StageFacts) -> str | None:
 @lru_cache(maxsize=4)
 @_styled
 def _drawn_learning(drawing: _Drawing) -> str:
-    told = []
+    lines = []
     figure, axes = _figure()
     for colour, point in zip(COLOURS, drawing.stage.points, strict=False):
         name = "untuned defaults" if point.label.endswith("defaults") else "winner"
@@ -362,9 +365,9 @@ def _drawn_learning(drawing: _Drawing) -> str:
             samples, losses = _learned(point, key)
             mean = losses.mean(0)
             axes.plot(samples / 1e6, mean, style, color=colour, marker="o", markersize=3, label=f"{name}, {what}")
-            told.append(f"{name}, {what}: {mean[0]:.3f} to {mean[-1]:.3f}")
+            lines.append(f"{name}, {what}: {mean[0]:.3f} to {mean[-1]:.3f}")
     axes.set_xlim(left=0)  # else the ticks of curves of one point each are so close that their labels overlap
     axes.set_xlabel("signal seen (million samples)")
     axes.set_ylabel("loss (nats per base)")
     axes.legend(frameon=False, fontsize=9)
-    return _svg(figure, f"Learning curves of the winner and the untuned defaults, nats per base. {'; '.join(told)}")
+    return _svg(figure, f"Learning curves of the winner and the untuned defaults, nats per base. {'; '.join(lines)}")

@@ -48,9 +48,9 @@ COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 def code_version() -> str:
     """Digest of the training code, ten hex digits; results of other code are not reused."""
     package = Path(__file__).resolve().parents[1]
-    told = []
+    parts = []
     for entry in TRAINING_CODE:
         file, _, function = entry.partition(":")
         text = (package / file).read_text(encoding="utf-8")
-        told.append(meaning(text, function) if file.endswith(".py") else COMMENT.sub("", text).split())
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:10]
+        parts.append(meaning(text, function) if file.endswith(".py") else COMMENT.sub("", text).split())
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:10]
