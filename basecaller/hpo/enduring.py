@@ -105,6 +105,19 @@ def _enduring(method: Callable[..., Any]) -> Callable[..., Any]:
     return patiently
 
 
+OWN = ("stale_trials", "set_study_attributes", "add_trials", "claim_trial", "write_trial", "end_trial")
+"""Methods of `DatabaseStorage` that Optuna's storages lack."""
+
+
+def _in_every_method(storage: type[EnduringStorage]) -> type[EnduringStorage]:
+    """Makes all inherited methods of a storage wait for the server."""
+    for name in (*vars(BaseStorage), *OWN):
+        if not name.startswith("_") and callable(getattr(DatabaseStorage, name, None)):
+            setattr(storage, name, _enduring(getattr(DatabaseStorage, name)))
+    return storage
+
+
+@_in_every_method
 class EnduringStorage(DatabaseStorage):
     """Optuna's database storage. If its server is unreachable, every call waits for it, see `wait_limit`.
 
@@ -153,14 +166,6 @@ class EnduringStorage(DatabaseStorage):
             connection.close()
             raise
         return connection
-
-
-OWN = ("stale_trials", "set_study_attributes", "add_trials", "claim_trial", "write_trial", "end_trial")
-"""Methods of `DatabaseStorage` that Optuna's storages lack."""
-
-for _name in (*vars(BaseStorage), *OWN):
-    if not _name.startswith("_") and callable(getattr(DatabaseStorage, _name, None)):
-        setattr(EnduringStorage, _name, _enduring(getattr(DatabaseStorage, _name)))
 
 
 def connect(url: str) -> EnduringStorage:
