@@ -23,7 +23,7 @@ from rich.console import Console
 
 from basecaller.calling.caller import Caller
 from basecaller.calling.model import Trained, load_model
-from basecaller.calling.quality import UNCALIBRATED, mean_quality
+from basecaller.calling.quality import UNCALIBRATED
 from basecaller.cli.arguments import as_typed
 from basecaller.common.errors import BasecallerError, DataError, SettingError
 from basecaller.common.facts import to_json
@@ -31,6 +31,7 @@ from basecaller.common.workers import cores
 from basecaller.config.composition import compose_config
 from basecaller.config.messages import is_users, readable
 from basecaller.config.schema import NO_STAGE
+from basecaller.data.records import mean_quality
 from basecaller.data.signal import normalise
 from basecaller.hpo.best import standing
 from basecaller.hpo.storage import open_storage, open_study

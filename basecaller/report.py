@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import fields
 from pathlib import Path
 from threading import Event
 
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from basecaller.cli.arguments import arguments, as_typed, options
 from basecaller.cli.entry import as_message
+from basecaller.cli.keys import own_and_others
 from basecaller.common.errors import StageError
 from basecaller.config.composition import compose_config
 from basecaller.config.schema import ReportOptions
@@ -41,10 +41,8 @@ def watch(url: str, experiment: str, folder: Path, plan: list[str], every: float
 
 @as_message
 def main() -> None:
-    overrides, own = arguments("report"), {f.name for f in fields(ReportOptions)}
-    mine = [line for line in overrides if line.partition("=")[0] in own]
-    chosen = options("report", mine, ReportOptions)
-    given = as_typed([line for line in overrides if line not in mine])
+    own, others = own_and_others(arguments("report"), ReportOptions)
+    chosen, given = options("report", own, ReportOptions), as_typed(others)
     cfg = compose_config(given, ReportOptions)
     check_plan(cfg.plan, given)
     folder, ran = Path(cfg.output_dir), stages_of(str(cfg.storage), str(cfg.experiment))

@@ -26,9 +26,9 @@ from basecaller.hpo.resolver import register_best
 from basecaller.hpo.task import CANDIDATE, Place, Task
 from basecaller.networks.named import TARGET, kind_of
 from basecaller.runs.findings import check_data_files, warn_once
-from basecaller.runs.identity import IGNORED
 from basecaller.runs.job import hydra_job, job_of
 from basecaller.runs.orphans import busy, watch
+from basecaller.runs.run_id import IGNORED
 
 if TYPE_CHECKING:
     import optuna

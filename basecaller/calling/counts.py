@@ -94,8 +94,8 @@ class Counts:
                 mean(quality[~right]),
             )
         )
-        for row, of in enumerate((right, ~right)):
-            self.qualities[row] += np.bincount(quality[of], minlength=self.qualities.shape[1])
+        for row, chosen in enumerate((right, ~right)):
+            self.qualities[row] += np.bincount(quality[chosen], minlength=self.qualities.shape[1])
         self.homopolymers += homopolymer_counts(top, bottom, self.alphabet)
         self.signatures += signature_counts(top, bottom, self.alphabet)
 
@@ -121,7 +121,7 @@ def homopolymer_counts(called: np.ndarray, true: np.ndarray, alphabet: str) -> n
         of_letter = true == letter
         ends = np.flatnonzero(np.diff(of_letter | (true == GAP), prepend=False, append=False)).reshape(-1, 2)
         wrong = (of_letter & (called != letter)) | ((true == GAP) & (called == letter))
-        bases, errors = (np.diff(np.append(0, np.cumsum(of))[ends], axis=1)[:, 0] for of in (of_letter, wrong))
+        bases, errors = (np.diff(np.append(0, np.cumsum(hits))[ends], axis=1)[:, 0] for hits in (of_letter, wrong))
         long = bases >= LEAST_RUN
         row[:] = long.sum(), bases[long].sum(), errors[long].sum()
     return counts

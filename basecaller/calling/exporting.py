@@ -104,14 +104,14 @@ def export(chosen: ExportOptions) -> Export:
     if target.is_dir():
         raise SettingError(f"output={target}: is a folder; give a file, such as {target / f'model.{EXPORTS[chosen.format]}'}")
     check_writable(target.parent)
-    told, given = metadata(network, model.signals, model.rna), some_signals(chosen, model)
+    about, given = metadata(network, model.signals, model.rna), some_signals(chosen, model)
     if not given:
         raise DataError(f"reads={chosen.reads}: there is no read to check on")
     plain = (Plain(network) if isinstance(network, RawCTCNet) else LogProbabilities(network)).eval()
     example = torch.from_numpy(given[0])[None]
     with replacing(target) as partial, warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the exporters warn about themselves
-        run = _onnx(plain, example, partial, told) if chosen.format == "onnx" else _torchscript(plain, example, partial, told)
+        run = _onnx(plain, example, partial, about) if chosen.format == "onnx" else _torchscript(plain, example, partial, about)
         worst, same = 0.0, 0
         for signal in given:
             expected = network(torch.from_numpy(signal)[None]).log_softmax(2)[0].numpy()
@@ -122,7 +122,7 @@ def export(chosen: ExportOptions) -> Export:
             same += greedy(found.argmax(1), network.alphabet) == greedy(expected.argmax(1), network.alphabet)
         if worst > TOLERANCE:
             raise DataError(f"{target}: differs from the original by up to {worst:.2g} in a log-probability; it was not kept")
-    write_json(target.with_suffix(".json"), told)
+    write_json(target.with_suffix(".json"), about)
     return Export(target, len(given), same, worst)
 
 

@@ -14,9 +14,9 @@ import pysam
 
 from basecaller import __version__
 from basecaller.calling.caller import Call
-from basecaller.calling.quality import Calibration, mean_quality
+from basecaller.calling.quality import Calibration
 from basecaller.data.pod5 import is_direct_rna, signal_of
-from basecaller.data.records import reading
+from basecaller.data.records import mean_quality, reading
 from basecaller.data.tags import Unusable
 from basecaller.runs.signals import Signals
 

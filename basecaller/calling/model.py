@@ -91,8 +91,8 @@ class Trained:
             return replace(source, **{key: value for key, value in own.items() if hasattr(source, key)})
 
         source, test = changed(data.source), data.test and replace(data.test, source=changed(data.test.source))
-        for of in (source, *([test.source] if test else [])):
-            self.signals.check(of, str(self.folder))
+        for used in (source, *([test.source] if test else [])):
+            self.signals.check(used, str(self.folder))
         return replace(data, source=source, test=test)
 
 

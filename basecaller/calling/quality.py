@@ -88,11 +88,6 @@ def raw_quality(probabilities: np.ndarray) -> np.ndarray:
     return quality
 
 
-def mean_quality(qualities: np.ndarray) -> float:
-    """Mean quality of a read: the phred of its mean error probability, like Dorado's and Guppy's `qs`; 0 without bases."""
-    return float(-10 * np.log10(np.mean(10 ** (-qualities / 10)))) if len(qualities) else 0.0
-
-
 def observed_qualities(seen: dict[int, list[int]]) -> list[QualityBin]:
     """Observed errors of the bases of each raw quality.
 

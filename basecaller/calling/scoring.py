@@ -75,7 +75,7 @@ class Tally:
     @property
     def homopolymers(self) -> list[Homopolymers]:
         """The homopolymers by length."""
-        return [Homopolymers(n, of, right / of) for n, (of, right) in sorted(self.runs.items())]
+        return [Homopolymers(n, total, right / total) for n, (total, right) in sorted(self.runs.items())]
 
 
 def homopolymers(called: str, true: str) -> list[tuple[int, bool]]:

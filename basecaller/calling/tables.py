@@ -134,9 +134,10 @@ def event_rates(reads: Sequence[ReadRow]) -> list[EventRow]:
     counts = np.array([(r.matches, r.mismatches, r.insertions, r.deletions) for r in reads], np.int64).reshape(-1, 4)
     rates = counts / counts.sum(1, keepdims=True)
     rows = []
-    for event, count, of in zip(("match", "mismatch", "insertion", "deletion"), counts.sum(0).tolist(), rates.T, strict=True):
-        low, middle, high = np.percentile(of, [25, 50, 75]).tolist() if len(of) else [math.nan] * 3
-        rows.append(EventRow(event, count, _ratio(count, int(counts.sum())), mean(of), low, middle, high))
+    events = ("match", "mismatch", "insertion", "deletion")
+    for event, count, shares in zip(events, counts.sum(0).tolist(), rates.T, strict=True):
+        low, middle, high = np.percentile(shares, [25, 50, 75]).tolist() if len(shares) else [math.nan] * 3
+        rows.append(EventRow(event, count, _ratio(count, int(counts.sum())), mean(shares), low, middle, high))
     return rows
 
 
@@ -187,14 +188,14 @@ def overlap_of_reads(reads: Sequence[ReadRow]) -> float:
     benchmark looks for the point where they cross, which gives the same if there is a single one).
     """
     means = [np.array([getattr(read, name) for read in reads], float) for name in ("quality_right", "quality_wrong")]
-    right, wrong = (of[~np.isnan(of)] for of in means)
+    right, wrong = (values[~np.isnan(values)] for values in means)
     if not len(right) or not len(wrong):
         return math.nan
     kernel = np.exp(-0.5 * (np.arange(-5 * BANDWIDTH, 5 * BANDWIDTH + STEP / 2, STEP) / BANDWIDTH) ** 2)
     cells = round(MOST_QUALITY / STEP) + 1
     densities = [
-        np.convolve(np.bincount(np.rint(of / STEP).astype(np.int64), minlength=cells) / len(of), kernel / kernel.sum())
-        for of in (right, wrong)
+        np.convolve(np.bincount(np.rint(values / STEP).astype(np.int64), minlength=cells) / len(values), kernel / kernel.sum())
+        for values in (right, wrong)
     ]
     return float(np.minimum(*densities).sum())
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from basecaller.cli.commands import COMMANDS, Command
 from basecaller.cli.flags import without_config_dir
-from basecaller.cli.keys import Key, groups_of, keys_of
+from basecaller.cli.keys import Key, groups_of, keys_of, own_and_others
 from basecaller.config.composition import composed
 from basecaller.loggers.settings import LOGGERS
 from basecaller.networks.named import kind_of
@@ -104,16 +104,11 @@ def keys_and_defaults(name: str, overrides: list[str]) -> Iterator[tuple[Key, st
         SettingError: the overrides do not compose to a config.
     """
     command = COMMANDS[name]
-    own = [line for line in overrides if _is_own(line, command)]
-    config = composed([EVERY_LOGGER, *(line for line in overrides if line not in own)])
+    own, others = own_and_others(overrides, command.options)
+    config = composed([EVERY_LOGGER, *others])
     defaults = _values(config) | (_values(composed(own, f"commands/{name}", {"": command.options})) if command.options else {})
     for key in keys_of(command, str(config.data.name), kind_of(config.model, config.networks)):
         yield key, defaults.get(key.name, "null")
-
-
-def _is_own(line: str, command: Command) -> bool:
-    """Whether an override sets one of the command's own options, not a key of `conf/config.yaml`."""
-    return command.options is not None and line.partition("=")[0] in command.options.__annotations__
 
 
 def _values(config: DictConfig) -> dict[str, str]:

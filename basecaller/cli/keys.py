@@ -45,6 +45,18 @@ class Key:
         return (*listed, "null") if listed and nullable else listed
 
 
+def own_and_others(overrides: list[str], options: type | None) -> tuple[list[str], list[str]]:
+    """Overrides of a command's own options, and those of keys of `conf/config.yaml`.
+
+    Args:
+        overrides: as typed.
+        options: dataclass of the command's own keys, see `Command`.
+    """
+    names = {f.name for f in fields(options)} if options else set()
+    own = [line for line in overrides if line.partition("=")[0] in names]
+    return own, [line for line in overrides if line not in own]
+
+
 def keys_of(command: Command, source: str, model: type = Model) -> list[Key]:
     """The keys of a command.
 

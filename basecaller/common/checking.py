@@ -1,7 +1,8 @@
 """Checks values against the dataclass fields that describe them.
 
 A field gives its key's type in its annotation and its rules in its metadata; `RULES` lists them. The dataclass's docstring
-gives a key's meaning, under `Attributes:`. So a new key is one field, and its default in `conf/`.
+gives a key's meaning, under `Attributes:`. So a new key is one field, and its default in `conf/`. Rules about several keys are
+the dataclass's method `check_keys`, see `Checked`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 import types
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Protocol, TypeVar, Union, cast, get_args, get_origin, get_type_hints, runtime_checkable
 
 from omegaconf import MISSING
 
@@ -45,6 +46,20 @@ BOUNDS = ("least", "above", "below", "most", "odd", "power_of_two")
 TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a list", dict: "a mapping"}
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A section with rules about several of its keys together."""
+
+    def check_keys(self, where: str) -> None:
+        """Checks these rules.
+
+        Args:
+            where: the section's dotted key, for messages.
+        Raises:
+            SettingError: a rule is broken.
+        """
 
 
 def type_of(kind: type, name: str) -> tuple[type, bool]:
@@ -191,7 +206,7 @@ def section(kind: type[Section], node: Any, where: str) -> Section:
         node: the section; every field must be there, and nothing else.
         where: its dotted key, for messages.
     Raises:
-        SettingError: a key is unknown or missing, or a value has another type or breaks a rule.
+        SettingError: a key is unknown or missing, or a value has another type or breaks a rule; see `Checked` too.
     """
     return cast(Section, _checked(cast(Any, kind), json.dumps(resolve(node, where)), where))
 
@@ -206,4 +221,7 @@ def _checked(kind: type, values_json: str, where: str) -> Any:
     for name in names:
         if values.get(name, MISSING) == MISSING:
             raise SettingError(f"{inside}{name}: must be given, as in {inside}{name}=...")
-    return kind(**{name: typed(kind, name, values[name], f"{inside}{name}") for name in names})
+    found = kind(**{name: typed(kind, name, values[name], f"{inside}{name}") for name in names})
+    if isinstance(found, Checked):
+        found.check_keys(where)
+    return found

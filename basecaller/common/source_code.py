@@ -42,10 +42,10 @@ def _values(node: Any) -> Any:
         return repr(node)
     if isinstance(node, ast.Raise):
         return ["Raise", _values(node.exc.func if isinstance(node.exc, ast.Call) else node.exc)]
-    told = {
+    parts = {
         name: _values(value) for name, value in ast.iter_fields(node) if name not in SILENT_FIELDS and value not in (None, [])
     }
-    return [type(node).__name__, told]
+    return [type(node).__name__, parts]
 
 
 def _is_silent(node: Any) -> bool:

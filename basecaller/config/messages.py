@@ -11,7 +11,7 @@ from dataclasses import fields
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from basecaller.common.errors import BasecallerError, SettingError, meant
+from basecaller.common.errors import BasecallerError, SettingError, meant, one_line
 from basecaller.common.resolving import user_error
 from basecaller.config.schema import SECTIONS
 from basecaller.data.sources import SOURCES
@@ -31,9 +31,6 @@ EXTRAS = {
 }
 """Options of Hydra's plugins that are extras of this program."""
 
-NOISE = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "You may also")
-"""Beginnings of lines that are of no use to a user."""
-
 
 def readable(error: Exception, sections: Mapping[str, type] = SECTIONS) -> BasecallerError:
     """Converts an error of Hydra or OmegaConf to one of this program: the one that it wraps, or else its message on one line.
@@ -44,7 +41,7 @@ def readable(error: Exception, sections: Mapping[str, type] = SECTIONS) -> Basec
     """
     if found := user_error(error):
         return found
-    text = " ".join(line.strip() for line in str(error).splitlines() if line.strip() and not line.strip().startswith(NOISE))
+    text = one_line(str(error))
     if isinstance(error, OverrideParseException):
         return SettingError(_unreadable(error.override))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
@@ -106,8 +103,8 @@ def _unknown(key: str, sections: Mapping[str, type]) -> str:
         return f"unknown key; did you mean {f'{where}.' if where else ''}{close[0]}?"
     if where == "data":
         return "unknown key; --help with your data=... lists the keys of the source"
-    of = " of RawCTCNet" if where == "model" else ""
-    return f"unknown key; known keys{of} are {', '.join(known)}"
+    network = " of RawCTCNet" if where == "model" else ""
+    return f"unknown key; known keys{network} are {', '.join(known)}"
 
 
 def _places(sections: Mapping[str, type]) -> list[str]:

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from basecaller.common.checking import typed_scalar
+from basecaller.common.errors import SettingError
 from basecaller.common.geometry import Model
 from basecaller.data.batches import PADDINGS
 from basecaller.data.sources import SOURCES
@@ -18,6 +19,7 @@ from basecaller.data.splits import SPLITS
 from basecaller.hpo import task
 from basecaller.loggers.settings import LOGGERS
 from basecaller.networks.decode import DECODERS
+from basecaller.training.batch_plan import check_schedule
 from basecaller.training.settings import Optimizer, Train
 
 NAME = {"matches": (r"\w[\w.-]*", "letters, digits, '_', '-' and '.', the first a letter or digit"), "longest": 100}
@@ -116,6 +118,11 @@ class SearchOptions:
     contender_share: float = field(metadata={"above": 0, "most": 1})
     headline_seeds: int = field(metadata={"least": 1})
     winner: dict[str, Any]
+
+    def check_keys(self, where: str) -> None:
+        """Checks that batches can follow `batch_schedule`; a list without sizes is none."""
+        if wrong := check_schedule(self.batch_schedule or None, "epochs"):
+            raise SettingError(f"{where}.batch_schedule={list(self.batch_schedule or ())}: {wrong}")
 
 
 @dataclass(frozen=True)

@@ -30,14 +30,11 @@ from basecaller.config.schema import (
     TrialPlace,
     field_of,
 )
-from basecaller.data import mixture, simulator
-from basecaller.data.dataset import ALPHABET
-from basecaller.data.signal import STANDARDISE, Normalisation
+from basecaller.data import mixture
 from basecaller.data.sources import SOURCES
 from basecaller.hpo.identity import value_at
 from basecaller.loggers.settings import logger_settings
 from basecaller.networks.named import Named, kind_of, model_settings
-from basecaller.training.batch_plan import check_schedule
 from basecaller.training.settings import Optimizer, Train
 
 
@@ -102,32 +99,9 @@ def _source(name: Any, values: dict[str, Any], where: str) -> Any:
         if f.default is not dataclasses.MISSING:
             values.setdefault(f.name, f.default)  # configs of earlier versions lack these keys
     source: Any = section(kind, values, where)
-    if isinstance(source, simulator.Settings):
-        if source.max_bases < source.min_bases:
-            raise SettingError(f"{where}.max_bases={source.max_bases}: must be at least {where}.min_bases={source.min_bases}")
-        if source.genome_bases < source.max_bases + 2 * simulator.FLANK:
-            raise SettingError(f"{where}.genome_bases={source.genome_bases}: shorter than a read of {where}.max_bases")
-    if isinstance(source, Normalisation):
-        _check_constants(source, where)
     if source.validation + source.test >= 1:
         raise SettingError(f"{where}.validation + {where}.test: must be below 1, to leave reads for training")
-    alphabet = getattr(source, "alphabet", ALPHABET)
-    if len(set(alphabet)) < len(alphabet) or not alphabet.isascii() or not alphabet.isalpha():
-        raise SettingError(f"{where}.alphabet={alphabet}: must be distinct letters, for the labels 1, 2, ...")
     return source
-
-
-def _check_constants(source: Normalisation, where: str) -> None:
-    """Checks that a source has data.mean and data.stdev if its signals are standardised by them, and only then."""
-    for key in ("mean", "stdev"):
-        value, needed = getattr(source, key), source.normalisation == STANDARDISE
-        if needed and value is None:
-            raise SettingError(
-                f"{where}.{key}: must be given in pA for {where}.normalisation={STANDARDISE}, as in [standardisation] of a "
-                "Bonito model's config.toml"
-            )
-        if value is not None and not needed:
-            raise SettingError(f"{where}.{key}={value:g}: is for {where}.normalisation={STANDARDISE} only")
 
 
 def _whole(node: Any, shares: dict[str, Any], where: str) -> tuple[str, float, Any]:
@@ -135,15 +109,15 @@ def _whole(node: Any, shares: dict[str, Any], where: str) -> tuple[str, float, A
     `conf/data/`."""
     if not isinstance(node, dict) or "name" not in node:
         raise SettingError(f"{where}: must describe a source, as in {{name: pod5, pod5: reads.pod5, bam: calls.bam}}")
-    given = dict(node)
-    name, weight = given.pop("name"), given.pop("weight", 1)
+    own = dict(node)
+    name, weight = own.pop("name"), own.pop("weight", 1)
     if name not in SOURCES:
         raise SettingError(f"{where}.name={name}: must be one of {', '.join(SOURCES)}")
     if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 < weight < math.inf:
         raise SettingError(f"{where}.weight={weight}: must be above 0")
     defaults = resolve(OmegaConf.load(Path(conf_dir()) / "data" / f"{name}.yaml"))
     defaults.pop("defaults", None)
-    return name, float(weight), _source(name, _values({**shares, **defaults, **given}, where), where)
+    return name, float(weight), _source(name, _values({**shares, **defaults, **own}, where), where)
 
 
 def _mixture(sources: Any, shares: dict[str, Any]) -> mixture.Settings:
@@ -214,12 +188,12 @@ def general(cfg: DictConfig) -> General:
     Raises:
         SettingError: a key is unknown or missing, or a value is invalid.
     """
-    _check_keys(cfg)
+    _check_sections(cfg)
     values = resolve(cfg, without=("hydra", *TRAINING))
     return _general(values, str(cfg.data.name), kind_of(cfg.model, values["networks"]))
 
 
-def _check_keys(cfg: DictConfig) -> None:
+def _check_sections(cfg: DictConfig) -> None:
     """Checks that the config has exactly the sections it must have, and that values in `LASTING` do not depend on the time."""
     known = [f.name for f in dataclasses.fields(Settings)]
     written = plain(cfg, without=("hydra",))
@@ -238,8 +212,6 @@ def _check_keys(cfg: DictConfig) -> None:
 def _general(values: dict[str, Any], source: str, model: type) -> General:
     top = section(Top, {f.name: values[f.name] for f in dataclasses.fields(Top)}, "")
     search = section(SearchOptions, values["search"], "search")
-    if wrong := check_schedule(search.batch_schedule or None, "epochs"):
-        raise SettingError(f"search.batch_schedule={list(search.batch_schedule or ())}: {wrong}")
     _check_winner(search.winner, source, model)
     stage, trial = section(Stage, values["stage"], "stage"), section(TrialPlace, values["trial"], "trial")
     if stage.choice and stage.choice not in GROUPS and not any(field_of(stage.choice, source, model) for source in SOURCES):
@@ -293,18 +265,15 @@ def settings_and_values(cfg: DictConfig) -> tuple[Settings, dict[str, Any]]:
     Raises:
         BasecallerError: see `settings`.
     """
-    _check_keys(cfg)
+    _check_sections(cfg)
     values = resolve(cfg, without=("hydra",))
     data = resolve(values["data"], "data")
     above = _general(values, str(data.get("name")), kind_of(resolve(values["model"], "model"), values["networks"]))
-    train = section(Train, values["train"], "train")
-    if wrong := check_schedule(train.batch_schedule, train.budget):
-        raise SettingError(f"train.batch_schedule={list(train.batch_schedule or ())}: {wrong}")
     checked = Settings(
         **vars(above),
         model=model_settings(values["model"], above.networks),
         optimizer=section(Optimizer, values["optimizer"], "optimizer"),
-        train=train,
+        train=section(Train, values["train"], "train"),
         data=_data(data),
         padding=section(Padding, values["padding"], "padding").mode,
     )

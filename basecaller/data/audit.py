@@ -216,10 +216,10 @@ def seen_in_training(dataset: Dataset, held: dict[str, tuple[Dataset, np.ndarray
     """
     base = 1 + len(dataset.alphabet)
     digests, words = list[bytes](), dict[str, np.ndarray]()
-    for name, (of, indices) in held.items():
-        digests += [_digest(*of.chunk(int(i))[:2]) for i in indices]
+    for name, (other, indices) in held.items():
+        digests += [_digest(*other.chunk(int(i))[:2]) for i in indices]
         some = np.random.default_rng(0).permutation(indices)[:LOOKED_AT]
-        words[name] = np.concatenate([np.zeros(0, np.int64), *(_words(of.chunk(int(i))[1], base) for i in some)])
+        words[name] = np.concatenate([np.zeros(0, np.int64), *(_words(other.chunk(int(i))[1], base) for i in some)])
     asked = np.unique(np.concatenate(list(words.values())))
     trained, known = set[bytes](), np.zeros(len(asked), bool)
     for i in dataset.indices("train"):
@@ -241,11 +241,11 @@ def leaks(seen: dict[str, float]) -> list[str]:
     Args:
         seen: share of the sequence by name, see `Seen`.
     """
-    told = " and ".join(f"{share:.0%} of the sequence of {name}" for name, share in seen.items() if share > SEEN)
-    if not told:
+    shares = " and ".join(f"{share:.0%} of the sequence of {name}" for name, share in seen.items() if share > SEEN)
+    if not shares:
         return []
     return [
-        f"{told} is in train too (stretches of {WORD} bases): both sides have the same small genome or the same repeats, so "
+        f"{shares} is in train too (stretches of {WORD} bases): both sides have the same small genome or the same repeats, so "
         "scores show how well these are memorised; use data.split=position, or test on another genome (data.test)"
     ]
 
@@ -357,8 +357,12 @@ def infeasible_at(facts: Audit, stride: int, tolerated: float) -> str:
     return f"model.stride={stride}: {count:,} of {total:,} targets have more labels than frames; use a smaller one"
 
 
-NAMES = {"samples_per_chunk": "samples/chunk", "bases_per_chunk": "bases/chunk", "samples_per_base": "samples/base",
-         "level": "signal level"}  # fmt: skip
+NAMES = {
+    "samples_per_chunk": "samples/chunk",
+    "bases_per_chunk": "bases/chunk",
+    "samples_per_base": "samples/base",
+    "level": "signal level",
+}
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
@@ -398,9 +402,9 @@ def render(dataset: Dataset, pore: Pore | None = None, only_tested: bool = False
     if facts.shares:
         rest.add_row("share of each source", "  ".join(f"{name} {share:.0%}" for name, share in facts.shares.items()))
     if facts.pore is not None:
-        told = "  ".join(f"{way}: {value:.2f}" for way, value in facts.pore.fit.items())
+        fits = "  ".join(f"{way}: {value:.2f}" for way, value in facts.pore.fit.items())
         placed = ", labels placed" if facts.pore.placed else ""
-        rest.add_row(f"correlation with {facts.pore.name}{placed}", told)
+        rest.add_row(f"correlation with {facts.pore.name}{placed}", fits)
     rest.add_row("fingerprint", dataset.fingerprint)
     lines = [f"! {line}" for line in verdict(facts, only_tested)] or ["no problems found"]
     return Group(str(dataset.folder), counts, splits, spread, rest, *lines)

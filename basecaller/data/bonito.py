@@ -54,7 +54,7 @@ class Settings(Normalisation):
 
     path: tuple[str, ...]
     limit: int | None = field(metadata={"least": 3})
-    alphabet: str
+    alphabet: str = field(metadata={"matches": (r"(?:([A-Za-z])(?!.*\1))+", "distinct letters, for the labels 1, 2, ...")})
     validation: float = field(metadata={"above": 0, "below": 1})
     test: float = field(metadata={"least": 0, "below": 1})
     rna: bool = False

@@ -213,13 +213,13 @@ def check_parts(settings: Settings, found: list[Part], counts: list[Counter[str]
 def _refuse(settings: Settings, pair: int, counts: Counter[str]) -> None:
     """Raises an error that explains why a pair gave no chunk."""
     entry, bam = settings.pod5[pair], settings.bam[pair]
-    told = _told(counts, "reads dropped")
-    if not told:
+    reasons = _told(counts, "reads dropped")
+    if not reasons:
         raise DataError(f"data.pod5: {entry} has no reads")
-    if told == _told(Counter({NO_RECORD: counts[NO_RECORD]}), "reads dropped"):
+    if reasons == _told(Counter({NO_RECORD: counts[NO_RECORD]}), "reads dropped"):
         raise DataError(f"{bam}: has no record of any of the {counts[NO_RECORD]} reads of {entry}; do they belong together?")
-    hint = next((hint for words, hint in HINTS.items() if words in told), "")
-    raise DataError(f"{bam}: no read can be used ({told}){hint and '. '}{hint}")
+    hint = next((hint for words, hint in HINTS.items() if words in reasons), "")
+    raise DataError(f"{bam}: no read can be used ({reasons}){hint and '. '}{hint}")
 
 
 def _told(counts: Counter[str], kind: str) -> str:

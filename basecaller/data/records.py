@@ -162,18 +162,23 @@ def records_of(entry: str) -> Records:
     return records(tuple((path, path.stat().st_mtime_ns) for path in bam_files(entry)))
 
 
+def mean_quality(qualities: np.ndarray) -> float:
+    """Mean quality of a read: the phred of its mean error probability, like Dorado's and Guppy's `qs`; 0 without bases."""
+    return float(-10 * np.log10(np.mean(10 ** (-qualities / 10)))) if len(qualities) else 0.0
+
+
 def quality(record: Any) -> float:
     """Mean quality of a read, in phred: its `qs` tag, or that of its bases' mean error.
 
     Raises:
         Unusable: the record has neither.
     """
-    told = number(record, "qs")
-    if told is not None:
-        return told
+    stored = number(record, "qs")
+    if stored is not None:
+        return stored
     if record.query_qualities is None:
         raise Unusable("no qualities, and data.min_quality is set")
-    return float(-10 * np.log10(np.mean(10 ** (-np.asarray(record.query_qualities, float) / 10))))
+    return mean_quality(np.asarray(record.query_qualities, float))
 
 
 def identity(record: Any) -> float:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from basecaller.common.errors import SettingError
+
 CODES = np.zeros(256, np.uint8)  # letter -> label; 0 for anything but A, C, G, T, and U, which is RNA's T
 for _label, _letter in (*enumerate("ACGT", 1), (4, "U")):
     CODES[ord(_letter)] = CODES[ord(_letter.lower())] = _label
@@ -42,6 +44,18 @@ class Normalisation:
     normalisation: str = field(default=MEDIAN_MAD, metadata={"choices": NORMALISATIONS})
     mean: float | None = None
     stdev: float | None = field(default=None, metadata={"above": 0})
+
+    def check_keys(self, where: str) -> None:
+        """Checks that `mean` and `stdev` are given if signals are standardised by them, and only then."""
+        for key in ("mean", "stdev"):
+            value, needed = getattr(self, key), self.normalisation == STANDARDISE
+            if needed and value is None:
+                raise SettingError(
+                    f"{where}.{key}: must be given in pA for {where}.normalisation={STANDARDISE}, as in [standardisation] of a "
+                    "Bonito model's config.toml"
+                )
+            if value is not None and not needed:
+                raise SettingError(f"{where}.{key}={value:g}: is for {where}.normalisation={STANDARDISE} only")
 
     @property
     def in_picoampere(self) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from basecaller.common.errors import SettingError
 from basecaller.data.dataset import Chunk
 from basecaller.data.pore import r94
 from basecaller.data.signal import normalise, reverse_complement
@@ -75,6 +76,13 @@ class Settings:
     simulator_seed: int = field(metadata={"least": 0})
     validation: float = field(metadata={"above": 0, "below": 1})
     test: float = field(metadata={"least": 0, "below": 1})
+
+    def check_keys(self, where: str) -> None:
+        """Checks that reads have a length, and fit into the genome."""
+        if self.max_bases < self.min_bases:
+            raise SettingError(f"{where}.max_bases={self.max_bases}: must be at least {where}.min_bases={self.min_bases}")
+        if self.genome_bases < self.max_bases + 2 * FLANK:
+            raise SettingError(f"{where}.genome_bases={self.genome_bases}: shorter than a read of {where}.max_bases")
 
 
 def wandering(rng: np.random.Generator, count: int, deviation: float, memory: float) -> np.ndarray:

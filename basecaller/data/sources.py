@@ -137,18 +137,19 @@ def source_fingerprint(name: str, source: Any) -> str:
     """
     if isinstance(source, mixture.Settings):
         return _mixed(name, source, [source_fingerprint(part.kind, part.source) for part in source.parts])
-    kind, told = SOURCES[name], dataclasses.asdict(source)
+    kind, content = SOURCES[name], dataclasses.asdict(source)
     for key in kind.places:  # the number of files, not their names
-        told[key] = len(told[key]) if isinstance(told[key], list | tuple) else int(told[key] is not None)
+        content[key] = len(content[key]) if isinstance(content[key], list | tuple) else int(content[key] is not None)
     whole = [Path(named) for key in kind.whole if (named := getattr(source, key))]
-    told["files"] = [file_fingerprint(path, path in whole) for path in kind.files(source)]
-    told["version"] = kind.version
-    for of in dataclasses.fields(source):  # earlier versions lacked keys with a default, and their data sets are still used
-        if of.default is not dataclasses.MISSING and told[of.name] == of.default:
-            del told[of.name]
+    content["files"] = [file_fingerprint(path, path in whole) for path in kind.files(source)]
+    content["version"] = kind.version
+    # earlier versions lacked keys with a default, and their data sets are still used
+    for setting in dataclasses.fields(source):
+        if setting.default is not dataclasses.MISSING and content[setting.name] == setting.default:
+            del content[setting.name]
     if grouped := kind.grouped(source):
-        told["grouped"] = grouped
-    return _digest(name, told)
+        content["grouped"] = grouped
+    return _digest(name, content)
 
 
 def _mixed(name: str, source: mixture.Settings, fingerprints: list[str]) -> str:

@@ -74,8 +74,8 @@ class Standing:
     def values(self, seeds: Sequence[int]) -> Values:
         """Values measured at the given seeds, without points that failed."""
         return {
-            point: {seed: value for seed, value in of.items() if seed in seeds}
-            for point, of in self._measured.items()
+            point: {seed: value for seed, value in by_seed.items() if seed in seeds}
+            for point, by_seed in self._measured.items()
             if point not in self.failed
         }
 
@@ -118,8 +118,8 @@ class Standing:
         """The best point of a choice, by what the stage compares, among those with the most seeds; None if none gave a value.
         A point that was dropped early has the mean of other seeds, which says nothing about its distance from the others."""
         values = self.values(self.seeds)
-        of = [point for point, known in values.items() if known and self.choices[point] == choice]
-        return min(of, key=lambda point: (-len(values[point]), mean_of(values[point])), default=None)
+        points = [point for point, known in values.items() if known and self.choices[point] == choice]
+        return min(points, key=lambda point: (-len(values[point]), mean_of(values[point])), default=None)
 
     def loss_of(self, point: str) -> float:
         """A point's mean objective over its seeds, whatever the stage compares."""
@@ -149,9 +149,17 @@ def standing(study: optuna.Study) -> Standing:
     }
     settings = {point: trial.params for (point, _), trial in trials} | asked.settings
     return Standing(
-        points, asked.seeds, asked.design or EVERY, complete, dead, asked.choice, asked.simple_first, settings, asked.measure,
-        asked.incumbent,
-    )  # fmt: skip
+        points=points,
+        seeds=asked.seeds,
+        design=asked.design or EVERY,
+        complete=complete,
+        dead=dead,
+        choice=asked.choice,
+        simple_first=asked.simple_first,
+        settings=settings,
+        measure=asked.measure,
+        incumbent=asked.incumbent,
+    )
 
 
 def conclude_study(study: optuna.Study, stand: Standing) -> None:

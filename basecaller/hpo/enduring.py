@@ -105,6 +105,19 @@ def _enduring(method: Callable[..., Any]) -> Callable[..., Any]:
     return patiently
 
 
+OWN = ("stale_trials", "set_study_attributes", "add_trials", "claim_trial", "write_trial", "end_trial")
+"""Methods of `DatabaseStorage` that Optuna's storages lack."""
+
+
+def _in_every_method(storage: type[EnduringStorage]) -> type[EnduringStorage]:
+    """Makes all inherited methods of a storage wait for the server."""
+    for name in (*vars(BaseStorage), *OWN):
+        if not name.startswith("_") and callable(getattr(DatabaseStorage, name, None)):
+            setattr(storage, name, _enduring(getattr(DatabaseStorage, name)))
+    return storage
+
+
+@_in_every_method
 class EnduringStorage(DatabaseStorage):
     """Optuna's database storage. If its server is unreachable, every call waits for it, see `wait_limit`.
 
@@ -155,14 +168,6 @@ class EnduringStorage(DatabaseStorage):
         return connection
 
 
-OWN = ("stale_trials", "set_study_attributes", "add_trials", "claim_trial", "write_trial", "end_trial")
-"""Methods of `DatabaseStorage` that Optuna's storages lack."""
-
-for _name in (*vars(BaseStorage), *OWN):
-    if not _name.startswith("_") and callable(getattr(DatabaseStorage, _name, None)):
-        setattr(EnduringStorage, _name, _enduring(getattr(DatabaseStorage, _name)))
-
-
 def connect(url: str) -> EnduringStorage:
     """The storage of a database, with its tables.
 
@@ -175,8 +180,11 @@ def connect(url: str) -> EnduringStorage:
     if url.startswith("sqlite:"):
         kwargs: dict[str, Any] = {"engine_kwargs": {"connect_args": {"timeout": SQLITE_TIMEOUT}}}
     else:  # a live process that waits for the server must not be taken for dead when the server is back
-        kwargs = {"engine_kwargs": {"pool_pre_ping": True}, "heartbeat_interval": max(1, round(wait_limit() / BEATS)),
-                  "grace_period": max(2, round(2 * wait_limit()))}  # fmt: skip
+        kwargs = {
+            "engine_kwargs": {"pool_pre_ping": True},
+            "heartbeat_interval": max(1, round(wait_limit() / BEATS)),
+            "grace_period": max(2, round(2 * wait_limit())),
+        }
     try:
         return EnduringStorage(_connected(url, kwargs), url)
     except SQLAlchemyError as error:

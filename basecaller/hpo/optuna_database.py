@@ -66,8 +66,8 @@ class DatabaseStorage(_CachedStorage, ManyAtOnce):
         elif any(attributes):
             with self._transaction() as session:
                 StudyModel.find_or_raise_by_id(study_id, session)
-                for table, of in zip((StudyUserAttributeModel, StudySystemAttributeModel), attributes, strict=True):
-                    self._overwrite(session, table, "key", _rows({"study_id": study_id}, of))
+                for table, values in zip((StudyUserAttributeModel, StudySystemAttributeModel), attributes, strict=True):
+                    self._overwrite(session, table, "key", _rows({"study_id": study_id}, values))
 
     def add_trials(self, study_id: int, trials: Sequence[FrozenTrial]) -> None:
         """In one transaction."""
@@ -127,14 +127,14 @@ class DatabaseStorage(_CachedStorage, ManyAtOnce):
         owner = {"trial_id": trial_id}
         tables: Any = zip((TrialUserAttributeModel, TrialSystemAttributeModel), attributes, strict=True)
         if not self._overwrites:
-            for table, of in tables:
-                for key, value in of.items():
+            for table, values in tables:
+                for key, value in values.items():
                     self._backend._set_trial_attr_without_commit(session, table, trial_id, key, value)
             for step, value in curve.items():
                 self._backend._set_trial_intermediate_value_without_commit(session, trial_id, step, value)
             return
-        for table, of in tables:
-            self._overwrite(session, table, "key", _rows(owner, of))
+        for table, values in tables:
+            self._overwrite(session, table, "key", _rows(owner, values))
         stored = {step: TrialIntermediateValueModel.intermediate_value_to_stored_repr(loss) for step, loss in curve.items()}
         points = [
             {**owner, "step": step, "intermediate_value": value, "intermediate_value_type": kind}
@@ -161,9 +161,9 @@ def _rows(owner: dict[str, int], attributes: Mapping[str, Any]) -> list[dict[str
 def _overwriting(database: str, table: Any, key: str) -> Any:
     """An INSERT that overwrites existing rows of the same owner, a study or a trial, and key."""
     statement = INSERTS[database](table)
-    identity = [column.name for column in table.columns if column.foreign_keys or column.name == key]
-    changed = [column.name for column in table.columns if column.name not in identity and not column.primary_key]
-    return statement.on_conflict_do_update(index_elements=identity, set_={name: statement.excluded[name] for name in changed})
+    unique = [column.name for column in table.columns if column.foreign_keys or column.name == key]
+    changed = [column.name for column in table.columns if column.name not in unique and not column.primary_key]
+    return statement.on_conflict_do_update(index_elements=unique, set_={name: statement.excluded[name] for name in changed})
 
 
 def _now() -> datetime:

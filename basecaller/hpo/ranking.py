@@ -121,11 +121,11 @@ def threshold(groups: tuple[int, ...], seeds: int, design: Design) -> float:
         design: decides which point runs at which seed.
     """
     rng = np.random.default_rng(0)
-    of, largest = np.array(groups), 0.0
-    stages = max(8000, REPETITIONS // len(of))
-    for mean, deviation, level in _nulls(of, design):
-        values = mean[:, None] + deviation[:, None] * rng.standard_normal((stages, len(of), seeds))
-        found = _statistics(simulate(values, of, design), of)
+    choices, largest = np.array(groups), 0.0
+    stages = max(8000, REPETITIONS // len(choices))
+    for mean, deviation, level in _nulls(choices, design):
+        values = mean[:, None] + deviation[:, None] * rng.standard_normal((stages, len(choices), seeds))
+        found = _statistics(simulate(values, choices, design), choices)
         with np.errstate(invalid="ignore"):
             ahead = found.margin / found.error
         largest = max(largest, float(np.quantile(np.nan_to_num(ahead, nan=np.inf), 1 - level)))
@@ -148,12 +148,12 @@ def _nulls(groups: np.ndarray, design: Design) -> list[tuple[np.ndarray, np.ndar
     cases = [(flat, equal, LEVEL), (np.where(leads, single, HOPELESS), equal, LEVEL)]
     if not place.any():
         return cases if len(labels) > 2 else cases[:1]
-    fast, *hard = (np.interp(place, range(5), of) + 8.0 * np.maximum(place - 4, 0) for of in (RATES, SLOW, MIDDLE))
+    fast, *hard = (np.interp(place, range(5), losses) + 8.0 * np.maximum(place - 4, 0) for losses in (RATES, SLOW, MIDDLE))
     behind = np.where(leads, 0.0, HOPELESS)
     noisy_best = np.where(place == 0, 1.0, QUIET)
     cases = [] if design.kind == "rounds" else [*cases, (single, equal, LEVEL)]  # with rounds the others are always larger
     cases.append((fast + behind, equal, LEVEL))
-    return [*cases, *((of + behind, equal, HARD) for of in hard), (fast + behind, noisy_best, HARD)]
+    return [*cases, *((losses + behind, equal, HARD) for losses in hard), (fast + behind, noisy_best, HARD)]
 
 
 # -- the verdict
@@ -273,9 +273,9 @@ def conclude(
         return Conclusion("one seed", best, best, rival, mean_of(values[best]), count, margin, math.nan, shared)
     leaders = {}
     for label in labels:
-        of = [point for point in points if choices[point] == label and len(values[point]) > max(1, count - 2)]
-        if of:
-            leaders[label] = min(of, key=lambda point: (-len(values[point]), mean_of(values[point])))
+        members = [point for point in points if choices[point] == label and len(values[point]) > max(1, count - 2)]
+        if members:
+            leaders[label] = min(members, key=lambda point: (-len(values[point]), mean_of(values[point])))
     preferred = sorted(leaders, key=list(simple_first).index) if simple_first is not None else []
     if incumbent is not None:
         preferred = [incumbent] if incumbent in leaders else []
@@ -299,6 +299,17 @@ def conclude(
     kind: Kind = "clear" if clear else "no difference" if winner != best or simplest else "undecided"
     tied = (best, *near) if winner != best else near or (rival,)
     return Conclusion(
-        kind, winner, best, rival, mean_of(values[winner]), len(values[winner]), margin, error, shared, noise, freedom, needed,
-        () if clear else tuple(dict.fromkeys(tied)),
-    )  # fmt: skip
+        kind=kind,
+        winner=winner,
+        best=best,
+        rival=rival,
+        mean=mean_of(values[winner]),
+        seeds=len(values[winner]),
+        margin=margin,
+        error=error,
+        shared=shared,
+        noise=noise,
+        freedom=freedom,
+        needed=needed,
+        undecided=() if clear else tuple(dict.fromkeys(tied)),
+    )

@@ -249,9 +249,16 @@ class TrialRecord:
         if "outcome" in stored:
             stored["outcome"] = Outcome(stored["outcome"])
         return cls(
-            trial_id(trial), trial.number, trial.state.name.lower(), trial.value, trial.params, trial.datetime_complete,
-            trial.datetime_start, max(trial.intermediate_values, default=0), **stored,
-        )  # fmt: skip
+            trial_id=trial_id(trial),
+            number=trial.number,
+            state=trial.state.name.lower(),
+            value=trial.value,
+            params=trial.params,
+            ended=trial.datetime_complete,
+            started=trial.datetime_start,
+            step=max(trial.intermediate_values, default=0),
+            **stored,
+        )
 
     @property
     def entry(self) -> Entry | None:

@@ -13,7 +13,7 @@ class Training:
 
     Attributes:
         name: readable name; it ends with the run id.
-        run_id: the identity of the training.
+        run_id: fingerprint of the training, which names its folder.
         folder: folder of the training, where a logger may store which of its runs belongs to the training.
         hyperparameters: settings by dotted key, as numbers, truth values, text and None.
         tags: experiment, seed and run id; in a sweep also stage, study and trial.

@@ -93,9 +93,15 @@ def _output(command: list[str], folder: Path) -> str:
     """
     try:
         done = subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="replace", timeout=SECONDS, check=False,
-            stdin=subprocess.DEVNULL, env=os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(folder / "zig")},
-        )  # fmt: skip
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(folder / "zig")},
+        )
     except subprocess.TimeoutExpired:
         raise UnavailableError(f"{command[0]} took longer than {SECONDS} s") from None
     except OSError as error:

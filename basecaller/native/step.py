@@ -32,7 +32,7 @@ class _Size(ctypes.Structure):
         *((name, c_int32) for name in ("channels", "skips", "kernel", "blocks", "labels", "stride")),
         *((name, c_int32) for name in ("norm", "projection", "half")),
         ("dilations", POINTER(c_int32)),
-    ]  # fmt: skip
+    ]
 
 
 class _Batch(ctypes.Structure):
@@ -177,9 +177,17 @@ class Step:
         self._labels = 1 + len(network.alphabet)
         self._dilations = (c_int32 * len(rungs))(*rungs)
         self._size = _Size(
-            size.channels, size.skip_channels, size.kernel, len(rungs), self._labels, size.stride, size.batch_norm,
-            size.projection, half, self._dilations,
-        )  # fmt: skip
+            size.channels,
+            size.skip_channels,
+            size.kernel,
+            len(rungs),
+            self._labels,
+            size.stride,
+            size.batch_norm,
+            size.projection,
+            half,
+            self._dilations,
+        )
         self._places: list[_Place] = []
 
     def _parts(self, frames: np.ndarray, together: bool) -> list[slice]:
@@ -202,11 +210,17 @@ class Step:
         work = place.room(self._library.workspace(byref(self._size), byref(batch), back))
         return float(
             self._library.step(
-                byref(self._size), byref(batch), self.weights.data_ptr(), *self._statistics, share,
-                None if gradient is None else gradient.data_ptr(), None if scores is None else scores[part].ctypes.data,
-                0 if scores is None else scores.shape[1], work,
+                byref(self._size),
+                byref(batch),
+                self.weights.data_ptr(),
+                *self._statistics,
+                share,
+                None if gradient is None else gradient.data_ptr(),
+                None if scores is None else scores[part].ctypes.data,
+                0 if scores is None else scores.shape[1],
+                work,
             )
-        )  # fmt: skip
+        )
 
     def _run(self, reads: _Reads, share: float, back: bool, scores: np.ndarray | None) -> float:
         """The loss of all reads in nats, with as many parts in parallel as PyTorch has threads.
@@ -234,9 +248,14 @@ class Step:
         return nats
 
     def gradients(
-        self, signal: np.ndarray, lengths: np.ndarray, targets: np.ndarray, target_lengths: np.ndarray, masked: bool,
+        self,
+        signal: np.ndarray,
+        lengths: np.ndarray,
+        targets: np.ndarray,
+        target_lengths: np.ndarray,
+        masked: bool,
         scores: np.ndarray | None = None,
-    ) -> float:  # fmt: skip
+    ) -> float:
         """Mean loss of a batch in nats per base; writes its gradient to `gradient`. Batch normalisation is in training mode.
 
         Args:

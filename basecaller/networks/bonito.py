@@ -38,9 +38,17 @@ class Block(nn.Module):
     """
 
     def __init__(
-        self, channels: int, filters: int, kernel: int, repeat: int, stride: int, separable: bool, residual: bool,
-        activation: nn.Module, dropout: float,
-    ) -> None:  # fmt: skip
+        self,
+        channels: int,
+        filters: int,
+        kernel: int,
+        repeat: int,
+        stride: int,
+        separable: bool,
+        residual: bool,
+        activation: nn.Module,
+        dropout: float,
+    ) -> None:
         super().__init__()
         sizes = [channels, *[filters] * repeat]
         self.convolutions = nn.ModuleList(

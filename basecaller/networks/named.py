@@ -160,8 +160,8 @@ def _described(target: str) -> type:
             hint, rules = str, {"choices": get_args(hint)}
         fields.append((argument.name, hint, dataclasses.field(metadata=rules)))
     shared = "".join(f"    {name}: {meaning}\n" for name, meaning in SHARED.items())
-    told = inspect.cleandoc(network.__doc__ or "").partition("Args:\n")[2]
-    documented = f"The `model` section.\n\nAttributes:\n{shared}{told}"
+    entries = inspect.cleandoc(network.__doc__ or "").partition("Args:\n")[2]
+    documented = f"The `model` section.\n\nAttributes:\n{shared}{entries}"
     return dataclasses.make_dataclass(f"{network.__name__}Settings", fields, frozen=True, namespace={"__doc__": documented})
 
 

@@ -178,9 +178,17 @@ def _normalise_backward(
     """The gradient of `_normalise`: of x, scale and shift."""
     x, mean, scale = normal
     g_inside, g_scale, g_shift = torch.ops.aten.native_batch_norm_backward(
-        g if valid is None else g[valid], x, weights.norm[i], weights.mean[i], weights.variance[i],
-        mean, scale, training, EPSILON, [True, True, True],
-    )  # fmt: skip
+        g if valid is None else g[valid],
+        x,
+        weights.norm[i],
+        weights.mean[i],
+        weights.variance[i],
+        mean,
+        scale,
+        training,
+        EPSILON,
+        [True, True, True],
+    )
     if valid is not None:
         g_inside = torch.zeros_like(g).masked_scatter_(valid[:, None], g_inside)
     return g_inside, g_scale, g_shift

@@ -15,7 +15,7 @@ from basecaller.hpo.designs import HALVING, SEPARATE, Design, Values
 from basecaller.hpo.identity import digest, without
 from basecaller.hpo.ranking import Conclusion, against, conclude
 from basecaller.hpo.verdicts import compared, seeds, shown
-from basecaller.runs.identity import IGNORED
+from basecaller.runs.run_id import IGNORED
 
 RATE = "optimizer.lr"
 
@@ -66,7 +66,7 @@ class Contest:
     @classmethod
     def of(cls, values: Values, choices: Mapping[str, Any], design: Design, seeds: int = 0) -> Contest:
         found = conclude(values, choices, design=design, seeds=seeds)
-        measured = {point: of for point, of in values.items() if of}
+        measured = {point: by_seed for point, by_seed in values.items() if by_seed}
         return cls(measured, {point: choices[point] for point in measured}, found)
 
     @property
@@ -146,7 +146,7 @@ def optimizers(stands: Mapping[str, Standing]) -> Optimizers | str:
             setting = str(setting_of(stand.winner, "optimizer"))
             optimizer = NAMES.get(setting, setting.capitalize())
             askings.setdefault(asked(name)[1], {})[optimizer] = name, stand
-    several = [number for number, of in askings.items() if len(of) > 1]
+    several = [number for number, stages in askings.items() if len(stages) > 1]
     if not several:
         return TOO_FEW
     found = askings[max(several)]
@@ -155,11 +155,11 @@ def optimizers(stands: Mapping[str, Standing]) -> Optimizers | str:
     values: Values = {}
     rates: dict[str, tuple[str, float]] = {}
     for optimizer, (_, stand) in found.items():
-        for point, of in stand.values(stand.seeds).items():
-            if of:
+        for point, by_seed in stand.values(stand.seeds).items():
+            if by_seed:
                 rate = float(stand.settings[point][RATE])
                 name = f"{optimizer} at {shown(rate)}"
-                values[name], rates[name] = of, (optimizer, rate)
+                values[name], rates[name] = by_seed, (optimizer, rate)
     halved = all(stand.design == HALVING for _, stand in found.values())
     contest = Contest.of(values, {p: optimizer for p, (optimizer, _) in rates.items()}, SEPARATE if halved else Design("every"))
     return contest.trouble or Optimizers(contest, rates, tuple(name for name, _ in found.values()))

@@ -63,12 +63,12 @@ def per_cost(stand: Standing) -> str:
     parts = []
     for what, unit, digits in (("updates", "updates", 0), ("seconds", "seconds", 1)):
         curves = {choice: [stand.complete[point, seed].curve for seed in shared] for choice, point in leaders.items()}
-        curves = {choice: of for choice, of in curves.items() if of and all(of)}
-        ends = [min(curve[-1][what] for curve in of) for of in curves.values()]
+        curves = {choice: runs for choice, runs in curves.items() if runs and all(runs)}
+        ends = [min(curve[-1][what] for curve in runs) for runs in curves.values()]
         if len(ends) < 2:
             return ""
         value = min(ends)
-        losses = {choice: fmean(loss_at(curve, what, value) for curve in of) for choice, of in curves.items()}
+        losses = {choice: fmean(loss_at(curve, what, value) for curve in runs) for choice, runs in curves.items()}
         known = {choice: loss for choice, loss in losses.items() if math.isfinite(loss)}
         if len(known) > 1:
             ahead = min(known, key=lambda choice: known[choice])
@@ -99,7 +99,7 @@ def convergence(stand: Standing) -> Convergence | None:
 
     A point that was dropped early does not set the level: it may never leave the initial plateau.
     """
-    ran = {point: sum(of == point for of, _ in stand.complete) for point in stand.points}
+    ran = {point: sum(other == point for other, _ in stand.complete) for point in stand.points}
     trials = {entry: t for entry, t in stand.complete.items() if len(t.curve) > 1 and entry[0] in ran}
     longest = {point for point, count in ran.items() if count >= max(ran.values()) - 1}
     lowest = [min(p["val_loss"] for p in t.curve) for (point, _), t in trials.items() if point in longest]
@@ -124,7 +124,7 @@ def _words(stand: Standing, level: float, needed: dict[int, float]) -> str:
     samples = _compared([needed[t.number] for t in ours], [needed[t.number] for t in theirs], "samples")
     text = f"{samples} to reach a loss of {level:.4f}"
     if stand.measure != "area_under_curve":  # else the verdict already says it
-        areas = [[t.measured("area_under_curve") for t in of] for of in (ours, theirs)]
+        areas = [[t.measured("area_under_curve") for t in trials] for trials in (ours, theirs)]
         text += f"; mean loss along the way (area under the curve) {_compared(areas[0], areas[1], 'nats per base', 4)}"
     winner, rival = label(stand, found.winner), label(stand, found.rival)
     return f"Convergence, {winner} against {rival}, {seeds(len(shared))}: {text}."
@@ -133,7 +133,7 @@ def _words(stand: Standing, level: float, needed: dict[int, float]) -> str:
 def _compared(ours: list[float], theirs: list[float], unit: str, digits: int = 0) -> str:
     """Two means, and their paired difference with its standard error."""
     n = len(ours)
-    means = [sum(of) / n for of in (ours, theirs)]
+    means = [sum(values) / n for values in (ours, theirs)]
     text = " against ".join(f"{mean:,.{digits}f}" if math.isfinite(mean) else "never" for mean in means) + f" {unit}"
     if n < 2 or not all(map(math.isfinite, means)):
         return text

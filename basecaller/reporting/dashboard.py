@@ -29,7 +29,7 @@ from basecaller.reporting.contents import ReportFacts
 from basecaller.reporting.formats import COLOURS, LOSS, with_error
 from basecaller.reporting.stage_contents import ChoiceFacts, PointFacts, StageFacts
 from basecaller.reporting.stage_facts import stage_facts
-from basecaller.runs.identity import IGNORED
+from basecaller.runs.run_id import IGNORED
 
 MOST = 16
 """Number of choices that fit into a figure; if there are more, it shows the best."""
@@ -101,8 +101,8 @@ def note_of(stage: StageFacts) -> str:
     fixed = "; ".join(_fixed(stage))
     others = {key: values for key, values in stage.axes.items() if key != stage.choice and len(values) > 1}
     along = "; ".join(f"{short(key)} {', '.join(map(shown, values))}" for key, values in others.items())
-    sources = [f"- {source}" for of in stage.injected.values() for source in of]
-    told = {
+    sources = [f"- {source}" for lines in stage.injected.values() for source in lines]
+    entries = {
         "": f"**{stage.question}**" if stage.question else "",
         "Answer": stage.winner_label,
         "Asked again": stage.again.why if stage.again else "",
@@ -115,7 +115,7 @@ def note_of(stage: StageFacts) -> str:
         "Taken from earlier answers": "\n\n" + "\n".join(sources) if sources else "",
         "Run it again": f"`{_breakable(stage.command)}`",
     }
-    return "\n\n".join(f"**{name}:** {text}" if name else text for name, text in told.items() if text)
+    return "\n\n".join(f"**{name}:** {text}" if name else text for name, text in entries.items() if text)
 
 
 def _fixed(stage: StageFacts) -> Iterator[str]:
@@ -150,31 +150,46 @@ def stage_figure(stage: StageFacts) -> go.Figure | None:
     levels = list(dict.fromkeys(_level(stage, point) for point in points))
     figure = go.Figure()
     for number, level in enumerate(levels):
-        of = [point for point in points if _level(stage, point) == level]
-        runs = [(labels[point.point], seed, value) for point in of for seed, value in point.measured.items()]
+        on_level = [point for point in points if _level(stage, point) == level]
+        runs = [(labels[point.point], seed, value) for point in on_level for seed, value in point.measured.items()]
         colour = COLOURS[number % len(COLOURS)]
         figure.add_scatter(
-            x=[label for label, _, _ in runs], y=[round(value, 5) for _, _, value in runs],
-            text=[f"seed {seed}" for _, seed, _ in runs], hoverinfo="text+y",
-            marker={"size": 5, "color": colour, "opacity": 0.3}, mode="markers", offsetgroup=str(number), showlegend=False,
-        )  # fmt: skip
-        symbols = [_symbol(point, best[labels[point.point]]) for point in of]
+            x=[label for label, _, _ in runs],
+            y=[round(value, 5) for _, _, value in runs],
+            text=[f"seed {seed}" for _, seed, _ in runs],
+            hoverinfo="text+y",
+            marker={"size": 5, "color": colour, "opacity": 0.3},
+            mode="markers",
+            offsetgroup=str(number),
+            showlegend=False,
+        )
+        symbols = [_symbol(point, best[labels[point.point]]) for point in on_level]
         figure.add_scatter(
-            x=[labels[point.point] for point in of], y=[round(mean_of(point.measured), 5) for point in of],
-            error_y={"type": "data", "array": [_error(stage, point) for point in of], "thickness": 1.5},
-            text=[_hover(stage, point) for point in of], hoverinfo="text",
+            x=[labels[point.point] for point in on_level],
+            y=[round(mean_of(point.measured), 5) for point in on_level],
+            error_y={"type": "data", "array": [_error(stage, point) for point in on_level], "thickness": 1.5},
+            text=[_hover(stage, point) for point in on_level],
+            hoverinfo="text",
             marker={"size": [14 if symbol == "star" else 8 for symbol in symbols], "symbol": symbols, "color": colour},
-            mode="markers", offsetgroup=str(number), name=level, showlegend=len(levels) > 1,
-        )  # fmt: skip
+            mode="markers",
+            offsetgroup=str(number),
+            name=level,
+            showlegend=len(levels) > 1,
+        )
     remarks = "".join(f" {remark.capitalize()}." for remark in stage.remarks)
     _lay_out(figure, stage.question or stage.name, f"{stage.verdict.text}{remarks}")
     axis = (short(stage.choice) if stage.choice else "") + (f" (the best {MOST} of {len(best)})" if len(best) > MOST else "")
     figure.update_layout(
         scattermode="group",
-        xaxis={"type": "category", "categoryorder": "array", "categoryarray": [label for label in best if label in kept],
-               "title": {"text": f"{axis}<br><sub>{MARKS}</sub>"}, "automargin": True},
+        xaxis={
+            "type": "category",
+            "categoryorder": "array",
+            "categoryarray": [label for label in best if label in kept],
+            "title": {"text": f"{axis}<br><sub>{MARKS}</sub>"},
+            "automargin": True,
+        },
         yaxis={"title": {"text": MEASURES[stage.measure]}, "gridcolor": LINES, "range": _range(points)},
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -238,21 +253,31 @@ def worth_figure(asked: list[StageFacts], gain: str) -> go.Figure:
     rows = {name: html.escape(f"{name}: {answer}", quote=False) for name, answer in answers.items()}
     figure = go.Figure()
     for name, marker in WORTH_MARKERS.items():
-        of = [(stage, choice) for stage, choice in compared if _standing(stage, choice) == name]
+        pairs = [(stage, choice) for stage, choice in compared if _standing(stage, choice) == name]
         figure.add_scatter(
-            x=[round(choice.difference, 4) for _, choice in of], y=[rows[stage.name] for stage, _ in of], name=name,
-            error_x={"type": "data", "array": [_band(choice) for _, choice in of]} if "nearest" in name else None,
-            text=[html.escape(choice.label, quote=False) for _, choice in of], hoverinfo="text+x",
-            marker=marker, mode="markers",
-        )  # fmt: skip
+            x=[round(choice.difference, 4) for _, choice in pairs],
+            y=[rows[stage.name] for stage, _ in pairs],
+            name=name,
+            error_x={"type": "data", "array": [_band(choice) for _, choice in pairs]} if "nearest" in name else None,
+            text=[html.escape(choice.label, quote=False) for _, choice in pairs],
+            hoverinfo="text+x",
+            marker=marker,
+            mode="markers",
+        )
     _lay_out(figure, "What each question was worth", gain)
     axis = "nats per base that the answer is ahead<br><sub>bars hold the true lead in 95 of 100 stages; none: one seed</sub>"
     figure.add_vline(x=0, line={"color": GREY, "width": 1})
     figure.update_layout(
         xaxis={"title": {"text": axis}, "gridcolor": LINES, "zeroline": False},
-        yaxis={"categoryorder": "array", "categoryarray": list(rows.values()), "autorange": "reversed", "automargin": True,
-               "dtick": 1, "tickfont": {"size": 9 if len(rows) < 20 else 7}},
-    )  # fmt: skip
+        yaxis={
+            "categoryorder": "array",
+            "categoryarray": list(rows.values()),
+            "autorange": "reversed",
+            "automargin": True,
+            "dtick": 1,
+            "tickfont": {"size": 9 if len(rows) < 20 else 7},
+        },
+    )
     return figure
 
 

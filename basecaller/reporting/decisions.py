@@ -46,12 +46,12 @@ def decisions(
                 found, kind, now = name, stand.conclusion.kind, _value(stand.winner, key)
             elif found and _same(_value(stand.winner, key), value) and not _same(now, value):
                 found, kind, now = name, None, value
-        of = [found] if found else []
+        decided_by = [found] if found else []
         if key == "optimizer" and optimizer.stages:
-            of, kind = optimizer.stages, optimizer.kind
+            decided_by, kind = optimizer.stages, optimizer.kind
         if key in winner.fixed or winner.fallback:
-            of, kind = [], None
-        facts.append(Decision(key, value, _value(untuned, key) if untuned else None, of, kind))
+            decided_by, kind = [], None
+        facts.append(Decision(key, value, _value(untuned, key) if untuned else None, decided_by, kind))
     return facts
 
 
@@ -64,7 +64,7 @@ def _comparable(trial: TrialRecord, key: str, winner: WinnerFacts) -> bool:
 def _decides(stand: Standing, key: str) -> bool:
     """Whether a stage asked for a key, or is one of candidates that changed it."""
     if stand.choice is None:
-        return any(key in of for of in stand.settings.values())
+        return any(key in swept for swept in stand.settings.values())
     if stand.choice != CANDIDATE:
         return key == stand.choice
     before, after = _trial(stand, stand.choices[stand.points[0]]), stand.winner
@@ -81,7 +81,7 @@ def changes(stand: Standing, point: str) -> str:
     """The settings in which a candidate differs from the first of its stage, besides the learning rate, in words."""
     if stand.choice != CANDIDATE or not stand.trials_of(point):
         return ""
-    first, own = (_trial(stand, stand.choices[of]) for of in (stand.points[0], point))
+    first, own = (_trial(stand, stand.choices[candidate]) for candidate in (stand.points[0], point))
     if first is None or own is None:
         return ""
     candidates = value_at(own.config, "stage.candidates") or {}

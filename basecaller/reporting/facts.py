@@ -53,7 +53,7 @@ def experiment_facts(
         studies: see `studies_of`.
     """
     stands = {name: standing(study) for name, study in studies.items()}
-    history, asked = {of.name: of for of in search.history}, search.studies
+    history, asked = {asking.name: asking for asking in search.history}, search.studies
     stages = [stage_facts(name, study, stands[name], history.get(name)) for name, study in studies.items()]
     winner, optimizer = winner_facts(folder), optimizer_facts(stands, stages)
     headline = headline_study(url, winner, studies) if winner else None
@@ -115,9 +115,9 @@ def optimizer_facts(stands: dict[str, Standing], stages: list[StageFacts]) -> Op
     found = optimizers(stands)
     if isinstance(found, str):
         return OptimizerFacts(None, None, found[0].upper() + found[1:] + ".", [])
-    of = [stage for stage in stages if stage.name in found.stages]
-    doubts = list(dict.fromkeys(stage.confounding for stage in of if stage.confounding))
-    if guesses := [stage.name for stage in of if stage.guessing]:
+    compared = [stage for stage in stages if stage.name in found.stages]
+    doubts = list(dict.fromkeys(stage.confounding for stage in compared if stage.confounding))
+    if guesses := [stage.name for stage in compared if stage.guessing]:
         doubts.insert(0, f"But {', '.join(guesses)} compared networks that had hardly begun to learn.")
     conclusion, text = found.contest.found, " ".join([found.text, *doubts])
     return OptimizerFacts(conclusion.kind, conclusion.winner, text, list(found.stages))

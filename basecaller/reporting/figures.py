@@ -26,9 +26,14 @@ from basecaller.reporting.formats import COLOURS, LOSS, in_lines, interval
 from basecaller.reporting.stage_contents import ChoiceFacts, PointFacts, StageFacts
 
 STYLE: Any = {
-    "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "path",
-    "svg.hashsalt": "basecaller", "axes.grid": True, "grid.alpha": 0.25,
-}  # fmt: skip
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "basecaller",
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+}
 """Matplotlib's settings while a figure is drawn."""
 
 Given = ParamSpec("Given")
@@ -72,8 +77,8 @@ def figure_of(stage: StageFacts, stages: list[StageFacts]) -> tuple[str, str] | 
         stage: facts of the stage.
         stages: all stages of the search: stages that sweep the same single key share a figure.
     """
-    of = list(stage.axes)
-    return _drawn(_Drawing.of(stage, [other for other in stages if list(other.axes) == of]))
+    keys = list(stage.axes)
+    return _drawn(_Drawing.of(stage, [other for other in stages if list(other.axes) == keys]))
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,8 @@ def _learned(point: PointFacts, key: str) -> tuple[np.ndarray, np.ndarray]:
     """Samples of signal [n] and one of the curve's losses at them [seeds, n], up to the shortest curve of all seeds."""
     curves = [curve for curve in point.curves if curve]
     steps = list(zip(*curves, strict=False))
-    return np.array([of[0]["samples"] for of in steps]), np.array([[each[key] for each in of] for of in steps]).T
+    samples = np.array([points[0]["samples"] for points in steps])
+    return samples, np.array([[point[key] for point in points] for points in steps]).T
 
 
 def _curves(name: str, points: list[PointFacts]) -> tuple[str, str]:
@@ -154,9 +160,17 @@ def _against(key: str, stage: StageFacts, stages: list[StageFacts]) -> tuple[str
         values += x
         own = other.name == stage.name
         axes.errorbar(
-            x, [mean for _, mean in points], yerr=[_bars(p.error) for p, _ in points], color=colour, marker="o", markersize=5,
-            capsize=3, alpha=1 if own else 0.45, linewidth=2 if own else 1, label=other.name,
-        )  # fmt: skip
+            x,
+            [mean for _, mean in points],
+            yerr=[_bars(p.error) for p, _ in points],
+            color=colour,
+            marker="o",
+            markersize=5,
+            capsize=3,
+            alpha=1 if own else 0.45,
+            linewidth=2 if own else 1,
+            label=other.name,
+        )
         for p, mean in points:
             if p.state == "winner":
                 axes.plot(p.settings[key], mean, marker="*", markersize=14, color=colour, alpha=1 if own else 0.45)
@@ -194,8 +208,12 @@ def _heat_map(stage: StageFacts, keys: list[str]) -> tuple[str, str]:
             axes.add_patch(_frame(i, j))
     axes.set_xticks(range(len(columns)), [f"{value:g}" for value in columns])
     axes.set_yticks(range(len(rows)), [f"{value:g}" for value in rows])
-    names = {"stage.rate_factor": "factor of the learning rate", "data.batch_size": "batch size",
-             "model.max_dilation": "largest dilation", "model.stacks": "stacks"}  # fmt: skip
+    names = {
+        "stage.rate_factor": "factor of the learning rate",
+        "data.batch_size": "batch size",
+        "model.max_dilation": "largest dilation",
+        "model.stacks": "stacks",
+    }
     axes.set_xlabel(names.get(keys[1], keys[1]))
     axes.set_ylabel(names.get(keys[0], keys[0]))
     figure.colorbar(image, label=LOSS)
@@ -215,9 +233,14 @@ def _dots(name: str, points: list[PointFacts]) -> tuple[str, str]:
         values = list(point.values.values())
         axes.plot(values, [i] * len(values), linestyle="", marker="o", markersize=4, color="#999999")
         axes.errorbar(
-            mean, i, xerr=_bars(point.error), marker="D", markersize=5, capsize=3,
+            mean,
+            i,
+            xerr=_bars(point.error),
+            marker="D",
+            markersize=5,
+            capsize=3,
             color=COLOURS[1] if point.state == "winner" else COLOURS[0],
-        )  # fmt: skip
+        )
     axes.set_yticks(range(len(ranked)), names)
     axes.set_ylim(-0.6, len(ranked) - 0.4)
     axes.set_xlabel(LOSS)
@@ -239,9 +262,14 @@ def overview(stages: list[StageFacts]) -> str | None:
     many = len(shown) > 10
     figure, axes = _figure(height=3.2 if many else 2.6)
     axes.errorbar(
-        [name for name, _, _ in shown], [value for _, value, _ in shown], yerr=[_bars(error) for _, _, error in shown],
-        marker="o", color=COLOURS[0], capsize=3, linestyle=":",
-    )  # fmt: skip
+        [name for name, _, _ in shown],
+        [value for _, value, _ in shown],
+        yerr=[_bars(error) for _, _, error in shown],
+        marker="o",
+        color=COLOURS[0],
+        capsize=3,
+        linestyle=":",
+    )
     axes.set_ylabel(LOSS)
     axes.tick_params(axis="x", rotation=90 if many else 30)
     axes.margins(x=0.05, y=0.15)
@@ -273,7 +301,7 @@ def questions(stages: list[StageFacts]) -> list[list[Panel]]:
     for stage in stages:
         if stage.choice and stage.others:  # without a choice, its own figure shows all points
             rows.setdefault(asked(stage.name)[0], []).append(stage)
-    return [[_panel(stage, _reach(of)) for stage in of] for of in rows.values()]
+    return [[_panel(stage, _reach(row)) for stage in row] for row in rows.values()]
 
 
 def _panel(stage: StageFacts, reach: tuple[float, float]) -> Panel:
@@ -299,9 +327,12 @@ def _choices(choices: tuple[ChoiceFacts, ...], name: str, kind: str, reach: tupl
         if choice.low is not None and choice.high is not None:
             axes.plot([choice.low, choice.high], [place, place], marker="|", markersize=6, color=COLOURS[0])
         axes.plot(
-            choice.difference, place, marker="D" if choice.wins else "o", markersize=6 if choice.wins else 5,
+            choice.difference,
+            place,
+            marker="D" if choice.wins else "o",
+            markersize=6 if choice.wins else 5,
             color=COLOURS[1] if choice.wins else COLOURS[0],
-        )  # fmt: skip
+        )
     axes.set_yticks(range(len(choices)), names)
     axes.set_xlim(*reach)
     axes.set_ylim(len(choices) - 0.4, -0.6)  # the first on top
@@ -309,10 +340,12 @@ def _choices(choices: tuple[ChoiceFacts, ...], name: str, kind: str, reach: tupl
     axes.grid(visible=False, axis="y")
     (winner,) = [choice.label for choice in choices if choice.wins]
     others = [choice for choice in choices if not choice.wins]
-    told = [
-        f"{of.label} {of.difference:+.4f}" + (f" ({interval(of.low, of.high)})" if of.low is not None else "") for of in others
+    gaps = [
+        f"{choice.label} {choice.difference:+.4f}"
+        + (f" ({interval(choice.low, choice.high)})" if choice.low is not None else "")
+        for choice in others
     ]
-    return _svg(figure, f"{name}, {kind}: the winner is {winner}; against it {', '.join(told)} nats per base")
+    return _svg(figure, f"{name}, {kind}: the winner is {winner}; against it {', '.join(gaps)} nats per base")
 
 
 def learning(stage: StageFacts) -> str | None:
@@ -324,7 +357,7 @@ def learning(stage: StageFacts) -> str | None:
 @lru_cache(maxsize=4)
 @_styled
 def _drawn_learning(drawing: _Drawing) -> str:
-    told = []
+    lines = []
     figure, axes = _figure()
     for colour, point in zip(COLOURS, drawing.stage.points, strict=False):
         name = "untuned defaults" if point.label.endswith("defaults") else "winner"
@@ -332,9 +365,9 @@ def _drawn_learning(drawing: _Drawing) -> str:
             samples, losses = _learned(point, key)
             mean = losses.mean(0)
             axes.plot(samples / 1e6, mean, style, color=colour, marker="o", markersize=3, label=f"{name}, {what}")
-            told.append(f"{name}, {what}: {mean[0]:.3f} to {mean[-1]:.3f}")
+            lines.append(f"{name}, {what}: {mean[0]:.3f} to {mean[-1]:.3f}")
     axes.set_xlim(left=0)  # else the ticks of curves of one point each are so close that their labels overlap
     axes.set_xlabel("signal seen (million samples)")
     axes.set_ylabel("loss (nats per base)")
     axes.legend(frameon=False, fontsize=9)
-    return _svg(figure, f"Learning curves of the winner and the untuned defaults, nats per base. {'; '.join(told)}")
+    return _svg(figure, f"Learning curves of the winner and the untuned defaults, nats per base. {'; '.join(lines)}")

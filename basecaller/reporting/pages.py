@@ -52,13 +52,23 @@ def write_pages(facts: ReportFacts, folder: Path) -> Path:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {
-        "number": number, "many": many, "duration": duration, "shown": shown, "typed": as_text, "short": short,
-        "percent": lambda value: number(value, ".1%"), "count": lambda value: number(value, ",.0f"),
-    }  # fmt: skip
+        "number": number,
+        "many": many,
+        "duration": duration,
+        "shown": shown,
+        "typed": as_text,
+        "short": short,
+        "percent": lambda value: number(value, ".1%"),
+        "count": lambda value: number(value, ",.0f"),
+    }
     environment.filters["drawn"] = lambda svg: Markup(apart(svg, next(count)))
     environment.globals |= {
-        "with_error": with_error, "interval": interval, "named": named, "now": datetime.now, "objective": OBJECTIVE,
-    }  # fmt: skip
+        "with_error": with_error,
+        "interval": interval,
+        "named": named,
+        "now": datetime.now,
+        "objective": OBJECTIVE,
+    }
     for name in ("report.md", "report.html"):
         text = environment.get_template(f"{name}.j2").render(vars(facts), **drawn)
         with replacing(folder / name) as partial:

@@ -135,10 +135,12 @@ def against_published(stands: dict[str, Standing], stages: list[StageFacts]) -> 
     facts = {stage.name: stage for stage in stages}
     latest = {name: _Asked(stands[full], facts[full]) for name, full in latest_asked(facts).items() if full in stands}
     claims = [
-        _padding(latest.get("padding")), _batch_norm(latest.get("batch_norm")), *_optimizers(stands, facts),
+        _padding(latest.get("padding")),
+        _batch_norm(latest.get("batch_norm")),
+        *_optimizers(stands, facts),
         _batch_size(latest.get("batch_size")),
         *(_rates(text, latest.get(stage)) for stage, text in LARGER.items()),
-    ]  # fmt: skip
+    ]
     return Published(rows, claims, any(map(_is_of_its_pore, stands.values())))
 
 
@@ -202,8 +204,8 @@ def _contest(asked: _Asked | None, measure: str | None = None) -> Contest | str:
     """A finished stage's points by its choice, or the reason why there is no answer."""
     if asked is None or asked.trouble:
         return asked.trouble if asked else NOT_RUN
-    made = contest_of(asked.stand, measure)
-    return made.trouble or made
+    contest = contest_of(asked.stand, measure)
+    return contest.trouble or contest
 
 
 def _padding(asked: _Asked | None) -> Claim:
@@ -301,7 +303,7 @@ def _rates(text: str, asked: _Asked | None) -> Claim:
         return Claim(text, UNTOLD, contest)
     assert asked is not None
     settings = asked.stand.settings
-    keys = {key for of in settings.values() for key in of if key.rpartition(".")[2] in ("rate_factor", "lr")}
+    keys = {key for swept in settings.values() for key in swept if key.rpartition(".")[2] in ("rate_factor", "lr")}
     sizes = sorted(set(contest.choices.values()))
     smallest = contest.best(sizes[:1])
     if len(keys) != 1 or len(sizes) < 2 or smallest is None:
@@ -310,11 +312,11 @@ def _rates(text: str, asked: _Asked | None) -> Claim:
     rate = settings[smallest][key]
     large = {settings[point][key]: point for point in contest.values if contest.choices[point] == sizes[-1]}
     every = Contest(contest.values, {point: point for point in contest.values}, contest.found)
-    lower = every.best(point for of, point in large.items() if of < rate)
+    lower = every.best(point for other, point in large.items() if other < rate)
     if rate not in large or lower is None:
         return Claim(text, UNTOLD, f"the largest was not run at {short(key)} {shown(rate)} and lower")
     gain = contest.gap(large[rate], lower)
-    at_edge = rate == max(of[key] for of in settings.values())
+    at_edge = rate == max(swept[key] for swept in settings.values())
     answer = "supported" if gain.low > 0 else "contradicted" if gain.high < 0 and not at_edge else UNTOLD
     name = short(asked.stand.choice or "")
     why = (

@@ -54,12 +54,12 @@ def serving(folder: Path, port: int) -> Iterator[str]:
     """Serves the report of a folder on loopback, to this machine alone.
 
     Args:
-        folder: Folder of the experiment.
-        port: Port to listen on; 0 for any free one.
+        folder: folder of the experiment.
+        port: port to listen on; 0 for any free one.
     Yields:
         The address.
     Raises:
-        SettingError: The port is in use, or this user may not listen on it.
+        SettingError: the port is in use, or this user may not listen on it.
     """
     try:
         server = ThreadingHTTPServer((HOST, port), partial(_Handler, folder))

@@ -142,8 +142,8 @@ def _guessing(stand: Standing) -> str:
     letters = max(len(source.get("alphabet", ALPHABET)) for source in (data, *data.get("sources", {}).values()))
     trainings = [summary_of(trial) for trial in stand.trials_of(stand.conclusion.winner)]
     identity, floor = (
-        statistics.fmean(math.nan if value is None else value for value in of)
-        for of in ([t.identity_mean for t in trainings], [t.identity_floor for t in trainings])
+        statistics.fmean(math.nan if value is None else value for value in values)
+        for values in ([t.identity_mean for t in trainings], [t.identity_floor for t in trainings])
     )
     return guessing(stand.loss_of(stand.conclusion.winner), letters, identity, floor)
 
@@ -246,7 +246,7 @@ def state_of(stand: Standing, point: str) -> str:
         return stand.failed[point]
     if point == stand.conclusion.winner:
         return "winner"
-    if any(point == of for of, _ in stand.open):
+    if any(point == other for other, _ in stand.open):
         return "waiting"
     if not ran:
         return "waiting" if stand.open else "not needed"

@@ -37,8 +37,8 @@ TRAINING_CODE = (
     "native/block.h",
     "native/ctc.h",
 )
-"""Files of the package, or functions in them, that decide a training's result. `tests/hpo/test_identity.py` fails if one of
-them uses a module that is neither listed here nor known to have no influence."""
+"""Files of the package, or functions in them, that decide a training's result. `tests/runs/test_code_version.py` fails if one
+of them uses a module that is neither listed here nor known to have no influence."""
 
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 """A comment in C."""
@@ -48,9 +48,9 @@ COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 def code_version() -> str:
     """Digest of the training code, ten hex digits; results of other code are not reused."""
     package = Path(__file__).resolve().parents[1]
-    told = []
+    parts = []
     for entry in TRAINING_CODE:
         file, _, function = entry.partition(":")
         text = (package / file).read_text(encoding="utf-8")
-        told.append(meaning(text, function) if file.endswith(".py") else COMMENT.sub("", text).split())
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:10]
+        parts.append(meaning(text, function) if file.endswith(".py") else COMMENT.sub("", text).split())
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:10]

@@ -18,7 +18,7 @@ from basecaller.data.sources import source_fingerprint
 from basecaller.hpo.urls import shown, without_password
 from basecaller.networks.named import Named, kind_of
 from basecaller.runs.hydra_files import HydraFiles
-from basecaller.runs.identity import run_id
+from basecaller.runs.run_id import run_id
 from basecaller.runs.signals import Signals, stored_config
 
 
@@ -30,7 +30,7 @@ class Job:
         settings: the checked settings. `settings.trial` names its trial.
         config: the settings as plain values of their keys' types, as stored in run folder and trial, with the digests of the
             files that they name. It may be written anywhere, so it omits the password in a storage's URL.
-        run_id: the identity of the training.
+        run_id: fingerprint of the training, see `run_id`.
         folder: folder for checkpoints, curve and result.
         hydra: the configs that Hydra composed, for the folder's `.hydra/`; None outside Hydra.
     """
@@ -114,8 +114,8 @@ def job_of(cfg: DictConfig) -> Job:
 
 
 def _run_id(*, _root_: DictConfig) -> str:
-    """The resolver `${run_id:}`: the identity of a training, and the name of its folder. Hydra resolves it first, and
-    `hydra_job` gets a copy of the config.
+    """The resolver `${run_id:}`, by which Hydra names the folder of a training. Hydra resolves it before it opens the log in
+    this folder and runs the job; `hydra_job` then finds the resolved job in its copy of the config.
 
     Raises:
         BasecallerError: see `checked_config`.

@@ -58,11 +58,12 @@ class Signals(Normalisation):
         """The signals of a training by its config, as far as it tells."""
         config = config or OmegaConf.create()
         mixed = _sections(OmegaConf.select(config, "data.sources"))
-        sources = [*(of for of in [OmegaConf.select(config, "data")] if isinstance(of, DictConfig)), *mixed]
-        known = [OmegaConf.merge(OmegaConf.structured(_Direction), {"rna": of.rna}).rna for of in sources if "rna" in of]
-        known += [False for of in mixed if OmegaConf.select(of, "name") == "pod5" and "rna" not in of]  # the default
-        told = next((of for of in sources if "normalisation" in of), OmegaConf.create())
-        keys = {f.name: told[f.name] for f in fields(Normalisation) if f.name in told}
+        data = OmegaConf.select(config, "data")
+        sources = [data, *mixed] if isinstance(data, DictConfig) else mixed
+        known = [OmegaConf.merge(OmegaConf.structured(_Direction), {"rna": node.rna}).rna for node in sources if "rna" in node]
+        known += [False for node in mixed if OmegaConf.select(node, "name") == "pod5" and "rna" not in node]  # the default
+        normalised = next((node for node in sources if "normalisation" in node), OmegaConf.create())
+        keys = {f.name: normalised[f.name] for f in fields(Normalisation) if f.name in normalised}
         return cls(**keys, rna=any(known) if known else None)
 
     def check(self, source: Any, model: str) -> None:
@@ -74,14 +75,14 @@ class Signals(Normalisation):
         Raises:
             SettingError: they are normalised in another way, or run in the other direction.
         """
-        for where, of in mixture.placed(source).items():
-            if normalisation_of(of) != normalisation_of(self):
-                data = self.told(where) if isinstance(of, Normalisation) else "other data"
+        for where, own in mixture.placed(source).items():
+            if normalisation_of(own) != normalisation_of(self):
+                data = self.told(where) if isinstance(own, Normalisation) else "other data"
                 raise SettingError(
                     f"{model} was trained with {self.told('data')}, and the signals of {where} have "
-                    f"{normalisation_of(of).told(where)}; give {data} or another model"
+                    f"{normalisation_of(own).told(where)}; give {data} or another model"
                 )
-            if self.rna is not None and getattr(of, "rna", self.rna) != self.rna:
+            if self.rna is not None and getattr(own, "rna", self.rna) != self.rna:
                 mine, other = (str(rna).lower() for rna in (self.rna, not self.rna))
                 raise SettingError(
                     f"{model} was trained with data.rna={mine}, and these reads have {where}.rna={other}: signals of direct "
@@ -110,8 +111,8 @@ def stored_config(folder: Path) -> DictConfig | None:
             raise DataError(f"{file}: not the config of a training, which has plain keys and values only; give another model")
         Signals.of(config)
     except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError, OmegaConfBaseException) as error:
-        told = one_line(str(error))
-        raise DataError(f"{file}: cannot be read as a config ({told}); restore it, or give another model") from error
+        problem = one_line(str(error))
+        raise DataError(f"{file}: cannot be read as a config ({problem}); restore it, or give another model") from error
     return config
 
 

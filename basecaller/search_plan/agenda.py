@@ -38,11 +38,11 @@ class Tally:
     """The trials of one question.
 
     Attributes:
-        most: Largest possible number of trials.
-        open: Number of trials that it needs now.
-        ended: Number of ended trials.
-        trained: Ended trials that were trained, not reused from earlier ones.
-        running: Running trials.
+        most: largest possible number of trials.
+        open: number of trials that it needs now.
+        ended: number of ended trials.
+        trained: ended trials that were trained, not reused from earlier ones.
+        running: running trials.
     """
 
     most: int
@@ -69,9 +69,9 @@ class State:
     """The progress of a search.
 
     Attributes:
-        ended, running: Numbers of trials.
-        expected: Expected total number of trials.
-        left: Expected seconds until the end.
+        ended, running: numbers of trials.
+        expected: expected total number of trials.
+        left: expected seconds until the end.
     """
 
     ended: int
@@ -84,8 +84,8 @@ class Agenda:
     """The finished and the remaining trials of a search.
 
     Args:
-        request: The search.
-        questions: Its questions so far.
+        request: the search.
+        questions: its questions so far.
     """
 
     def __init__(self, request: Request, questions: Questions) -> None:
@@ -103,8 +103,8 @@ class Agenda:
         """Notes that a question begins.
 
         Args:
-            stage: Name of its stage.
-            name: Name of its study without the experiment, such as `padding.2`.
+            stage: name of its stage.
+            name: name of its study without the experiment, such as `padding.2`.
         """
         if not self.name:
             estimate(self.request, {})  # times a training step while nothing trains; later estimates use it
@@ -117,7 +117,7 @@ class Agenda:
         """Notes that the question has ended.
 
         Args:
-            study: Name of its study.
+            study: name of its study.
         """
         now, tally = time.time(), Tally.of(open_study(self.request.url, study))
         if mine := self._of_this_run(tally):
@@ -248,11 +248,11 @@ class Agenda:
             return
         asked = {self.stage, *questions.latest}
         yield from (name for name in request.plan if name not in asked and (1, name) not in known)
-        learned = {self.stage, *(name for name, of in questions.latest.items() if not of.guessing)}
+        learned = {self.stage, *(name for name, answer in questions.latest.items() if not answer.guessing)}
         contests = [contest for contest in request.contests() if contest[-1] in questions.latest]
         guessed = [contest[0] for contest in contests if not learned & set(contest)]
         rates = [contest for contest in request.contests() if request.files[contest[0]].choice == RATE]
-        asked_twice = {of.stage for of in questions.history if of.asking > 1} | {self.stage}
+        asked_twice = {answer.stage for answer in questions.history if answer.asking > 1} | {self.stage}
         again = [*guessed, *(contest[0] for contest in rates if guessed and not asked_twice & set(contest))]
         yield from (name for name in again if not known)
 
@@ -261,7 +261,7 @@ class Agenda:
         questions, known = self.questions, self._known()
         contests = list(self.request.contests())
         for number in range(max(2, questions.round), self.request.options.rounds + 1):
-            asked = {of.stage for of in questions.history if of.round == number}
+            asked = {answer.stage for answer in questions.history if answer.round == number}
             if number == questions.round:
                 asked.add(self.stage)
             last = max((place for place, contest in enumerate(contests) if asked & set(contest)), default=-1)
@@ -286,7 +286,7 @@ class Agenda:
         """The estimated mean cost of the trials of a stage, around the best settings so far."""
         request = self.request
         if stage == HEADLINE:
-            return fmean(estimate(request, of, config=request.winner_config) for of in (self._best, {}))
+            return fmean(estimate(request, settings, config=request.winner_config) for settings in (self._best, {}))
         if stage in (FINALISTS, COMBINED, CONTENDERS):
             share = request.options.contender_share if stage == CONTENDERS else request.options.finalist_share
             short = OmegaConf.from_dotlist(shortened(request.cfg, request.dataset, share))

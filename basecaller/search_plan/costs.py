@@ -19,8 +19,17 @@ from basecaller.hpo.designs import most_runs, planned
 from basecaller.networks.named import TARGET, Named, model_settings
 from basecaller.search_plan.request import Request
 
-REFERENCE = Model("reference", channels=32, skip_channels=64, kernel=3, max_dilation=64, stacks=3, batch_norm=False, stride=4,
-                  projection=False)  # fmt: skip
+REFERENCE = Model(
+    "reference",
+    channels=32,
+    skip_channels=64,
+    kernel=3,
+    max_dilation=64,
+    stacks=3,
+    batch_norm=False,
+    stride=4,
+    projection=False,
+)
 """The RawCTCNet whose training is timed; the times of others follow from their sizes."""
 
 TIMED_BATCH, TIMED_SAMPLES = 8, 600

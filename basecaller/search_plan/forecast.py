@@ -15,8 +15,8 @@ class Training:
     """A training that has run, or a part of one.
 
     Attributes:
-        cost: Seconds that `costs.estimate` predicts for it, or for that part.
-        seconds: Seconds that it took.
+        cost: seconds that `costs.estimate` predicts for it, or for that part.
+        seconds: seconds that it took.
     """
 
     cost: float
@@ -28,9 +28,9 @@ class Planned:
     """A group of future trainings that can all run side by side, given enough workers.
 
     Attributes:
-        count: Expected number; may be a fraction.
-        cost: Seconds that `costs.estimate` predicts for each.
-        spent: Mean seconds that running ones have taken so far; 0 if none has begun.
+        count: expected number; may be a fraction.
+        cost: seconds that `costs.estimate` predicts for each.
+        spent: mean seconds that running ones have taken so far; 0 if none has begun.
     """
 
     count: float
@@ -48,10 +48,10 @@ def seconds_left(planned: Iterable[Planned], trained: Sequence[Training], at_onc
     """Seconds until all that is planned has ended.
 
     Args:
-        planned: Groups in order; a group begins when the one before it has ended.
-        trained: Trainings that have run so far, in the order in which they ended.
-        at_once: Number of trainings that run side by side.
-        pause: Seconds that a worker needs between two trainings.
+        planned: groups in order; a group begins when the one before it has ended.
+        trained: trainings that have run so far, in the order in which they ended.
+        at_once: number of trainings that run side by side.
+        pause: seconds that a worker needs between two trainings.
     """
     speed, total = slowness(trained), 0.0
     for group in planned:

@@ -90,8 +90,8 @@ def tested(chosen: Settings, folder: Path, stride: int) -> HeldOutReads:
     identities = dict[str, list[float]]()
     for read, identity in zip(tally.read_ids, tally.identities, strict=True):
         identities.setdefault(read, []).append(identity)
-    of_reads = {read: float(np.mean(of)) for read, of in identities.items()}
-    counts = {read: len(of) for read, of in identities.items()}
+    of_reads = {read: float(np.mean(values)) for read, values in identities.items()}
+    counts = {read: len(values) for read, values in identities.items()}
     held_out = HeldOutReads(
         **vars(scores), reads=len(of_reads), too_dense=there - len(indices), identities=of_reads, chunks_of=counts
     )

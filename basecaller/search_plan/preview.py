@@ -53,7 +53,7 @@ def preview(request: Request, console: Console) -> None:
     parts[f"headline: the winner and the defaults, {many(seeds, 'seed')} each"] = 2 * seeds * cost
     table = Table("part", "about", title="the whole search", title_justify="left", show_footer=True)
     table.columns[0].footer, table.columns[1].footer = "in all", duration(sum(parts.values()) / workers)
-    for words, of in parts.items():
-        table.add_row(words, duration(of / workers))
+    for words, seconds in parts.items():
+        table.add_row(words, duration(seconds / workers))
     console.print(table)
     console.print(f"{many(workers, 'training')} at once, {many(request.workers.threads, 'thread')} each")

@@ -51,10 +51,10 @@ class Progress:
     A search that prints nothing draws no line.
 
     Args:
-        request: The search.
-        questions: Its questions so far.
-        quiet: Whether the search prints nothing.
-        meanwhile: Called again and again while trainings run, so that its work does not delay them.
+        request: the search.
+        questions: its questions so far.
+        quiet: whether the search prints nothing.
+        meanwhile: called again and again while trainings run, so that its work does not delay them.
     """
 
     def __init__(self, request: Request, questions: Questions, quiet: bool, meanwhile: Callable[[], None]) -> None:

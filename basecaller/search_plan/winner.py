@@ -61,7 +61,7 @@ def write_winner(
     folders = [_folder(trial) for by in trials.values() for trial in by.values()]
     stride = largest_stride(folders, cfg.networks)
     results = iter(spread(workers, tested, [(settings(cfg), folder, stride) for folder in folders]))
-    scores: dict[str, dict[int, HeldOutReads]] = {of: {seed: next(results) for seed in by} for of, by in trials.items()}
+    scores: dict[str, dict[int, HeldOutReads]] = {name: {seed: next(results) for seed in by} for name, by in trials.items()}
     seed, best = min(trials[name].items(), key=lambda pair: float(pair[1].value or math.inf))
     source, kept = _folder(best), Path(cfg.output_dir) / "winner"
     for file in MODEL_FILES:
@@ -122,9 +122,12 @@ def defaults_in_words(given: Sequence[str], recipe: Sequence[str] = ()) -> str:
 
 
 def gain(
-    ours: Mapping[int, HeldOutReads], theirs: Mapping[int, HeldOutReads], candidates: Candidates,
-    recipe: Sequence[str] = (), new_reads: bool = True,
-) -> Gain:  # fmt: skip
+    ours: Mapping[int, HeldOutReads],
+    theirs: Mapping[int, HeldOutReads],
+    candidates: Candidates,
+    recipe: Sequence[str] = (),
+    new_reads: bool = True,
+) -> Gain:
     """The gain of tuning: identity and loss of two settings at the same seeds, on the same chunks.
 
     Identity is the mean over chunks. Its standard error has two parts: between reads (of the mean over seeds), whose chunks are
@@ -155,9 +158,11 @@ def gain(
         variance["seeds"] = float(by_seed.var(ddof=1)) / len(seeds)
     points, error = 100 * float(by_seed.mean()), 100 * math.sqrt(sum(variance.values())) if variance else None
     loss = float(np.mean([theirs[s].loss - ours[s].loss for s in seeds]))
-    before, after = (float(np.mean([of[s].identity_mean for s in seeds])) for of in (theirs, ours))
-    told = f"{len(reads):,} read{'s' if len(reads) > 1 else ''}"
-    tested = f"{told} that no stage has seen" if new_reads else f"{chunks.sum():,} chunks that no stage has seen, of {told}"
+    before, after = (float(np.mean([scored[s].identity_mean for s in seeds])) for scored in (theirs, ours))
+    counted = f"{len(reads):,} read{'s' if len(reads) > 1 else ''}"
+    tested = (
+        f"{counted} that no stage has seen" if new_reads else f"{chunks.sum():,} chunks that no stage has seen, of {counted}"
+    )
     only = f", between {next(iter(variance))} only" if len(variance) == 1 else ""
     noise = f"; ± is one standard error{only}" if variance else ", which do not show the noise"
     by = f"{abs(points):.1f}" + ("" if error is None else f" ± {error:.1f}")
@@ -169,5 +174,8 @@ def gain(
         f"{'lower' if loss >= 0 else 'higher'} ({tested}, {len(seeds)} new "
         f"seed{'s' if len(seeds) > 1 else ''}{noise})."
     )
-    each = [[SeedScores(of[s].loss, of[s].identity_mean, of[s].identity_median) for s in seeds] for of in (ours, theirs)]
+    each = [
+        [SeedScores(scored[s].loss, scored[s].identity_mean, scored[s].identity_median) for s in seeds]
+        for scored in (ours, theirs)
+    ]
     return Gain(seeds, text, points, error, loss, len(reads), *each)

@@ -206,9 +206,13 @@ class _Run:
         self.device, self.stride = network.device, network.stride
         settings = recipe.train
         self.path = choose_path(
-            network.settings, self.device, settings.native, settings.precision, 1 + len(network.alphabet),
+            network.settings,
+            self.device,
+            settings.native,
+            settings.precision,
+            1 + len(network.alphabet),
             settings.label_smoothing,
-        )  # fmt: skip
+        )
         self.engine = self.path.engine(network, settings.label_smoothing)
         check_padding(dataset, recipe.padding, recipe.batch_size)
         self.train, self.validation = (
@@ -304,9 +308,14 @@ class _Run:
     def epoch_batches(self) -> itertools.islice[Batch]:
         """The remaining batches of this epoch after the last saved point."""
         batches = training_batches(
-            self.dataset, self.train, self.plan.parts(self.state.epoch), self.recipe.padding, self.stride, self.recipe.seed,
+            self.dataset,
+            self.train,
+            self.plan.parts(self.state.epoch),
+            self.recipe.padding,
+            self.stride,
+            self.recipe.seed,
             self.state.epoch,
-        )  # fmt: skip
+        )
         return itertools.islice(batches, self.state.batch, None)
 
     def loop(self, on_point: Callable[[Point], None], meter: Meter) -> None:

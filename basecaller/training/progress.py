@@ -70,6 +70,11 @@ class Meter:
         left = (now - self.started) / (self.done - self.before) * max(0, self.updates - self.done)
         log.info(
             "%s%s of %s updates, loss %.4f, validation %.4f nats/base, %s samples/s, %s left",
-            self.prefix, f"{self.done:,}", f"{self.updates:,}", train_loss, val_loss, f"{self.rate:,.0f}",
+            self.prefix,
+            f"{self.done:,}",
+            f"{self.updates:,}",
+            train_loss,
+            val_loss,
+            f"{self.rate:,.0f}",
             datetime.timedelta(seconds=round(left)),
-        )  # fmt: skip
+        )

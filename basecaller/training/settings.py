@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from basecaller.common.errors import SettingError
+from basecaller.training.batch_plan import check_schedule
+
 OPTIMIZERS = ("adam", "adamax", "adagrad", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -82,3 +85,8 @@ class Train:
     resume: bool
     init: str | None = None
     init_digest: str | None = None
+
+    def check_keys(self, where: str) -> None:
+        """Checks that batches can follow `batch_schedule`."""
+        if wrong := check_schedule(self.batch_schedule, self.budget):
+            raise SettingError(f"{where}.batch_schedule={list(self.batch_schedule or ())}: {wrong}")

@@ -15,13 +15,13 @@ from basecaller.calling.quality import (
     QualityScores,
     calibrate,
     calibration_from,
-    mean_quality,
     quality_scores,
     raw_quality,
     read_calibration,
-)  # fmt: skip
+)
 from basecaller.common.errors import DataError
 from basecaller.common.files import write_json
+from basecaller.data.records import mean_quality
 
 
 def test_too_few_bases_fit_nothing_and_one_quality_only_an_offset():

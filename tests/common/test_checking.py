@@ -118,3 +118,22 @@ def test_a_field_describes_its_values_and_its_meaning():
     assert meaning_of(Section, "count") == ""
     assert type_of(Section, "files") == (tuple, True)
     assert dict(rules_of(Section, "kind")) == {"choices": ("a", "b")}
+
+
+@dataclass(frozen=True)
+class Range:
+    """Two keys that depend on each other."""
+
+    low: int
+    high: int
+
+    def check_keys(self, where: str) -> None:
+        if self.high < self.low:
+            raise SettingError(f"{where}.high={self.high}: must be at least {where}.low={self.low}")
+
+
+def test_a_section_may_have_rules_about_several_keys():
+    assert section(Range, {"low": 1, "high": "2"}, "x") == Range(1, 2)
+    for _ in range(2):  # the second is not an answer from memory
+        with pytest.raises(SettingError, match=r"x\.high=0: must be at least x\.low=1"):
+            section(Range, {"low": 1, "high": 0}, "x")

@@ -5,6 +5,7 @@ names, and for OmegaConf `omegaconf_private.py`, which `tests/common/test_omegac
 
 from __future__ import annotations
 
+import ast
 import re
 from importlib.metadata import version
 from pathlib import Path
@@ -185,9 +186,19 @@ def test_hydra_runs_a_multirun_inside_this_process():
         assert callable(app.multirun), f"{HYDRA}: {hydra.__name__} has no multirun"
 
 
+def private_names(source: str) -> set[str]:
+    """Private modules that source code imports, and private attributes that it neither defines nor has itself."""
+    nodes = list(ast.walk(ast.parse(source)))
+    modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    modules += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    found = {module for module in modules if re.search(r"\._(?!_)", module)}
+    private = [node for node in nodes if isinstance(node, ast.Attribute) and re.match(r"_(?!_)", node.attr)]
+    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef)} | {"_fields", "_replace"}  # of named tuples
+    own |= {node.attr for node in private if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")}
+    return found | {node.attr for node in private} - own
+
+
 def test_no_other_file_uses_private_names():
-    names = "storage|study_id|trial_id|backend|return_value|value|content|metadata|get_node|get_parent|is_interpolation"
-    private = re.compile(rf"(from|import) (optuna|hydra|omegaconf)(\.\w+)*\._|\._({names})\b")
     package = Path(basecaller.__file__).parent
-    files = {path.name for path in package.rglob("*.py") if private.search(path.read_text(encoding="utf-8"))}
+    files = {path.name for path in package.rglob("*.py") if private_names(path.read_text(encoding="utf-8"))}
     assert files == {"hydra_private.py", "omegaconf_private.py", "optuna_private.py", "optuna_database.py"}

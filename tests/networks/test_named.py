@@ -91,10 +91,10 @@ def test_settings_are_checked_by_the_types_and_rules_of_the_class(module):
             named.model_settings(node, allowed)
 
 
-def test_the_code_of_a_network_is_part_of_a_runs_identity(module, tmp_path):
+def test_the_code_of_a_network_is_part_of_the_run_id(module, tmp_path):
     def run_id(body: str) -> str:
-        target = module(body, "net_of_identity")
-        lines = ["+model._target_=" + target, "networks=[net_of_identity]", "+model.width=4"]
+        target = module(body, "net_of_run_id")
+        lines = ["+model._target_=" + target, "networks=[net_of_run_id]", "+model.width=4"]
         keys = ("channels", "skip_channels", "kernel", "max_dilation", "stacks", "batch_norm", "stride", "projection")
         return resolve_job(compose_config([*lines, *(f"~model.{key}" for key in keys), *DATA]), tmp_path).run_id
 

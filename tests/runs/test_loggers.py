@@ -25,8 +25,8 @@ from basecaller.hpo.records import trials_of
 from basecaller.loggers.csv import Logger as CsvLogger
 from basecaller.loggers.settings import LOGGERS, Csv, Kind
 from basecaller.runs.folder import Result
-from basecaller.runs.identity import run_id
 from basecaller.runs.job import Job, resolve_job
+from basecaller.runs.run_id import run_id
 from basecaller.runs.training import train
 from basecaller.training.fit import Point
 from tests.conftest import TINY

@@ -1,4 +1,5 @@
-"""The identity of a training: its resolved config, without the keys that cannot change a result, and the code."""
+"""The run id: the fingerprint of a training, by its resolved config without the keys that cannot change a result, and by the
+code."""
 
 from __future__ import annotations
 
@@ -43,5 +44,5 @@ IGNORED = (
 
 
 def run_id(config: dict[str, Any]) -> str:
-    """The identity of one training, ten hex digits: a digest of its resolved config, data, seed, and the training code."""
+    """The fingerprint of a training, ten hex digits: a digest of its resolved config, data, seed, and the training code."""
     return digest([without(config, IGNORED), code_version()])
