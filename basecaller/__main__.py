@@ -18,6 +18,8 @@ from basecaller.common.errors import SettingError
 @as_message
 def main() -> None:
     name, *arguments = sys.argv[1:] or [""]
+    if name == "help" and arguments:
+        name, *arguments = [*arguments, "--help"]
     if name in ("", "-h", "--help", "help"):
         print(overview())
         sys.exit(0 if name else USER_ERROR)

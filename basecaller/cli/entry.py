@@ -50,6 +50,10 @@ def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
             if not _is_output_closed():
                 raise
             sys.exit(PIPE_CLOSED)
+        except SystemExit as ended:
+            if isinstance(ended.__context__, BrokenPipeError):  # Rich exits with 1
+                ended.code = PIPE_CLOSED
+            raise
         except Exception as error:
             message = _message(error)
             if message is None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
+from basecaller.cli.commands import COMMANDS
+from basecaller.cli.keys import keys_of
 from basecaller.common.errors import SettingError
 from basecaller.common.places import expanded
 
@@ -14,10 +16,13 @@ CONFIG_DIR = ("--config-dir", "-cd")
 
 
 def no_such_flag(flag: str, command: str) -> SettingError:
-    """The error about a flag that a command does not have."""
-    return SettingError(
-        f"{flag}: no such flag; a setting is key=value without dashes, and python -m basecaller.{command} --help lists both"
-    )
+    """The error about a flag that a command does not have, which may be one of its keys with dashes."""
+    name, _, value = flag.lstrip("-").partition("=")
+    key = next((key for key in keys_of(COMMANDS[command], "") if key.name == name), None)
+    hint = f"and python -m basecaller.{command} --help lists both"
+    if key:
+        hint = f"as in {name}={value or next(iter(key.choices), 'VALUE')}"
+    return SettingError(f"{flag}: no such flag; a setting is key=value without dashes, {hint}")
 
 
 def without_config_dir(arguments: list[str]) -> list[str]:

@@ -32,6 +32,9 @@ TARGET = "_target_"
 OURS = "basecaller.networks"
 """The package whose networks may always be imported."""
 
+CODE = "code"
+"""The key in the `model` section of a stored config that has `Named.code`."""
+
 SHARED = {TARGET: "Class of the network, as package.module.Class.", "name": "Name of the model. Set by `model=...`."}
 """Keys of every `model` section of a named network, with their meanings."""
 

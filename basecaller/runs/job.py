@@ -16,7 +16,7 @@ from basecaller.config.schema import typed_config
 from basecaller.config.settings import Settings, settings_and_values
 from basecaller.data.sources import source_fingerprint
 from basecaller.hpo.urls import shown, without_password
-from basecaller.networks.named import Named, kind_of
+from basecaller.networks.named import CODE, Named, kind_of
 from basecaller.runs.hydra_files import HydraFiles
 from basecaller.runs.run_id import run_id
 from basecaller.runs.signals import Signals, stored_config
@@ -59,7 +59,7 @@ def checked_config(cfg: DictConfig) -> tuple[Settings, dict[str, Any]]:
     settings, values = settings_and_values(cfg)
     config = typed_config(values, kind_of(values["model"], settings.networks))
     if isinstance(settings.model, Named):
-        config["model"]["code"] = settings.model.code
+        config["model"][CODE] = settings.model.code
     config["storage"], config["logger"] = without_password(settings.storage), shown(config["logger"])
     config["data"]["fingerprint"] = source_fingerprint(settings.data.name, settings.data.source)
     config["train"]["init_digest"] = init_digest(settings.train.init)

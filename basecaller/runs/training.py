@@ -74,7 +74,9 @@ def check_needs(chosen: Settings) -> None:
 
 def _told(job: Job, found: Result, on_point: Callable[[Point], None]) -> Result:
     if job.settings.logger:
-        log.info("run %s has finished before, so logger=%s logs nothing again", job.run_id, ",".join(job.settings.logger))
+        names = ",".join(job.settings.logger)
+        chosen = f"[{names}]" if len(job.settings.logger) > 1 else names
+        log.info("run %s is already finished, so logger=%s does not log it again", job.run_id, chosen)
     for point in found.curve:
         on_point(point)
     return found

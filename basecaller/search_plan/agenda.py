@@ -16,6 +16,7 @@ from basecaller.hpo.best import standing
 from basecaller.hpo.designs import most_runs, rung_size
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
 from basecaller.hpo.storage import current_study, open_study
+from basecaller.networks.named import CODE
 from basecaller.reporting.search_state import FINISHED
 from basecaller.runs.summary import STEPS, summary_of
 from basecaller.search_plan.budget import longer, shortened
@@ -280,7 +281,8 @@ class Agenda:
     def _cost(self, trial: TrialRecord) -> float:
         """The estimated cost of a trial, from its own config."""
         config, path = trial.config, "torch" if str(summary_of(trial).path).startswith("torch") else "native"
-        return training_seconds(self.request, config["model"], config["train"], config["data"]["batch_size"], path)
+        model = {key: value for key, value in config["model"].items() if key != CODE}
+        return training_seconds(self.request, model, config["train"], config["data"]["batch_size"], path)
 
     def _cost_of(self, stage: str) -> float:
         """The estimated mean cost of the trials of a stage, around the best settings so far."""

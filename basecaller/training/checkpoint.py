@@ -78,7 +78,7 @@ def load_network(path: Path, networks: Sequence[str] = ()) -> Network:
     try:
         section = content["model"]
         if TARGET in section:
-            check_allowed(str(section[TARGET]), networks, f"{path}: its network")
+            check_allowed(str(section[TARGET]), networks, f"{path}: model.{TARGET}")
         settings = model_settings(section, networks) if TARGET in section else Model(**section)
         network = build(settings, content.get("alphabet", ALPHABET))  # the first checkpoints had none
         network.load_state_dict(content["network"])

@@ -31,7 +31,7 @@ class Meter:
         columns = (
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.3f} nats/base"),
+            TextColumn("loss {task.fields[loss]} nats/base"),
             TextColumn("{task.fields[rate]:,.0f} samples/s"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
@@ -39,7 +39,7 @@ class Meter:
         self.drawn, self.alone = alone and console.is_terminal, alone
         self.prefix = "" if alone else f"run {name}: "
         self.progress = Progress(*columns, console=console, disable=not self.drawn)
-        self.task = self.progress.add_task("training", total=updates, completed=done, loss=float("nan"), rate=0.0)
+        self.task = self.progress.add_task("training", total=updates, completed=done, loss="-", rate=0.0)
         self.updates, self.before, self.done, self.samples = updates, done, done, 0
         self.started = self.told = time.perf_counter()
 
@@ -59,7 +59,7 @@ class Meter:
         """Counts one more update, over `samples` samples of signal."""
         self.samples += samples
         self.done += 1
-        self.progress.update(self.task, advance=1, loss=loss, rate=self.rate)
+        self.progress.update(self.task, advance=1, loss=f"{loss:.3f}", rate=self.rate)
 
     def point(self, train_loss: float, val_loss: float) -> None:
         """Shows a point of the learning curve, losses in nats per base."""

@@ -242,6 +242,22 @@ def test_help_may_be_cut_off(module, unbuffered):
     assert done.stderr == ""
 
 
+SMALL = [line for line in TINY if line.startswith("data.")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["prepare", "--help"], ["prepare", *SMALL]])
+def test_a_command_whose_output_is_closed_early_has_an_exit_code_of_its_own(tmp_path, arguments):
+    """Rich, which prints the audit, would exit with 1."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "basecaller", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.returncode == 141
+    assert "Traceback" not in done.stderr
+
+
 CLOSED = {"output closed": ">&-", "both closed": ">&- 2>&-", "all closed": "<&- >&- 2>&-", "cut off": "2>&1 | head -c 1"}
 
 

@@ -64,7 +64,7 @@ def test_the_help_of_a_command_is_the_same_either_way(console, name):
     module = subprocess.run(
         [sys.executable, "-m", f"basecaller.{name}", "--help"], env=console, capture_output=True, text=True, check=True
     )
-    assert started(console, name, "--help").stdout == module.stdout
+    assert started(console, name, "--help").stdout == started(console, "help", name).stdout == module.stdout
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,11 @@ def test_the_help_of_a_command_is_the_same_either_way(console, name):
         (["x"], "x: no such command; basecaller --help lists them"),
         (["report", "experimant=x"], "experimant: unknown key; did you mean experiment?"),
         (["completion", "fish"], "only for bash"),
+        (["help", "serach"], "serach: no such command; did you mean search?"),
+        (["report", "--watch"], "--watch: no such flag; a setting is key=value without dashes, as in watch=true"),
+        (["search", "--seed=2"], "as in seed=2"),
+        (["search", "--data.batch_size"], "as in data.batch_size=VALUE"),
+        (["search", "--sed"], "and python -m basecaller.search --help lists both"),
     ],
 )
 def test_wrong_command_lines_give_one_message(console, arguments, words):

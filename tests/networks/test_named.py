@@ -109,7 +109,7 @@ def test_a_checkpoint_contains_no_code(folder, module, dataset):
     made = build(named.model_settings(section(target), allowed), dataset.alphabet, 3)
     chosen = settings(compose_config([*DATA, "train.validations=1"]))
     fit(made, dataset, Recipe(chosen.optimizer, chosen.train, "masked", 4, 3, folder))
-    with pytest.raises(SettingError, match=r"best.pt: its network=net_.*may not be imported"):
+    with pytest.raises(SettingError, match=r"best.pt: model._target_=net_.*may not be imported"):
         load_network(folder / "best.pt")
     found = load_network(folder / "best.pt", allowed)
     assert found.settings == made.settings

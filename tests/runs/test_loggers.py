@@ -202,7 +202,9 @@ def test_a_reused_result_is_not_logged_again(caplog):
     train(job_of())
     with caplog.at_level(logging.INFO):
         assert train(job_of("logger=csv")).reused
-    assert "has finished before, so logger=csv logs nothing again" in caplog.text
+        assert train(job_of("logger=[csv,tensorboard]")).reused
+    assert "is already finished, so logger=csv does not log it again" in caplog.text
+    assert "logger=[csv,tensorboard] does not" in caplog.text
     assert not Path("outputs/tiny/csv").exists()
 
 

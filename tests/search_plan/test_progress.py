@@ -20,6 +20,7 @@ from basecaller.search_plan.progress import in_words
 from basecaller.search_plan.request import Request
 from basecaller.search_plan.search import Search
 from tests.conftest import TINY
+from tests.helpers.networks import BONITO, DATA
 
 LINE = re.compile(r"(\d+) of about (\d+) trials, (\d+) running(; ends about (\w+ )?\d\d:\d\d, in .+)?")
 
@@ -110,6 +111,17 @@ def test_the_remaining_work_shrinks_to_nothing(tmp_path: Path, monkeypatch):
     assert again.questions.before.state == "finished"
     again.runner.progress.agenda.ask("padding", "padding")
     assert again.runner.progress.agenda.state().expected == 0
+
+
+@pytest.mark.slow
+def test_the_trials_of_another_network_are_forecast(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    open_storage.cache_clear()
+    options = ["plan=[lr_adamw]", "optimizer.lr=0.002,0.004", "stage.extend=0", "search.workers=1"]
+    search = Search(Request([*DATA, *BONITO, *options]), Console(quiet=True))
+    search.run()
+    state = search.runner.progress.agenda.state(ended=True)
+    assert state.ended == state.expected == 4  # two rates, the winner and the untuned defaults
 
 
 @pytest.mark.slow
