@@ -33,7 +33,7 @@ from basecaller.config.messages import is_users, readable
 from basecaller.config.schema import NO_STAGE
 from basecaller.data.records import mean_quality
 from basecaller.data.signal import normalise
-from basecaller.hpo.best import standing
+from basecaller.hpo.standing import standing
 from basecaller.hpo.storage import open_storage, open_study
 from basecaller.networks.decode import DECODERS, Decoder
 from basecaller.reporting.contents import ReportFacts
@@ -46,7 +46,7 @@ from basecaller.search_plan.pool import shut_down
 from basecaller.search_plan.request import Request
 from basecaller.search_plan.search import Search
 from basecaller.search_plan.stages import unswept
-from basecaller.training.fit import Point
+from basecaller.training.fit import CurvePoint
 
 UNLOGGED = ("hydra/job_logging=none", "hydra/hydra_logging=none")
 """Overrides that keep Hydra from replacing the handlers of Python's root logger."""
@@ -88,7 +88,7 @@ class TrainingResult:
     folder: Path
     loss: float
     metrics: dict[str, float]
-    curve: list[Point]
+    curve: list[CurvePoint]
     reused: bool
 
 

@@ -66,8 +66,15 @@ def main() -> None:
         sys.exit(f"error: {error}")
     table = Table("", "ours", "theirs", "unit", "ratio", "goal", "met", box=box.SIMPLE_HEAD)
     for row in rows:
-        table.add_row(row.name, f"{row.ours:,.4g}", f"{row.theirs:,.4g}", row.unit, f"{row.ratio:.2f}", row.goal,
-                      "yes" if row.met else "no")  # fmt: skip
+        table.add_row(
+            row.name,
+            f"{row.ours:,.4g}",
+            f"{row.theirs:,.4g}",
+            row.unit,
+            f"{row.ratio:.2f}",
+            row.goal,
+            "yes" if row.met else "no",
+        )
     Console(width=None if sys.stdout.isatty() else 130).print(table)
     if chosen.json:
         chosen.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")

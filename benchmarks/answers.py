@@ -35,9 +35,9 @@ from basecaller.common.workers import divide
 from basecaller.config.composition import compose_config
 from basecaller.config.settings import settings
 from basecaller.data.sources import prepare
-from basecaller.hpo.best import standing
 from basecaller.hpo.grid import parse_overrides
 from basecaller.hpo.records import TrialRecord, trials_of
+from basecaller.hpo.standing import standing
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.runs.summary import summary_of
 from basecaller.search_plan.budget import longer
@@ -143,8 +143,10 @@ class Trained:
             "seconds": self.seconds,
             "loss": float(np.mean([score.loss for score in self.scores.values()])),
             "identity": float(np.mean([score.identity_mean for score in self.scores.values()])),
-            "behind": ahead.identity_points, "error": ahead.error, "loss_behind": ahead.loss,
-        }  # fmt: skip
+            "behind": ahead.identity_points,
+            "error": ahead.error,
+            "loss_behind": ahead.loss,
+        }
 
 
 def trained(

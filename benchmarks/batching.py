@@ -35,6 +35,16 @@ def padding(folder: Path, real: Sequence[str] = ()) -> list[Row]:
         shuffled = [order[i : i + 8] for i in range(0, len(order), 8)]
         a = waste(dataset, indices, bucketed(indices, dataset.lengths, 8, rng))
         b = waste(dataset, indices, shuffled)
-        rows.append(Row(f"padding waste, {name}", 100 * a, 100 * b, "%", b / a, "at most 3 %", a <= 0.03,
-                        "batches of 8, bucketed by length, and merely shuffled"))  # fmt: skip
+        rows.append(
+            Row(
+                f"padding waste, {name}",
+                100 * a,
+                100 * b,
+                "%",
+                b / a,
+                "at most 3 %",
+                a <= 0.03,
+                "batches of 8, bucketed by length, and merely shuffled",
+            )
+        )
     return rows

@@ -85,8 +85,10 @@ def designs(draw: Draw, stages: int, rng: np.random.Generator) -> dict[str, Any]
             for name, made in DESIGNS.items():
                 one, two = (power(made(of), effect, draw, stages, rng) for effect in (1.0, 2.0))
                 rows.setdefault(of.name, {})[name] = {
-                    "picks_best": one["picks_best"], "declared": two["declared"], "runs": two["runs"],
-                }  # fmt: skip
+                    "picks_best": one["picks_best"],
+                    "declared": two["declared"],
+                    "runs": two["runs"],
+                }
     return rows
 
 

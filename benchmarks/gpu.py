@@ -128,9 +128,15 @@ def trials_an_hour(device: str, processes: int, trial: Trial, count: int, warm_u
 
 
 def measure(
-    device: str = "cuda", trial: Trial | None = None, width: int = 8192, step_samples: int = 4000, step_batch: int = 32,
-    step_size: Model = PUBLISHED, processes: tuple[int, ...] = (1, 2, 4, 8), warm_up: float = WARM_UP,
-) -> Iterator[tuple[str, float, float, str]]:  # fmt: skip
+    device: str = "cuda",
+    trial: Trial | None = None,
+    width: int = 8192,
+    step_samples: int = 4000,
+    step_batch: int = 32,
+    step_size: Model = PUBLISHED,
+    processes: tuple[int, ...] = (1, 2, 4, 8),
+    warm_up: float = WARM_UP,
+) -> Iterator[tuple[str, float, float, str]]:
     """Yields name, our result, that of the limit or of one process, and unit of each measurement.
 
     Raises:
@@ -161,10 +167,18 @@ def gpu(folder: Path) -> list:
     from benchmarks.measuring import Row
 
     return [
-        Row(name, ours, theirs, unit, (theirs if unit == "s" else ours) / (ours if unit == "s" else theirs), "shown", True,
-            torch.cuda.get_device_name())
+        Row(
+            name,
+            ours,
+            theirs,
+            unit,
+            (theirs if unit == "s" else ours) / (ours if unit == "s" else theirs),
+            "shown",
+            True,
+            torch.cuda.get_device_name(),
+        )
         for name, ours, theirs, unit in measure()
-    ]  # fmt: skip
+    ]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from basecaller.config.settings import Settings, settings
 from basecaller.data.dataset import Dataset
 from basecaller.data.sources import prepare
 from basecaller.networks.rawctcnet import RawCTCNet
-from basecaller.training.fit import Recipe, _Run
+from basecaller.training.fit import Recipe, Trainer
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,6 @@ def default(folder: Path, *overrides: str) -> tuple[Settings, Dataset]:
     return chosen, prepare(chosen.data.name, chosen.data.source, folder)
 
 
-def run_of(chosen: Settings, dataset: Dataset, folder: Path) -> _Run:
+def run_of(chosen: Settings, dataset: Dataset, folder: Path) -> Trainer:
     job = Recipe(chosen.optimizer, chosen.train, chosen.padding, chosen.data.batch_size, 1, folder)
-    return _Run(RawCTCNet(chosen.model, seed=1), dataset, job)
+    return Trainer(RawCTCNet(chosen.model, seed=1), dataset, job)

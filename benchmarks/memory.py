@@ -73,8 +73,24 @@ def memory(folder: Path) -> list[Row]:
     size = (large / "signals.npy").stat().st_size / 2**20
     of_small, of_large = growth([]), growth([], str(large))
     return [
-        Row("peak memory, batch 32, reads of 400 and 100 bases", peaks[1], peaks[0], "MiB", peaks[1] / peaks[0],
-            "at most linear (4)", peaks[1] <= 4.4 * peaks[0], "of the process above its imports, the files' pages apart"),
-        Row(f"memory of a {size:,.0f} MiB data set, and a small one", of_large, of_small, "MiB", of_large / of_small,
-            "the set stays on disk", of_large - of_small < 0.2 * size, "50 batches of 8, all chunks in the draw"),
-    ]  # fmt: skip
+        Row(
+            "peak memory, batch 32, reads of 400 and 100 bases",
+            peaks[1],
+            peaks[0],
+            "MiB",
+            peaks[1] / peaks[0],
+            "at most linear (4)",
+            peaks[1] <= 4.4 * peaks[0],
+            "of the process above its imports, the files' pages apart",
+        ),
+        Row(
+            f"memory of a {size:,.0f} MiB data set, and a small one",
+            of_large,
+            of_small,
+            "MiB",
+            of_large / of_small,
+            "the set stays on disk",
+            of_large - of_small < 0.2 * size,
+            "50 batches of 8, all chunks in the draw",
+        ),
+    ]

@@ -26,14 +26,15 @@ def measure(url: str, folder: Path, sizes: tuple[int, ...]) -> list[dict[str, An
     from optuna.distributions import FloatDistribution
     from optuna.trial import TrialState, create_trial
 
-    from basecaller.hpo.best import conclude_study, standing, winner_of
     from basecaller.hpo.designs import HALVING
     from basecaller.hpo.grid import Entry, Point, Space
     from basecaller.hpo.queue import fill, waiting
     from basecaller.hpo.records import Outcome, store_study, trial_attributes
+    from basecaller.hpo.standing import conclude_study, standing
     from basecaller.hpo.storage import open_study
     from basecaller.hpo.task import Place
     from basecaller.hpo.trial import claim
+    from basecaller.hpo.winners import winner_of
 
     name, rows = "scale/sweep/x", []
     study = open_study(url, name)
@@ -50,9 +51,15 @@ def measure(url: str, folder: Path, sizes: tuple[int, ...]) -> list[dict[str, An
             fields = {"point": point.key, "seed": 1, "outcome": "complete", "choices": {"optimizer": "adam"}}
             user, system = trial_attributes(fields)
             study.add_trial(
-                create_trial(state=TrialState.COMPLETE, value=1.0, params=dict(point.values),
-                             distributions=space.distributions, user_attrs=user, system_attrs=system)
-            )  # fmt: skip
+                create_trial(
+                    state=TrialState.COMPLETE,
+                    value=1.0,
+                    params=dict(point.values),
+                    distributions=space.distributions,
+                    user_attrs=user,
+                    system_attrs=system,
+                )
+            )
         asked += new
         store_study(study, points=[point.key for point in asked])
         more = points(NEW)

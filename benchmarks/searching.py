@@ -69,11 +69,27 @@ def cost(folder: Path) -> list[Row]:
     ours, theirs, bare = (statistics.median(turn) for turn in zip(*turns, strict=True))
     how = f"CPU time, {count} trials of two updates whose result is known, one worker, SQLite"
     return [
-        Row("search's cost per trial, and Optuna's", ours, bare, "s", ours / bare, "at most 0.05 s", ours <= 0.05,
-            f"{how}; against Optuna in a bare loop, which composes no config and keeps no curve"),
-        Row("search's cost per trial, and the stock sweeper's", ours, theirs, "s", ours / theirs, "shown", True,
-            f"{how}; against hydra-optuna-sweeper with its grid sampler"),
-    ]  # fmt: skip
+        Row(
+            "search's cost per trial, and Optuna's",
+            ours,
+            bare,
+            "s",
+            ours / bare,
+            "at most 0.05 s",
+            ours <= 0.05,
+            f"{how}; against Optuna in a bare loop, which composes no config and keeps no curve",
+        ),
+        Row(
+            "search's cost per trial, and the stock sweeper's",
+            ours,
+            theirs,
+            "s",
+            ours / theirs,
+            "shown",
+            True,
+            f"{how}; against hydra-optuna-sweeper with its grid sampler",
+        ),
+    ]
 
 
 PLAN = """

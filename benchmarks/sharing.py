@@ -59,8 +59,12 @@ def round_of(url: str, folder: Path, name: str, processes: int, points: int) -> 
     assert study is not None
     trials = trials_of(study)
     complete = Counter(t.point for t in trials if t.is_complete)
-    return {"lost": points - len(complete), "repeated": sum(n - 1 for n in complete.values()), "seconds": seconds,
-            "others": sum(not t.is_complete for t in trials)}  # fmt: skip
+    return {
+        "lost": points - len(complete),
+        "repeated": sum(n - 1 for n in complete.values()),
+        "seconds": seconds,
+        "others": sum(not t.is_complete for t in trials),
+    }
 
 
 @contextmanager

@@ -37,7 +37,7 @@ COUNTER = """
 import os
 from basecaller.training import fit as module
 
-real = module._Run.step
+real = module.Trainer.step
 
 def step(self, batch):
     value = real(self, batch)
@@ -45,7 +45,7 @@ def step(self, batch):
         file.write(b".")
     return value
 
-module._Run.step = step
+module.Trainer.step = step
 """
 """Makes every process count its training steps in the folder of the run."""
 
@@ -80,8 +80,8 @@ def kill_once(process: subprocess.Popen[bytes], rng: random.Random) -> str:
 
 def losses(url: str) -> Counter[str]:
     """The faults in the studies of the search that has just ended."""
-    from basecaller.hpo.best import standing
     from basecaller.hpo.records import trials_of
+    from basecaller.hpo.standing import standing
     from basecaller.hpo.storage import current_study
 
     found = Counter[str](lost=0, repeated=0, still_running=0)
@@ -111,9 +111,13 @@ def soak(kills: int, folder: Path, rng: random.Random, console: Console) -> dict
     while True:
         own = [f"seed={seed}", f"search.workers={rng.choice([1, 2])}"]
         process = subprocess.Popen(
-            [sys.executable, "-m", "basecaller.search", *PLAN, *own], cwd=folder, env=environment, start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [sys.executable, "-m", "basecaller.search", *PLAN, *own],
+            cwd=folder,
+            env=environment,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         while process.poll() is None and done.total() < kills:
             time.sleep(rng.uniform(0.5, 9))
             if process.poll() is None:

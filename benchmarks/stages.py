@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from basecaller.hpo.best import standing
 from basecaller.hpo.designs import HALVING, SEPARATE, Design, Values, rounds, seed_count, simulate
 from basecaller.hpo.ranking import RATES, Conclusion, conclude
+from basecaller.hpo.standing import standing
 from basecaller.hpo.storage import current_study, stages_of
 
 REPLICATES = 3
@@ -169,17 +169,29 @@ def measure(url: str, experiment: str) -> dict[str, Any]:
         residuals = (table - table.mean(1, keepdims=True) - columns) * np.sqrt(n * seeds / ((n - 1) * (seeds - 1)))
         choices = [stand.choices[p] for p in full]
         points = [
-            {"choice": choice, "place": choices[:i].count(choice), "loss": round(float(table[i].mean()), 5),
-             "sd": round(float(residuals[i].std()), 5), "residuals": [round(float(r), 5) for r in residuals[i]]}
+            {
+                "choice": choice,
+                "place": choices[:i].count(choice),
+                "loss": round(float(table[i].mean()), 5),
+                "sd": round(float(residuals[i].std()), 5),
+                "residuals": [round(float(r), 5) for r in residuals[i]],
+            }
             for i, choice in enumerate(choices)
-        ]  # fmt: skip
+        ]
         best = [min((p for p in points if p["choice"] == c), key=lambda p: p["loss"]) for c in dict.fromkeys(choices)]
         noise = float(np.sqrt(np.mean([p["sd"] ** 2 for p in best])))
         among = np.corrcoef(table)[np.triu_indices(n, 1)]
         stages.append(
-            {"name": name, "noise": noise, "loss": min(p["loss"] for p in best), "seeds": seeds,
-             "seed_effect": float(columns.std(ddof=1)), "correlation": float(np.median(among)), "points": points}
-        )  # fmt: skip
+            {
+                "name": name,
+                "noise": noise,
+                "loss": min(p["loss"] for p in best),
+                "seeds": seeds,
+                "seed_effect": float(columns.std(ddof=1)),
+                "correlation": float(np.median(among)),
+                "points": points,
+            }
+        )
     return {"experiment": experiment, "stages": stages}
 
 

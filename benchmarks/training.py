@@ -71,9 +71,17 @@ def precision(folder: Path) -> list[Row]:
         error = float(np.std(difference, ddof=1)) / len(difference) ** 0.5
         how = f"{len(difference)} seeds; standard error of the mean difference {error:.4f}"
         rows.append(
-            Row(f"loss in bfloat16 less float32's, and noise: {name}", mean, noise, "nats/base", mean / noise, "at most 0.5",
-                mean <= max(0.5 * noise, 2 * error), how)
-        )  # fmt: skip
+            Row(
+                f"loss in bfloat16 less float32's, and noise: {name}",
+                mean,
+                noise,
+                "nats/base",
+                mean / noise,
+                "at most 0.5",
+                mean <= max(0.5 * noise, 2 * error),
+                how,
+            )
+        )
     return rows
 
 
@@ -105,8 +113,18 @@ def step(folder: Path) -> list[Row]:
     rows = []
     peak, rate = rates()["peak"], rates()["float32"]
     how = "data in the first cache; where it is less the compiler spills the sums of a tile"
-    rows.append(Row("native product, and the registers' peak", rate / 1e9, peak / 1e9, "G multiply-adds/s", rate / peak,
-                    "at least 0.8", rate >= 0.8 * peak, how))  # fmt: skip
+    rows.append(
+        Row(
+            "native product, and the registers' peak",
+            rate / 1e9,
+            peak / 1e9,
+            "G multiply-adds/s",
+            rate / peak,
+            "at least 0.8",
+            rate >= 0.8 * peak,
+            how,
+        )
+    )
     for name, rounds, goals, overrides in (
         ("default size", 7, {"float32": 7, "bfloat16": 10}, []),
         ("default size, batch 1", 48, {"float32": 14, "bfloat16": 25}, ["data.batch_size=1"]),
@@ -127,12 +145,32 @@ def step(folder: Path) -> list[Row]:
         how = "forward, CTC, backward, clip, Adam; against the plain network of the tests, same data, one thread"
         for path, ours in zip(runs, seconds, strict=True):
             goal = goals.get(path)
-            rows.append(Row(f"training step, {name}, {path}", samples / ours, samples / plain, "samples/s", plain / ours,
-                            f"at least {goal}" if goal else "shown", not goal or plain / ours >= goal, how))  # fmt: skip
+            rows.append(
+                Row(
+                    f"training step, {name}, {path}",
+                    samples / ours,
+                    samples / plain,
+                    "samples/s",
+                    plain / ours,
+                    f"at least {goal}" if goal else "shown",
+                    not goal or plain / ours >= goal,
+                    how,
+                )
+            )
         for kind, ours in zip(kinds, seconds, strict=False):
             limit = 3 * multiply_adds(size, frames) / rates()[kind]
-            rows.append(Row(f"products alone, {name}, {kind}", ours, limit, "s", limit / ours, "shown", True,
-                            "three times the forward pass's multiply-adds, at the native product's rate"))  # fmt: skip
+            rows.append(
+                Row(
+                    f"products alone, {name}, {kind}",
+                    ours,
+                    limit,
+                    "s",
+                    limit / ours,
+                    "shown",
+                    True,
+                    "three times the forward pass's multiply-adds, at the native product's rate",
+                )
+            )
     rows.append(ctc(folder))
     return rows
 
@@ -147,8 +185,16 @@ def ctc(folder: Path) -> Row:
     leaf = scores.clone().requires_grad_()
     turns = [lambda: [library.ctc(*row) for row in rows], lambda: ctc_nats(leaf, batch, run.network).backward()]
     ours, theirs = in_turns(turns, 9)
-    return Row("CTC", 1e6 * ours / len(rows), 1e6 * theirs / len(rows), "us a read", theirs / ours, "shown", True,
-               "loss and gradient, and what Python adds; against PyTorch's")  # fmt: skip
+    return Row(
+        "CTC",
+        1e6 * ours / len(rows),
+        1e6 * theirs / len(rows),
+        "us a read",
+        theirs / ours,
+        "shown",
+        True,
+        "loss and gradient, and what Python adds; against PyTorch's",
+    )
 
 
 def whole(folder: Path) -> list[Row]:
@@ -168,9 +214,18 @@ def whole(folder: Path) -> list[Row]:
 
             turns.append(train)
         ours, theirs = in_turns(turns, 3)
-        rows.append(Row(f"whole training, batch {batch_size}", ours, theirs, "s", theirs / ours, f"at least {goal}",
-                        theirs / ours >= goal,
-                        "512 chunks, four validations, metrics; against train.native=off"))  # fmt: skip
+        rows.append(
+            Row(
+                f"whole training, batch {batch_size}",
+                ours,
+                theirs,
+                "s",
+                theirs / ours,
+                f"at least {goal}",
+                theirs / ours >= goal,
+                "512 chunks, four validations, metrics; against train.native=off",
+            )
+        )
     return rows
 
 
@@ -206,8 +261,18 @@ def beside(folder: Path) -> list[Row]:
             busy.append(seconds())
             other.kill()
     a, b = statistics.median(busy), statistics.median(alone)
-    return [Row("training beside a busy core", a, b, "s", a / b, "at most 2.5", a <= 2.5 * b,
-                "32 updates with two threads, wall time; against the same alone")]  # fmt: skip
+    return [
+        Row(
+            "training beside a busy core",
+            a,
+            b,
+            "s",
+            a / b,
+            "at most 2.5",
+            a <= 2.5 * b,
+            "32 updates with two threads, wall time; against the same alone",
+        )
+    ]
 
 
 def epoch(folder: Path) -> list[Row]:
@@ -229,5 +294,15 @@ def epoch(folder: Path) -> list[Row]:
         run.point(1.0)
 
     a, b = in_turns([whole, steps], 5)
-    return [Row("epoch over its steps", a, b, "s", a / b, "at most 1.05", a / b <= 1.05,
-                f"{len(batches)} batches: loading, batching, validation of {len(run.validation)} chunks, saving")]  # fmt: skip
+    return [
+        Row(
+            "epoch over its steps",
+            a,
+            b,
+            "s",
+            a / b,
+            "at most 1.05",
+            a / b <= 1.05,
+            f"{len(batches)} batches: loading, batching, validation of {len(run.validation)} chunks, saving",
+        )
+    ]

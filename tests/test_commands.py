@@ -101,8 +101,11 @@ def test_a_search_killed_anywhere_ends_with_every_point_once(tmp_path, run: Comm
     for _ in range(2):
         process = subprocess.Popen(
             [sys.executable, "-m", "basecaller.search", *command],
-            cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         done = len(list(tmp_path.glob("outputs/tiny/runs/*/result.json")))
         while len(list(tmp_path.glob("outputs/tiny/runs/*/result.json"))) == done:
             assert process.poll() is None

@@ -56,8 +56,12 @@ def works(project: Path, command: str, *arguments: str) -> str:
     environment = os.environ | {"PYTHONPATH": str(project), "COLUMNS": "160"}
     done = subprocess.run(
         [sys.executable, "-m", "basecaller", command, *arguments],
-        cwd=project, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -73,9 +73,14 @@ def test_configs_are_the_programs_own_whatever_is_installed_beside_it(tmp_path):
     (site / "conf/config.yaml").touch()
     code = "from basecaller.common.places import conf_dir; print(conf_dir())"
     found = subprocess.run(
-        [sys.executable, "-c", code], cwd=site, env=os.environ | {"PYTHONPATH": str(site)}, capture_output=True, text=True,
-        encoding="utf-8", check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        cwd=site,
+        env=os.environ | {"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=True,
+    )
     assert Path(found.stdout.strip()) == site / "basecaller/conf"
 
 
@@ -126,9 +131,14 @@ def test_the_users_setting_for_waiting_threads_is_kept(tmp_path, given, expected
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     code = "import basecaller, os; print(os.environ.get('GOMP_SPINCOUNT'))"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | given, capture_output=True, text=True, check=True,
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | given,
+        capture_output=True,
+        text=True,
+        check=True,
         encoding="utf-8",
-    )  # fmt: skip
+    )
     assert done.stdout.strip() == expected
 
 
@@ -202,9 +212,13 @@ def another(tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def command(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [*ANOTHER.split(), sys.executable, "-B", "-m", f"basecaller.{module}", *arguments],
-            cwd=tmp_path, env=os.environ | {"HOME": str(tmp_path / "mine"), "COLUMNS": "300"}, capture_output=True, text=True,
-            encoding="utf-8", check=False,
-        )  # fmt: skip
+            cwd=tmp_path,
+            env=os.environ | {"HOME": str(tmp_path / "mine"), "COLUMNS": "300"},
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+        )
         assert "Traceback" not in done.stderr, done.stderr
         return done
 
@@ -365,7 +379,12 @@ sys.meta_path.insert(0, Interrupting())
 def test_control_c_ends_a_command_without_a_traceback(tmp_path, module, status, told):
     path = hooked(tmp_path, INTERRUPT.replace("MODULE", repr(module)))
     done = subprocess.run(
-        [sys.executable, "-m", "basecaller.train", *TINY], cwd=tmp_path, env=os.environ | {"PYTHONPATH": path},
-        capture_output=True, text=True, encoding="utf-8", check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "basecaller.train", *TINY],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (status, told)

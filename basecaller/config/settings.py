@@ -14,6 +14,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from basecaller.common.checking import section, typed
 from basecaller.common.errors import DataError, SettingError
 from basecaller.common.geometry import Model
+from basecaller.common.nested import value_at
 from basecaller.common.omegaconf_private import plain
 from basecaller.common.places import conf_dir, expanded
 from basecaller.common.resolving import resolve
@@ -32,7 +33,6 @@ from basecaller.config.schema import (
 )
 from basecaller.data import mixture
 from basecaller.data.sources import SOURCES
-from basecaller.hpo.identity import value_at
 from basecaller.loggers.settings import logger_settings
 from basecaller.networks.named import Named, kind_of, model_settings
 from basecaller.training.settings import Optimizer, Train

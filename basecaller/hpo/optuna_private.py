@@ -65,7 +65,7 @@ def silent(study: optuna.Study) -> set[int]:
 
 
 def exclusive(study: optuna.Study, key: int) -> AbstractContextManager[None]:
-    """See `enduring.EnduringStorage.exclusive`; does nothing for a journal file."""
+    """See `retrying.RetryingStorage.exclusive`; does nothing for a journal file."""
     lock = getattr(study._storage, "exclusive", None)
     return lock(key) if lock else nullcontext()
 

@@ -19,8 +19,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState, create_trial
 
 from basecaller.common.files import holding, remove_lock, replacing, shared_lock
+from basecaller.common.nested import digest
 from basecaller.hpo.grid import Entry, Space
-from basecaller.hpo.identity import digest
 from basecaller.hpo.optuna_private import add_trials, exclusive, silent, storage_of
 from basecaller.hpo.records import CONCLUSIVE, Outcome, TrialRecord, queued, read_trial, store_trial, trials_of
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import optuna
 
+from basecaller.common.nested import digest
 from basecaller.hpo.designs import Design, Entry
-from basecaller.hpo.identity import digest
 from basecaller.hpo.optuna_private import (
     Attributes,
     claim_trial,

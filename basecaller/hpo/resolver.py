@@ -10,11 +10,11 @@ from basecaller.hpo.task import Task
 
 
 def register_best(task: Task) -> None:
-    """Registers the resolver `${best:stage,key}` with OmegaConf, see `best.best`. The sweeper resolves a stage's uses of it
+    """Registers the resolver `${best:stage,key}` with OmegaConf, see `winners.best`. The sweeper resolves a stage's uses of it
     once; jobs get the values as ordinary overrides."""
 
     def resolver(stages: str, key: str, *, _root_: DictConfig) -> Any:
-        from basecaller.hpo.best import best  # here: Optuna starts slowly, and only winners need it
+        from basecaller.hpo.winners import best  # here: Optuna starts slowly, and only winners need it
 
         return best(task, stages, key, _root_)
 

@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 from optuna.trial import TrialState
 
 from basecaller.common.errors import SettingError, StorageError
+from basecaller.common.nested import digest
 from basecaller.hpo.grid import Entry, Point, Space
-from basecaller.hpo.identity import digest
 from basecaller.hpo.optuna_private import beat, storage_of, trial_id
 from basecaller.hpo.records import Outcome, store_study, store_trial, trials_of
 

@@ -43,7 +43,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
             url = f"{scheme}:///{file}{url[url.index('?') :] if '?' in url else ''}"
         if scheme == "journal":
             return optuna.storages.JournalStorage(JournalFileBackend(str(file)))
-        from basecaller.hpo.enduring import connect  # here: SQLAlchemy starts slowly, and --help and messages do not need it
+        from basecaller.hpo.retrying import connect  # here: SQLAlchemy starts slowly, and --help and messages do not need it
 
         return connect(url)
     except (OSError, ImportError, ValueError, RuntimeError) as error:

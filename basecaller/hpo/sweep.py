@@ -16,23 +16,24 @@ from omegaconf.errors import InterpolationResolutionError
 
 from basecaller.common.errors import BasecallerError, FailedStageError, SettingError
 from basecaller.common.files import check_writable, remove_lock, write_yaml
+from basecaller.common.nested import digest, value_at, without
 from basecaller.common.resolving import user_error
 from basecaller.common.workers import cores
 from basecaller.hpo import queue
-from basecaller.hpo.best import conclude_study, injections, standing
 from basecaller.hpo.designs import EVERY, planned
 from basecaller.hpo.edges import edges, is_ordered, outward
 from basecaller.hpo.grid import Entry, Keys, Point, Space, as_override, parse_overrides, read_space, widened
 from basecaller.hpo.hydra_private import error_of
-from basecaller.hpo.identity import digest, value_at, without
 from basecaller.hpo.optuna_private import trial_id
 from basecaller.hpo.records import CONCLUSIVE, Outcome, StudyRecord, store_study, trials_of
 from basecaller.hpo.sampling import check_sampler, suggested, unclaimed_ended
+from basecaller.hpo.standing import conclude_study, standing
 from basecaller.hpo.storage import check_storage, name_objective, open_study
 from basecaller.hpo.task import Task
 from basecaller.hpo.trial import JobTrial
 from basecaller.hpo.urls import shown_config, without_password
 from basecaller.hpo.verdicts import at_edges, verdict
+from basecaller.hpo.winners import injections
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class Sweep:
     Args:
         task: the task that describes the jobs.
         config: Hydra's config, composed without the swept keys.
-        loader: Hydra's config loader, or `composing.OnceComposed`; composes the configs of the jobs.
+        loader: Hydra's config loader, or `job_configs.OnceComposed`; composes the configs of the jobs.
         launcher: runs the jobs.
         sampler: the config of Optuna's sampler; None: see `sweeper.SweeperConfig`.
         n_trials: total number of trials of a sampled space.

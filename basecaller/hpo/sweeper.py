@@ -18,7 +18,7 @@ from omegaconf import MISSING, DictConfig
 
 from basecaller.common.checking import typed
 from basecaller.common.errors import SettingError
-from basecaller.hpo.composing import OnceComposed
+from basecaller.hpo.job_configs import OnceComposed
 from basecaller.hpo.resolver import register_best
 from basecaller.hpo.task import Task
 

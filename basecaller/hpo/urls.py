@@ -16,9 +16,26 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 HARMLESS = frozenset(
-    {"application_name", "cache", "charset", "check_same_thread", "client_encoding", "connect_timeout", "dbname", "driver",
-     "host", "hostaddr", "mode", "port", "sslmode", "target_session_attrs", "timeout", "uri", "user"}
-)  # fmt: skip
+    {
+        "application_name",
+        "cache",
+        "charset",
+        "check_same_thread",
+        "client_encoding",
+        "connect_timeout",
+        "dbname",
+        "driver",
+        "host",
+        "hostaddr",
+        "mode",
+        "port",
+        "sslmode",
+        "target_session_attrs",
+        "timeout",
+        "uri",
+        "user",
+    }
+)
 """Parameters of a URL that may be shown; the value of any other may be a secret."""
 
 HIDDEN = "***"

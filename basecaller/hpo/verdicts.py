@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from basecaller.hpo.best import Standing
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.ranking import Conclusion
+from basecaller.hpo.standing import Standing
 from basecaller.hpo.task import CANDIDATE, Objective
 
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from basecaller.common.nested import digest, without
 from basecaller.config.schema import OBJECTIVE
-from basecaller.hpo.best import Standing, setting_of
 from basecaller.hpo.designs import HALVING, SEPARATE, Design, Values
-from basecaller.hpo.identity import digest, without
 from basecaller.hpo.ranking import Conclusion, against, conclude
+from basecaller.hpo.standing import Standing
 from basecaller.hpo.verdicts import compared, seeds, shown
+from basecaller.hpo.winners import setting_of
 from basecaller.runs.run_id import IGNORED
 
 RATE = "optimizer.lr"

@@ -8,11 +8,11 @@ from statistics import fmean
 
 import numpy as np
 
-from basecaller.hpo.best import Standing
+from basecaller.hpo.standing import Standing
 from basecaller.hpo.verdicts import label, seeds
 
 Curve = list[dict[str, float]]
-"""A learning curve: updates, samples, seconds and losses by name, for each point, see `training.fit.Point`."""
+"""A learning curve: updates, samples, seconds and losses by name, for each point, see `training.fit.CurvePoint`."""
 
 
 def reached(curve: Curve, level: float, what: str = "samples") -> float:

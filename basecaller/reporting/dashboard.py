@@ -16,13 +16,13 @@ import optuna
 import plotly.graph_objects as go
 from optuna_dashboard import save_note, save_plotly_graph_object
 
+from basecaller.common.nested import digest
 from basecaller.config.schema import OBJECTIVE
-from basecaller.hpo.best import standing
 from basecaller.hpo.edges import is_ordered
-from basecaller.hpo.identity import digest
 from basecaller.hpo.optuna_private import at_once
 from basecaller.hpo.ranking import mean_of
 from basecaller.hpo.records import StudyRecord, store_study
+from basecaller.hpo.standing import standing
 from basecaller.hpo.storage import name_objective
 from basecaller.hpo.verdicts import named, seeds, short, shown
 from basecaller.reporting.contents import ReportFacts

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from basecaller.hpo.best import Standing
-from basecaller.hpo.identity import value_at
+from basecaller.common.nested import value_at
 from basecaller.hpo.records import TrialRecord
+from basecaller.hpo.standing import Standing
 from basecaller.hpo.task import CANDIDATE
 from basecaller.hpo.verdicts import named
 from basecaller.reporting.contents import Decision, OptimizerFacts, WinnerFacts

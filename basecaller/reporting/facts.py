@@ -10,8 +10,8 @@ import optuna
 from basecaller.common.errors import DataError
 from basecaller.common.facts import from_json
 from basecaller.common.files import read_json
-from basecaller.hpo.best import Standing, standing
 from basecaller.hpo.records import trials_of
+from basecaller.hpo.standing import Standing, standing
 from basecaller.hpo.storage import current_study, known_study, open_study, stages_of
 from basecaller.reporting.contents import OptimizerFacts, Provenance, ReportFacts, ReusedTrial, WinnerFacts
 from basecaller.reporting.contests import optimizers

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from basecaller.hpo.best import Standing
+from basecaller.hpo.standing import Standing
 from basecaller.hpo.verdicts import short, shown
 from basecaller.reporting.contests import NOT_ASKED, NOT_RUN, Contest, asked, contest_of, finished, optimizers
 from basecaller.reporting.stage_contents import StageFacts

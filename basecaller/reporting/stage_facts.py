@@ -12,11 +12,12 @@ import optuna
 from basecaller.config.composition import command
 from basecaller.config.schema import NO_STAGE, OBJECTIVE
 from basecaller.data.dataset import ALPHABET
-from basecaller.hpo.best import Standing, setting_of
 from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
+from basecaller.hpo.standing import Standing
 from basecaller.hpo.task import CANDIDATE
 from basecaller.hpo.verdicts import at_edges, label, short, shown, verdict
+from basecaller.hpo.winners import setting_of
 from basecaller.reporting.contests import contest_of
 from basecaller.reporting.convergence import convergence, per_cost, reached, same_loss
 from basecaller.reporting.decisions import changes

@@ -15,7 +15,7 @@ from basecaller.common.errors import BasecallerError
 from basecaller.runs.folder import Result
 from basecaller.runs.job import Job
 from basecaller.runs.training import train
-from basecaller.training.fit import Point
+from basecaller.training.fit import CurvePoint
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def overfit(job: Job, learned: float) -> float:
     """
     losses: dict[int, float] = {}
 
-    def until(point: Point) -> None:
+    def until(point: CurvePoint) -> None:
         losses[point.updates] = point.train_loss
         if point.train_loss < learned:
             raise _LearnedError
@@ -66,9 +66,9 @@ def profiled(job: Job, kind: str) -> Result:
         kind: `python` for cProfile, which writes profile.prof; `torch` for torch.profiler, which writes trace.json.
     """
     profiler = _Python() if kind == "python" else _Torch()
-    begun: list[Point] = []
+    begun: list[CurvePoint] = []
 
-    def begin(point: Point) -> None:
+    def begin(point: CurvePoint) -> None:
         if not begun:
             profiler.start()
         begun.append(point)

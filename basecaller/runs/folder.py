@@ -26,7 +26,7 @@ from basecaller.common.files import holding, read_json, shared_lock, write_json,
 from basecaller.runs.job import Job
 from basecaller.training.device import choose_device
 from basecaller.training.engine import choose_path
-from basecaller.training.fit import Point, TrainingFacts
+from basecaller.training.fit import CurvePoint, TrainingFacts
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Result:
     """
 
     metrics: dict[str, float]
-    curve: list[Point]
+    curve: list[CurvePoint]
     facts: RunFacts
     reused: bool = False
 
@@ -104,7 +104,7 @@ class RunFolder:
         found = read_json(self.path / "result.json") if self._is_own() else None
         if not found or self._otherwise(found) or not math.isfinite(found["metrics"]["val_loss"]):
             return None
-        curve = [Point(**point) for point in found["curve"]]
+        curve = [CurvePoint(**point) for point in found["curve"]]
         return Result(found["metrics"], curve, from_json(RunFacts, found["facts"]), reused=True)
 
     def take(self) -> None:

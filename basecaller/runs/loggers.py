@@ -16,7 +16,7 @@ from basecaller.hpo.urls import HIDDEN
 from basecaller.loggers.training import Logger, Training
 from basecaller.runs.folder import Result
 from basecaller.runs.job import Job
-from basecaller.training.fit import Point
+from basecaller.training.fit import CurvePoint
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Loggers:
             with self._unharmed(name):
                 self.open[name] = import_module(f"basecaller.loggers.{name}").Logger(settings, described(job))
 
-    def point(self, point: Point) -> None:
+    def point(self, point: CurvePoint) -> None:
         """Logs a point of the learning curve."""
         metrics = {
             "train/loss": point.train_loss,

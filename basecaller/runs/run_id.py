@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from basecaller.hpo.identity import digest, without
+from basecaller.common.nested import digest, without
 from basecaller.runs.code_version import code_version
 
 IGNORED = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from basecaller.hpo.records import TrialRecord
 
 STEPS = 100
-"""Optuna steps per unit of `training.fit.Point.progress`: Optuna's steps are whole numbers."""
+"""Optuna steps per unit of `training.fit.CurvePoint.progress`: Optuna's steps are whole numbers."""
 
 
 @dataclass(frozen=True)

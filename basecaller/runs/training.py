@@ -19,12 +19,12 @@ from basecaller.runs.loggers import logging_of
 from basecaller.training.checkpoint import check_start, start_from
 from basecaller.training.device import check_gpu, choose_device
 from basecaller.training.engine import choose_path
-from basecaller.training.fit import Point, Recipe, fit
+from basecaller.training.fit import CurvePoint, Recipe, fit
 
 log = logging.getLogger(__name__)
 
 
-def train(job: Job, on_point: Callable[[Point], None] = lambda point: None) -> Result:
+def train(job: Job, on_point: Callable[[CurvePoint], None] = lambda point: None) -> Result:
     """Trains a job in its folder; continues a killed training, and only reads the result of a finished one.
 
     Args:
@@ -45,7 +45,7 @@ def train(job: Job, on_point: Callable[[Point], None] = lambda point: None) -> R
         folder.take()
         with logging_of(job) as loggers:
 
-            def told(point: Point) -> None:
+            def told(point: CurvePoint) -> None:
                 loggers.point(point)
                 on_point(point)  # last: it may end the training
 
@@ -72,7 +72,7 @@ def check_needs(chosen: Settings) -> None:
         choose_path(chosen.model, torch.device(kind), "on", train.precision, label_smoothing=train.label_smoothing)
 
 
-def _told(job: Job, found: Result, on_point: Callable[[Point], None]) -> Result:
+def _told(job: Job, found: Result, on_point: Callable[[CurvePoint], None]) -> Result:
     if job.settings.logger:
         names = ",".join(job.settings.logger)
         chosen = f"[{names}]" if len(job.settings.logger) > 1 else names
@@ -82,7 +82,7 @@ def _told(job: Job, found: Result, on_point: Callable[[Point], None]) -> Result:
     return found
 
 
-def _fit(job: Job, on_point: Callable[[Point], None]) -> Result:
+def _fit(job: Job, on_point: Callable[[CurvePoint], None]) -> Result:
     chosen = job.settings
     device = choose_device(chosen.device)
     dataset = prepare(chosen.data.name, chosen.data.source, Path(chosen.data.folder))

@@ -22,7 +22,7 @@ from basecaller.hpo.trial import JobTrial, claim
 from basecaller.runs.job import Job
 from basecaller.runs.summary import STEPS
 from basecaller.runs.training import train
-from basecaller.training.fit import Point
+from basecaller.training.fit import CurvePoint
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class _Curve:
         self.trial = trial
         self.lost: StorageError | None = None
 
-    def __call__(self, point: Point) -> None:
+    def __call__(self, point: CurvePoint) -> None:
         if self.lost is None:
             try:
                 self.trial.report(point.val_loss, round(STEPS * point.progress))

@@ -12,9 +12,9 @@ from typing import Any
 import optuna
 from omegaconf import OmegaConf
 
-from basecaller.hpo.best import standing
 from basecaller.hpo.designs import most_runs, rung_size
 from basecaller.hpo.records import StudyRecord, TrialRecord, trials_of
+from basecaller.hpo.standing import standing
 from basecaller.hpo.storage import current_study, open_study
 from basecaller.networks.named import CODE
 from basecaller.reporting.search_state import FINISHED

@@ -14,10 +14,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.config.composition import compose_config
-from basecaller.hpo.best import Standing, setting_of
 from basecaller.hpo.edges import is_ordered
 from basecaller.hpo.grid import as_text
+from basecaller.hpo.standing import Standing
 from basecaller.hpo.verdicts import short, shown
+from basecaller.hpo.winners import setting_of
 from basecaller.reporting.search_state import Asked
 from basecaller.search_plan.incumbent import BATCH, RATE, Incumbent, neighbours, scaled
 from basecaller.search_plan.stages import StageFile, composed_settings

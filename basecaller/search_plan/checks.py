@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from basecaller.common.errors import SettingError, meant
 from basecaller.config.composition import composed, group_options
 from basecaller.config.schema import GROUPS, NO_STAGE
-from basecaller.hpo.best import uses
 from basecaller.hpo.grid import parse_overrides
+from basecaller.hpo.winners import uses
 from basecaller.search_plan.stages import COMBINED, CONTENDERS, FINALISTS, HEADLINE, StageFile, read_stage
 
 UNPLANNED = (NO_STAGE, FINALISTS, COMBINED, CONTENDERS, HEADLINE)

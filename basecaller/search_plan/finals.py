@@ -9,9 +9,9 @@ from rich.console import Console
 
 from basecaller.common.errors import BasecallerError, StageError
 from basecaller.config.schema import OBJECTIVE
-from basecaller.hpo.best import Standing, standing
 from basecaller.hpo.grid import as_text, parse_overrides
 from basecaller.hpo.records import store_study
+from basecaller.hpo.standing import Standing, standing
 from basecaller.hpo.storage import open_study
 from basecaller.hpo.task import CANDIDATE
 from basecaller.hpo.verdicts import named
@@ -62,9 +62,17 @@ class Finals:
         train = winner_training(request.cfg)
         batches = options.batch_schedule if train.budget == "epochs" and not train.batch_schedule else None  # it divides epochs
         candidates = finalist_candidates(
-            self.questions.incumbent, stands, request.files, self.questions.axes, unswept(request.overrides), options.finalists,
-            batches, request.recipe, self.can_train, bool(train.batch_schedule),
-        )  # fmt: skip
+            self.questions.incumbent,
+            stands,
+            request.files,
+            self.questions.axes,
+            unswept(request.overrides),
+            options.finalists,
+            batches,
+            request.recipe,
+            self.can_train,
+            bool(train.batch_schedule),
+        )
         if options.finalists < 2:
             return candidates
         if train.batch_schedule and BATCH in request.keys:

@@ -15,9 +15,9 @@ from basecaller.calling.quality import calibrate
 from basecaller.calling.scoring import evaluate_chunks
 from basecaller.common.facts import from_json, to_json
 from basecaller.common.files import content_digest, read_json, write_json
+from basecaller.common.nested import digest
 from basecaller.config.settings import Settings, settings
 from basecaller.data.splits import SPLITS
-from basecaller.hpo.identity import digest
 from basecaller.runs.code_version import code_version
 from basecaller.training.checkpoint import load_network
 from basecaller.training.device import choose_device

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from basecaller.hpo.best import setting_of
 from basecaller.hpo.edges import is_ordered, outward
 from basecaller.hpo.grid import as_text
 from basecaller.hpo.records import TrialRecord
+from basecaller.hpo.winners import setting_of
 from basecaller.search_plan.stages import StageFile
 
 RATE = "optimizer.lr"

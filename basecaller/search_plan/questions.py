@@ -8,9 +8,10 @@ from typing import Any
 
 from basecaller.common.errors import SettingError
 from basecaller.data.batches import check_padding, padding_question
-from basecaller.hpo.best import Winner, standing, winner_of
 from basecaller.hpo.grid import as_text, parse_overrides
+from basecaller.hpo.standing import standing
 from basecaller.hpo.storage import open_study
+from basecaller.hpo.winners import Winner, winner_of
 from basecaller.reporting.search_state import Asked, SearchState
 from basecaller.reporting.stage_contents import StageFacts
 from basecaller.search_plan.budget import longer

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from basecaller.common.errors import BasecallerError, FailedStageError
 from basecaller.config.composition import command
-from basecaller.hpo.best import standing
 from basecaller.hpo.records import store_study, trials_of
+from basecaller.hpo.standing import standing
 from basecaller.hpo.storage import open_study
 from basecaller.reporting.contents import ReportFacts
 from basecaller.reporting.search_state import RUNNING, SearchState

@@ -13,9 +13,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from basecaller.common.places import conf_dir
-from basecaller.hpo.best import uses
 from basecaller.hpo.grid import Keys, Space, as_override, as_text, check_swept, parse_overrides, read_space
 from basecaller.hpo.hydra_private import Hydra
+from basecaller.hpo.winners import uses
 from basecaller.reporting.search_state import study_stage
 from basecaller.task import TASK, Training, run_job
 

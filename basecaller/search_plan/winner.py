@@ -17,9 +17,9 @@ from basecaller.common.files import replacing, write_json
 from basecaller.common.workers import Workers
 from basecaller.config.composition import command
 from basecaller.config.settings import settings
-from basecaller.hpo.best import Standing, standing
 from basecaller.hpo.grid import parse_overrides
 from basecaller.hpo.records import TrialRecord
+from basecaller.hpo.standing import Standing, standing
 from basecaller.hpo.storage import open_study
 from basecaller.reporting.contents import Gain, SeedScores, WinnerFacts, WinnerTraining
 from basecaller.runs.summary import summary_of
@@ -36,7 +36,7 @@ TRAINING = ("model", "optimizer", "padding", "data.batch_size", "train.")
 
 def write_winner(
     cfg: DictConfig, url: str, study_name: str, candidates: Candidates, longer: list[str], workers: Workers
-) -> WinnerFacts:  # fmt: skip
+) -> WinnerFacts:
     """Tests the trainings of the headline, keeps the winner's best one in `winner/`, and writes `winner/winner.json`.
 
     If none of the winner's trainings gave a value, because all of them diverged, the untuned defaults take its place.

@@ -56,7 +56,7 @@ class Recipe:
 
 
 @dataclass
-class Point:
+class CurvePoint:
     """One point of the learning curve.
 
     Attributes:
@@ -115,7 +115,7 @@ class TrainingFacts:
 
 
 @dataclass
-class Outcome:
+class FitResult:
     """The result of a finished training.
 
     Attributes:
@@ -125,7 +125,7 @@ class Outcome:
     """
 
     metrics: dict[str, float]
-    curve: list[Point]
+    curve: list[CurvePoint]
     facts: TrainingFacts
 
 
@@ -140,7 +140,7 @@ class _State:
     samples: int = 0
     skipped: int = 0  # cropped chunks left out because CTC could not align them
     seconds: float = 0.0
-    curve: list[Point] = field(default_factory=list)
+    curve: list[CurvePoint] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)  # norms of the last gradients, if `train.clip_factor` is set
 
 
@@ -155,7 +155,7 @@ ROUNDING = 1e-9
 """Tolerance for shares, so that rounding does not put k / n below itself."""
 
 
-def area_under(curve: list[Point]) -> float:
+def area_under(curve: list[CurvePoint]) -> float:
     """Mean validation loss over the training, nats per base: the area under the learning curve over samples, by the
     trapezoid rule, divided by its width. The curve starts at its first point; the loss before any training says nothing.
     """
@@ -198,7 +198,7 @@ def choose(dataset: Dataset, split: str | None, limit: int | None, stride: int, 
     return indices[~np.isin(indices, outside)]
 
 
-class _Run:
+class Trainer:
     """A training in progress."""
 
     def __init__(self, network: Network, dataset: Dataset, recipe: Recipe) -> None:
@@ -260,7 +260,7 @@ class _Run:
         self.optimizer.load_state_dict(content["optimizer"])
         self.schedule.load_state_dict(content["schedule"])
         state = dict(content["state"])
-        curve = [Point(**point) for point in state.pop("curve")]
+        curve = [CurvePoint(**point) for point in state.pop("curve")]
         self.state = _State(**state, curve=curve)
 
     def _save(self, best: bool) -> None:
@@ -274,7 +274,7 @@ class _Run:
             "path": str(self.path),
         }
         with replacing(self.recipe.folder / "metrics.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(Point.__dataclass_fields__))
+            writer = csv.DictWriter(file, list(CurvePoint.__dataclass_fields__))
             writer.writeheader()
             writer.writerows(map(asdict, self.state.curve))
         checkpoint.save(self.recipe.folder / "last.pt", whole)  # at the end: a resumed run writes only later points
@@ -318,7 +318,7 @@ class _Run:
         )
         return itertools.islice(batches, self.state.batch, None)
 
-    def loop(self, on_point: Callable[[Point], None], meter: Meter) -> None:
+    def loop(self, on_point: Callable[[CurvePoint], None], meter: Meter) -> None:
         state, losses = self.state, list[float]()
         parts = self.recipe.train.validations
         started = time.perf_counter() - state.seconds
@@ -343,7 +343,7 @@ class _Run:
             if state.batch == self.plan.batches(state.epoch):
                 state.epoch, state.batch = state.epoch + 1, 0
 
-    def point(self, train_loss: float) -> Point:
+    def point(self, train_loss: float) -> CurvePoint:
         """Validates, adds a point to the curve, and saves it all."""
         state, parts = self.state, self.recipe.train.validations
         before = time.perf_counter()
@@ -355,7 +355,7 @@ class _Run:
             self.scored = scored
         state.seconds += time.perf_counter() - before
         rate = float(self.schedule.get_last_lr()[0])
-        point = Point(
+        point = CurvePoint(
             epoch=state.epoch + self.plan.share(state.epoch, state.batch),
             updates=state.updates,
             reads=state.reads,
@@ -371,7 +371,9 @@ class _Run:
         return point
 
 
-def fit(network: Network, dataset: Dataset, recipe: Recipe, on_point: Callable[[Point], None] = lambda point: None) -> Outcome:
+def fit(
+    network: Network, dataset: Dataset, recipe: Recipe, on_point: Callable[[CurvePoint], None] = lambda point: None
+) -> FitResult:
     """Trains a network and scores its best checkpoint on the validation split.
 
     If `recipe.folder` has a checkpoint of the same training, it continues from there.
@@ -387,7 +389,7 @@ def fit(network: Network, dataset: Dataset, recipe: Recipe, on_point: Callable[[
         InfeasibleError: too many targets are longer than the output.
         DataError: the data set is broken.
     """
-    run = _Run(network, dataset, recipe)
+    run = Trainer(network, dataset, recipe)
     for point in run.state.curve:
         on_point(point)
     with Meter(run.updates, run.state.updates, recipe.alone, recipe.folder.name) as meter:
@@ -417,4 +419,4 @@ def fit(network: Network, dataset: Dataset, recipe: Recipe, on_point: Callable[[
         threads=torch.get_num_threads(),
         only_blanks=scored.basecalls.blank_fraction == 1.0,
     )
-    return Outcome(metrics, run.state.curve, facts)
+    return FitResult(metrics, run.state.curve, facts)

@@ -235,9 +235,14 @@ def test_help_lists_the_keys_of_each_command(run: Command):
 def test_help_may_be_cut_off(module, unbuffered):
     shell = f"{sys.executable} -m basecaller.{module} --help | head -c 1"
     done = subprocess.run(
-        shell, shell=True, env=os.environ | {"PYTHONUNBUFFERED": unbuffered}, capture_output=True, text=True, encoding="utf-8",
+        shell,
+        shell=True,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
         check=True,
-    )  # fmt: skip
+    )
     assert len(done.stdout) == 1
     assert done.stderr == ""
 

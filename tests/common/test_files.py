@@ -21,7 +21,7 @@ from basecaller.common.files import (
     shared_lock,
     write_json,
     write_yaml,
-)  # fmt: skip
+)
 
 
 def test_a_file_is_replaced_when_the_block_ends_well(tmp_path):
@@ -59,10 +59,47 @@ def test_json_is_read_back_and_other_files_give_none(tmp_path):
 
 @pytest.mark.parametrize(
     "value",
-    [1, 1e-5, 1e20, True, None, "", "???", "${a:b,c}", "é", "two\nlines\n", "a: b", "#", "-", "=", "1", "1e3", "12e03", "1e",
-     ".5", "1.", "1_000", "0x10", "014", "1:30", "inf", "-.inf", ".NaN", "nan", "true", "Yes", "off", "null", "~", "2026-01-01",
-     [], {}, [1, "1", [None]], {"a": {"b": "2"}}],
-)  # fmt: skip
+    [
+        1,
+        1e-5,
+        1e20,
+        True,
+        None,
+        "",
+        "???",
+        "${a:b,c}",
+        "é",
+        "two\nlines\n",
+        "a: b",
+        "#",
+        "-",
+        "=",
+        "1",
+        "1e3",
+        "12e03",
+        "1e",
+        ".5",
+        "1.",
+        "1_000",
+        "0x10",
+        "014",
+        "1:30",
+        "inf",
+        "-.inf",
+        ".NaN",
+        "nan",
+        "true",
+        "Yes",
+        "off",
+        "null",
+        "~",
+        "2026-01-01",
+        [],
+        {},
+        [1, "1", [None]],
+        {"a": {"b": "2"}},
+    ],
+)
 def test_omegaconf_reads_yaml_back_as_it_was_written(tmp_path, value):
     """A folder's config must give the same training again: text that looks like a number stays text."""
     write_yaml(tmp_path / "config.yaml", {"one": value, "two": value})

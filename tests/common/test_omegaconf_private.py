@@ -48,9 +48,18 @@ def typed() -> DictConfig:
 
 def untyped() -> DictConfig:
     return OmegaConf.create(
-        {"a": 1, "b": {"c": "${a}", "list": ["${a}", {"d": None}], "same": "${e}", "text": "x${a}", "missing": "???"},
-         "e": {"f": "${b.list}"}, "node": "${b}", "escaped": r"\${a}", "question": r"\???", "gone": "???", 5: True, 0.5: b"x"}
-    )  # fmt: skip
+        {
+            "a": 1,
+            "b": {"c": "${a}", "list": ["${a}", {"d": None}], "same": "${e}", "text": "x${a}", "missing": "???"},
+            "e": {"f": "${b.list}"},
+            "node": "${b}",
+            "escaped": r"\${a}",
+            "question": r"\???",
+            "gone": "???",
+            5: True,
+            0.5: b"x",
+        }
+    )
 
 
 def composed() -> DictConfig:

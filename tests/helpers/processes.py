@@ -19,8 +19,12 @@ def start(folder: Path, *overrides: str, **environment: str) -> subprocess.Popen
     """Starts a sweep of tiny trainings in a folder."""
     return subprocess.Popen(
         [sys.executable, "-m", "basecaller.train", "-m", *TINY, *overrides],
-        cwd=folder, start_new_session=True, stderr=subprocess.PIPE, text=True, env=os.environ | environment,
-    )  # fmt: skip
+        cwd=folder,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    )
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen) -> None:

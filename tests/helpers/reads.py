@@ -193,11 +193,18 @@ def write_pod5(
              "system_type")  # fmt: skip
     runs = [
         pod5.RunInfo(
-            **dict.fromkeys(words, f"test {rate}"), acquisition_start_time=now, protocol_start_time=now, adc_max=2047,
-            adc_min=-2048, context_tags={}, tracking_id={}, sequencing_kit=kit, sample_rate=rate,
+            **dict.fromkeys(words, f"test {rate}"),
+            acquisition_start_time=now,
+            protocol_start_time=now,
+            adc_max=2047,
+            adc_min=-2048,
+            context_tags={},
+            tracking_id={},
+            sequencing_kit=kit,
+            sample_rate=rate,
         )
         for rate in rates
-    ]  # fmt: skip
+    ]
     with pod5.Writer(path) as writer:
         for number, read in enumerate(reads):
             writer.add_read(

@@ -6,9 +6,10 @@ from typing import Any
 
 from rich.console import Console
 
-from basecaller.hpo.best import Standing, setting_of
 from basecaller.hpo.designs import EVERY
 from basecaller.hpo.records import TrialRecord
+from basecaller.hpo.standing import Standing
+from basecaller.hpo.winners import setting_of
 from basecaller.reporting.search_state import Asked
 from basecaller.search_plan.incumbent import Incumbent
 from basecaller.search_plan.request import Request

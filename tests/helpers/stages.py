@@ -16,9 +16,14 @@ SIX = [0.00, 0.10, 0.05, -0.02, 0.07, 0.03]
 
 
 def study_of(
-    name: str, values: dict[str, list[float]], params: dict[str, dict], choice: str | None, optimizer: str = "adam",
-    updates: Mapping[str, int] = MappingProxyType({}), config: Mapping = MappingProxyType({"data": {}}),
-) -> optuna.Study:  # fmt: skip
+    name: str,
+    values: dict[str, list[float]],
+    params: dict[str, dict],
+    choice: str | None,
+    optimizer: str = "adam",
+    updates: Mapping[str, int] = MappingProxyType({}),
+    config: Mapping = MappingProxyType({"data": {}}),
+) -> optuna.Study:
     """A finished stage with given losses at the seeds 1, 2, ..."""
     study = open_study("sqlite:///:memory:", f"made/{name}/x")
     seeds = list(range(1, 1 + max(map(len, values.values()))))

@@ -9,9 +9,10 @@ import pytest
 from optuna.trial import TrialState
 
 from basecaller.common.errors import DivergedError
-from basecaller.hpo.best import setting_of, standing, winner_of
 from basecaller.hpo.records import store_study, trials_of
+from basecaller.hpo.standing import standing
 from basecaller.hpo.storage import current_study
+from basecaller.hpo.winners import setting_of, winner_of
 from basecaller.reporting.stage_facts import stage_facts
 from basecaller.runs import trial as life
 from tests.helpers.sweeping import PLACE, RATES, URL, sweep
@@ -139,8 +140,10 @@ def test_the_simpler_choice_is_injected_if_there_is_no_difference(monkeypatch):
     assert stand.simple_first == ["off", "on"]
     values = {("padding=off", 1): 1.00, ("padding=off", 2): 1.10, ("padding=off", 3): 1.22,
               ("padding=on", 1): 0.99, ("padding=on", 2): 1.11, ("padding=on", 3): 1.20}  # fmt: skip
-    monkeypatch.setattr(type(stand), "values", lambda self, seeds: {
-        p: {s: values[p, s] for q, s in values if q == p and s in seeds} for p in self.points
-    })  # fmt: skip
+    monkeypatch.setattr(
+        type(stand),
+        "values",
+        lambda self, seeds: {p: {s: values[p, s] for q, s in values if q == p and s in seeds} for p in self.points},
+    )
     winner = winner_of(PLACE, ["padding"]).trial
     assert setting_of(winner, "padding") == "off"

@@ -22,10 +22,10 @@ from sqlalchemy.exc import OperationalError
 from basecaller.common.errors import SettingError, StageError, StorageError
 from basecaller.common.files import write_json
 from basecaller.hpo import optuna_private, queue
-from basecaller.hpo.best import standing
 from basecaller.hpo.optuna_private import Attributes
 from basecaller.hpo.queue import trial_lock
 from basecaller.hpo.records import Outcome, store_study, store_trial, trials_of
+from basecaller.hpo.standing import standing
 from basecaller.hpo.storage import current_study, open_storage, open_study
 from basecaller.hpo.trial import JobTrial
 from tests.conftest import ON_SERVER, TINY, Command
@@ -114,9 +114,12 @@ def test_a_point_that_kills_its_processes_ends_as_killed_and_the_others_run(fold
         module.fit = fit
     """
     process = start(
-        folder, "optimizer.lr=0.5,0.01,0.001,0.002", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
+        folder,
+        "optimizer.lr=0.5,0.01,0.001,0.002",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
         PYTHONPATH=hooked(folder, textwrap.dedent(hook)),
-    )  # fmt: skip
+    )
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     study = current_study(URL, "tiny", "sweep")
@@ -275,8 +278,12 @@ def test_a_password_reaches_no_file_log_or_attribute(folder, server, call: Comma
     command += ["search.workers=2" if given == "plain" else "search.workers=1"]
     done = subprocess.run(
         [sys.executable, "-m", "basecaller.search", *command],
-        cwd=folder, capture_output=True, text=True, env=os.environ | {"STORAGE": url}, check=False,
-    )  # fmt: skip
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"STORAGE": url},
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "sesame" not in done.stdout + done.stderr
     for path in folder.rglob("*"):
@@ -320,7 +327,7 @@ def test_attributes_are_written_together_and_never_to_a_finished_trial(folder, r
 @pytest.mark.parametrize("by", ["study", "job"])
 def test_a_lost_answer_of_the_server_is_not_a_failure(folder, monkeypatch, by):
     """The server did its work, and was lost before it could answer."""
-    monkeypatch.setattr("basecaller.hpo.enduring.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("basecaller.hpo.retrying.FIRST_PAUSE", 0.01)
     study = open_study(URL, "tiny/sweep/x")
     dialect = open_storage(URL).database.engine.dialect
     trial, commit, lost = study.ask(), dialect.do_commit, []

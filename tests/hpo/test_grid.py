@@ -45,8 +45,9 @@ def test_nothing_swept_is_one_empty_point():
 
 
 def test_the_distribution_of_an_axis_can_grow_with_it():
-    found = space("optimizer=sgd,adam", "optimizer.lr=0.5,1", "data.batch_size=8,4", "model.batch_norm=true,false",
-                  "train.clip=null,2").distributions  # fmt: skip
+    found = space(
+        "optimizer=sgd,adam", "optimizer.lr=0.5,1", "data.batch_size=8,4", "model.batch_norm=true,false", "train.clip=null,2"
+    ).distributions
     assert found == {
         "optimizer": CategoricalDistribution(["adam", "sgd"]),
         "optimizer.lr": FloatDistribution(0.5, 1.0),

@@ -46,8 +46,12 @@ class Host:
         alone = f'hostname {self.name} && mount -t tmpfs none {self.hidden} && exec "$@"'
         return subprocess.Popen(
             ["ip", "netns", "exec", self.name, "unshare", "--mount", "--uts", "sh", "-c", alone, "sh", *train],
-            cwd=self.folder, start_new_session=True, stderr=subprocess.PIPE, text=True, env=os.environ | environment,
-        )  # fmt: skip
+            cwd=self.folder,
+            start_new_session=True,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | environment,
+        )
 
     def results(self) -> int:
         return len(list(self.folder.glob("outputs/*/runs/*/result.json")))

@@ -13,8 +13,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 
 from basecaller.common.errors import BasecallerError
-from basecaller.hpo.best import standing
 from basecaller.hpo.records import StudyRecord
+from basecaller.hpo.standing import standing
 from basecaller.runs import trial as life
 from basecaller.runs.folder import Result
 from tests.conftest import TINY, Command
@@ -41,11 +41,13 @@ FORMS = {
     "++ swept": (["++train.clip=1,2"], ["train.clip=1.0", "train.clip=2.0"]),
     "a key twice": (["train.clip=1,2", "train.clip=3"], [""]),
     "group with an override below": (["optimizer=adam,sgd", "optimizer.lr=0.1"], ["optimizer=adam", "optimizer=sgd"]),
-    "two groups": (["optimizer=adam,sgd", "padding=off,on"],
-                   [f"optimizer={name} padding={mode}" for name in ("adam", "sgd") for mode in ("off", "on")]),
+    "two groups": (
+        ["optimizer=adam,sgd", "padding=off,on"],
+        [f"optimizer={name} padding={mode}" for name in ("adam", "sgd") for mode in ("off", "on")],
+    ),
     "options of a setting": (["train.schedule=cosine,constant"], ["train.schedule=cosine", "train.schedule=constant"]),
     "quoted numbers": (["data.batch_size='4','8'"], ["data.batch_size=4", "data.batch_size=8"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -180,8 +182,13 @@ def test_a_study_is_the_same_however_its_settings_are_written(untrained, one, ot
 def test_a_distribution_has_the_type_of_its_setting(untrained):
     kinds = {"optimizer.lr": FloatDistribution, "data.batch_size": IntDistribution, "model.batch_norm": CategoricalDistribution,
              "optimizer": CategoricalDistribution, "train.schedule": CategoricalDistribution}  # fmt: skip
-    study = sweep("optimizer=sgd,adam", "optimizer.lr=1,2", "data.batch_size=2,4", "model.batch_norm=true,false",
-                  "train.schedule=cosine,constant")  # fmt: skip
+    study = sweep(
+        "optimizer=sgd,adam",
+        "optimizer.lr=1,2",
+        "data.batch_size=2,4",
+        "model.batch_norm=true,false",
+        "train.schedule=cosine,constant",
+    )
     assert {key: type(d) for key, d in study.trials[0].distributions.items()} == kinds
     assert study.trials[0].distributions["train.schedule"].choices == ("constant", "cosine")
 

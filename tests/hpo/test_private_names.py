@@ -193,7 +193,8 @@ def private_names(source: str) -> set[str]:
     modules += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
     found = {module for module in modules if re.search(r"\._(?!_)", module)}
     private = [node for node in nodes if isinstance(node, ast.Attribute) and re.match(r"_(?!_)", node.attr)]
-    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef)} | {"_fields", "_replace"}  # of named tuples
+    public = {"_fields", "_replace", "_exit"}  # of named tuples and os
+    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef)} | public
     own |= {node.attr for node in private if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")}
     return found | {node.attr for node in private} - own
 

@@ -11,7 +11,6 @@ import pytest
 from optuna.trial import TrialState
 
 import basecaller
-from basecaller.hpo.best import standing
 from basecaller.hpo.designs import HALVING
 from basecaller.hpo.records import (
     FORMAT,
@@ -26,6 +25,7 @@ from basecaller.hpo.records import (
     store_trial,
     trials_of,
 )
+from basecaller.hpo.standing import standing
 from basecaller.hpo.storage import made_study, open_study
 from tests.conftest import ON_SERVER
 from tests.helpers.sweeping import URL

@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from basecaller.common.errors import SettingError
-from basecaller.hpo.best import standing
 from basecaller.hpo.records import StudyRecord, trials_of
 from basecaller.hpo.sampling import check_sampler, sampler_for
+from basecaller.hpo.standing import standing
 from basecaller.hpo.storage import current_study, open_study
 from tests.conftest import TINY, Command
 from tests.helpers.sweeping import URL, sweep, values
@@ -77,9 +77,13 @@ def test_later_points_depend_on_earlier_values_if_the_sampler_learns(sampler):
 
 def test_choices_and_config_groups_are_sampled_too(untrained):
     study = sweep(
-        *choose("random", 1), "optimizer=adam,sgd", "model.batch_norm=true,false", "data.batch_size=4,8,16", RATE,
+        *choose("random", 1),
+        "optimizer=adam,sgd",
+        "model.batch_norm=true,false",
+        "data.batch_size=4,8,16",
+        RATE,
         "hydra.sweeper.n_trials=12",
-    )  # fmt: skip
+    )
     for key, options in (("optimizer", {"adam", "sgd"}), ("model.batch_norm", {True, False}), ("data.batch_size", {4, 8, 16})):
         assert set(values(study, key)) == options
         assert isinstance(study.trials[0].distributions[key], CategoricalDistribution)
@@ -105,9 +109,14 @@ def test_a_trial_whose_process_died_before_it_had_a_point_is_replaced(untrained,
 
 @pytest.mark.parametrize(
     ("interval", "kind"),
-    [("data.batch_size=interval(1,8)", int), ("data.batch_size=interval(1.0,8.0)", int), ("train.clip=interval(1,8)", float),
-     ("train.clip=int(interval(1,8))", float), ("data.batch_size=tag(log,interval(1,64))", int)],
-)  # fmt: skip
+    [
+        ("data.batch_size=interval(1,8)", int),
+        ("data.batch_size=interval(1.0,8.0)", int),
+        ("train.clip=interval(1,8)", float),
+        ("train.clip=int(interval(1,8))", float),
+        ("data.batch_size=tag(log,interval(1,64))", int),
+    ],
+)
 def test_an_interval_has_the_type_of_its_setting(untrained, interval, kind):
     study = sweep(interval, "hydra.sweeper.n_trials=2")
     assert {type(value) for value in values(study, interval.partition("=")[0])} == {kind}
@@ -168,8 +177,16 @@ def test_two_processes_with_one_seed_share_a_sampled_study(folder: Path):
 
 
 def test_workers_sample_side_by_side(folder: Path, run: Command):
-    run("train", "-m", *TINY, *choose("tpe", 3), RATE, "hydra.sweeper.n_trials=5", "hydra/launcher=joblib",
-        "hydra.launcher.n_jobs=2")  # fmt: skip
+    run(
+        "train",
+        "-m",
+        *TINY,
+        *choose("tpe", 3),
+        RATE,
+        "hydra.sweeper.n_trials=5",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+    )
     study = open_study(URL, current_study(URL, "tiny", "sweep").study_name)
     assert len(set(values(study, "optimizer.lr"))) == 5
     assert {t.user_attrs["outcome"] for t in study.trials} == {"complete"}

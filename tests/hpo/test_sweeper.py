@@ -15,11 +15,12 @@ import pytest
 from optuna.trial import TrialState
 
 from basecaller.common.errors import DataError, SettingError, StageError, StorageError
-from basecaller.hpo.best import setting_of, standing, winner_of
 from basecaller.hpo.optuna_private import trial_id
 from basecaller.hpo.queue import trial_lock
 from basecaller.hpo.records import StudyRecord, store_study, store_trial, trials_of
+from basecaller.hpo.standing import standing
 from basecaller.hpo.storage import current_study, open_storage, open_study, without_password
+from basecaller.hpo.winners import setting_of, winner_of
 from basecaller.search_plan.stages import hydra_app
 from basecaller.task import run_job
 from tests.conftest import TINY

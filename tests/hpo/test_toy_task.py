@@ -19,11 +19,12 @@ from omegaconf import DictConfig, OmegaConf
 
 import basecaller.hpo
 from basecaller.common.errors import SettingError, StageError
-from basecaller.hpo.best import setting_of, standing
 from basecaller.hpo.records import Outcome, trials_of
+from basecaller.hpo.standing import standing
 from basecaller.hpo.storage import open_study
 from basecaller.hpo.task import Objective, Place, Stage, Task
 from basecaller.hpo.trial import claim
+from basecaller.hpo.winners import setting_of
 
 # -- the task
 
@@ -181,7 +182,7 @@ def test_messages_are_in_the_words_of_the_task():
 
 # -- what the sweeper needs
 
-COMMON = ("checking", "errors", "files", "omegaconf_private", "places", "resolving", "workers")
+COMMON = ("checking", "errors", "files", "nested", "omegaconf_private", "places", "resolving", "workers")
 GENERAL = {"basecaller", "common", *(f"common.{name}" for name in COMMON)}
 """Modules of this package that know nothing of basecalling either."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from basecaller.config.schema import OBJECTIVE
-from basecaller.hpo.best import standing
 from basecaller.hpo.ranking import Conclusion
+from basecaller.hpo.standing import standing
 from basecaller.hpo.task import CANDIDATE
 from basecaller.hpo.verdicts import at_edges, compared, named, verdict
 from tests.helpers.stages import lr_stage

@@ -49,9 +49,18 @@ class Emulated(Library):
         return 0  # the program has its own
 
     def step(
-        self, size: Any, batch: Any, weights: int, mean: int | None, variance: int | None, share: float, gradients: int | None,
-        scores: int | None, longest: int, work: int,
-    ) -> float:  # fmt: skip
+        self,
+        size: Any,
+        batch: Any,
+        weights: int,
+        mean: int | None,
+        variance: int | None,
+        share: float,
+        gradients: int | None,
+        scores: int | None,
+        longest: int,
+        work: int,
+    ) -> float:
         size, batch = size._obj, batch._obj  # of byref
         reads, statistics = batch.reads, 4 * size.blocks * size.channels * size.norm
         self._write(b"s", size, string_at(size.dilations, 4 * size.blocks), batch)

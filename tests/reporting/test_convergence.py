@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from basecaller.hpo.best import standing
+from basecaller.hpo.standing import standing
 from basecaller.reporting.convergence import convergence, loss_at, per_cost, reached, same_loss
 from tests.helpers.stages import study_of
 

@@ -19,10 +19,10 @@ import pytest
 from optuna_dashboard import get_note
 
 from basecaller.config.schema import OBJECTIVE
-from basecaller.hpo.best import standing
 from basecaller.hpo.designs import HALVING, rounds
 from basecaller.hpo.optuna_private import study_attributes
 from basecaller.hpo.records import StudyRecord, store_study, trial_attributes
+from basecaller.hpo.standing import standing
 from basecaller.hpo.storage import current_study, open_storage, open_study
 from basecaller.reporting import dashboard
 from basecaller.reporting.dashboard import MOST, note_of, show_study, stage_figure, worth_figure

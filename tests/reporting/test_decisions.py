@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from basecaller.hpo.best import Standing, standing
+from basecaller.hpo.standing import Standing, standing
 from basecaller.hpo.task import CANDIDATE
 from basecaller.reporting.contents import Decision, OptimizerFacts, WinnerFacts
 from basecaller.reporting.decisions import changes, decisions

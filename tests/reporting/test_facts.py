@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from basecaller.hpo.best import standing
 from basecaller.hpo.records import StudyRecord, trials_of
+from basecaller.hpo.standing import standing
 from basecaller.hpo.storage import open_study
 from basecaller.reporting.contests import Optimizers, optimizers
 from basecaller.reporting.facts import optimizer_facts

@@ -21,10 +21,26 @@ def point(settings: dict[str, Any], mean: float | None, state: str = "", curves:
     name = " ".join(f"{key}={value}" for key, value in settings.items())
     values = {} if mean is None else {1: mean - 0.1, 2: mean + 0.1}
     return PointFacts(
-        point=name, label=name, settings=settings, mean=mean, error=None if mean is None else 0.05, seeds=len(values),
-        values=values, measured=values, identity_mean=None, loss_per_read=None, updates=None, samples=None, seconds=None,
-        area_under_curve=None, seconds_to_level=None, parameters=None, state=state, reused=0, curves=curves or [],
-    )  # fmt: skip
+        point=name,
+        label=name,
+        settings=settings,
+        mean=mean,
+        error=None if mean is None else 0.05,
+        seeds=len(values),
+        values=values,
+        measured=values,
+        identity_mean=None,
+        loss_per_read=None,
+        updates=None,
+        samples=None,
+        seconds=None,
+        area_under_curve=None,
+        seconds_to_level=None,
+        parameters=None,
+        state=state,
+        reused=0,
+        curves=curves or [],
+    )
 
 
 def stage(name: str, points: list[PointFacts]) -> StageFacts:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import optuna
 import pytest
 
-from basecaller.hpo.best import standing
 from basecaller.hpo.designs import Design
 from basecaller.hpo.records import store_study
+from basecaller.hpo.standing import standing
 from basecaller.reporting.contests import asked
 from basecaller.reporting.published import LOSSES, against_published, latest_asked
 from basecaller.reporting.stage_facts import stage_facts

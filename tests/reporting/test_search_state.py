@@ -9,8 +9,18 @@ import pytest
 from basecaller.reporting.search_state import RUNNING, Asked, SearchState
 
 FIRST = Asked("padding", 1, 1, "", "tiny/padding/a", {"optimizer": "adam"}, {"padding": "on"}, True)
-AGAIN = Asked("padding", 2, 2, "with longer training", "tiny/padding.2/b", {}, {"padding": "off", "train.clip": None}, False,
-              {"padding": "on"}, ["train.chunks=40"])  # fmt: skip
+AGAIN = Asked(
+    "padding",
+    2,
+    2,
+    "with longer training",
+    "tiny/padding.2/b",
+    {},
+    {"padding": "off", "train.clip": None},
+    False,
+    {"padding": "on"},
+    ["train.chunks=40"],
+)
 STATE = SearchState("basecaller search", ["padding"], [FIRST, AGAIN], {"headline": "tiny/headline/c"}, ["few"], 2.5, RUNNING)
 
 

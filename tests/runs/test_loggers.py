@@ -28,19 +28,22 @@ from basecaller.runs.folder import Result
 from basecaller.runs.job import Job, resolve_job
 from basecaller.runs.run_id import run_id
 from basecaller.runs.training import train
-from basecaller.training.fit import Point
+from basecaller.training.fit import CurvePoint
 from tests.conftest import TINY
 from tests.helpers.sweeping import sweep
 
 pytestmark = pytest.mark.usefixtures("folder")
 
 BASE = [*TINY, "train.validations=4", "seed=3"]
-TRACKERS = [pytest.param(name, marks=needed) for name, needed in {
-    "csv": (),
-    "tensorboard": pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed"),
-    "mlflow": [pytest.mark.slow, pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow is not installed")],
-    "wandb": [pytest.mark.slow, pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed")],
-}.items()]  # fmt: skip
+TRACKERS = [
+    pytest.param(name, marks=needed)
+    for name, needed in {
+        "csv": (),
+        "tensorboard": pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed"),
+        "mlflow": [pytest.mark.slow, pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow is not installed")],
+        "wandb": [pytest.mark.slow, pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed")],
+    }.items()
+]
 
 Points = dict[str, list[tuple[int, float]]]
 """Updates and value of every point by metric, as logged."""
@@ -149,9 +152,9 @@ class Killed(BaseException):
 
 
 def killed_after(count: int):
-    seen: list[Point] = []
+    seen: list[CurvePoint] = []
 
-    def on_point(point: Point) -> None:
+    def on_point(point: CurvePoint) -> None:
         seen.append(point)
         if len(seen) == count:
             raise Killed

@@ -166,8 +166,9 @@ def test_rivals_of_settings_with_one_name_are_told_apart():
     kept = dataclasses.replace(INCUMBENT, settings=SETTINGS | {"a.width": 2, "b.width": 2})
     for stage, key in (("dilation", "a.width"), ("stacks", "b.width")):
         files[stage].stage.choice = key
-    stands = [asked(stage, key, {2: {0.004: 1.0}, 4: {0.004: 1.1}}) for stage, key in
-              (("dilation", "a.width"), ("stacks", "b.width"))]  # fmt: skip
+    stands = [
+        asked(stage, key, {2: {0.004: 1.0}, 4: {0.004: 1.1}}) for stage, key in (("dilation", "a.width"), ("stacks", "b.width"))
+    ]
     axes = {"a.width": [2, 4], "b.width": [2, 4]}
     assert {"a_width_4", "b_width_4"} <= finalist_candidates(kept, stands, files, axes, [], 9).settings.keys()
 

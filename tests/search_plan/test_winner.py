@@ -18,11 +18,22 @@ from tests.helpers.searching import SETTINGS
 def scores(loss: float, *identities: float) -> HeldOutReads:
     named = {f"read{i}": identity for i, identity in enumerate(identities)}
     return HeldOutReads(
-        identity_mean=float(np.mean(identities)), identity_median=0.5, mismatch_rate=0.1, insertion_rate=0.05,
-        deletion_rate=0.05, identity_floor=0.4, length_ratio=1.0, blank_fraction=0.5, chunks=len(named), bases=100, loss=loss,
-        homopolymers=[Homopolymers(1, 10, 0.5)], reads=len(named), identities=named,
+        identity_mean=float(np.mean(identities)),
+        identity_median=0.5,
+        mismatch_rate=0.1,
+        insertion_rate=0.05,
+        deletion_rate=0.05,
+        identity_floor=0.4,
+        length_ratio=1.0,
+        blank_fraction=0.5,
+        chunks=len(named),
+        bases=100,
+        loss=loss,
+        homopolymers=[Homopolymers(1, 10, 0.5)],
+        reads=len(named),
+        identities=named,
         chunks_of=dict.fromkeys(named, 1),
-    )  # fmt: skip
+    )
 
 
 TUNED = Candidates({"winner": SETTINGS, "defaults": SETTINGS | {"padding": "on"}}, ("data.reads=300",))

@@ -9,7 +9,7 @@ from torch import nn
 from basecaller.config.composition import compose_config
 from basecaller.config.settings import settings
 from basecaller.networks.adapted import build
-from basecaller.training.fit import Recipe, _Run
+from basecaller.training.fit import Recipe, Trainer
 from basecaller.training.optim import build_optimizer, build_schedule
 from tests.helpers.networks import DATA
 
@@ -33,7 +33,7 @@ def test_gradients_are_clipped_at_a_factor_of_the_median_of_the_last_norms(datas
     chosen = settings(
         compose_config([*DATA, "model.channels=4", "model.skip_channels=4", "train.clip=null", "train.clip_factor=2"])
     )
-    run = _Run(build(chosen.model, "ACGT"), dataset, Recipe(chosen.optimizer, chosen.train, "off", 4, 1, folder))
+    run = Trainer(build(chosen.model, "ACGT"), dataset, Recipe(chosen.optimizer, chosen.train, "off", 4, 1, folder))
 
     def clipped(norm: float) -> float:
         run.engine.gradient.zero_()

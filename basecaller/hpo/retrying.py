@@ -73,9 +73,9 @@ def broken(error: BaseException | None) -> bool:
     return False
 
 
-def _enduring(method: Callable[..., Any]) -> Callable[..., Any]:
+def _retrying(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
-    def patiently(self: EnduringStorage, *args: Any, **kwargs: Any) -> Any:
+    def patiently(self: RetryingStorage, *args: Any, **kwargs: Any) -> Any:
         limit, started, pause = wait_limit(), time.monotonic(), FIRST_PAUSE
         while True:
             try:
@@ -109,16 +109,16 @@ OWN = ("stale_trials", "set_study_attributes", "add_trials", "claim_trial", "wri
 """Methods of `DatabaseStorage` that Optuna's storages lack."""
 
 
-def _in_every_method(storage: type[EnduringStorage]) -> type[EnduringStorage]:
+def _in_every_method(storage: type[RetryingStorage]) -> type[RetryingStorage]:
     """Makes all inherited methods of a storage wait for the server."""
     for name in (*vars(BaseStorage), *OWN):
         if not name.startswith("_") and callable(getattr(DatabaseStorage, name, None)):
-            setattr(storage, name, _enduring(getattr(DatabaseStorage, name)))
+            setattr(storage, name, _retrying(getattr(DatabaseStorage, name)))
     return storage
 
 
 @_in_every_method
-class EnduringStorage(DatabaseStorage):
+class RetryingStorage(DatabaseStorage):
     """Optuna's database storage. If its server is unreachable, every call waits for it, see `wait_limit`.
 
     Args:
@@ -155,7 +155,7 @@ class EnduringStorage(DatabaseStorage):
                 connection.rollback()
             connection.close()
 
-    @_enduring
+    @_retrying
     def _locked(self, key: int) -> Connection:
         connection = self.database.engine.connect()
         try:
@@ -168,7 +168,7 @@ class EnduringStorage(DatabaseStorage):
         return connection
 
 
-def connect(url: str) -> EnduringStorage:
+def connect(url: str) -> RetryingStorage:
     """The storage of a database, with its tables.
 
     Args:
@@ -186,7 +186,7 @@ def connect(url: str) -> EnduringStorage:
             "grace_period": max(2, round(2 * wait_limit())),
         }
     try:
-        return EnduringStorage(_connected(url, kwargs), url)
+        return RetryingStorage(_connected(url, kwargs), url)
     except SQLAlchemyError as error:
         raise RuntimeError(str(error)) from error
 

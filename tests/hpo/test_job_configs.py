@@ -13,8 +13,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from basecaller.common.places import conf_dir
-from basecaller.hpo import composing
-from basecaller.hpo.composing import OnceComposed
+from basecaller.hpo import job_configs
+from basecaller.hpo.job_configs import OnceComposed
 
 
 class Counting:
@@ -34,7 +34,7 @@ class Counting:
 @pytest.fixture
 def hydras(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counting]:
     """Hydra's loader, for nothing composed yet."""
-    monkeypatch.setattr(composing, "_composed", {})
+    monkeypatch.setattr(job_configs, "_composed", {})
     GlobalHydra.instance().clear()
     with initialize_config_dir(conf_dir()):
         yield Counting(GlobalHydra.instance().config_loader())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from basecaller.hpo.identity import value_at, without
+from basecaller.common.nested import value_at, without
 
 
 def test_without_leaves_the_original_alone():
