@@ -61,7 +61,7 @@ class Progress:
         self.agenda, self.folder, self.meanwhile = Agenda(request, questions), request.folder, meanwhile
         self.console = Console(stderr=True, markup=False, highlight=False)
         self.drawn = self.console.is_terminal and not self.console.is_dumb_terminal and not quiet
-        self.told = 0.0
+        self.told, self.failed = 0.0, False
 
     @contextmanager
     def asking(self, stage: str, name: str) -> Iterator[None]:
@@ -107,6 +107,10 @@ class Progress:
             write_json(self.folder / "progress.json", {"text": line})  # for the report
         except (StorageError, OSError):  # the trainings report an outage
             log.debug("how far the search is", exc_info=True)
+            return
+        except Exception:  # in this thread; the search and its reports go on
+            log.warning("no forecast of the end", exc_info=not self.failed)
+            self.failed = True
             return
         self.told = now
         if self.drawn:

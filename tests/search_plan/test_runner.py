@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Event
 from types import SimpleNamespace
 
 from basecaller.search_plan import runner as module
@@ -25,3 +26,18 @@ def test_reports_take_a_twentieth_of_the_time(folder, monkeypatch):
     runner.next_report, runner.due = 0, False
     runner._report_if_due()
     assert len(written) == 3
+
+
+def test_a_forecast_that_fails_ends_neither_the_search_nor_its_reports(folder, monkeypatch, caplog):
+    progress, reported = search().runner.progress, Event()
+    progress.meanwhile = reported.set
+
+    def state(ended: bool) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(progress.agenda, "state", state)
+    for _ in range(2):
+        reported.clear()
+        with progress.testing():
+            assert reported.wait(60)
+    assert [bool(record.exc_info) for record in caplog.records] == [True, False]
