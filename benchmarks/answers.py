@@ -160,8 +160,7 @@ def trained(
     for point in stand.points:
         trials = stand.trials_of(point)
         seconds = float(np.mean([summary_of(trial).seconds or np.nan for trial in trials]))
-        numbers = range(FIRST_SEED, FIRST_SEED + seeds)
-        scores = {seed: tested(settings(cfg), Path(trial.folder), stride) for seed, trial in zip(numbers, trials, strict=True)}
+        scores = {trial.seed: tested(settings(cfg), Path(trial.folder), stride) for trial in trials}  # halving: one or more
         name = str(stand.choices[point]) if len(found) > 1 else next(iter(found))  # one point is not a sweep
         tests[name] = Trained(seconds, scores)
     return tests
