@@ -6,6 +6,7 @@ to the logger `basecaller`. No function here sets up logging or exits the progra
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ def run_search(overrides: Sequence[str] = (), verbose: bool = False) -> SearchRe
     Raises:
         BasecallerError: A setting is invalid, or data or storage cannot be used.
     """
-    with _guest():
+    with _guest(), _ending_workers():
         request = Request(as_typed(list(overrides)), UNLOGGED)
         if request.options.preview:
             raise SettingError("search.preview=true: runs nothing; use basecaller search on the command line")
@@ -125,7 +126,7 @@ def run_sweep(overrides: Sequence[str]) -> StageFacts:
     Raises:
         BasecallerError: A setting is invalid, or data or storage cannot be used.
     """
-    with _guest():
+    with _guest(), _ending_workers():
         lines = as_typed(list(overrides))
         cfg = compose_config(unswept(lines))
         study = open_study(str(cfg.storage), stages.run_sweep([*UNLOGGED, *lines]))
@@ -255,9 +256,10 @@ class Basecaller:
 @contextmanager
 def _guest() -> Iterator[None]:
     """Runs inside the caller's program, which may be a Hydra application itself: Hydra's global state and PyTorch's number of
-    threads are restored, worker processes end, and Hydra's errors are raised as errors of this package."""
+    threads are restored, its objects are collected again (see `task._freeze`), and Hydra's errors are raised as errors of this
+    package."""
     app, config, name = GlobalHydra.instance().hydra, HydraConfig.instance().cfg, JobRuntime.instance().get("name")
-    threads = torch.get_num_threads()
+    threads, frozen = torch.get_num_threads(), gc.get_freeze_count()
     open_storage.cache_clear()  # a relative path in a URL is another file after a change of directory
     try:
         yield
@@ -269,4 +271,14 @@ def _guest() -> Iterator[None]:
         GlobalHydra.instance().hydra, HydraConfig.instance().cfg = app, config
         JobRuntime.instance().set("name", name)
         torch.set_num_threads(threads)
+        if not frozen:
+            gc.unfreeze()
+
+
+@contextmanager
+def _ending_workers() -> Iterator[None]:
+    """Ends the worker processes of sweeps."""
+    try:
+        yield
+    finally:
         shut_down()

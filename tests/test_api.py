@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -17,9 +18,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from joblib.externals.loky import get_reusable_executor
 
 import basecaller
-from basecaller import Basecaller, BasecallerError, api, run_search, run_sweep, run_training
+from basecaller import Basecaller, BasecallerError, api, run_search, run_sweep, run_training, task
 from basecaller.calling.quality import MOST_QUALITY
 from basecaller.common.files import read_json, write_json
 from basecaller.common.places import conf_dir
@@ -145,6 +147,25 @@ def test_the_state_of_the_callers_program_is_restored(folder, monkeypatch):
 
 
 @pytest.mark.slow
+def test_objects_of_the_callers_program_are_collected_as_before():
+    gc.unfreeze()
+    task._freeze.cache_clear()
+    try:
+        with api._guest():
+            task._freeze()
+            assert gc.get_freeze_count()
+        assert not gc.get_freeze_count()
+    finally:
+        gc.freeze()  # as for all tests
+
+
+def test_a_training_leaves_the_callers_worker_processes():
+    theirs = get_reusable_executor(max_workers=1)
+    with api._guest():
+        pass
+    assert get_reusable_executor(reuse=True) is theirs
+
+
 def test_paths_follow_the_current_directory(folder, monkeypatch):
     places = []
     for name in ("a", "b"):

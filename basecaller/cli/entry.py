@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -29,10 +30,8 @@ def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
-        if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, _terminate)
+        _handle(signal.SIGINT, signal.default_int_handler)
+        _handle(signal.SIGTERM, _terminate)
         _set_up_streams()
         try:
             try:
@@ -62,6 +61,12 @@ def as_message(function: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(USER_ERROR)
 
     return wrapped
+
+
+def _handle(number: int, handler: Callable[[int, Any], Any]) -> None:
+    """Handles a signal that would end the process; Python handles signals in the main thread only."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(number) == signal.SIG_DFL:
+        signal.signal(number, handler)
 
 
 def _terminate(number: int, frame: Any) -> None:

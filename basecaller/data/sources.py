@@ -247,7 +247,7 @@ def import_parts(name: str, source: Any, folder: Path, counts: Counter[str]) -> 
     if len(parts) == 1:
         each = [_import_part(name, source, parts[0], home / "0", _shown)]
     else:
-        spawn = multiprocessing.get_context("spawn")
+        spawn, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
         with ProcessPoolExecutor(min(cores(), len(parts)), spawn, _end_quietly) as executor:
             jobs = [executor.submit(_import_part, name, source, part, home / f"{i}") for i, part in enumerate(parts)]
             try:
@@ -257,6 +257,10 @@ def import_parts(name: str, source: Any, folder: Path, counts: Counter[str]) -> 
                     f"data.name={name}: an import process was killed, most likely for lack of memory; the same command "
                     "continues with the remaining files"
                 ) from error
+            except KeyboardInterrupt:  # SIGTERM reaches this process only, which would wait until the files are imported
+                for process in set(multiprocessing.active_children()).difference(others):
+                    process.terminate()
+                raise
             finally:
                 for job in jobs:
                     job.cancel()

@@ -20,11 +20,11 @@ busy = Lock()
 def watch() -> None:
     """From now on, ends this process when its parent has died, if it is a worker that Python's multiprocessing started."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
+    if parent is not None and parent.pid == os.getppid():  # else a fork server started it, and that one's end says nothing
         Thread(target=_watch, args=(parent.pid,), daemon=True).start()
 
 
-def _watch(parent: int | None) -> None:
+def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(EVERY)
     with busy:

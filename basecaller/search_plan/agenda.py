@@ -238,8 +238,8 @@ class Agenda:
             yield Planned(2 * options.headline_seeds, self._cost_of(HEADLINE))
 
     def _testing(self) -> list[Planned]:
-        """The test of the winner, which evaluates one model after the other."""
-        return [Planned(1, 2 * self.request.options.headline_seeds * testing_seconds(self.request))]
+        """The tests of the headline's models."""
+        return [Planned(2 * self.request.options.headline_seeds, testing_seconds(self.request))]
 
     def _first_round(self) -> Iterator[str]:
         """Stages that the first round has not asked yet, and those that it will ask again: their networks learned nothing, and

@@ -109,7 +109,8 @@ class Progress:
             log.debug("how far the search is", exc_info=True)
             return
         except Exception:  # in this thread; the search and its reports go on
-            log.warning("no forecast of the end", exc_info=not self.failed)
+            if not self.failed:  # once, not every two seconds
+                log.warning("no forecast of the end", exc_info=True)
             self.failed = True
             return
         self.told = now

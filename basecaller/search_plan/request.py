@@ -86,16 +86,23 @@ class Request:
         check_winner(self.keys, self.cfg, unswept(self.overrides))
 
     def check(self) -> None:
-        """Checks everything else that is known before a search begins: first what is quick, then by making the data sets.
+        """Checks everything else that is quick to check before a search begins.
 
         Raises:
-            BasecallerError: a setting is invalid or the data cannot be used; nothing was stored.
+            BasecallerError: a setting is invalid; nothing was stored.
         """
         TASK.check(self.cfg)
         with _about_winner():
             TASK.check(self.winner_config)
         check_storage(self.url)
         check_writable(self.folder)
+
+    def prepare(self) -> None:
+        """Makes the data sets, and checks the settings with them.
+
+        Raises:
+            BasecallerError: the data cannot be used, or a setting does not suit it; nothing was stored.
+        """
         TASK.prepare(self.cfg)
         if not any("padding" in self.swept(name) for name in self.plan):
             check_padding(self.dataset, str(self.cfg.padding.mode), self.largest_batch)

@@ -45,8 +45,9 @@ class Search:
         Raises:
             BasecallerError: a setting is invalid or the data cannot be used; nothing was stored.
         """
-        warm_up(self.request.workers)
         self.request.check()
+        warm_up(self.request.workers)
+        self.request.prepare()
         self.runner.save(report=False)
         if not (self.request.folder / "report.html").exists():
             self.runner.report()

@@ -50,7 +50,7 @@ def write_winner(
     Raises:
         StageError: none of these trainings has a model on this machine.
     """
-    from basecaller.search_plan.held_out import largest_stride, new_reads, tested  # here: imports PyTorch, see `costs.py`
+    from basecaller.search_plan.held_out import new_reads  # here: imports PyTorch, see `costs.py`
 
     stand = standing(open_study(url, study_name))
     trials = _models(stand)
@@ -58,10 +58,7 @@ def write_winner(
     name = DEFAULTS if fallback else WINNER
     if not trials[name]:
         raise StageError(f"{study_name}: no training of the {name} left a model on this machine; see its trials")
-    folders = [_folder(trial) for by in trials.values() for trial in by.values()]
-    stride = largest_stride(folders, cfg.networks)
-    results = iter(spread(workers, tested, [(settings(cfg), folder, stride) for folder in folders]))
-    scores: dict[str, dict[int, HeldOutReads]] = {name: {seed: next(results) for seed in by} for name, by in trials.items()}
+    scores = _scores(cfg, trials, workers)
     seed, best = min(trials[name].items(), key=lambda pair: float(pair[1].value or math.inf))
     source, kept = _folder(best), Path(cfg.output_dir) / "winner"
     for file in MODEL_FILES:
@@ -86,6 +83,20 @@ def write_winner(
     )
     write_json(kept / "winner.json", to_json(facts))
     return facts
+
+
+def _scores(
+    cfg: DictConfig, trials: Mapping[str, Mapping[int, TrialRecord]], workers: Workers
+) -> dict[str, dict[int, HeldOutReads]]:
+    """The scores of trainings on the test split, by candidate and seed. Each folder is tested once: a winner with the untuned
+    settings shares theirs."""
+    from basecaller.search_plan.held_out import largest_stride, tested  # here: as above
+
+    folders = list(dict.fromkeys(_folder(trial) for by_seed in trials.values() for trial in by_seed.values()))
+    stride = largest_stride(folders, cfg.networks)
+    found = spread(workers, tested, [(settings(cfg), folder, stride) for folder in folders])
+    scores: dict[Path, HeldOutReads] = dict(zip(folders, found, strict=True))
+    return {name: {seed: scores[_folder(trial)] for seed, trial in by_seed.items()} for name, by_seed in trials.items()}
 
 
 def _folder(trial: TrialRecord) -> Path:

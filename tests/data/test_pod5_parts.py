@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +63,31 @@ def test_an_interrupted_import_continues_with_the_missing_files(tmp_path):
     dataset = sources.prepare("pod5", chosen, tmp_path / "data")
     assert dataset.meta["counts"] == load(chosen)[1] | {"kept from before": 1}
     assert len(dataset) == len(load(chosen)[0])
+
+
+@pytest.mark.slow
+def test_a_terminated_import_does_not_wait_for_its_files(tmp_path, monkeypatch):
+    path, bam, _ = many_files(tmp_path)
+
+    def terminated(jobs: list[Future[None]], total: int) -> Iterator[Future[None]]:
+        while not any(job.running() for job in jobs):
+            time.sleep(0.1)
+        raise KeyboardInterrupt
+        yield from jobs
+
+    monkeypatch.setattr(sources, "_import_part", _endless)
+    monkeypatch.setattr(sources, "_shown", terminated)
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(sources.import_parts("pod5", settings(path, bam), tmp_path / "data/x", Counter()))
+    assert time.monotonic() - started < LONG
+
+
+LONG = 60.0
+
+
+def _endless(*arguments: object) -> None:
+    time.sleep(LONG)
 
 
 def test_a_damaged_file_among_others_is_named(tmp_path):

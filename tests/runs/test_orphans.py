@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
+from basecaller.runs.orphans import watch
 from tests.conftest import TINY
 
 pytestmark = [
@@ -38,6 +40,20 @@ def test_workers_end_soon_after_their_sweep(folder, sent, code):
     while any(_is_alive(worker) for worker in workers):
         assert time.monotonic() < until
         time.sleep(0.2)
+
+
+def test_a_process_of_a_fork_server_goes_on():
+    """Its parent process is the server, not the one that Python names."""
+    process = get_context("forkserver").Process(target=_work)
+    process.start()
+    process.join(60)
+    assert process.exitcode == 7
+
+
+def _work() -> None:
+    watch()
+    time.sleep(0.5)
+    sys.exit(7)
 
 
 def _children(pid: int) -> list[int]:

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from basecaller.hpo.storage import open_storage
+from basecaller.search_plan import agenda
 from basecaller.search_plan.agenda import State
 from basecaller.search_plan.forecast import RECENT, Planned, Training, seconds_left, slowness
 from basecaller.search_plan.progress import in_words
@@ -122,6 +123,13 @@ def test_the_trials_of_another_network_are_forecast(tmp_path: Path, monkeypatch)
     search.run()
     state = search.runner.progress.agenda.state(ended=True)
     assert state.ended == state.expected == 4  # two rates, the winner and the untuned defaults
+
+
+def test_the_workers_share_the_tests_of_the_headline(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(agenda, "testing_seconds", lambda request: 60.0)
+    search = Search(Request([*TINY, "search.headline_seeds=2", "search.workers=2"]), Console(quiet=True))
+    assert seconds_left(search.runner.progress.agenda._testing(), [], 2) == 2 * 60
 
 
 @pytest.mark.slow

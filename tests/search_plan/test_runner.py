@@ -40,4 +40,4 @@ def test_a_forecast_that_fails_ends_neither_the_search_nor_its_reports(folder, m
         reported.clear()
         with progress.testing():
             assert reported.wait(60)
-    assert [bool(record.exc_info) for record in caplog.records] == [True, False]
+    assert [bool(record.exc_info) for record in caplog.records] == [True]  # it would say so every two seconds

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from basecaller.common.facts import to_json
+from basecaller.common.workers import Workers
+from basecaller.search_plan import held_out, winner
 from basecaller.search_plan.candidates import Candidates
 from basecaller.search_plan.winner import gain
 from basecaller.training.scores import HeldOutReads, Homopolymers
@@ -56,6 +62,26 @@ def test_the_gain_names_what_it_is_relative_to():
         "the untuned defaults with your optimizer=sgd gave no model"
         in gain(ours, {}, dataclasses.replace(TUNED, given=("optimizer=sgd",))).text
     )
+
+
+def test_a_training_that_both_share_is_tested_once(monkeypatch):
+    given = list[Path]()
+
+    def spread(workers: Workers, function: object, arguments: Sequence[tuple[Any, ...]]) -> list[str]:
+        given.extend(folder for _, folder, _ in arguments)
+        return [folder.name.upper() for _, folder, _ in arguments]
+
+    monkeypatch.setattr(winner, "spread", spread)
+    monkeypatch.setattr(winner, "settings", lambda cfg: cfg)
+    monkeypatch.setattr(held_out, "largest_stride", lambda folders, networks: 4)
+    trials: Any = {
+        name: {seed: SimpleNamespace(folder=folder) for seed, folder in enumerate(folders)}
+        for name, folders in (("winner", "ab"), ("defaults", "cb"))
+    }
+    cfg: Any = SimpleNamespace(networks=[])
+    found = winner._scores(cfg, trials, Workers(2, 1))
+    assert found == {"winner": {0: "A", 1: "B"}, "defaults": {0: "C", 1: "B"}}
+    assert given == [Path("a"), Path("b"), Path("c")]
 
 
 def test_a_winner_that_gave_no_model_gains_nothing():
