@@ -8,6 +8,7 @@ import os
 import time
 from functools import cache
 from threading import Lock, Thread
+from typing import Any
 
 EVERY = 2.0
 """Seconds between two looks at the parent process."""
@@ -20,12 +21,15 @@ busy = Lock()
 def watch() -> None:
     """From now on, ends this process when its parent has died, if it is a worker that Python's multiprocessing started."""
     parent = multiprocessing.parent_process()
-    if parent is not None and parent.pid == os.getppid():  # else a fork server started it, and that one's end says nothing
-        Thread(target=_watch, args=(parent.pid,), daemon=True).start()
+    if parent is not None:
+        Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(EVERY)
+def _watch(parent: Any) -> None:
+    if parent.sentinel is not None:  # the system's parent may be a fork server
+        parent.join()
+    else:  # a worker of joblib
+        while os.getppid() == parent.pid:
+            time.sleep(EVERY)
     with busy:
         os._exit(0)

@@ -43,7 +43,7 @@ def test_workers_end_soon_after_their_sweep(folder, sent, code):
 
 
 def test_a_process_of_a_fork_server_goes_on():
-    """Its parent process is the server, not the one that Python names."""
+    """The system's parent of such a process is the server, not the one that Python names."""
     process = get_context("forkserver").Process(target=_work)
     process.start()
     process.join(60)
