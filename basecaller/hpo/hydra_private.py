@@ -17,6 +17,7 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig
 
 from basecaller.common.omegaconf_private import JobConfig
+from basecaller.common.places import conf_dir
 
 __all__ = ["Hydra", "apply_overrides", "error_of", "parse_files_once", "parsed_value", "unknown_flags"]
 
@@ -25,14 +26,14 @@ _parsed: dict[tuple[str, ...], ConfigResult] = {}
 
 
 class FileConfigSource(file_config_source.FileConfigSource):
-    """Hydra's source of config files, except that a file is parsed again only if its text has changed. It has the name of
-    Hydra's class, since Hydra refuses another one for the same kind of source."""
+    """Hydra's source of config files, except that a file of this program is parsed again only if its text has changed. It has
+    the name of Hydra's class, since Hydra refuses another one for the same kind of source."""
 
     def load_config(self, config_path: str) -> ConfigResult:
         """A file's config, see Hydra's `ConfigSource`."""
         file = Path(self.path, self._normalize_file_name(config_path))
-        if not file.is_file():
-            return super().load_config(config_path)  # raises Hydra's error
+        if not file.is_file() or not file.is_relative_to(conf_dir()):  # Hydra's error, or files of another application
+            return super().load_config(config_path)
         key = (self.provider, self.path, config_path, file.read_text(encoding="utf-8"))
         if (result := _parsed.get(key)) is None:
             result = _parsed[key] = super().load_config(config_path)
@@ -42,7 +43,7 @@ class FileConfigSource(file_config_source.FileConfigSource):
 
 
 def parse_files_once() -> None:
-    """Makes Hydra parse each config file once in this process: parsing takes two fifths of composing a config."""
+    """Makes Hydra parse each config file of this program once in a process: parsing takes two fifths of composing."""
     SourcesRegistry.instance().types["file"] = FileConfigSource
 
 

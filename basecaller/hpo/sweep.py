@@ -299,8 +299,7 @@ class Sweep:
                 wanted = stand.wanted(level, again)
                 entries = [Entry(by_key[point], seed) for point, seed in wanted]
                 queue.fill(study, space, [e for e in entries if self.launches.get(e.key, 0) < queue.ATTEMPTS])
-            # long jobs first; points beyond the first grid differ only in small steps
-            trials = sorted(queue.waiting(study, entries), key=lambda trial: -self.costs.get(trial[1].point.key, 0.0))
+            trials = sorted(queue.waiting(study, entries), key=self._order)
             if trials:
                 # A worker that dies takes other jobs with it. Their trials then run one at a time, to find the cause.
                 alone = [(number, entry) for number, entry in trials if self.launches.get(entry.key)]
@@ -312,6 +311,11 @@ class Sweep:
                 time.sleep(POLL)
             elif not entries:
                 break
+
+    def _order(self, trial: tuple[int, Entry]) -> tuple[int, float]:
+        """Sorts trials by seed, and long jobs first. Points beyond the first grid are similar to its points, and come last."""
+        _, entry = trial
+        return entry.seed, -self.costs.get(entry.point.key, 0.0)
 
     def _sample(self, study: optuna.Study, space: Space) -> None:
         """Asks the sampler for points until `n_trials` trials have ended."""

@@ -15,7 +15,6 @@ from basecaller.reporting.search_state import FINISHED, STOPPED, Asked
 from basecaller.reporting.terminal import print_report
 from basecaller.search_plan.finals import Finals
 from basecaller.search_plan.incumbent import RATE
-from basecaller.search_plan.pool import warm_up
 from basecaller.search_plan.questions import Questions
 from basecaller.search_plan.request import Request
 from basecaller.search_plan.runner import Runner
@@ -46,7 +45,6 @@ class Search:
             BasecallerError: a setting is invalid or the data cannot be used; nothing was stored.
         """
         self.request.check()
-        warm_up(self.request.workers)
         self.request.prepare()
         self.runner.save(report=False)
         if not (self.request.folder / "report.html").exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import fields
 from pathlib import Path
 
@@ -94,7 +95,11 @@ def _scores(
 
     folders = list(dict.fromkeys(_folder(trial) for by_seed in trials.values() for trial in by_seed.values()))
     stride = largest_stride(folders, cfg.networks)
-    found = spread(workers, tested, [(settings(cfg), folder, stride) for folder in folders])
+    tests = [(settings(cfg), folder, stride) for folder in folders]
+    try:
+        found = spread(workers, tested, tests)
+    except BrokenExecutor:  # a worker was killed, most likely for lack of memory
+        found = [tested(*test) for test in tests]
     scores: dict[Path, HeldOutReads] = dict(zip(folders, found, strict=True))
     return {name: {seed: scores[_folder(trial)] for seed, trial in by_seed.items()} for name, by_seed in trials.items()}
 

@@ -132,6 +132,7 @@ def test_hydra_parses_a_config_file_once_until_its_text_changes(tmp_path, monkey
     """A search composes dozens of configs from the same files, and Hydra parses each file again for each."""
     assert Plugins.instance()
     hydra_private.parse_files_once()
+    monkeypatch.setattr(hydra_private, "conf_dir", lambda: str(tmp_path))
     parsed = []
     load = OmegaConf.load
     monkeypatch.setattr(OmegaConf, "load", lambda file: (parsed.append(Path(file.name)), load(file))[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -82,6 +83,19 @@ def test_a_training_that_both_share_is_tested_once(monkeypatch):
     found = winner._scores(cfg, trials, Workers(2, 1))
     assert found == {"winner": {0: "A", 1: "B"}, "defaults": {0: "C", 1: "B"}}
     assert given == [Path("a"), Path("b"), Path("c")]
+
+
+def test_a_worker_that_dies_during_a_test_does_not_end_the_search(monkeypatch):
+    def spread(*arguments: object) -> list[str]:
+        raise BrokenExecutor
+
+    monkeypatch.setattr(winner, "spread", spread)
+    monkeypatch.setattr(winner, "settings", lambda cfg: cfg)
+    monkeypatch.setattr(held_out, "largest_stride", lambda folders, networks: 4)
+    monkeypatch.setattr(held_out, "tested", lambda cfg, folder, stride: folder.name)
+    cfg: Any = SimpleNamespace(networks=[])
+    trials: Any = {"winner": {1: SimpleNamespace(folder="a")}, "defaults": {1: SimpleNamespace(folder="b")}}
+    assert winner._scores(cfg, trials, Workers(2, 1)) == {"winner": {1: "a"}, "defaults": {1: "b"}}
 
 
 def test_a_winner_that_gave_no_model_gains_nothing():
