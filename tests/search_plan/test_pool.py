@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,6 +14,14 @@ from basecaller.search_plan.stages import run_sweep
 from tests.conftest import TINY
 
 TWO = Workers(2, 1)
+
+
+@pytest.fixture(autouse=True)
+def own_workers() -> Iterator[None]:
+    """Workers stay in the folder in which they start, which is another one in every test."""
+    shut_down()
+    yield
+    shut_down()
 
 
 def test_calls_are_spread_over_the_workers_in_order():
@@ -27,7 +36,6 @@ def test_calls_are_spread_over_the_workers_in_order():
 @pytest.mark.slow
 def test_they_are_the_processes_of_trials(folder):
     """With other options than those of Hydra's launcher, joblib would end these processes and start others."""
-    shut_down()  # other tests ran in other folders
     run_sweep([*TINY, *TWO.overrides, "optimizer.lr=0.001,0.002"])
     assert spread(TWO, _has_trained, [()] * 8) == [True] * 8
 

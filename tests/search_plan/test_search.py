@@ -15,6 +15,7 @@ from basecaller.hpo.storage import open_storage, open_study
 from basecaller.reporting.contents import ReportFacts
 from basecaller.search_plan import runner
 from basecaller.search_plan.candidates import Candidates
+from basecaller.search_plan.pool import shut_down
 from tests.conftest import TINY, Command
 from tests.helpers.searching import INCUMBENT, SHORT, search
 
@@ -73,6 +74,7 @@ def test_the_number_of_workers_changes_neither_finalists_nor_winner(tmp_path, mo
         (tmp_path / str(workers)).mkdir()
         monkeypatch.chdir(tmp_path / str(workers))
         open_storage.cache_clear()
+        shut_down()  # workers stay in the folder in which they start
         facts = search(*SHORT, f"search.workers={workers}").run()
         candidates = [stage.axes["stage.candidate"] for stage in facts.stages if stage.name in ("finalists", "combined")]
         values = [point.values for stage in facts.stages for point in stage.points]
