@@ -16,7 +16,6 @@ from omegaconf import DictConfig
 from basecaller.cli.entry import as_message
 from basecaller.common.checking import section
 from basecaller.common.errors import SettingError
-from basecaller.common.geometry import work
 from basecaller.config.composition import register_resolvers
 from basecaller.config.printing import print_config
 from basecaller.config.schema import NO_STAGE, OBJECTIVE, Stage, field_of
@@ -24,7 +23,7 @@ from basecaller.data.batches import check_padding
 from basecaller.data.sources import prepare
 from basecaller.hpo.resolver import register_best
 from basecaller.hpo.task import CANDIDATE, Place, Task
-from basecaller.networks.named import TARGET, kind_of
+from basecaller.networks.named import kind_of
 from basecaller.runs.findings import check_data_files, warn_once
 from basecaller.runs.job import hydra_job, job_of
 from basecaller.runs.orphans import busy, watch
@@ -139,12 +138,6 @@ class Training(Task):
         dataset = prepare(chosen.data.name, chosen.data.source, Path(chosen.data.folder))
         check_padding(dataset, chosen.padding, max(chosen.train.batch_schedule or (chosen.data.batch_size,)))
         warn_once(dataset, chosen)
-
-    def cost(self, values: dict[str, Any]) -> float:
-        """The work of a training step on a chunk: networks differ in it, and small batches make many updates. Any network but
-        RawCTCNet counts the same."""
-        model, batch = values["model"], values["data"]["batch_size"]
-        return (1 + 1 / batch) * (1.0 if TARGET in model else work(model))
 
     def begins(self, config: DictConfig) -> None:
         if config.print_config:

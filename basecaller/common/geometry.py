@@ -1,6 +1,5 @@
 """The network's size and the lengths that follow from it, for model, loss and data audit alike. Does not import torch."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -58,13 +57,6 @@ def receptive_field(kernel: int, max_dilation: int, stacks: int, stride: int) ->
     """Samples of signal that one output frame sees."""
     frames = 1 + sum((kernel - 1) * d for d in dilations(max_dilation, stacks))
     return (frames - 1) * stride + stem_kernel(stride)
-
-
-def work(model: Mapping[str, Any]) -> float:
-    """How the time of a RawCTCNet for a sample grows with its sizes, see `Model`. Measured: more slowly than the number of
-    multiplications, since products of narrow matrices use a processor less well."""
-    blocks = len(dilations(int(model["max_dilation"]), int(model["stacks"])))
-    return float(blocks * model["channels"] ** 1.5 / model["stride"])
 
 
 def frames_needed(labels: np.ndarray, offsets: np.ndarray) -> np.ndarray:

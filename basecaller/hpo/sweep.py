@@ -112,19 +112,17 @@ class Sweep:
         Returns:
             The plain values of the first point's config, or of the fixed settings if a space is sampled.
         """
-        points = space.points() if space.is_grid else [None]
-        composed = [self._composed(space, point) for point in points]
-        values = [self.task.check(config) for config in composed]
-        self.costs = {point.key: self.task.cost(of) for point, of in zip(points, values, strict=True) if point}
+        composed = [self._composed(space, point) for point in (space.points() if space.is_grid else [None])]
+        values, *_ = [self.task.check(config) for config in composed]
         self.stage, self.place = self.task.stage(composed[0]), self.task.place(composed[0])
         check_storage(self.place.url)
         check_writable(self.place.folder)
         for config in composed:
             self.task.prepare(config)
         if not space.seeds:
-            first = int(value_at(values[0], self.task.seed))
+            first = int(value_at(values, self.task.seed))
             space.seeds = [first + i for i in range(self.stage.replicates if space.is_grid else 1)]
-        return values[0]
+        return values
 
     def context(self, space: Space, config: dict[str, Any]) -> str:
         """Digest of everything that the trials of a study share, so that only comparable trials share a study."""
@@ -299,7 +297,7 @@ class Sweep:
                 wanted = stand.wanted(level, again)
                 entries = [Entry(by_key[point], seed) for point, seed in wanted]
                 queue.fill(study, space, [e for e in entries if self.launches.get(e.key, 0) < queue.ATTEMPTS])
-            trials = sorted(queue.waiting(study, entries), key=self._order)
+            trials = queue.waiting(study, entries)
             if trials:
                 # A worker that dies takes other jobs with it. Their trials then run one at a time, to find the cause.
                 alone = [(number, entry) for number, entry in trials if self.launches.get(entry.key)]
@@ -311,11 +309,6 @@ class Sweep:
                 time.sleep(POLL)
             elif not entries:
                 break
-
-    def _order(self, trial: tuple[int, Entry]) -> tuple[int, float]:
-        """Sorts trials by seed, and long jobs first. Points beyond the first grid are similar to its points, and come last."""
-        _, entry = trial
-        return entry.seed, -self.costs.get(entry.point.key, 0.0)
 
     def _sample(self, study: optuna.Study, space: Space) -> None:
         """Asks the sampler for points until `n_trials` trials have ended."""

@@ -149,15 +149,6 @@ class Task(ABC):
             BasecallerError: the job could not run.
         """
 
-    def cost(self, values: dict[str, Any]) -> float:
-        """How long a job takes, relative to others of its sweep. Long jobs start first, so that none starts when all others are
-        done.
-
-        Args:
-            values: what `check` returns for its config.
-        """
-        return 1.0
-
     def begins(self, config: DictConfig) -> None:  # noqa: B027 - a task without it does nothing here
         """Called once all points have been prepared, before anything is stored.
 

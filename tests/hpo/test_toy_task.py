@@ -44,9 +44,6 @@ class Toy(Task):
     def trial_overrides(self, study: str, number: int) -> list[str]:
         return [f"works_for=['{study}',{number}]"]
 
-    def cost(self, values: dict[str, Any]) -> float:
-        return float(values["x"])
-
     def why_unswept(self, key: str) -> str:
         return "is not a setting of the quadratic" if key in self.ignored else ""
 
@@ -153,12 +150,6 @@ def test_its_own_seed_key_makes_replicates():
     assert entries(study) == {("x=1", 3): 1, ("x=2", 3): 1, ("x=1", 4): 1, ("x=2", 4): 1}
     assert study.study_name == sweep("x=1,2", "dice=5").study_name
     assert study.study_name != sweep("x=1,2", "y=1").study_name
-
-
-def test_long_jobs_start_first():
-    study = sweep("x=1,3,2")
-    started = sorted(trials_of(study), key=lambda trial: trial.started)
-    assert [trial.params["x"] for trial in started] == [3, 2, 1]
 
 
 def test_a_space_is_sampled():
