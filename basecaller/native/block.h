@@ -1,8 +1,8 @@
 // Products of rows and weights, and a residual block forward and backward. Included once for each precision.
 //
 // A product multiplies *cells* of 32 bits. In float32 a cell is one number. In bfloat16 (`HALF`) it is a pair of neighbours along the
-// summed axis, and one instruction adds the products of both to a float32 sum: half the steps, all else alike. `E` is how many
-// numbers a cell holds. Rows of activations are [frames][channels]; weights are packed into panels, see `pack_rows`.
+// summed axis, and one instruction adds the products of both to a float32 sum, so there are half as many steps. `E` is the number of
+// values in a cell. Rows of activations are [frames][channels]; weights are packed into panels, see `pack_rows`.
 #if defined(HALF)
 #define E 2
 #define F(name) name##16
@@ -13,13 +13,13 @@ AI vec F(add)(vec sum, cell a, cells b) { return _mm512_dpbf16_ps(sum, (__m512bh
 AI cells F(load)(const cell *p) { return (__m512bh)_mm512_loadu_si512(p); }
 #endif
 AI void F(store)(cell *p, vec x) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(x)); }
-// Of gates whose sums are of bfloat16 products: 1e-4 is near enough.
+// 2^x for gates whose sums are bfloat16 products: an error of 1e-4 is small enough.
 AI vec F(power)(vec x) {
   vec f, exponent = split_60(x, &f);
   return scale(((f * 5.516967e-2f + 2.4260645e-1f) * f + 6.932609e-1f) * f + 9.9992838e-1f, exponent);
 }
 AI vec F(reciprocal)(vec x) { return _mm512_rcp14_ps(x); }
-AI void F(store_pairs)(cell *p, vec a, vec b) {  // VL cells: a's numbers in their low halves, b's in the high ones
+AI void F(store_pairs)(cell *p, vec a, vec b) {  // VL cells: a in the low halves, b in the high ones
   static const uint16_t zip[32] = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
   _mm512_storeu_si512(p, _mm512_permutexvar_epi16(_mm512_loadu_si512(zip), (__m512i)_mm512_cvtne2ps_pbh(b, a)));
 }
@@ -31,7 +31,7 @@ AI void F(store_pairs)(cell *p, vec a, vec b) {  // VL cells: a's numbers in the
 AI vec F(add)(vec sum, cell a, cells b) { return sum + a * b; }
 AI cells F(load)(const cell *p) { return LD(p); }
 AI void F(store)(cell *p, vec x) { ST(p, x); }
-AI vec F(power)(vec x) {  // about 1 ulp
+AI vec F(power)(vec x) {  // 2^x, about 1 ulp
   vec f, exponent = split_60(x, &f), p = f * 1.535336188e-4f + 1.339887440e-3f;
   p = p * f + 9.618437357e-3f;
   p = p * f + 5.550332471e-2f;
@@ -49,10 +49,10 @@ typedef struct {
 } F(left);
 
 #if defined(HALF) && defined(AMX)
-// `product` and `outer` in tiles: what they compute is said at the others, below. One instruction adds the product of two tiles, rows of cells
-// and DEEP rows of a panel, to a third. k and all widths are multiples of a tile's.
+// `product` and `outer` in tiles; the versions without tiles, below, are documented. One instruction adds the product of two tiles, rows of
+// cells and DEEP rows of a panel, to a third. k and all widths are multiples of a tile's.
 #define ALL_STORED __asm__ volatile("" ::: "memory")  // compilers do not know that a tile is loaded from memory
-// The sums are in tiles between `begin` and `finish`, and in c before and after.
+// The sums are in tiles between `begin` and `finish`, and in c otherwise.
 AI void F(begin)(vec c[ROWS][2]) {
   ALL_STORED;
   _tile_loadd(0, c, 8 * VL); _tile_loadd(1, &c[0][1], 8 * VL);
@@ -80,7 +80,7 @@ static void F(outer)(int rows, int columns, int n, F(left) g, const cell *x, int
     }
 }
 #else
-// A product begins and finishes with its sums in c: nothing to do.
+// Without tiles, the sums are always in c.
 AI void F(begin)(vec c[ROWS][2]) { (void)c; }
 AI void F(finish)(vec c[ROWS][2]) { (void)c; }
 // The microkernel: c[ROWS][2 vectors] += a[ROWS][k] b[k][2 vectors], a's rows `ld` cells apart, b a panel. All ROWS x 2 sums stay in
@@ -141,7 +141,7 @@ static void F(outer)(int rows, int columns, int n, F(left) g, const cell *x, int
 }
 #endif
 
-// [rows][columns] as cells along the channels, [rows][columns / E]; in float32 the numbers where they are, `ld` apart.
+// [rows][columns] as cells along the channels, [rows][columns / E]; in float32, x itself, whose rows are `ld` apart.
 static const cell *F(along)(size_t rows, int columns, const float *x, int ld, cell *to) {
 #if defined(HALF)
   for (size_t t = 0; t < rows; t++)
@@ -151,8 +151,8 @@ static const cell *F(along)(size_t rows, int columns, const float *x, int ld, ce
   return (void)rows, (void)columns, (void)ld, (void)to, x;
 #endif
 }
-// [n][columns] as cells along time, beginning with frame `first`, 0 or -1: [(n - first + E - 1) / E][columns]. Frames outside are zero; for
-// tiles, so are DEEP cells behind them.
+// [n][columns] as cells along time, beginning with frame `first`, 0 or -1: [(n - first + E - 1) / E][columns]. Frames outside are zero; tiles
+// also need DEEP zero cells after the end.
 static const cell *F(across)(int first, int n, int columns, const float *x, cell *to) {
 #if defined(HALF)
   cell *at = to;
@@ -169,11 +169,12 @@ static const cell *F(across)(int first, int n, int columns, const float *x, cell
   return (void)n, (void)columns, (void)to, x + (ptrdiff_t)first * columns;
 #endif
 }
-// The same from frame 0 on, as a left operand. Tiles need a row for each channel, [columns][apart], with zeros at its end.
-static F(left) F(upright)(int n, int columns, const float *x, cell *to) {
+// The same from frame 0 on, as a left operand. Tiles need a row for each channel, [columns][apart], with zeros at its end. `made`: `to` holds the
+// cells of x already.
+static F(left) F(upright)(int n, int columns, const float *x, cell *to, int made) {
 #if defined(HALF) && defined(AMX)
   int apart = ((n + 1) / 2 + DEEP - 1) / DEEP * DEEP + DEEP;
-  for (int m = 0; m < columns; m += VL)
+  for (int m = 0; m < columns && !made; m += VL)
     for (int p = 0; p < apart; p += DEEP) {
       cell square[DEEP][VL];
       for (int i = 0, t = 2 * p; i < DEEP; i++, t += 2) {
@@ -184,12 +185,12 @@ static F(left) F(upright)(int n, int columns, const float *x, cell *to) {
     }
   return (F(left)){to, 1, apart};
 #else
-  return (F(left)){F(across)(0, n, columns, x, to), columns, 1};
+  return (F(left)){E == 2 && made ? to : F(across)(0, n, columns, x, to), columns, 1};
 #endif
 }
 
-// Panels of a weight, [panel][k][2 vectors]: what `product` reads one after the other, whatever the width of the network.
-// For the way back, whose sums run over outputs: w [k E][columns] as it is. A last, half panel's other half is zero.
+// Panels of a weight, [panel][k][2 vectors], which `product` reads in sequence whatever the width of the network.
+// For the backward pass, which sums over outputs: w [k E][columns] as it is. If the last panel is only half full, its other half is zero.
 static void F(pack_rows)(int k, int columns, const float *w, int ld, cell *to) {
   for (int j = 0; j < columns; j += 2 * VL)
     for (int p = 0; p < k; p++, to += 2 * VL)
@@ -203,8 +204,8 @@ static void F(pack_rows)(int k, int columns, const float *w, int ld, cell *to) {
 #endif
       }
 }
-// For the way forward, whose sums run over inputs: w [rows][k] transposed. Panels begin `step` rows apart; the right half of one holds the rows
-// `apart` after the left half's: the next vector of outputs, or a gate's sigmoids beside its tanhs.
+// For the forward pass, which sums over inputs: w [rows][k] transposed. Panels begin `step` rows apart. The right half of a panel holds the rows
+// that follow the left half's by `apart`: the next vector of outputs, or the sigmoid's rows beside the tanh's.
 static void F(pack_columns)(int panels, int step, int apart, int rows, int k, const cell *w, int ld, cell *to) {
   for (int p = 0, j = 0; p < panels; p++, j += step, to += (size_t)k * 2 * VL) {
     transpose(k, (const float *)w + (size_t)j * ld, ld, (float *)to, 2 * VL);
@@ -213,8 +214,8 @@ static void F(pack_columns)(int panels, int step, int apart, int rows, int k, co
   }
 }
 
-// A tile's units, and their tanh and sigmoid as in `forward_block`, from its sums. Where registers are scarce, and on ARM, a function of its own:
-// GCC would keep its constants in them, and some of the sums in memory, all through the products.
+// Computes a tile's units, tanh and sigmoid from its sums, as described at `forward_block`. With few registers, and on ARM, this is a function of
+// its own: otherwise GCC keeps the constants in registers, and some of the sums in memory, throughout the products.
 #if defined(SCARCE) || defined(__aarch64__)
 static __attribute__((noinline))
 #else
@@ -231,9 +232,9 @@ void F(gates)(vec a[ROWS][2], int c, float *halves, cell *unit) {
 }
 
 #define CELLS(name) ((cell *)w->name)
-// One block forward. x: [rows][c] its input; halves: [rows][2 c] given tanh and sigmoid, if not NULL; next: [rows][c] given the next
-// block's input, NULL for the last; skip: [rows][s], added to. By tiles of frames, so that units are used while they are in the first cache:
-// taps of x where they lie -> tanh and sigmoid in registers -> units -> residual and skip products.
+// One block forward. x: [rows][c], its input. halves: [rows][2 c], receives tanh and sigmoid if not NULL. next: [rows][c], receives the next
+// block's input; NULL for the last block. skip: [rows][s], is added to. Works in tiles of frames, so that units are used while they are in the
+// first cache: taps of x in place -> tanh and sigmoid in registers -> units -> residual and skip products.
 static void F(forward_block)(const Size *z, const Rows *r, int d, const Block *b, const Work *w, const float *x, float *halves, float *next, float *skip) {
   const int c = z->channels, s = z->skips, taps = z->kernel, ce = c / E;
   F(pack_columns)(c / VL, VL, c, 2 * c, taps * ce, F(along)(2 * c, taps * c, b->gate, taps * c, CELLS(cells_w)), taps * ce, CELLS(gate));
@@ -250,7 +251,7 @@ static void F(forward_block)(const Size *z, const Rows *r, int d, const Block *b
       F(begin)(a);
       for (int k = 0; k < taps; k++) {
         int at = t + (k - taps / 2) * d;
-        if (at + ROWS <= 0 || at >= r->frames[q]) continue;  // the whole tile would see zeros
+        if (at + ROWS <= 0 || at >= r->frames[q]) continue;  // the whole tile would read zeros
         F(product)(a, xs + ((ptrdiff_t)r->start[q] + at) * ce, ce, ce, CELLS(gate) + ((size_t)j / VL * taps + k) * ce * 2 * VL);
       }
       F(finish)(a);
@@ -280,8 +281,9 @@ static void F(forward_block)(const Size *z, const Rows *r, int d, const Block *b
   if (next) zero_gaps(r, next, c);
 }
 
-// One block backward. g: [rows][c] the gradient of its output, not read for the last block; g_x: [rows][c] given that of its input; grad: of its
-// weights, added to. The gradient of the skips is in w->g_skip, and as cells in w->cells_skip, the same for all blocks.
+// One block backward. g: [rows][c], the gradient of its output; not read for the last block. g_x: [rows][c], receives the gradient of its input.
+// grad: the gradients of its weights, which are added to. The gradient of the skips is in w->g_skip, and as cells in w->cells_skip, the same for all
+// blocks.
 static void F(backward_block)(const Size *z, const Rows *r, int d, int last, const Block *b, const Block *grad, const Work *w, const float *x,
                               const float *halves, const float *g, float *g_x) {
   const int c = z->channels, s = z->skips, taps = z->kernel, ce = c / E, se = s / E;
@@ -292,7 +294,7 @@ static void F(backward_block)(const Size *z, const Rows *r, int d, int last, con
   const cell *gs = last ? NULL : F(along)(r->rows, c, g, c, CELLS(cells_x));
   const cell *skips = E == 1 ? (const cell *)w->g_skip : CELLS(cells_skip);
   float *unit = w->unit, *both = w->both;
-  TILES(r, q, t) {  // units, computed again, and the gradient of the gates' sums
+  TILES(r, q, t) {  // recomputes the units; the gradient of the gates' sums
     size_t row = r->start[q] + t;
     for (int i = 0; i < ROWS * 2 * c; i += 16) __builtin_prefetch(halves + (row + ROWS) * 2 * c + i, 0, 2);
     for (int i = 0; i < ROWS * c; i += 16) __builtin_prefetch(x + (row + ROWS) * c + i, 0, 2);
@@ -315,19 +317,20 @@ static void F(backward_block)(const Size *z, const Rows *r, int d, int last, con
   }
   zero_gaps(r, both, 2 * c);
   const cell *boths = F(along)(r->rows, 2 * c, both, 2 * c, CELLS(cells_both));
-  for (int q = 0; q < r->reads; q++) {  // read by read: the gradients of weights, and of x
+  for (int q = 0; q < r->reads; q++) {  // the gradients of the weights and of x
     size_t row = r->start[q];
     int n = r->frames[q], pairs = (n + E - 1) / E;
     const cell *units = F(across)(0, n, c, unit + row * c, CELLS(across_unit)), *inputs[2] = {F(across)(0, n, c, x + row * c, CELLS(across_x)), NULL};
-    F(left) gates = F(upright)(n, 2 * c, both + row * 2 * c, CELLS(across_both));
+    F(left) gates = F(upright)(n, 2 * c, both + row * 2 * c, CELLS(across_both), 0);
     sum_rows(2 * c, n, both + row * 2 * c, grad->gate_bias);
     if (!last) {
-      F(left) outputs = F(upright)(n, c, g + row * c, CELLS(across_g));
+      F(left) outputs = F(upright)(n, c, g + row * c, CELLS(across_g), 0);
       sum_rows(c, n, g + row * c, grad->residual_bias);
       F(outer)(c, c, pairs, outputs, units, c, grad->residual, c);
       if (b->projection) F(outer)(c, c, pairs, outputs, inputs[0], c, grad->projection, c);
     }
-    F(outer)(s, c, pairs, F(upright)(n, s, w->g_skip + row * s, CELLS(across_skip)), units, c, grad->skip, z->blocks * c);
+    F(left) skipped = F(upright)(n, s, w->g_skip + row * s, CELLS(across_skip) + (row + (size_t)q * SPARE) * s, !last);  // the last block comes first
+    F(outer)(s, c, pairs, skipped, units, c, grad->skip, z->blocks * c);
     for (int k = 0; k < taps; k++) {
       // frame t of the gate saw frame t + shift: cell p of one meets cell p + off of the other, paired from an odd frame on for an odd shift
       int shift = (k - taps / 2) * d, odd = E == 2 && (shift & 1), off = (shift + odd) / E;

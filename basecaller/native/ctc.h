@@ -1,14 +1,14 @@
-// CTC (Graves et al., ICML 2006): blank and label states as two arrays, so that neighbours are neighbours: with label j between blanks j and j + 1,
+// CTC (Graves et al., ICML 2006). Blank and label states are two arrays, so that neighbours lie side by side: label j is between blanks j and j + 1,
 //   blank'[j] = (blank[j] + label[j - 1]) y[0],   label'[j] = (label[j] + blank[j] + may[j] label[j - 1]) y[of j],
-// may[j] where labels j - 1 and j differ. Every frame is scaled to a sum of one. That is exact unless a path that matters underflows; then the
-// posteriors of some frame do not sum to one, and the read is done again in log space.
+// and may[j] is 1 if labels j - 1 and j differ. Every frame is scaled to a sum of one. This is exact unless a path that matters underflows. Then
+// the posteriors of some frame do not sum to one, and the read is computed again in log space.
 static int64_t fallbacks = 0;
 
 static double log_add(double a, double b) {
   double high = a > b ? a : b, low = a > b ? b : a;
   return low == -INFINITY ? high : high + log1p(exp(low - high));
 }
-// In log space and double: slow and always right. logs: [frames][LANES] log-probabilities, doubles. NaN where memory is short.
+// In log space and double precision: slow, but exact. logs: [frames][LANES] log-probabilities. Returns NaN if memory runs out.
 static double ctc_in_logs(int frames, int labels, int count, const double *logs, const int64_t *label, float *grad, float share) {
   int n = 2 * count + 1;
   double *alpha = malloc(sizeof(double) * ((size_t)frames * n + 2 * (size_t)n)), *beta = alpha + (size_t)frames * n, *before = beta + n;
@@ -63,9 +63,9 @@ static double ctc_slowly(int frames, int labels, int count, const float *scores,
   free(logs);
   return nats;
 }
-// Every path advances by the same number of states, so a constant factor on every advance ("tilt") changes no posterior. Without one, a read
-// whose scores say little underflows: its mass runs ahead of the diagonal or lags behind, and the paths that end in time are lost to scaling. This
-// one makes a chain of the read's mean probabilities drift from end to end in its frames; bisected over its logarithm.
+// Every path advances by the same number of states, so a constant factor on every advance ("tilt") changes no posterior. Without it, reads with
+// uninformative scores underflow: their mass runs ahead of the diagonal or lags behind, and scaling loses the paths that end in time. With this
+// factor, a chain with the read's mean probabilities drifts from the first state to the last in the read's frames. Found by bisection of its logarithm.
 static double tilt(double blank, double label, double may, double drift) {
   double low = -20, high = 30;
   for (int i = 0; i < 30; i++) {
@@ -76,15 +76,15 @@ static double tilt(double blank, double label, double may, double drift) {
   }
   return exp((low + high) / 4);
 }
-// scores: [frames][LANES], `labels` of them meant. grad: [frames][LANES], if not NULL given the gradient of nats * share, zero beyond the labels.
-// NaN where a score is no number, or a label is none.
+// scores: [frames][LANES], of which the first `labels` are used. grad: [frames][LANES], receives the gradient of nats * share if not NULL, zero
+// after the labels. Returns NaN if a score is NaN or a label is invalid.
 AI double ctc_of(int frames, int count, int labels, const float *scores, const int64_t *label, float *grad, float share, float *work) {
   int states = (count + 1 + LANES - 1) / LANES * LANES, width = states + 2 * PAD;
   float *y = work, *inverse = y + (size_t)frames * LANES, *alpha = inverse + (frames + 15) / 16 * 16, *beta = alpha + (size_t)frames * 2 * width,
         *hot = beta + 4 * width, *may = hot + (labels - 1) * width;
   double nats = 0, blank = 0, product = 1;
   int skips = 0, repeats = 0;
-  for (int j = 0; j < count; j++) if (label[j] < 1 || label[j] >= labels) return NAN;  // of a damaged data set
+  for (int j = 0; j < count; j++) if (label[j] < 1 || label[j] >= labels) return NAN;  // the data set is damaged
   for (int j = 1; j < count; j++) repeats += label[j] == label[j - 1];
   if (frames < 1 || count + repeats > frames) return INFINITY;
   for (int t = 0; t < frames; t++) {  // softmax
@@ -99,7 +99,7 @@ AI double ctc_of(int frames, int count, int labels, const float *scores, const i
   }
   if (!(blank == blank)) return NAN;
   blank = fmin(fmax(blank / frames, 1e-4), 1 - 1e-4);
-  memset(hot, 0, sizeof(float) * labels * width);  // which state has which label: [label - 1][state], and `may` behind
+  memset(hot, 0, sizeof(float) * labels * width);  // one-hot labels of the states, [label - 1][state], followed by `may`
   for (int j = 0; j < count; j++) {
     hot[(label[j] - 1) * width + PAD + j] = 1;
     may[PAD + j] = j && label[j] != label[j - 1];
@@ -129,7 +129,7 @@ AI double ctc_of(int frames, int count, int labels, const float *scores, const i
     for (int j = count + 1; j < states; j++) nb[j] = 0;
     sum = total(sums), inverse[t] = 1 / sum, product *= sum;
     if (product < 1e-200 || product > 1e200) nats -= log(product), product = 1;
-    for (int j = 0; j < states; j += VL) {  // what would soon be denormal, and slow on some processors, is zero
+    for (int j = 0; j < states; j += VL) {  // sets tiny values to zero: they would become denormal, which is slow on some processors
       vec blanks = LD(nb + j) * inverse[t], of = LD(nl + j) * inverse[t];
       ST(nb + j, choose((bits)(blanks > 1e-30f), blanks, (vec){}));
       ST(nl + j, choose((bits)(of > 1e-30f), of, (vec){}));
@@ -174,7 +174,7 @@ AI double ctc_of(int frames, int count, int labels, const float *scores, const i
   }
   return worst < 1e-3f ? nats : ctc_slowly(frames, labels, count, scores, label, grad, share);
 }
-// The usual alphabet has its own copy: loops over five labels are unrolled there.
+// The usual alphabet has its own copy, in which loops over the five labels are unrolled.
 EXPORT double ctc(int32_t frames, int32_t count, int32_t labels, const float *scores, const int64_t *label, float *grad, float share, float *work) {
   return labels == 5 ? ctc_of(frames, count, 5, scores, label, grad, share, work) : ctc_of(frames, count, labels, scores, label, grad, share, work);
 }

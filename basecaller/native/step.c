@@ -1,16 +1,16 @@
-// Loss and gradients of RawCTCNet with CTC, or its scores alone, in one call on one thread. What it computes is in
-// networks/rawctcnet.py and networks/tower.py, which the tests hold it against.
+// Loss and gradients of RawCTCNet with CTC, or only its scores, in one call on one thread. The reference is
+// networks/rawctcnet.py and networks/tower.py; tests compare the two.
 //
-// Activations are rows, [frame][channel]. The reads of a batch lie one below the other with GAP rows between them that are zero wherever
-// a dilated tap may look: no masks, no padding, and taps are read where they lie. All sizes are arguments: one build serves every network.
+// Activations are rows, [frame][channel]. The reads of a batch follow one another, separated by GAP rows. These are zero wherever a dilated
+// tap may read them, so there are no masks and no padding, and taps are read in place. All sizes are arguments: one build serves every network.
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-// ---- vectors. Of the processor's own width: wider ones are split badly by compilers.
-// ROWS x 2 sums of a product fill the registers: 24 of 32, or 12 of 16; 16 of 32 on ARM. OUTER x 2 are those of a weight's gradient.
+// ---- vectors, as wide as the processor's: compilers split wider ones badly.
+// A product keeps ROWS x 2 sums in registers: 24 of 32, or 12 of 16; 16 of 32 on ARM. A weight's gradient keeps OUTER x 2.
 #if defined(__AVX512F__)
 #include <immintrin.h>
 enum { VL = 16, ROWS = 12, OUTER = 8 };
@@ -18,7 +18,7 @@ enum { VL = 16, ROWS = 12, OUTER = 8 };
 #include <immintrin.h>
 enum { VL = 8, ROWS = 6, OUTER = 6 };
 enum { WIDE = 192 };  // columns from which `outer` packs its strips: in narrower networks it is no faster
-#define SCARCE  // registers: block.h arranges for compilers to keep the sums in them
+#define SCARCE  // few registers: block.h makes compilers keep the sums in them
 #elif defined(__aarch64__)
 enum { VL = 4, ROWS = 8, OUTER = 4 };  // with more sums GCC keeps some in memory
 #else
@@ -27,12 +27,13 @@ enum { VL = 4, ROWS = 8, OUTER = 4 };  // with more sums GCC keeps some in memor
 #if defined(__AMX_BF16__) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
-#define AMX  // bfloat16 products in tile registers, many times faster than in vectors
+#define AMX  // bfloat16 products in tile registers are many times faster than in vectors
 #endif
-enum { GAP = 12, CHUNK = 192, LANES = 16, PAD = 16 };  // LANES: a row of scores, more than any alphabet; PAD: around CTC's states
+enum { GAP = 12, CHUNK = 192, LANES = 16, PAD = 16, SPARE = 20 };  // LANES: a row of scores, more than any alphabet; PAD: around CTC's states;
+// SPARE: rows that a read's cells along time may need beyond its frames and its gap
 #if defined(AMX)
-// A tile register holds 16 rows of 16 cells (see block.h). Tiles 0 and 1 are the sums of `product`, and 2 its rows; 3 and 4 the sums of `outer`,
-// and 5 its rows; 6 and 7 the panel of both.
+// A tile register holds 16 rows of 16 cells (see block.h). `product` keeps its sums in tiles 0 and 1, and its rows in 2; `outer` keeps its sums
+// in 3 and 4, and its rows in 5. Both use 6 and 7 for the panel.
 enum { DEEP = 16 };
 static const struct {
   uint8_t palette, start, reserved[14];
@@ -49,10 +50,10 @@ typedef float vec __attribute__((vector_size(4 * VL)));
 typedef float vec_at __attribute__((vector_size(4 * VL), aligned(4), may_alias));
 typedef uint32_t bits __attribute__((vector_size(4 * VL)));
 #define AI static inline __attribute__((always_inline))
-#if !defined(UNROLL)  // a build that only checks may go without
+#if !defined(UNROLL)  // builds for sanitizers define it as nothing
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
-// Keeps a vector in a register: GCC would load it again for each multiply-add, and two loads a cycle are all that AVX2 processors do.
+// Keeps a vector in a register: GCC would load it again for each multiply-add, and AVX2 processors do only two loads per cycle.
 #if defined(__x86_64__)
 #define KEEP(v) __asm__("" : "+v"(v))
 #else
@@ -95,7 +96,7 @@ AI vec vexp(vec x) {
   p = p * (r * r) + r + 1.f;
   return (vec)((bits)p + exponent);
 }
-// For 2^x: x, clamped to [-60, 60], beyond which tanh and sigmoid are saturated, as a whole number and a fraction f in [-0.5, 0.5].
+// For 2^x: splits x into a whole number and a fraction f in [-0.5, 0.5]. Clamps x to [-60, 60]; tanh and sigmoid are saturated beyond.
 AI vec split_60(vec x, vec *f) {
   x = vmin(splat(60.f), vmax(splat(-60.f), x));
   vec n = x + 12582912.f;  // 1.5 * 2^23: rounds, and leaves the number in the low bits
@@ -105,18 +106,18 @@ AI vec split_60(vec x, vec *f) {
 AI vec scale(vec p, vec n) { return (vec)((bits)p + ((bits)n << 23)); }
 
 // ---- sizes, weights, workspace
-typedef struct {  // as basecaller/native/step.py fills it
+typedef struct {  // filled by basecaller/native/step.py
   int32_t channels, skips, kernel, blocks, labels, stride, norm, projection, half;
   const int32_t *dilations;
 } Size;
 typedef struct {
   int32_t reads;
-  int64_t samples;                // of a row of signal: [reads][samples], zero beyond a read's end
+  int64_t samples;                 // in a row of signal: [reads][samples], zero after a read's end
   const float *signal;
-  const int64_t *frames, *scored;  // of each read: those the network sees, and those CTC does
+  const int64_t *frames, *scored;  // of each read: frames that the network sees, and frames that CTC scores
   const int64_t *targets, *target_lengths;  // NULL: no loss
 } Batch;
-typedef struct {  // one residual block's, in the shapes of networks/tower.py; also their gradients
+typedef struct {  // weights of one residual block, in the shapes of networks/tower.py, or their gradients
   float *gate, *gate_bias, *residual, *residual_bias, *projection, *norm, *norm_bias, *skip, *mean, *variance;
 } Block;
 typedef struct {
@@ -128,7 +129,7 @@ typedef struct {
   size_t rows;
   const int *start, *frames;
 } Rows;
-typedef struct {  // what a pass needs, in one piece of memory. "kept" is one for each block on the way to gradients
+typedef struct {  // buffers of a pass, in one piece of memory
   int *start, *frames;
   float *signal, *first, *x, *pre, *halves, *mean, *scale, *skip, *head, *scores, *g_scores, *g_head, *g_skip, *g[2], *unit, *both;
   float *stem_in, *mix_in, *head_in, *scores_in, *mix_out, *head_out, *scores_out, *narrow;  // panels; gradients of narrow weights
@@ -187,12 +188,12 @@ static Work layout(const Size *z, int reads, size_t rows, int64_t longest_frames
   ROOM(unit_tile, ROWS * c); ROOM(ctc, ctc_floats(longest_frames, longest_target));
   ROOM(cells_w, cells ? 2 * c * z->kernel * c + s * c : 0); ROOM(cells_x, cells * c); ROOM(cells_both, cells * 2 * c); ROOM(cells_skip, cells * s);
   ROOM(across_unit, cells * c); ROOM(across_both, cells * 2 * c); ROOM(across_x, cells * c); ROOM(across_odd, cells * c);
-  ROOM(across_g, cells * c); ROOM(across_skip, cells * s);
+  ROOM(across_g, cells * c); ROOM(across_skip, (cells + (size_t)reads * SPARE) * s);
   w.padded = wc, w.floats = used;
   return w;
 }
 
-// Tiles of ROWS frames of all reads: a last one runs over into the gap, which is zeroed again where it matters.
+// Tiles of ROWS frames of all reads. A read's last tile may reach into the gap, which is zeroed again where it matters.
 #define TILES(r, q, t)                  \
   for (int q = 0; q < (r)->reads; q++) \
     for (int t = 0; t < (r)->frames[q]; t += ROWS)
@@ -260,8 +261,8 @@ static void transpose(int n, const float *from, int ld, float *to, int apart) {
 #undef HALF
 #endif
 
-// ---- layers that are one product: out [rows][columns] = f(a [rows][k] b + bias), or on the way back (a b) f'(y)
-enum { PLAIN, ELU, LEAKY, ELU_BACK, LEAKY_BACK };  // both derivatives follow from the function's own value y
+// ---- layers that are one product: out [rows][columns] = f(a [rows][k] b + bias), or (a b) f'(y) in the backward pass
+enum { PLAIN, ELU, LEAKY, ELU_BACK, LEAKY_BACK };  // both derivatives are functions of the output y
 static void dense(const Rows *r, int f, const float *a, int lda, int k, const float *b, const float *bias, int columns, float *out, const float *y) {
   TILES(r, q, t)
     for (int j = 0; j < columns; j += 2 * VL) {
@@ -283,7 +284,7 @@ static void dense(const Rows *r, int f, const float *a, int lda, int k, const fl
       }
     }
 }
-// Gradients of such a layer's weight [outputs][inputs] and bias.
+// Adds the gradients of such a layer's weight [outputs][inputs] and bias.
 static void dense_gradient(const Rows *r, int outputs, int inputs, const float *g, int ldg, const float *x, int ldx, float *weight, float *bias) {
   for (int q = 0; q < r->reads; q++) {
     size_t row = r->start[q];
@@ -292,8 +293,8 @@ static void dense_gradient(const Rows *r, int outputs, int inputs, const float *
   }
 }
 
-// ---- batch normalisation over the frames of all reads, two vectors of channels at a time: `two` is VL, or 0 where the second is not there,
-// which then is the first again
+// ---- batch normalisation over the frames of all reads, two vectors of channels at a time: `two` is VL, or 0 if there is no second vector and
+// the first is used twice
 #define BOTH UNROLL for (int h = 0; h < 2; h++)
 #define FRAMES(r, at, j)                \
   for (int q = 0; q < (r)->reads; q++) \
@@ -319,7 +320,7 @@ static float frames_of(const Rows *r) {
   for (int q = 0; q < r->reads; q++) n += r->frames[q];
   return (float)n;
 }
-// `mean` and `scale` [c] are kept for the way back; statistics run on (momentum 0.1) in training and are taken as they are otherwise.
+// Stores `mean` and `scale` [c] for the backward pass. Training updates the running statistics (momentum 0.1); otherwise they are used as they are.
 static void norm_forward(const Rows *r, int c, int training, const Block *b, const float *x, float *out, float *mean, float *scale) {
   float n = frames_of(r);
   for (int j = 0; j < c; j += 2 * VL) {
@@ -398,7 +399,7 @@ static void forward(const Size *z, const Batch *batch, const Rows *r, const Weig
   const int c = z->channels, s = z->skips, width = stem_width(z), n = z->blocks;
   const size_t block = r->rows * c;
   float none[LANES] = {};
-  memset(w->signal, 0, (r->rows * z->stride + 2 * (size_t)width) * 4);  // a frame's window begins at its row: a product's rows, `stride` apart
+  memset(w->signal, 0, (r->rows * z->stride + 2 * (size_t)width) * 4);  // windows of frames are the rows of a product, `stride` samples apart
   for (int q = 0; q < r->reads; q++) {
     size_t all = (size_t)r->frames[q] * z->stride, have = batch->samples;
     memcpy(w->signal + (size_t)r->start[q] * z->stride + width / 2, batch->signal + (size_t)q * batch->samples, (have < all ? have : all) * 4);
@@ -432,7 +433,7 @@ static void backward(const Size *z, const Rows *r, const Weights *p, const Weigh
   pack_rows(z->labels, s, p->scores, s, w->scores_out);
   pack_rows(s, s, p->head, s, w->head_out);
   pack_rows(c, c, p->mix, c, w->mix_out);
-  // weights of fewer rows than a tile of sums: added up in padded rows, then to where they belong
+  // weights with fewer rows than a tile of sums: summed in padded rows, then added to their gradients
   int stem_rows = (width + OUTER - 1) / OUTER * OUTER;
   float bias[LANES] = {}, *stem = w->narrow;
   memset(w->narrow, 0, (size_t)LANES * s * 4);
@@ -454,7 +455,7 @@ static void backward(const Size *z, const Rows *r, const Weights *p, const Weigh
     float *swap = g;
     g = g_x, g_x = swap;
   }
-  TILES(r, q, t)  // through mix's elu, whose values are the tower's input
+  TILES(r, q, t)  // through the ELU of mix, whose output is the tower's input
     for (size_t at = ((size_t)r->start[q] + t) * c, end = at + (size_t)ROWS * c; at < end; at += VL)
       ST(g + at, LD(g + at) * choose((bits)(LD(w->pre + at) > 0.f), splat(1), LD(w->pre + at) + 1.f));
   dense_gradient(r, c, c, g, c, w->first, c, grad->mix, grad->mix_bias);
@@ -467,7 +468,7 @@ static void backward(const Size *z, const Rows *r, const Weights *p, const Weigh
 }
 
 EXPORT int32_t vector_length(void) { return VL; }
-// What channels must be a multiple of for bfloat16 products; 0 where the processor has none, or Linux refuses its tiles.
+// The number that channels must be a multiple of for bfloat16 products; 0 if the processor has none, or if Linux refuses its tiles.
 EXPORT int32_t half_width(void) {
 #if defined(AMX)
   if (syscall(SYS_arch_prctl, 0x1023, 18)) return 0;  // ARCH_REQ_XCOMP_PERM, of XFEATURE_XTILEDATA: once for all threads
@@ -486,13 +487,14 @@ static Work room_for(const Size *z, const Batch *batch, int back, float *base, s
   }
   return layout(z, batch->reads, *rows, longest_frames, longest_target, back, base);
 }
-// Floats of workspace, 64-byte aligned, that `step` needs for such a batch.
+// Size of the workspace, in floats, that `step` needs for a batch; it must be aligned to 64 bytes.
 EXPORT int64_t workspace(const Size *z, const Batch *batch, int32_t back) {
   size_t rows;
   return (int64_t)room_for(z, batch, back, NULL, &rows).floats;
 }
-// CTC's nats summed over the batch; 0 without targets. `gradients`, if not NULL: given those of nats * share, in the order of the weights; batch
-// normalisation takes the batch's statistics then, and runs on mean and variance [blocks][c]. `scores`, if not NULL: [reads][longest][labels].
+// Returns the CTC loss in nats, summed over the batch; 0 without targets. `gradients`, if not NULL, receives the gradients of nats * share, in the
+// order of the weights; batch normalisation then uses the batch's statistics, and updates mean and variance [blocks][c]. `scores`, if not NULL,
+// receives [reads][longest][labels].
 EXPORT double step(const Size *z, const Batch *batch, const float *weights, float *mean, float *variance, double share, float *gradients,
                    float *scores, int64_t longest, float *work) {
   int back = gradients != NULL;
@@ -514,7 +516,7 @@ EXPORT double step(const Size *z, const Batch *batch, const float *weights, floa
     targets += count;
     if (back) memset(g + (size_t)scored * LANES, 0, (size_t)(r.frames[q] - scored) * LANES * 4);
   }
-  if (back && nats - nats == 0) backward(z, &r, &p, &grad, &w);  // a loss that is not finite has no gradient to speak of
+  if (back && nats - nats == 0) backward(z, &r, &p, &grad, &w);  // a loss that is not finite has no useful gradient
   if (z->half) tiles_off();
   return nats;
 }
